@@ -1,0 +1,54 @@
+# The project's verbs; `make` alone lists them. `check` is what continuous integration runs.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+EXTRAS := serve,points,train,bench,dev
+CHECKPOINT ?= checkpoints/lamm-mini
+# Arguments for the command behind a recipe: make test ARGS="tests/service -k stream"
+ARGS ?=
+# Coverage is measured, and its floor enforced, on whole runs alone.
+COVERAGE := $(if $(strip $(ARGS)),,--cov --cov-report=term --cov-fail-under=85)
+SCRIPTS := .ci/run scripts/*.sh docker/entrypoint.sh $(wildcard examples/*.sh)
+
+.PHONY: help setup serve test lint types arch check bench clean
+
+help:  ## list the recipes
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: $(STAMP)  ## make .venv and install everything into it (a rerun is instant)
+
+$(STAMP): pyproject.toml scripts/install.sh scripts/system_libraries.sh
+	@scripts/system_libraries.sh
+	@scripts/install.sh "$(VENV)" "$(EXTRAS)"
+	@touch $@
+
+serve: setup  ## serve CHECKPOINT (checkpoints/lamm-mini) on http://127.0.0.1:8000
+	@$(BIN)/lamm serve --checkpoint "$(CHECKPOINT)" $(ARGS)
+
+test: setup  ## run the tests (ARGS go to pytest)
+	@$(BIN)/python -m pytest $(COVERAGE) $(ARGS)
+
+lint: setup  ## ruff, shellcheck, hadolint
+	@$(BIN)/ruff check .
+	@$(BIN)/shellcheck $(SCRIPTS)
+	@$(BIN)/hadolint docker/Dockerfile
+
+types: setup  ## mypy --strict
+	@$(BIN)/mypy
+
+arch: setup  ## the import contracts of pyproject.toml
+	@$(BIN)/lint-imports --no-cache
+
+check: lint types arch test  ## all of the above, as continuous integration runs them
+
+bench: setup  ## measure a service that runs at URL=http://127.0.0.1:8000
+	@$(BIN)/lamm bench quality --suite mini --url "$${URL:-http://127.0.0.1:8000}" $(ARGS)
+
+clean:  ## remove caches and reports; .venv stays
+	@rm -rf .coverage .coverage.* .hypothesis .mypy_cache .pytest_cache .ruff_cache build *.egg-info
+	@find . -path ./$(VENV) -prune -o -name __pycache__ -type d -print0 | xargs -0r rm -rf

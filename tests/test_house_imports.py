@@ -1,0 +1,93 @@
+"""What may be imported without torch, and that what is imported is declared."""
+
+from __future__ import annotations
+
+import ast
+import re
+import subprocess
+import sys
+import tomllib
+from collections.abc import Mapping
+from importlib.metadata import packages_distributions
+from pathlib import Path
+
+import pytest
+
+
+@pytest.mark.parametrize(
+    "modules",
+    [
+        "lamm_model.tasks",
+        "lamm_model.spec, lamm_model.tokenizer, lamm_model.preprocessing, lamm_model.conversation",
+        "service.app",
+        "service.engine.scheduler, service.engine.block_manager, service.engine.echo_engine",
+        "benchmark, benchmark.cli",
+        "lamm_model.tasks, service.app, benchmark",
+    ],
+)
+def test_import_loads_no_torch(modules: str) -> None:
+    program = (
+        f"import sys; import {modules}; "
+        "print([m for m in ('torch', 'transformers', 'open3d') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert (done.stdout.strip(), done.stderr) == ("[]", "")
+
+
+def test_benchmark_loads_no_web_framework() -> None:
+    program = "import sys, benchmark.cli; print('fastapi' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert (done.stdout.strip(), done.stderr) == ("False", "")
+
+
+ROOT = Path(__file__).resolve().parents[1]
+ROOMS = ("lamm_model", "service", "training", "benchmark")
+# A room's files may import what its extras install; what all rooms need is in the core.
+EXTRAS = {
+    "lamm_model": ("serve", "points", "train"),
+    "service": ("serve", "points"),
+    "training": ("train",),
+    "benchmark": ("bench",),
+}
+# Started as a process of their own, in an environment that has the model.
+APART = ("benchmark/baselines",)
+
+
+@pytest.fixture(scope="module")
+def distributions() -> Mapping[str, list[str]]:
+    """Top-level package -> the distributions that bring it."""
+    return packages_distributions()
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_what_a_room_imports_is_declared(
+    room: str, distributions: Mapping[str, list[str]]
+) -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    lines = list(project["dependencies"])
+    for extra in EXTRAS[room]:
+        lines += project["optional-dependencies"][extra]
+    declared = {_distribution(re.split(r"[<>=!~\[ ]", line, maxsplit=1)[0]) for line in lines}
+    undeclared: dict[str, list[str]] = {}
+    for path in sorted((ROOT / room).rglob("*.py")):
+        name = str(path.relative_to(ROOT))
+        for package in _imported(path) - set(sys.stdlib_module_names) - set(ROOMS):
+            offered_by = set(map(_distribution, distributions.get(package, [package])))
+            if not offered_by & declared and not name.startswith(APART):
+                undeclared.setdefault(package, []).append(name)
+    assert undeclared == {}
+
+
+def _distribution(name: str) -> str:
+    return name.lower().replace("_", "-")
+
+
+def _imported(path: Path) -> set[str]:
+    """Top-level packages that a file imports, at any depth of its code."""
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name.partition(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found.add(node.module.partition(".")[0])
+    return found

@@ -1,0 +1,95 @@
+"""`make setup`'s scripts, with stand-ins for what would change the machine."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+PACKAGES = "libegl1 libgl1 libgomp1 libusb-1.0-0 libx11-6"
+
+
+class Machine:
+    """A folder of stand-in commands that come first in PATH."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.log = folder / "calls"
+        self.stand_in("sudo", 'shift; exec "$@"')
+
+    def stand_in(self, name: str, body: str) -> None:
+        path = self.folder / name
+        path.write_text(f'#!/bin/sh\necho "{name} $*" >> {self.log}\n{body}\n')
+        path.chmod(0o755)
+
+    def run(self, *command: str, **variables: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            command,
+            cwd=ROOT,
+            env={"PATH": f"{self.folder}:/usr/bin:/bin", **variables},
+            capture_output=True,
+            text=True,
+        )
+
+    def calls(self) -> str:
+        return self.log.read_text() if self.log.exists() else ""
+
+
+@pytest.fixture
+def machine(tmp_path: Path) -> Machine:
+    return Machine(tmp_path)
+
+
+def test_nothing_is_said_where_nothing_is_missing(machine: Machine) -> None:
+    libraries = "libEGL.so.1 libGL.so.1 libX11.so.6 libgomp.so.1 libusb-1.0.so.0"
+    machine.stand_in("ldconfig", f"printf '\\t%s (libc6)\\n' {libraries}")
+    machine.stand_in("python3", "exit 0")
+    done = machine.run("scripts/system_libraries.sh", PYTHON="python3")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+def test_missing_libraries_are_installed_where_that_is_allowed(machine: Machine) -> None:
+    machine.stand_in("ldconfig", "exit 0")
+    machine.stand_in("python3", "exit 0")
+    machine.stand_in("apt-get", "exit 0")
+    done = machine.run("scripts/system_libraries.sh", PYTHON="python3")
+    assert done.returncode == 0
+    assert f"apt-get install -q -y --no-install-recommends {PACKAGES}" in machine.calls()
+
+
+def test_the_apt_get_line_is_printed_where_it_is_not(machine: Machine) -> None:
+    machine.stand_in("ldconfig", "exit 0")
+    machine.stand_in("python3", "exit 0")
+    machine.stand_in("apt-get", "echo 'E: not permitted' >&2; exit 100")
+    machine.stand_in("sudo", "exit 1")
+    done = machine.run("scripts/system_libraries.sh", PYTHON="python3")
+    assert done.returncode == 0, "the libraries serve ply and pcd alone; setup goes on"
+    assert f"apt-get install -y {PACKAGES}" in done.stdout
+
+
+def test_an_old_python_is_refused_with_the_remedy(machine: Machine, tmp_path: Path) -> None:
+    machine.stand_in("old-python", "exit 1")
+    done = machine.run(
+        "scripts/install.sh", str(tmp_path / "venv"), "serve", PYTHON="old-python"
+    )
+    assert done.returncode == 1
+    assert "apt-get install python3 python3-venv" in done.stderr
+
+
+def test_pip_s_failure_shows_the_end_of_its_log(machine: Machine, tmp_path: Path) -> None:
+    binaries = tmp_path / "venv" / "bin"
+    binaries.mkdir(parents=True)
+    python = binaries / "python"
+    python.write_text('#!/bin/sh\n[ "$3" = --version ] && exit 0\necho "ERROR: no disk"; exit 1\n')
+    python.chmod(0o755)
+    done = machine.run("scripts/install.sh", str(tmp_path / "venv"), "serve")
+    assert done.returncode == 1
+    assert "ERROR: no disk" in done.stderr
+
+
+def test_make_alone_lists_the_recipes(machine: Machine) -> None:
+    listed = machine.run("make").stdout
+    for recipe in ("setup", "serve", "test", "lint", "types", "arch", "check", "bench"):
+        assert f"make {recipe} " in listed
