@@ -1,0 +1,106 @@
+"""Configuration of LAMM as a Hugging Face model: one language model, up to two frozen encoders."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from transformers import AutoConfig, CLIPVisionConfig, LlamaConfig, PreTrainedConfig
+from transformers.configuration_utils import SubConfigSpec
+
+
+class EpclConfig(PreTrainedConfig):
+    """Sizes of the EPCL point encoder; the defaults are LAMM's (ScanNet, CLIP ViT-L/14, 256 tokens).
+
+    Two set-abstraction layers (`sa_*`, one entry a layer) thin the cloud, then CLIP blocks see it.
+    `sa_mlp` lists each layer's output channels; the last of the last layer is the width.
+    Source: OpenLAMM `src/model/EPCL/model_3detr.py` @ d5ca246.
+    """
+
+    model_type = "lamm_epcl"
+    base_config_key = "point_config"
+
+    use_color: bool = False
+    sa_num_points: list[int] | tuple[int, ...] = (2048, 256)
+    sa_radius: list[float] | tuple[float, ...] = (0.2, 1.6)
+    sa_num_samples: list[int] | tuple[int, ...] = (64, 512)
+    sa_mlp: list[list[int]] | tuple[tuple[int, ...], ...] = ((64, 256), (512, 1024))
+    position_hidden_size: int = 128
+    num_task_tokens: int = 19
+    hidden_size: int = 1024
+    intermediate_size: int = 4096
+    num_hidden_layers: int = 24
+    num_attention_heads: int = 16
+    hidden_act: str = "quick_gelu"
+    layer_norm_eps: float = 1e-5
+    attention_dropout: float = 0.0
+
+    def __post_init__(self, **kwargs: Any) -> None:
+        super().__post_init__(**kwargs)
+        layers = {
+            len(self.sa_num_points),
+            len(self.sa_radius),
+            len(self.sa_num_samples),
+            len(self.sa_mlp),
+        }
+        if len(layers) != 1:
+            raise ValueError(
+                f"the sa_* lists must be equally long; they have lengths {sorted(layers)}"
+            )
+        if self.sa_mlp[-1][-1] != self.hidden_size:
+            raise ValueError(
+                f"sa_mlp ends in {self.sa_mlp[-1][-1]} channels; hidden_size is {self.hidden_size}"
+            )
+
+    @property
+    def num_tokens(self) -> int:
+        """Point tokens a cloud becomes."""
+        return int(self.sa_num_points[-1])
+
+
+class LammConfig(PreTrainedConfig):
+    """A LAMM checkpoint: `text_config`, and `vision_config` and/or `point_config`.
+
+    `image_token_id` and `point_token_id` mark media positions in `input_ids`. They lie at or above the
+    vocabulary size (defaults: the first two such ids), so that no text can spell them.
+    """
+
+    model_type = "lamm"
+    sub_configs_defaults = {
+        "text_config": SubConfigSpec(config_class=LlamaConfig),
+        "vision_config": SubConfigSpec(config_class=CLIPVisionConfig, optional=True),
+        "point_config": SubConfigSpec(config_class=EpclConfig, optional=True),
+    }
+
+    text_config: dict[str, Any] | LlamaConfig | None = None
+    vision_config: dict[str, Any] | CLIPVisionConfig | None = None
+    point_config: dict[str, Any] | EpclConfig | None = None
+    image_token_id: int | None = None
+    point_token_id: int | None = None
+    tie_word_embeddings: bool = False
+
+    def __post_init__(self, **kwargs: Any) -> None:
+        super().__post_init__(**kwargs)
+        vocab = self.text_config.vocab_size  # type: ignore[union-attr]
+        self.image_token_id = vocab if self.image_token_id is None else self.image_token_id
+        self.point_token_id = vocab + 1 if self.point_token_id is None else self.point_token_id
+        if min(self.image_token_id, self.point_token_id) < vocab:
+            raise ValueError(
+                f"placeholder ids {self.image_token_id} and {self.point_token_id} must be at least "
+                f"the vocabulary size {vocab}, so that no text can spell them"
+            )
+
+    @property
+    def num_image_tokens(self) -> int:
+        """Patches of a picture, CLS not counted; 0 without an image encoder."""
+        if self.vision_config is None:
+            return 0
+        return int((self.vision_config.image_size // self.vision_config.patch_size) ** 2)  # type: ignore[union-attr]
+
+    @property
+    def num_point_tokens(self) -> int:
+        """Tokens of a cloud; 0 without a point encoder."""
+        return 0 if self.point_config is None else self.point_config.num_tokens  # type: ignore[union-attr]
+
+
+AutoConfig.register("lamm_epcl", EpclConfig)
+AutoConfig.register("lamm", LammConfig)

@@ -1,0 +1,133 @@
+"""Decoded media become the arrays that the encoders take. Torch-free (numpy and Pillow).
+
+Called by the service's decode workers and by the model's processor, so that a checkpoint sees the
+same numbers in training and in service.
+
+Shape legend: S picture side in pixels, P sampled points, N points of the file.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from lamm_model.conversation import Modality
+from lamm_model.media import (
+    DEFAULT_LIMITS,
+    FloatArray,
+    MediaLimits,
+    PointCloud,
+    PreparedMedia,
+    decode_image,
+)
+from lamm_model.spec import ImageSpec, PointSpec
+
+IMAGE_PRESET = "lamm-squash"
+# Mean and scale of ScanNet colours, as the EPCL encoder was trained with (upstream's dataset code).
+COLOUR_MEAN = (109.8, 97.2, 83.8)
+COLOUR_SCALE = 256.0
+
+
+def prepare_image(
+    picture: bytes | Image.Image, spec: ImageSpec, limits: MediaLimits = DEFAULT_LIMITS
+) -> PreparedMedia:
+    """The whole picture squashed to S x S (bicubic), in 0-1 and normalised: [3, S, S] float32.
+
+    Args:
+        picture: a file's bytes, or a decoded picture (taken as it is, converted to RGB).
+        spec: size, mean and deviation; its preset must be `lamm-squash`.
+        limits: for decoding bytes.
+
+    Raises:
+        MediaError: the bytes are not a picture within the limits.
+        ValueError: an unknown preset.
+    """
+    if spec.preset != IMAGE_PRESET:
+        raise ValueError(f"image preset is {spec.preset!r}; {IMAGE_PRESET!r} is the one known")
+    if isinstance(picture, bytes):
+        rgb, original = decode_image(picture, limits)
+    else:
+        rgb = picture.convert("RGB")
+        original = {"width": rgb.width, "height": rgb.height, "exif_orientation_applied": False}
+    digest = _digest(
+        Modality.IMAGE, f"{spec.preset}/{spec.size}/{spec.mean}/{spec.std}", np.asarray(rgb)
+    )
+    small = rgb.resize((spec.size, spec.size), Image.Resampling.BICUBIC)
+    fractions = np.asarray(small, dtype=np.float32) / np.float32(255.0)
+    mean, std = np.array(spec.mean, np.float32), np.array(spec.std, np.float32)
+    array: FloatArray = ((fractions - mean) / std).transpose(2, 0, 1)
+    transform = {
+        "kind": "squash",
+        "size": [spec.size, spec.size],
+        "scale": [spec.size / rgb.width, spec.size / rgb.height],
+    }
+    info = {**original, "transform": transform}
+    return PreparedMedia(Modality.IMAGE, digest, np.ascontiguousarray(array), info)
+
+
+def prepare_point_cloud(cloud: PointCloud, spec: PointSpec) -> PreparedMedia:
+    """P points of the cloud, metres as given (no centring, no scaling): [P, 3] or [P, 6] float32.
+
+    The sample depends on `spec.seed` and the number of points alone. With enough points none is
+    taken twice; with fewer, every one is kept and the rest are drawn with replacement. With
+    `spec.use_color` the columns 3-5 are (rgb - mean) / 256; a cloud without colours has the mean.
+
+    Raises:
+        ValueError: an empty cloud.
+    """
+    points_in = len(cloud.xyz)
+    if points_in < 1:
+        raise ValueError("the cloud has 0 points; at least 1 is needed")
+    columns = cloud.xyz if cloud.rgb is None else np.concatenate([cloud.xyz, cloud.rgb], axis=1)
+    digest = _digest(
+        Modality.POINT_CLOUD, f"{spec.num_points}/{spec.use_color}/{spec.seed}", columns
+    )
+    chosen = sample_indices(points_in, spec.num_points, spec.seed)
+    array = cloud.xyz[chosen]
+    if spec.use_color:
+        array = np.concatenate([array, _normalised_colour(cloud, chosen)], axis=1)
+    info = {
+        "points_in": points_in,
+        "points_kept": min(points_in, spec.num_points),
+        "points_sampled": spec.num_points,
+        "seed": spec.seed,
+        "has_color": cloud.rgb is not None,
+        "bounds": [_row(cloud.xyz.min(axis=0)), _row(cloud.xyz.max(axis=0))],
+        "center": _row(cloud.xyz.mean(axis=0, dtype=np.float64)),
+        "scale": 1.0,
+    }
+    return PreparedMedia(
+        Modality.POINT_CLOUD, digest, np.ascontiguousarray(array, dtype=np.float32), info
+    )
+
+
+def sample_indices(points_in: int, num_points: int, seed: int) -> npt.NDArray[np.int64]:
+    """`num_points` indices below `points_in`, the same for the same three numbers, ever."""
+    generator = np.random.default_rng(seed)
+    if points_in >= num_points:
+        return generator.permutation(points_in)[:num_points]
+    extra = generator.integers(0, points_in, size=num_points - points_in)
+    return np.concatenate([np.arange(points_in), extra])
+
+
+def _normalised_colour(cloud: PointCloud, chosen: npt.NDArray[np.int64]) -> FloatArray:
+    if cloud.rgb is None:
+        return np.zeros((len(chosen), 3), np.float32)
+    mean = np.array(COLOUR_MEAN, np.float32)
+    return (cloud.rgb[chosen] - mean) / np.float32(COLOUR_SCALE)
+
+
+def _digest(modality: Modality, preset: str, array: npt.NDArray[Any]) -> str:
+    """SHA-256 of the content framed by everything that says how to read it."""
+    array = np.ascontiguousarray(array)
+    digest = hashlib.sha256(f"{modality}|{preset}|{array.dtype.str}|{array.shape}|".encode())
+    digest.update(array.data)
+    return digest.hexdigest()
+
+
+def _row(values: npt.NDArray[Any]) -> list[float]:
+    return [round(float(value), 6) for value in values]

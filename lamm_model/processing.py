@@ -1,0 +1,181 @@
+"""Conversations and media -> model inputs, for training, the oracle and offline use.
+
+`LammProcessor` is the torch-side twin of the service's input processor: both tokenise through
+`conversation.render` and prepare media through `preprocessing`, so training and serving agree.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+from transformers import AutoProcessor
+
+from lamm_model.config import LammConfig
+from lamm_model.conversation import NORMAL_SYSTEM, Modality, TextChunk, Turn, render
+from lamm_model.media import PointCloud, PreparedMedia
+from lamm_model.preprocessing import prepare_image, prepare_point_cloud
+from lamm_model.spec import CheckpointSpec
+from lamm_model.tokenizer import LammTokenizer
+
+IGNORE_INDEX = -100
+CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
+CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
+_FILES = ("processor_config.json", "tokenizer.json", "tokenizer_config.json")
+
+
+class LammProcessor:
+    """Tokenises conversations and prepares media as one checkpoint's `processor_config.json` says."""
+
+    def __init__(self, spec: CheckpointSpec, tokenizer: LammTokenizer) -> None:
+        self.spec = spec
+        self.tokenizer = tokenizer
+
+    @classmethod
+    def from_pretrained(cls, directory: str | Path, **_: Any) -> LammProcessor:
+        """Reads a checkpoint directory.
+
+        Raises:
+            CheckpointError: a file or field is missing or malformed.
+        """
+        path = Path(directory)
+        return cls(CheckpointSpec.from_pretrained(path), LammTokenizer.from_pretrained(path))
+
+    def save_pretrained(self, directory: str | Path) -> None:
+        """Copies the processor's and the tokenizer's files beside a model's weights."""
+        target = Path(directory)
+        target.mkdir(parents=True, exist_ok=True)
+        for name in _FILES:
+            source = self.spec.path / name
+            if source.is_file() and source.resolve() != (target / name).resolve():
+                shutil.copyfile(source, target / name)
+
+    def __call__(
+        self,
+        text: str | Sequence[Turn],
+        images: Sequence[Image.Image | bytes] = (),
+        point_clouds: Sequence[PointCloud] = (),
+        system: str | None = None,
+    ) -> dict[str, Tensor]:
+        """Inputs of one conversation for `generate`: `input_ids` [1, T] and the media's tensors.
+
+        A plain string is one question, preceded by all the media given.
+        """
+        media = (Modality.IMAGE,) * len(images) + (Modality.POINT_CLOUD,) * len(point_clouds)
+        turns = [Turn(text, media=media)] if isinstance(text, str) else list(text)
+        ids, _labels = self.encode_conversation(turns, system)
+        inputs = {
+            "input_ids": torch.tensor([ids]),
+            "attention_mask": torch.ones(1, len(ids), dtype=torch.long),
+        }
+        if images:
+            inputs["pixel_values"] = _stack([self.prepare_image(image) for image in images])
+        if point_clouds:
+            inputs["points"] = _stack([self.prepare_point_cloud(cloud) for cloud in point_clouds])
+        return inputs
+
+    def encode_conversation(
+        self, turns: Sequence[Turn], system: str | None = None
+    ) -> tuple[list[int], list[int]]:
+        """Ids and labels of a conversation; labels are -100 but on the answers' tokens.
+
+        `system=None` takes the checkpoint's `normal` system text.
+        """
+        if system is None:
+            system = self.spec.system_prompts.get("normal", NORMAL_SYSTEM)
+        ids, labels = [self.spec.bos_token_id], [IGNORE_INDEX]
+        for chunk in render(turns, system):
+            if isinstance(chunk, TextChunk):
+                piece = self.tokenizer.encode(chunk.text)
+                labels += piece if chunk.trains else [IGNORE_INDEX] * len(piece)
+            else:
+                token_id, count = self.spec.placeholder(chunk.modality)
+                piece = [token_id] * count
+                labels += [IGNORE_INDEX] * count
+            ids += piece
+        return ids, labels
+
+    def prepare_image(self, image: Image.Image | bytes) -> PreparedMedia:
+        """A picture as the encoder's [3, S, S] array.
+
+        Raises:
+            ValueError: the checkpoint has no image encoder.
+        """
+        if self.spec.image is None:
+            raise ValueError("this checkpoint has no image encoder")
+        return prepare_image(image, self.spec.image)
+
+    def prepare_point_cloud(self, cloud: PointCloud) -> PreparedMedia:
+        """A cloud as the encoder's [P, 3 or 6] array.
+
+        Raises:
+            ValueError: the checkpoint has no point encoder.
+        """
+        if self.spec.points is None:
+            raise ValueError("this checkpoint has no point encoder")
+        return prepare_point_cloud(cloud, self.spec.points)
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """Text of generated ids."""
+        return self.tokenizer.decode(ids)
+
+
+def write_processor_config(
+    directory: str | Path,
+    config: LammConfig,
+    *,
+    num_points: int | None = None,
+    system_prompts: dict[str, str] | None = None,
+    image_mean: tuple[float, float, float] = CLIP_MEAN,
+    image_std: tuple[float, float, float] = CLIP_STD,
+    seed: int = 0,
+) -> None:
+    """Writes `processor_config.json` for a new checkpoint of `config`'s modalities.
+
+    Raises:
+        ValueError: a point encoder without `num_points`.
+    """
+    image = points = None
+    if config.vision_config is not None:
+        image = {
+            "size": config.vision_config.image_size,
+            "num_tokens": config.num_image_tokens,
+            "preset": "lamm-squash",
+            "mean": image_mean,
+            "std": image_std,
+        }
+    if config.point_config is not None:
+        if num_points is None:
+            raise ValueError("a checkpoint with a point encoder needs num_points")
+        points = {
+            "num_points": num_points,
+            "num_tokens": config.num_point_tokens,
+            "use_color": config.point_config.use_color,
+            "seed": seed,
+        }
+    value = {
+        "processor_class": "LammProcessor",
+        "prompt_preset": "lamm-train",
+        "system_prompts": system_prompts or {"normal": NORMAL_SYSTEM},
+        "image": image,
+        "points": points,
+    }
+    path = Path(directory) / "processor_config.json"
+    temporary = path.with_suffix(".tmp")
+    temporary.write_text(json.dumps(value, indent=2) + "\n", encoding="utf8")
+    os.replace(temporary, path)
+
+
+def _stack(media: Sequence[PreparedMedia]) -> Tensor:
+    return torch.from_numpy(np.stack([medium.array for medium in media]))
+
+
+AutoProcessor.register(LammConfig, LammProcessor)

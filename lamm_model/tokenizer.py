@@ -1,0 +1,60 @@
+"""Text <-> token ids for the service, without torch: a thin view of a checkpoint's `tokenizer.json`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from tokenizers import Tokenizer
+
+from lamm_model.conversation import Chunk, TextChunk
+
+
+class LammTokenizer:
+    """A LLaMA-style tokenizer: each chunk is encoded apart and without special tokens."""
+
+    def __init__(self, tokenizer: Tokenizer) -> None:
+        self._tokenizer = tokenizer
+        # Text that spells a special token ("</s>") is plain text, never the token.
+        self._tokenizer.encode_special_tokens = True
+
+    @classmethod
+    def from_pretrained(cls, directory: Path) -> LammTokenizer:
+        """Reads `directory/tokenizer.json`.
+
+        Raises:
+            FileNotFoundError: the file is missing.
+        """
+        path = Path(directory) / "tokenizer.json"
+        if not path.is_file():
+            raise FileNotFoundError(f"no tokenizer.json in {directory}")
+        return cls(Tokenizer.from_file(str(path)))
+
+    @property
+    def vocab_size(self) -> int:
+        """Number of pieces, special ones included."""
+        return int(self._tokenizer.get_vocab_size())
+
+    def encode(self, text: str) -> list[int]:
+        """Ids of one chunk; the tokenizer's own leading word border included, no BOS."""
+        return list(self._tokenizer.encode(text, add_special_tokens=False).ids)
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """Text of ids; special tokens left out, an incomplete UTF-8 tail as U+FFFD."""
+        return str(self._tokenizer.decode(list(ids), skip_special_tokens=True))
+
+    def id_to_piece(self, token_id: int) -> str | None:
+        """The vocabulary's spelling of an id, or None out of range."""
+        piece = self._tokenizer.id_to_token(token_id)
+        return None if piece is None else str(piece)
+
+    def encode_prompt(
+        self, chunks: Sequence[Chunk], bos_token_id: int, media_ids: Sequence[Sequence[int]]
+    ) -> list[int]:
+        """BOS and all chunks as one id list; medium i becomes `media_ids[i]` (its placeholders)."""
+        ids = [bos_token_id]
+        for chunk in chunks:
+            ids += (
+                self.encode(chunk.text) if isinstance(chunk, TextChunk) else media_ids[chunk.index]
+            )
+        return ids
