@@ -1,0 +1,254 @@
+"""An asynchronous client of any OpenAI-compatible chat server, with timestamps for load tests.
+
+Called by `quality` (whole answers, retried) and `load` (streams, timed, never retried).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import random
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import Any
+
+import httpx
+
+from benchmark.errors import RequestFailedError, ServerGoneError
+from benchmark.sse import SseParser
+
+RETRIED_STATUSES = frozenset({408, 429, 500, 502, 503, 504})
+CHAT_PATH = "/v1/chat/completions"
+
+
+@dataclass(frozen=True, slots=True)
+class RetryPolicy:
+    """`attempts` tries in all; waits double from `base_delay` to `max_delay` seconds, with jitter.
+
+    A `Retry-After` of the server takes the place of the computed wait.
+    """
+
+    attempts: int = 6
+    base_delay: float = 0.5
+    max_delay: float = 20.0
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Token counts as the server states them."""
+
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    cached_tokens: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class ChatResult:
+    """One finished answer. `fingerprint` is the server's `system_fingerprint`, if it gives one."""
+
+    text: str
+    finish_reason: str | None
+    model: str
+    fingerprint: str | None
+    usage: Usage
+
+
+@dataclass(slots=True)
+class StreamRecord:
+    """One streamed request as it went: times in seconds, `start` and chunks on `time.perf_counter`.
+
+    `chunk_times` are those of chunks that carried text; `error` is None exactly on success.
+    """
+
+    start: float
+    chunk_times: list[float] = field(default_factory=list)
+    end: float = 0.0
+    text: str = ""
+    finish_reason: str | None = None
+    usage: Usage | None = None
+    error: str | None = None
+
+    @property
+    def ttft(self) -> float:
+        """Seconds to the first text; to the end when the tokens had no text."""
+        return (self.chunk_times[0] if self.chunk_times else self.end) - self.start
+
+    @property
+    def itls(self) -> list[float]:
+        """Seconds between successive chunks of text."""
+        return [b - a for a, b in zip(self.chunk_times, self.chunk_times[1:], strict=False)]
+
+    @property
+    def latency(self) -> float:
+        """Seconds from sending to the end of the stream."""
+        return self.end - self.start
+
+
+class ChatClient:
+    """At most `max_concurrency` requests of this client are in flight at once."""
+
+    def __init__(
+        self, http: httpx.AsyncClient, max_concurrency: int, retry: RetryPolicy | None = None
+    ) -> None:
+        self._http = http
+        self._retry = retry or RetryPolicy()
+        self._slots = asyncio.Semaphore(max_concurrency)
+
+    async def first_model(self) -> str:
+        """Id of the first model that the server lists.
+
+        Raises:
+            RequestFailedError: no answer, or none in the shape of a model list.
+        """
+        response = await self._retried("GET", "/v1/models", None)
+        try:
+            return str(response.json()["data"][0]["id"])
+        except (ValueError, LookupError, TypeError):
+            raise RequestFailedError(f"/v1/models names no model: {response.text[:200]}") from None
+
+    async def complete(self, body: Mapping[str, Any]) -> ChatResult:
+        """A whole answer; retried on refusals and lost connections.
+
+        Raises:
+            ServerGoneError: no connection after every attempt.
+            RequestFailedError: refused for good, or not a chat completion.
+        """
+        async with self._slots:
+            response = await self._retried("POST", CHAT_PATH, {**body, "stream": False})
+        try:
+            value = response.json()
+            choice = value["choices"][0]
+            return ChatResult(
+                text=str(choice["message"]["content"] or ""),
+                finish_reason=choice.get("finish_reason"),
+                model=str(value.get("model", "")),
+                fingerprint=value.get("system_fingerprint"),
+                usage=_usage(value.get("usage") or {}),
+            )
+        except (ValueError, LookupError, TypeError, AttributeError):
+            message = f"not a chat completion: {response.text[:200]}"
+            raise RequestFailedError(message, response.status_code) from None
+
+    async def stream(self, content: bytes) -> StreamRecord:
+        """One timed stream of an `encode_stream` body; no retries, no errors raised."""
+        headers = {"Content-Type": "application/json"}
+        async with self._slots:
+            record = StreamRecord(start=time.perf_counter())
+            try:
+                async with self._http.stream(
+                    "POST", CHAT_PATH, content=content, headers=headers
+                ) as response:
+                    if response.status_code != httpx.codes.OK:
+                        await response.aread()
+                        record.error = _refusal(response)
+                    else:
+                        await _read_stream(response, record)
+            except httpx.TransportError as error:
+                record.error = f"connection lost: {type(error).__name__}"
+            record.end = time.perf_counter()
+        return record
+
+    async def _retried(
+        self, method: str, path: str, body: Mapping[str, Any] | None
+    ) -> httpx.Response:
+        failure = RequestFailedError(f"{method} {path} was never sent")
+        for attempt in range(self._retry.attempts):
+            wait: float | None = None
+            try:
+                response = await self._http.request(method, path, json=body)
+            except httpx.TransportError as error:
+                where = f"{self._http.base_url}{path}"
+                failure = ServerGoneError(f"no answer from {where}: {type(error).__name__}")
+            else:
+                if response.is_success:
+                    return response
+                failure = RequestFailedError(_refusal(response), response.status_code)
+                if not _may_retry(response):
+                    raise failure
+                wait = retry_after(response.headers.get("retry-after"), datetime.now(UTC))
+            if attempt + 1 < self._retry.attempts:
+                await asyncio.sleep(self._wait(attempt) if wait is None else wait)
+        raise failure
+
+    def _wait(self, attempt: int) -> float:
+        ceiling = min(self._retry.max_delay, self._retry.base_delay * (1 << attempt))
+        return ceiling * random.uniform(0.5, 1.0)
+
+
+def encode_stream(body: Mapping[str, Any]) -> bytes:
+    """A streaming request's body; encoded ahead, so that no request's time includes it."""
+    options = {"stream": True, "stream_options": {"include_usage": True}}
+    return json.dumps({**body, **options}).encode()
+
+
+def server_root(url: str) -> str:
+    """The server's address without a trailing `/v1`, which the client adds itself."""
+    return url.rstrip("/").removesuffix("/v1")
+
+
+def retry_after(value: str | None, now: datetime) -> float | None:
+    """Seconds of a `Retry-After` header in either form (RFC 9110, 10.2.3); None if unusable."""
+    if value is None:
+        return None
+    if value.strip().isdigit():
+        return float(value)
+    try:
+        return max(0.0, (parsedate_to_datetime(value) - now).total_seconds())
+    except (ValueError, TypeError):
+        return None
+
+
+async def _read_stream(response: httpx.Response, record: StreamRecord) -> None:
+    parser = SseParser()
+    async for chunk in response.aiter_bytes():
+        now = time.perf_counter()
+        for event in parser.feed(chunk):
+            if event == "[DONE]":
+                if record.error is None and record.usage is None:
+                    record.error = "the stream has no usage chunk, so its tokens are not known"
+                return
+            _take_event(event, now, record)
+    record.error = record.error or "the stream ended before [DONE]"
+
+
+def _take_event(event: str, now: float, record: StreamRecord) -> None:
+    try:
+        value = json.loads(event)
+        if "error" in value:
+            record.error = str(value["error"].get("message", value["error"]))[:300]
+        if value.get("usage"):
+            record.usage = _usage(value["usage"])
+        for choice in value.get("choices", ()):
+            if text := choice.get("delta", {}).get("content"):
+                record.text += text
+                record.chunk_times.append(now)
+            record.finish_reason = choice.get("finish_reason") or record.finish_reason
+    except (ValueError, TypeError, AttributeError):
+        record.error = f"not a chat completion chunk: {event[:200]}"
+
+
+def _usage(value: Mapping[str, Any]) -> Usage:
+    details = value.get("prompt_tokens_details") or {}
+    return Usage(
+        prompt_tokens=int(value.get("prompt_tokens", 0)),
+        completion_tokens=int(value.get("completion_tokens", 0)),
+        cached_tokens=int(details.get("cached_tokens") or 0),
+    )
+
+
+def _may_retry(response: httpx.Response) -> bool:
+    if response.headers.get("x-should-retry") == "false":
+        return False
+    return response.status_code in RETRIED_STATUSES
+
+
+def _refusal(response: httpx.Response) -> str:
+    """The server's own message where it gives one in OpenAI's shape."""
+    try:
+        message = str(response.json()["error"]["message"])
+    except (ValueError, LookupError, TypeError):
+        message = response.text
+    return f"HTTP {response.status_code}: {message[:300]}"

@@ -1,0 +1,19 @@
+"""What goes wrong in a benchmark and is the user's to know: messages without tracebacks."""
+
+from __future__ import annotations
+
+
+class BenchmarkError(Exception):
+    """The run cannot start or go on; the message says why and what to do."""
+
+
+class RequestFailedError(BenchmarkError):
+    """One request failed for good: refused, malformed, or out of retries."""
+
+    def __init__(self, message: str, status: int | None = None) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+class ServerGoneError(RequestFailedError):
+    """No connection to the server, after every retry."""

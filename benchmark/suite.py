@@ -1,0 +1,180 @@
+"""A benchmark suite on disk: `suite.json`, one JSONL file a row, and the media they name.
+
+Everything wrong with a record is kept as a sentence naming file and line: counted, never skipped in
+silence. Called by `quality`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from benchmark.errors import BenchmarkError
+from lamm_model.tasks import TASKS, AnyTask, Sample
+
+MINI_SUITE = "mini"
+MINI_DIRECTORY = Path("data/mini-suite")
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One question ready to ask; `media` is an existing file within the suite, or None."""
+
+    row: str
+    sample: Sample
+    task: AnyTask
+    inputs: Any
+    target: Any
+    media: Path | None
+
+    def key(self, fingerprint: str, parameters: dict[str, Any]) -> str:
+        """Identity of the answer to this item: who was asked what, about which bytes, and how."""
+        media = self.media.read_bytes() if self.media else b""
+        parts = [
+            fingerprint, self.row, self.sample.id, self.sample.question,
+            hashlib.sha256(media).hexdigest(), parameters,
+        ]  # fmt: skip
+        return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:32]
+
+
+@dataclass(frozen=True, slots=True)
+class SuiteRow:
+    """One line of the score table. `chance` and `target` are shares, or None where not stated."""
+
+    name: str
+    task: AnyTask
+    metric: str
+    chance: float | None
+    target: float | None
+    items: tuple[Item, ...]
+    problems: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Suite:
+    """A suite as read."""
+
+    name: str
+    directory: Path
+    rows: tuple[SuiteRow, ...]
+    provenance: dict[str, Any]
+
+
+def find_suite(suite: str, data: Path | None) -> Path:
+    """The directory of a suite named by `--suite` and `--data`.
+
+    Raises:
+        BenchmarkError: there is none; the message gives the command that makes it.
+    """
+    directory = data or (MINI_DIRECTORY if suite == MINI_SUITE else Path(suite))
+    if (directory / "suite.json").is_file():
+        return directory
+    hint = f" Make it with: lamm data mini-suite {directory}" if suite == MINI_SUITE else ""
+    raise BenchmarkError(f"{directory} holds no suite.json.{hint}")
+
+
+def load_suite(directory: Path, limit: int | None = None) -> Suite:
+    """Reads `suite.json` and the first `limit` good records of each row.
+
+    Raises:
+        BenchmarkError: `suite.json` is malformed, or a row names an unknown task or metric.
+    """
+    try:
+        text = (directory / "suite.json").read_text(encoding="utf8")
+        described = _SuiteFile.model_validate_json(text)
+    except (OSError, ValidationError) as error:
+        raise BenchmarkError(f"{directory}/suite.json: {error}") from None
+    rows = tuple(_read_row(directory, row, limit) for row in described.rows)
+    names = [row.name for row in rows]
+    if len(set(names)) != len(names):
+        raise BenchmarkError(f"{directory}/suite.json: two rows have the same name: {names}")
+    return Suite(described.name, directory, rows, described.provenance)
+
+
+class _RowFile(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    name: str
+    task: str
+    file: str
+    metric: str | None = None
+    chance: float | None = Field(default=None, ge=0, le=1)
+    target: float | None = Field(default=None, ge=0, le=1)
+
+
+class _SuiteFile(BaseModel):
+    name: str
+    rows: list[_RowFile] = Field(min_length=1)
+    provenance: dict[str, Any] = Field(default_factory=dict)
+
+
+def _read_row(directory: Path, row: _RowFile, limit: int | None) -> SuiteRow:
+    if row.task not in TASKS:
+        known = ", ".join(TASKS)
+        raise BenchmarkError(f"row {row.name}: task {row.task!r} is none of {known}")
+    task = TASKS[row.task]
+    items: list[Item] = []
+    problems: list[str] = []
+    seen: set[str] = set()
+    try:
+        lines = _inside(directory, row.file).read_bytes().splitlines()
+    except (OSError, ValueError) as error:
+        raise BenchmarkError(f"row {row.name}: {row.file} cannot be read: {error}") from None
+    for number, line in enumerate(lines, start=1):
+        if limit is not None and len(items) >= limit:
+            break
+        if not line.strip():
+            continue
+        try:
+            item = _read_item(directory, row.name, task, line)
+            if item.sample.id in seen:
+                raise ValueError(f"id {item.sample.id!r} stands twice")
+        except ValueError as error:
+            problems.append(f"{row.file}:{number}: {_one_line(error)}")
+            continue
+        seen.add(item.sample.id)
+        items.append(item)
+    metric = row.metric or task.primary_metric
+    if items and metric not in task.score([(items[0].target, items[0].target)]):
+        raise BenchmarkError(f"row {row.name}: task {row.task} has no metric {metric!r}")
+    chance = row.chance
+    stated = [item.sample.chance for item in items if item.sample.chance is not None]
+    if chance is None and items and len(stated) == len(items):
+        chance = sum(stated) / len(stated)
+    return SuiteRow(row.name, task, metric, chance, row.target, tuple(items), tuple(problems))
+
+
+def _read_item(directory: Path, row: str, task: AnyTask, line: bytes) -> Item:
+    try:
+        value = json.loads(line)
+    except ValueError:
+        raise ValueError(f"not JSON: {line[:60].decode('utf8', 'replace')!r}") from None
+    sample = Sample.model_validate(value)
+    if sample.task != task.name:
+        raise ValueError(f"id {sample.id!r} is of task {sample.task!r}, the row of {task.name!r}")
+    inputs, target = task.read_sample(sample)
+    media = None
+    if sample.media is not None:
+        media = _inside(directory, sample.media)
+        if not media.is_file():
+            raise ValueError(f"id {sample.id!r}: {sample.media} is missing")
+    return Item(row, sample, task, inputs, target, media)
+
+
+def _inside(directory: Path, name: str) -> Path:
+    path = directory / name
+    if not path.resolve().is_relative_to(directory.resolve()):
+        raise ValueError(f"{name!r} lies outside the suite")
+    return path
+
+
+def _one_line(error: ValueError) -> str:
+    if isinstance(error, ValidationError):
+        first = error.errors()[0]
+        return f"{'.'.join(str(part) for part in first['loc'])}: {first['msg']}"
+    return str(error)

@@ -1,0 +1,104 @@
+"""Counting the objects in a medium."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+
+from pydantic import Field
+from typing_extensions import override
+
+from lamm_model.tasks.base import ParseResult, ParseStatus, Task, TaskModel
+from lamm_model.tasks.metrics import Estimate, bootstrap, mean_of, proportion
+from lamm_model.tasks.parsing import integers, plain
+from lamm_model.tasks.sample import Sample
+
+MAX_COUNT = 1_000_000
+_TOTAL_BEFORE = re.compile(r"(?P<n>[^.;:!?\n]*?)\b(?:in total|altogether|in all)\b", re.IGNORECASE)
+_TOTAL_AFTER = re.compile(
+    r"\b(?:total(?: of| is|:)|the answer is|that makes)\s+(?P<n>[^.;!?\n]*)", re.IGNORECASE
+)
+_NONE = re.compile(
+    r"\b(?:none|nothing|no(?:\s+\w+){0,2}\s+(?:items?|objects?|things?|products?))\b"
+    r"|\b(?:is|are) no\s+\w+\b"
+    r"|^\W*no\s+\w+\W*$",
+    re.IGNORECASE,
+)
+
+
+class CountingInputs(TaskModel):
+    """`noun`: what to count, in the plural; None counts every object."""
+
+    noun: str | None = Field(default=None, min_length=1, max_length=100)
+
+
+class CountingAnswer(TaskModel):
+    """How many there are."""
+
+    count: int = Field(ge=0, le=MAX_COUNT)
+
+
+class CountingTask(Task[CountingInputs, CountingAnswer]):
+    """Say how many objects there are."""
+
+    inputs_model = CountingInputs
+    answer_model = CountingAnswer
+    max_tokens = 32
+
+    def prompt(self, inputs: CountingInputs) -> str:
+        """Asks for a number."""
+        return f"How many {inputs.noun or 'items'} are in this {self.noun()}?"
+
+    @override
+    def parse(self, text: str, inputs: CountingInputs) -> ParseResult[CountingAnswer]:
+        """A stated total, else the only number, else a number that is the sum of the others."""
+        for pattern, nearest in ((_TOTAL_BEFORE, -1), (_TOTAL_AFTER, 0)):
+            stated = [integers(match["n"]) for match in pattern.finditer(plain(text))]
+            if any(stated):
+                return _result([n for n in stated if n][-1][nearest], ambiguous=False)
+        numbers = integers(text)
+        if not numbers:
+            return (
+                _result(0, ambiguous=False) if _NONE.search(plain(text)) else ParseResult.unparsed()
+            )
+        if len(set(numbers)) == 1:
+            return _result(numbers[0], ambiguous=False)
+        for whole in (numbers[0], numbers[-1]):
+            if 2 * whole == sum(numbers):
+                return _result(whole, ambiguous=False)
+        return _result(numbers[0], ambiguous=True)
+
+    @override
+    def render(self, answer: CountingAnswer, inputs: CountingInputs) -> str:
+        """The number in digits."""
+        return str(answer.count)
+
+    def read_sample(self, sample: Sample) -> tuple[CountingInputs, CountingAnswer]:
+        """Target: a whole number."""
+        if not isinstance(sample.target, int) or isinstance(sample.target, bool):
+            raise ValueError(f"target is {sample.target!r}; it must be a whole number")
+        return CountingInputs(), CountingAnswer(count=sample.target)
+
+    def is_hit(self, answer: CountingAnswer | None, target: CountingAnswer) -> bool:
+        """The exact number."""
+        return answer is not None and answer.count == target.count
+
+    def score(
+        self, pairs: Sequence[tuple[CountingAnswer | None, CountingAnswer]]
+    ) -> Mapping[str, Estimate]:
+        """`accuracy` (exact; unparsed is wrong) and `mae` over the answers that hold a number."""
+        if not pairs:
+            return {}
+        scores = {"accuracy": proportion(sum(self.is_hit(a, t) for a, t in pairs), len(pairs))}
+        errors = [float(abs(a.count - t.count)) for a, t in pairs if a is not None]
+        if errors:
+            scores["mae"] = bootstrap(errors, mean_of)
+        return scores
+
+
+def _result(count: int, *, ambiguous: bool) -> ParseResult[CountingAnswer]:
+    if not 0 <= count <= MAX_COUNT:
+        return ParseResult.unparsed()
+    return ParseResult(
+        CountingAnswer(count=count), ParseStatus.PARTIAL if ambiguous else ParseStatus.OK
+    )

@@ -1,0 +1,202 @@
+"""Detection of objects in a picture: labels with boxes [x1, y1, x2, y2] as shares of its sides."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+
+from pydantic import Field, ValidationInfo, field_validator
+from typing_extensions import override
+
+from lamm_model.tasks.base import ParseResult, ParseStatus, Task, TaskModel
+from lamm_model.tasks.classification import ClassificationInputs
+from lamm_model.tasks.metrics import (
+    Box,
+    DetectionCounts,
+    Estimate,
+    bootstrap,
+    box_iou,
+    match_count,
+    sum_counts,
+)
+from lamm_model.tasks.parsing import find_labels, plain, tokens
+from lamm_model.tasks.sample import Sample
+
+IOU_THRESHOLD = 0.5
+# A coordinate this far past the border is a slip and is clipped; beyond it is another frame.
+OVERSHOOT = 0.1
+_NUMBER = r"[-+]?(?:\d+\.?\d*|\.\d+)\s*%?"
+_BOX = re.compile(
+    r"[\[({<]\s*"
+    + r"\s*(?:,|;|\s)\s*".join(rf"(?:[xy][12]?\s*[=:]\s*)?({_NUMBER})" for _ in range(4))
+    + r"\s*[\])}>]"
+)
+_OPENING = re.compile(r"[\[{]")
+_NOTHING = re.compile(r"\b(?:no|not any|nothing|none)\b", re.IGNORECASE)
+_FILLER = frozenset({
+    "a", "an", "the", "and", "there", "is", "are", "at", "in", "located", "with", "box",
+    "bounding", "object", "item", "of", "on", "it", "i", "see", "found", "also", "one", "its",
+    "can", "as", "follows", "picture", "image", "another", "second", "then", "left", "right",
+    "top", "bottom"
+})  # fmt: skip
+
+
+class DetectionInputs(ClassificationInputs):
+    """`labels`: the closed set to look for; None leaves the words to the model."""
+
+
+class DetectedObject(TaskModel):
+    """One object; `bbox` is [x1, y1, x2, y2], 0-1 from the top left, x1 <= x2 and y1 <= y2."""
+
+    label: str = Field(min_length=1)
+    bbox: Box
+
+    @field_validator("label")
+    @classmethod
+    def _no_brackets(cls, label: str) -> str:
+        if set(label) & set("[](){}<>;\n"):
+            raise ValueError(f"label {label!r} holds a bracket, a semicolon or a line break")
+        return label
+
+    @field_validator("bbox")
+    @classmethod
+    def _ordered_shares(cls, bbox: Box, info: ValidationInfo) -> Box:
+        x1, y1, x2, y2 = bbox
+        if not (0 <= x1 <= x2 <= 1 and 0 <= y1 <= y2 <= 1):
+            raise ValueError(
+                f"bbox {bbox} of {info.data.get('label')!r} is not 0 <= x1 <= x2 <= 1, y alike"
+            )
+        return bbox
+
+
+class DetectionAnswer(TaskModel):
+    """The objects found, in the order they were named."""
+
+    objects: tuple[DetectedObject, ...]
+
+
+class DetectionTask(Task[DetectionInputs, DetectionAnswer]):
+    """Find objects and their boxes."""
+
+    inputs_model = DetectionInputs
+    answer_model = DetectionAnswer
+    max_tokens = 256
+    primary_metric = "f1@0.5"
+
+    def prompt(self, inputs: DetectionInputs) -> str:
+        """Asks for labels and boxes; a closed set is written out."""
+        question = f"Which items are in this {self.noun()}, and where? Give a box for each."
+        return (
+            question
+            if inputs.labels is None
+            else f"{question} Items may be: {', '.join(inputs.labels)}."
+        )
+
+    def parse(self, text: str, inputs: DetectionInputs) -> ParseResult[DetectionAnswer]:
+        """Every box with the label before it (or after it, where the first box has none before).
+
+        Boxes clipped, reordered, cut short, in another frame or without a label make the result
+        partial.
+        """
+        text = plain(text)
+        boxes = list(_BOX.finditer(text))
+        if not boxes:
+            if _NOTHING.search(text) and not _OPENING.search(text):
+                return ParseResult(DetectionAnswer(objects=()), ParseStatus.OK)
+            return ParseResult.unparsed()
+        borders = (
+            [0, *(m.end() for m in boxes)] if _label(text[: boxes[0].start()], inputs) else None
+        )
+        objects: list[DetectedObject] = []
+        whole = len(_OPENING.findall(text)) <= sum(m[0][0] in "[{" for m in boxes)
+        previous: str | None = None
+        for index, match in enumerate(boxes):
+            following = boxes[index + 1].start() if index + 1 < len(boxes) else len(text)
+            segment = (
+                text[match.end() : following]
+                if borders is None
+                else text[borders[index] : match.start()]
+            )
+            label = _label(segment, inputs) or previous
+            bbox, intact = _read_box(match.groups())
+            whole = whole and intact and label is not None
+            if label is not None and bbox is not None:
+                objects.append(DetectedObject(label=label, bbox=bbox))
+            previous = label
+        if not objects:
+            return ParseResult.unparsed()
+        status = ParseStatus.OK if whole else ParseStatus.PARTIAL
+        return ParseResult(DetectionAnswer(objects=tuple(objects)), status)
+
+    @override
+    def render(self, answer: DetectionAnswer, inputs: DetectionInputs) -> str:
+        """`coat [0.10, 0.20, 0.45, 0.60]; sneaker [...]`, rounded to two decimals."""
+        if not answer.objects:
+            return "There are no items."
+        return "; ".join(
+            f"{o.label} [{', '.join(f'{v:.2f}' for v in o.bbox)}]" for o in answer.objects
+        )
+
+    def read_sample(self, sample: Sample) -> tuple[DetectionInputs, DetectionAnswer]:
+        """Target: `[{"label", "bbox"}, ...]`."""
+        if not isinstance(sample.target, list):
+            raise ValueError(f"target is {sample.target!r}; it must be a list of label and bbox")
+        objects = tuple(DetectedObject.model_validate(item) for item in sample.target)
+        return DetectionInputs(labels=sample.labels), DetectionAnswer(objects=objects)
+
+    def is_hit(self, answer: DetectionAnswer | None, target: DetectionAnswer) -> bool:
+        """Every object found, none made up."""
+        return answer is not None and _counts(answer, target).f1 == 1.0
+
+    def score(
+        self, pairs: Sequence[tuple[DetectionAnswer | None, DetectionAnswer]]
+    ) -> Mapping[str, Estimate]:
+        """`precision@0.5`, `recall@0.5`, `f1@0.5` over all objects; unparsed found nothing."""
+        if not pairs:
+            return {}
+        counts = [_counts(answer, target) for answer, target in pairs]
+        return {
+            "precision@0.5": bootstrap(counts, lambda c: sum_counts(c).precision),
+            "recall@0.5": bootstrap(counts, lambda c: sum_counts(c).recall),
+            "f1@0.5": bootstrap(counts, lambda c: sum_counts(c).f1),
+        }
+
+
+def _counts(answer: DetectionAnswer | None, target: DetectionAnswer) -> DetectionCounts:
+    """One-to-one matches of same label and IoU of at least 0.5."""
+    found = () if answer is None else answer.objects
+    candidates = [
+        [
+            index
+            for index, there in enumerate(target.objects)
+            if tokens(seen.label) == tokens(there.label)
+            and box_iou(seen.bbox, there.bbox) >= IOU_THRESHOLD
+        ]
+        for seen in found
+    ]
+    matched = match_count(candidates)
+    return DetectionCounts(matched, len(found) - matched, len(target.objects) - matched)
+
+
+def _label(segment: str, inputs: DetectionInputs) -> str | None:
+    """The label that a stretch of text next to a box names, or None."""
+    if inputs.labels is not None:
+        named = find_labels(segment, inputs.labels)
+        return inputs.labels[named[-1].label] if named else None
+    pieces = [piece for piece in re.split(r"[;:,.\n]|\band\b", segment) if tokens(piece)]
+    words = pieces[-1].split() if pieces else []
+    while words and (words[0].casefold() in _FILLER or not tokens(words[0])):
+        words = words[1:]
+    while words and (words[-1].casefold() in _FILLER or not tokens(words[-1])):
+        words = words[:-1]
+    return " ".join(words).strip("[](){}<>;\"' ") or None
+
+
+def _read_box(values: Sequence[str]) -> tuple[Box | None, bool]:
+    """A box in order and within 0-1 (None: another frame), and whether it needed no repair."""
+    shares = [float(v.rstrip("% ")) / 100 if v.endswith("%") else float(v) for v in values]
+    if any(not -OVERSHOOT <= share <= 1 + OVERSHOOT for share in shares):
+        return None, False
+    left, upper, right, lower = (min(1.0, max(0.0, share)) for share in shares)
+    box = (min(left, right), min(upper, lower), max(left, right), max(upper, lower))
+    return box, list(box) == shares

@@ -1,0 +1,112 @@
+"""Reading the word that a picture shows."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+
+from pydantic import Field, field_validator
+from typing_extensions import override
+
+from lamm_model.tasks.base import ParseResult, ParseStatus, Task, TaskModel
+from lamm_model.tasks.metrics import Estimate, proportion
+from lamm_model.tasks.parsing import quoted
+from lamm_model.tasks.sample import Sample
+
+_AFTER_VERB = re.compile(
+    r"\b(?:says?|reads?|spells?|(?:word|text|answer)(?: is|:)|written is)"
+    r"\s*:?\s*(?:the word\s+)?(?P<word>[^\W_]+(?:-[^\W_]+)*)",
+    re.IGNORECASE,
+)
+_SPELLED = re.compile(r"(?:[^\W_]-){2,}[^\W_]")
+_WORD = re.compile(r"[^\W_]+(?:[-'][^\W_]+)*")
+_CAPITALS = re.compile(r"\b[A-Z]{2,}\b")
+_REFUSAL = re.compile(
+    r"\b(?:cannot|can't|can not|unable to|don't|no|not any)\s+(?:\w+\s+)?"
+    r"(?:read|see|tell|text|word|letters?)\b",
+    re.IGNORECASE,
+)
+
+
+class OcrInputs(TaskModel):
+    """Nothing but the picture."""
+
+
+class OcrAnswer(TaskModel):
+    """The text read, on one line and without double quotes."""
+
+    text: str = Field(min_length=1, max_length=1000)
+
+    @field_validator("text")
+    @classmethod
+    def _one_clean_line(cls, text: str) -> str:
+        if text != text.strip() or any(c in '"\u201c\u201d' or not c.isprintable() for c in text):
+            raise ValueError(
+                f"text {text!r} must be one stripped, printable line without double quotes"
+            )
+        return text
+
+
+class OcrTask(Task[OcrInputs, OcrAnswer]):
+    """Read the word."""
+
+    inputs_model = OcrInputs
+    answer_model = OcrAnswer
+    max_tokens = 32
+    primary_metric = "word_accuracy"
+
+    @override
+    def prompt(self, inputs: OcrInputs) -> str:
+        """Asks for the word."""
+        return f"What word is written in this {self.noun()}?"
+
+    @override
+    def parse(self, text: str, inputs: OcrInputs) -> ParseResult[OcrAnswer]:
+        """Quoted text, else the only word, else the word after "says", else the only capitals."""
+        for candidate in quoted(text):
+            return _result(candidate)
+        words = _WORD.findall(text)
+        if len(words) == 1:
+            return _result(_joined(words[0]))
+        if _REFUSAL.search(text):
+            return ParseResult.unparsed()
+        if match := _AFTER_VERB.search(text):
+            return _result(_joined(match["word"]))
+        capitals = _CAPITALS.findall(text)
+        if capitals:
+            return _result(capitals[0], ambiguous=len(set(capitals)) > 1)
+        return _result(words[-1], ambiguous=True) if words else ParseResult.unparsed()
+
+    @override
+    def render(self, answer: OcrAnswer, inputs: OcrInputs) -> str:
+        """`It says "LAMP".`"""
+        return f'It says "{answer.text}".'
+
+    def read_sample(self, sample: Sample) -> tuple[OcrInputs, OcrAnswer]:
+        """Target: the word."""
+        if not isinstance(sample.target, str):
+            raise ValueError(f"target is {sample.target!r}; it must be a word")
+        return OcrInputs(), OcrAnswer(text=sample.target)
+
+    def is_hit(self, answer: OcrAnswer | None, target: OcrAnswer) -> bool:
+        """The same text, whatever its case."""
+        return answer is not None and answer.text.casefold() == target.text.casefold()
+
+    def score(self, pairs: Sequence[tuple[OcrAnswer | None, OcrAnswer]]) -> Mapping[str, Estimate]:
+        """`word_accuracy`, case-insensitive; an unparsed answer is wrong."""
+        if not pairs:
+            return {}
+        return {"word_accuracy": proportion(sum(self.is_hit(a, t) for a, t in pairs), len(pairs))}
+
+
+def _result(text: str, *, ambiguous: bool = False) -> ParseResult[OcrAnswer]:
+    try:
+        answer = OcrAnswer(text=text.strip())
+    except ValueError:
+        return ParseResult.unparsed()
+    return ParseResult(answer, ParseStatus.PARTIAL if ambiguous else ParseStatus.OK)
+
+
+def _joined(word: str) -> str:
+    """A word spelled letter by letter ("L-A-M-P") in one piece; others as they are."""
+    return word.replace("-", "") if _SPELLED.fullmatch(word) else word

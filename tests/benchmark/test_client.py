@@ -1,0 +1,144 @@
+"""The chat client against a server that streams, refuses and dies."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from starlette.responses import JSONResponse, Response
+
+from benchmark.client import ChatClient, RetryPolicy, encode_stream, retry_after, server_root
+from benchmark.errors import RequestFailedError, ServerGoneError
+from benchmark.sse import SseParser
+
+QUICK = RetryPolicy(attempts=3, base_delay=0.01, max_delay=0.02)
+
+
+def body(text: str = "Hello", max_tokens: int = 8) -> dict[str, Any]:
+    message = {"role": "user", "content": text}
+    return {"model": "fake-lamm", "messages": [message], "max_tokens": max_tokens}
+
+
+STREAM = (
+    b': hi\n\ndata: {"a": "\xc3\xa9"}\r\n\r\nevent: x\ndata: one\ndata:two\r\r'
+    b"id: 3\n\ndata: [DONE]\n\n"
+)
+
+
+@given(st.lists(st.integers(0, len(STREAM)), max_size=12))
+def test_sse_events_survive_any_split(cuts: list[int]) -> None:
+    parser, events, last = SseParser(), [], 0
+    for cut in [*sorted(cuts), len(STREAM)]:
+        events += parser.feed(STREAM[last:cut])
+        last = cut
+    assert events == ['{"a": "\u00e9"}', "one\ntwo", "[DONE]"]
+
+
+async def test_concurrency_is_bounded_and_used(server: Any) -> None:
+    server.delay = 0.05
+    async with server.client() as http:
+        client = ChatClient(http, 3, QUICK)
+        await asyncio.gather(*(client.complete(body(str(i))) for i in range(12)))
+    assert server.peak == 3
+    assert len(server.asked) == 12
+
+
+async def test_503_waits_as_told_and_tries_again(server: Any) -> None:
+    server.refusals = [Response(status_code=503, headers={"Retry-After": "1"})]
+    started = time.perf_counter()
+    async with server.client() as http:
+        result = await ChatClient(http, 1, QUICK).complete(body())
+    assert time.perf_counter() - started >= 1.0
+    assert (result.text, result.fingerprint, result.usage.completion_tokens) == (
+        "I do not know.", "weights-1", 3,
+    )  # fmt: skip
+
+
+async def test_refusals_that_no_retry_helps_come_at_once(server: Any) -> None:
+    error = {"error": {"message": "max_tokens is -1; it must be within 1 and 1048576"}}
+    final = Response(status_code=500, headers={"x-should-retry": "false"})
+    server.refusals = [JSONResponse(error, status_code=400), final]
+    async with server.client() as http:
+        client = ChatClient(http, 1, QUICK)
+        with pytest.raises(RequestFailedError, match="HTTP 400: max_tokens is -1") as caught:
+            await client.complete(body())
+        assert caught.value.status == 400
+        with pytest.raises(RequestFailedError, match="HTTP 500"):
+            await client.complete(body())
+    assert server.asked == []
+
+
+async def test_retries_end(server: Any) -> None:
+    server.refusals = [Response("busy", status_code=503) for _ in range(3)]
+    async with server.client() as http:
+        with pytest.raises(RequestFailedError, match="HTTP 503: busy"):
+            await ChatClient(http, 1, QUICK).complete(body())
+
+
+async def test_a_body_of_another_shape_is_an_error(server: Any) -> None:
+    server.refusals = [JSONResponse({"choices": []}), Response("<html>", media_type="text/html")]
+    async with server.client() as http:
+        client = ChatClient(http, 1, QUICK)
+        for _ in range(2):
+            with pytest.raises(RequestFailedError, match="not a chat completion"):
+                await client.complete(body())
+
+
+async def test_a_dead_server_is_named(server: Any) -> None:
+    server.stop()
+    async with server.client() as http:
+        client = ChatClient(http, 1, QUICK)
+        with pytest.raises(ServerGoneError, match=f"no answer from {server.url}"):
+            await client.first_model()
+        assert (await client.stream(encode_stream(body()))).error == "connection lost: ConnectError"
+
+
+async def test_a_stream_is_timed_and_counted(server: Any) -> None:
+    server.token_delay = 0.02
+    async with server.client() as http:
+        record = await ChatClient(http, 1).stream(encode_stream(body(max_tokens=5)))
+    assert record.error is None
+    assert record.text == "t0 t1 t2 t3 t4 "
+    assert record.usage is not None
+    assert (record.usage.completion_tokens, record.usage.cached_tokens) == (5, 2)
+    assert record.finish_reason == "length"
+    assert len(record.itls) == 4
+    # The empty role chunk is no first token.
+    assert 0.02 <= record.ttft < record.latency
+    assert sum(record.itls) >= 0.06
+    assert server.bodies[0]["stream_options"] == {"include_usage": True}
+
+
+async def test_streams_that_fail_say_why(server: Any) -> None:
+    async with server.client() as http:
+        client = ChatClient(http, 1)
+        server.stream_error = True
+        assert (await client.stream(encode_stream(body()))).error == "the engine stopped"
+        server.stream_error, server.with_usage = False, False
+        assert "no usage chunk" in str((await client.stream(encode_stream(body()))).error)
+        server.refusals = [Response("full", status_code=503)]
+        assert (await client.stream(encode_stream(body()))).error == "HTTP 503: full"
+        server.refusals = [Response("data: {}\n\n", media_type="text/event-stream")]
+        assert "before [DONE]" in str((await client.stream(encode_stream(body()))).error)
+        server.refusals = [Response("data: {oops\n\ndata: [DONE]\n\n")]
+        assert "not a chat completion chunk" in str(
+            (await client.stream(encode_stream(body()))).error
+        )
+
+
+def test_retry_after_in_both_forms() -> None:
+    now = datetime(2026, 1, 1, tzinfo=UTC)
+    assert retry_after("7", now) == 7.0
+    assert retry_after("Thu, 01 Jan 2026 00:00:30 GMT", now) == 30.0
+    assert retry_after("Wed, 31 Dec 2025 00:00:00 GMT", now) == 0.0
+    assert retry_after("soon", now) is None
+    assert retry_after(None, now) is None
+
+
+def test_server_root() -> None:
+    assert server_root("http://h:1/v1/") == server_root("http://h:1") == "http://h:1"
