@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 from transformers import AutoConfig, CLIPVisionConfig, LlamaConfig, PreTrainedConfig
 from transformers.configuration_utils import SubConfigSpec
 
 
 class EpclConfig(PreTrainedConfig):
-    """Sizes of the EPCL point encoder; the defaults are LAMM's (ScanNet, CLIP ViT-L/14, 256 tokens).
+    """Sizes of the EPCL point encoder; the defaults are LAMM's: ScanNet, ViT-L/14, 256 tokens.
 
     Two set-abstraction layers (`sa_*`, one entry a layer) thin the cloud, then CLIP blocks see it.
     `sa_mlp` lists each layer's output channels; the last of the last layer is the width.
@@ -35,7 +35,7 @@ class EpclConfig(PreTrainedConfig):
     attention_dropout: float = 0.0
 
     def __post_init__(self, **kwargs: Any) -> None:
-        super().__post_init__(**kwargs)
+        super().__post_init__(**kwargs)  # type: ignore[no-untyped-call]
         layers = {
             len(self.sa_num_points),
             len(self.sa_radius),
@@ -60,12 +60,12 @@ class EpclConfig(PreTrainedConfig):
 class LammConfig(PreTrainedConfig):
     """A LAMM checkpoint: `text_config`, and `vision_config` and/or `point_config`.
 
-    `image_token_id` and `point_token_id` mark media positions in `input_ids`. They lie at or above the
-    vocabulary size (defaults: the first two such ids), so that no text can spell them.
+    `image_token_id` and `point_token_id` mark media positions in `input_ids`. They lie at or above
+    the vocabulary size (defaults: the first two such ids), so that no text can spell them.
     """
 
     model_type = "lamm"
-    sub_configs_defaults = {
+    sub_configs_defaults: ClassVar[dict[str, SubConfigSpec]] = {
         "text_config": SubConfigSpec(config_class=LlamaConfig),
         "vision_config": SubConfigSpec(config_class=CLIPVisionConfig, optional=True),
         "point_config": SubConfigSpec(config_class=EpclConfig, optional=True),
@@ -79,7 +79,7 @@ class LammConfig(PreTrainedConfig):
     tie_word_embeddings: bool = False
 
     def __post_init__(self, **kwargs: Any) -> None:
-        super().__post_init__(**kwargs)
+        super().__post_init__(**kwargs)  # type: ignore[no-untyped-call]
         vocab = self.text_config.vocab_size  # type: ignore[union-attr]
         self.image_token_id = vocab if self.image_token_id is None else self.image_token_id
         self.point_token_id = vocab + 1 if self.point_token_id is None else self.point_token_id
@@ -94,7 +94,7 @@ class LammConfig(PreTrainedConfig):
         """Patches of a picture, CLS not counted; 0 without an image encoder."""
         if self.vision_config is None:
             return 0
-        return int((self.vision_config.image_size // self.vision_config.patch_size) ** 2)  # type: ignore[union-attr]
+        return int((self.vision_config.image_size // self.vision_config.patch_size) ** 2)  # type: ignore[operator, union-attr]
 
     @property
     def num_point_tokens(self) -> int:

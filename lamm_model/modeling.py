@@ -1,9 +1,10 @@
-"""LAMM as a Hugging Face model: what trains, and the oracle that the serving engine is tested against.
+"""LAMM as a Hugging Face model: what trains, and the oracle of the serving engine's tests.
 
 Composed of transformers' `CLIPVisionModel` and `LlamaForCausalLM` and our EPCL encoder; one linear
 projector a modality. Kept plain on purpose: speed lives in `lamm_model.decoder`.
 
-Shapes: B rows, T tokens, M media, N tokens a medium, P points, S pixels, D encoder width, H hidden size.
+Shapes: B rows, T tokens, M media, N tokens a medium, P points, S pixels, D encoder width,
+H hidden size.
 """
 
 from __future__ import annotations
@@ -14,14 +15,16 @@ from torch import Tensor, nn
 from transformers import (
     AutoModelForCausalLM,
     AutoModelForImageTextToText,
+    CLIPVisionConfig,
     CLIPVisionModel,
     GenerationMixin,
+    LlamaConfig,
     LlamaForCausalLM,
     PreTrainedModel,
 )
 from transformers.modeling_outputs import CausalLMOutputWithPast
 
-from lamm_model.config import LammConfig
+from lamm_model.config import EpclConfig, LammConfig
 from lamm_model.encoders.epcl import EpclEncoder
 
 
@@ -39,27 +42,31 @@ class LammForConditionalGeneration(PreTrainedModel, GenerationMixin):
     config_class = LammConfig
     base_model_prefix = "lamm"
     main_input_name = "input_ids"
-    input_modalities = ("image", "text")
+    input_modalities = ("image", "text")  # type: ignore[assignment]
     supports_gradient_checkpointing = True
-    _no_split_modules = ["LlamaDecoderLayer", "CLIPEncoderLayer"]
+    _no_split_modules = ["LlamaDecoderLayer", "CLIPEncoderLayer"]  # noqa: RUF012 - declared so
     _supports_sdpa = True
     _supports_attention_backend = True
 
     def __init__(self, config: LammConfig) -> None:
         super().__init__(config)
-        hidden = config.text_config.hidden_size
+        text, vision, point = config.text_config, config.vision_config, config.point_config
+        # The configuration has made objects of dictionaries.
+        assert isinstance(text, LlamaConfig)
         self.vision_tower: CLIPVisionModel | None = None
         self.image_projector: nn.Linear | None = None
         self.point_tower: EpclEncoder | None = None
         self.point_projector: nn.Linear | None = None
-        if config.vision_config is not None:
-            self.vision_tower = CLIPVisionModel(config.vision_config)
-            self.image_projector = nn.Linear(config.vision_config.hidden_size, hidden)
-        if config.point_config is not None:
-            self.point_tower = EpclEncoder(config.point_config)
-            self.point_projector = nn.Linear(config.point_config.hidden_size, hidden)
-        self.language_model = LlamaForCausalLM(config.text_config)
-        self.post_init()
+        if vision is not None:
+            assert isinstance(vision, CLIPVisionConfig)
+            self.vision_tower = CLIPVisionModel(vision)
+            self.image_projector = nn.Linear(vision.hidden_size, text.hidden_size)
+        if point is not None:
+            assert isinstance(point, EpclConfig)
+            self.point_tower = EpclEncoder(point)
+            self.point_projector = nn.Linear(point.hidden_size, text.hidden_size)
+        self.language_model = LlamaForCausalLM(text)
+        self.post_init()  # type: ignore[no-untyped-call]
 
     def forward(
         self,
@@ -75,9 +82,9 @@ class LammForConditionalGeneration(PreTrainedModel, GenerationMixin):
     ) -> CausalLMOutputWithPast:
         """Logits [B, T, vocab], and the loss where `labels` [B, T] are not -100.
 
-        Media come as `pixel_values` [M, 3, S, S] and `points` [M, P, 3 or 6], or already encoded (but
-        not projected) as `image_features` and `point_features` [M, N, D]; in the order in which their
-        placeholders stand, row by row.
+        Media come as `pixel_values` [M, 3, S, S] and `points` [M, P, 3 or 6], or already encoded
+        (but not projected) as `image_features` and `point_features` [M, N, D]; in the order in
+        which their placeholders stand, row by row.
 
         Raises:
             PlaceholderMismatchError: placeholders and features differ in number; both are named.
@@ -149,7 +156,7 @@ class LammForConditionalGeneration(PreTrainedModel, GenerationMixin):
 
     def get_input_embeddings(self) -> nn.Module:
         """The language model's token embedding."""
-        return self.language_model.get_input_embeddings()  # type: ignore[no-any-return]
+        return self.language_model.get_input_embeddings()
 
     def set_input_embeddings(self, value: nn.Module) -> None:
         """Replaces the language model's token embedding."""
@@ -159,7 +166,7 @@ class LammForConditionalGeneration(PreTrainedModel, GenerationMixin):
         """The language model's head."""
         return self.language_model.get_output_embeddings()  # type: ignore[no-any-return]
 
-    def prepare_inputs_for_generation(
+    def prepare_inputs_for_generation(  # type: ignore[override]
         self,
         input_ids: Tensor,
         past_key_values: Any = None,
@@ -167,7 +174,9 @@ class LammForConditionalGeneration(PreTrainedModel, GenerationMixin):
         **kwargs: Any,
     ) -> dict[str, Any]:
         """Media enter with the prompt; later steps see the cache alone."""
-        inputs: dict[str, Any] = super().prepare_inputs_for_generation(
+        # The mixin's types take transformers' own classes alone for `self`.
+        mixin: Any = super()
+        inputs: dict[str, Any] = mixin.prepare_inputs_for_generation(
             input_ids,
             past_key_values=past_key_values,
             is_first_iteration=is_first_iteration,

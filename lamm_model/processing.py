@@ -17,9 +17,9 @@ import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
-from transformers import AutoProcessor
+from transformers import AutoProcessor, CLIPVisionConfig
 
-from lamm_model.config import LammConfig
+from lamm_model.config import EpclConfig, LammConfig
 from lamm_model.conversation import NORMAL_SYSTEM, Modality, TextChunk, Turn, render
 from lamm_model.media import PointCloud, PreparedMedia
 from lamm_model.preprocessing import prepare_image, prepare_point_cloud
@@ -33,7 +33,7 @@ _FILES = ("processor_config.json", "tokenizer.json", "tokenizer_config.json")
 
 
 class LammProcessor:
-    """Tokenises conversations and prepares media as one checkpoint's `processor_config.json` says."""
+    """Tokenises conversations and prepares media as a checkpoint's `processor_config.json` says."""
 
     def __init__(self, spec: CheckpointSpec, tokenizer: LammTokenizer) -> None:
         self.spec = spec
@@ -144,7 +144,9 @@ def write_processor_config(
         ValueError: a point encoder without `num_points`.
     """
     image = points = None
+    # The configuration has made objects of dictionaries.
     if config.vision_config is not None:
+        assert isinstance(config.vision_config, CLIPVisionConfig)
         image = {
             "size": config.vision_config.image_size,
             "num_tokens": config.num_image_tokens,
@@ -153,6 +155,7 @@ def write_processor_config(
             "std": image_std,
         }
     if config.point_config is not None:
+        assert isinstance(config.point_config, EpclConfig)
         if num_points is None:
             raise ValueError("a checkpoint with a point encoder needs num_points")
         points = {

@@ -1,4 +1,4 @@
-"""How one request is sampled. Torch-free: made by the service, read by the engine and its sampler."""
+"""How one request is sampled. Torch-free: made by the service, read by the engine."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ MAX_STOP_STRINGS = 16
 
 
 class SamplingParamsError(ValueError):
-    """A sampling value out of its range. `param` is the field's name, for the caller's error body."""
+    """A sampling value out of its range; `param` names the field, for the caller's error body."""
 
     def __init__(self, param: str, message: str) -> None:
         super().__init__(message)
@@ -22,10 +22,10 @@ class SamplingParamsError(ValueError):
 class SamplingParams:
     """Sampling of one sequence, validated on construction.
 
-    `temperature == 0` is greedy and exact. `top_k == 0` keeps the whole vocabulary. `logprobs` is the
-    number of alternatives returned a token (0: the chosen one alone; None: none at all). `max_tokens`
-    counts generated tokens. Penalties follow OpenAI (frequency, presence) and CTRL (repetition,
-    arXiv:1909.05858) and look at text tokens only, never at media placeholders.
+    `temperature == 0` is greedy and exact. `top_k == 0` keeps the whole vocabulary. `logprobs` is
+    the number of alternatives returned a token (0: the chosen one alone; None: none at all).
+    `max_tokens` counts generated tokens. Penalties follow OpenAI (frequency, presence) and CTRL
+    (repetition, arXiv:1909.05858) and look at text tokens only, never at media placeholders.
 
     Raises:
         SamplingParamsError: a value is out of range; the message holds the value and the limit.

@@ -18,7 +18,7 @@ from lamm_model.conversation import Modality, PromptPreset
 
 
 class CheckpointError(ValueError):
-    """A checkpoint directory that cannot be served; the message names the file and what is wrong."""
+    """A checkpoint directory that cannot be served; the message says which file, and why."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""Text <-> token ids for the service, without torch: a thin view of a checkpoint's `tokenizer.json`."""
+"""Text <-> token ids without torch: a thin view of a checkpoint's `tokenizer.json`."""
 
 from __future__ import annotations
 

@@ -8,6 +8,8 @@ Shapes: B clouds, N points, M centres, K neighbours, C channels, T tokens, D wid
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
@@ -48,7 +50,7 @@ class EpclEncoder(PreTrainedModel):
         self.pre_layrnorm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
         self.task_tokens = TaskTokens(config.num_task_tokens, config.hidden_size)
         self.encoder = CLIPEncoder(config)  # type: ignore[arg-type]
-        self.post_init()
+        self.post_init()  # type: ignore[no-untyped-call]
 
     def forward(self, points: Tensor) -> Tensor:
         """Features [B, T, D] of clouds [B, N, 3 + C].
@@ -61,7 +63,8 @@ class EpclEncoder(PreTrainedModel):
             raise ValueError(
                 f"points have shape {tuple(points.shape)}; expected [B, N, {expected}]"
             )
-        # Coordinates stay float32 whatever the weights' dtype: half precision moves points by millimetres.
+        # Coordinates stay float32 whatever the weights' dtype: half precision moves points by
+        # millimetres and more.
         xyz_BN3 = points[..., :3].float()
         features: Tensor | None = points[..., 3:] if self.config.use_color else None
         for layer in self.pre_encoder:
@@ -71,13 +74,15 @@ class EpclEncoder(PreTrainedModel):
         tokens_BTD = features + self.pos_embed(xyz_BN3.to(dtype))
         tokens_BTD = self.pre_layrnorm(tokens_BTD)
         task = self.task_tokens().expand(points.shape[0], -1, -1)
-        hidden = self.encoder(inputs_embeds=torch.cat([tokens_BTD, task], dim=1)).last_hidden_state
+        tokens_BTD = torch.cat([tokens_BTD, task], dim=1)
+        hidden: Tensor = self.encoder(inputs_embeds=tokens_BTD).last_hidden_state
         return hidden[:, : xyz_BN3.shape[1]]
 
     def token_positions(self, points: Tensor) -> Tensor:
-        """Centres [B, T, 3] of the tokens, metres; what dense pre-training predicts offsets from."""
+        """Centres [B, T, 3] of the tokens, metres: where `forward`'s tokens stand in the cloud."""
         xyz_BN3 = points[..., :3].float()
         for layer in self.pre_encoder:
+            assert isinstance(layer, SetAbstraction)
             xyz_BN3 = gather(xyz_BN3, farthest_point_sample(xyz_BN3, layer.num_points))
         return xyz_BN3
 
@@ -94,7 +99,7 @@ class EpclEncoder(PreTrainedModel):
 
 
 class SetAbstraction(nn.Module):
-    """One PointNet++ layer (arXiv:1706.02413): sample centres, group balls, shared MLP, max-pool."""
+    """One PointNet++ layer (arXiv:1706.02413): sample centres, group balls, share an MLP, pool."""
 
     def __init__(
         self, num_points: int, radius: float, num_samples: int, channels: list[int]
@@ -103,8 +108,7 @@ class SetAbstraction(nn.Module):
         self.num_points, self.radius, self.num_samples = num_points, radius, num_samples
         sizes = [channels[0] + 3, *channels[1:]]
         self.mlp = nn.ModuleList(
-            SharedLayer(size_in, size_out)
-            for size_in, size_out in zip(sizes[:-1], sizes[1:], strict=True)
+            SharedLayer(size_in, size_out) for size_in, size_out in pairwise(sizes)
         )
 
     def forward(self, xyz_BN3: Tensor, features_BNC: Tensor | None) -> tuple[Tensor, Tensor]:
@@ -112,7 +116,7 @@ class SetAbstraction(nn.Module):
         centre_BM3 = gather(xyz_BN3, farthest_point_sample(xyz_BN3, self.num_points))
         index_BMK = ball_query(self.radius, self.num_samples, xyz_BN3, centre_BM3)
         grouped = (group(xyz_BN3, index_BMK) - centre_BM3.unsqueeze(2)) / self.radius
-        grouped = grouped.to(self.mlp[0].conv.weight.dtype)  # type: ignore[union-attr]
+        grouped = grouped.to(self.mlp[0].conv.weight.dtype)  # type: ignore[arg-type, union-attr]
         if features_BNC is not None:
             grouped = torch.cat([grouped, group(features_BNC.to(grouped.dtype), index_BMK)], dim=-1)
         for layer in self.mlp:

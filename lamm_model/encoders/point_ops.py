@@ -18,8 +18,9 @@ ORIGIN_SQUARED_RADIUS = 1e-3
 def farthest_point_sample(xyz_BN3: Tensor, num_samples: int) -> Tensor:
     """Indices [B, M] of points each farthest from all chosen before it; the first is index 0.
 
-    Points within the origin's ball are skipped, as the CUDA kernel does; where all points are skipped
-    index 0 repeats. Ties go to the lowest index. Computed in float32 whatever the input's dtype.
+    Points within the origin's ball are skipped, as the CUDA kernel does; where all points are
+    skipped index 0 repeats. Ties go to the lowest index. Computed in float32 whatever the
+    input's dtype.
     """
     xyz = xyz_BN3.float()
     batch, count, _ = xyz.shape

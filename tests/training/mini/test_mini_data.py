@@ -1,0 +1,192 @@
+"""lamm-mini's pictures, clouds and language: targets and answers say what the scenes show."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import ImageFont
+
+from lamm_model.tasks import TASKS
+from training.mini import clouds, corpus, language, pictures, suite
+from training.mini.dense_targets import patch_targets, token_targets
+from training.mini.phrasings import INTENTS, phrasings
+from training.mini.sources import FURNITURE, PRODUCTS, Mesh
+
+
+@pytest.fixture(scope="module")
+def pools(tmp_path_factory: pytest.TempPathFactory) -> corpus.Pools:
+    """Made-up products (filled rectangles), boxes for furniture, Pillow's own font."""
+    rng = np.random.default_rng(0)
+    products = np.zeros((40, 28, 28), np.uint8)
+    for picture in products:
+        x, y = rng.integers(2, 8, 2)
+        picture[y : 26 - y, x : 26 - x] = rng.integers(120, 255)
+    font = tmp_path_factory.mktemp("font") / "font.ttf"
+    drawn = ImageFont.load_default(20)
+    assert isinstance(drawn, ImageFont.FreeTypeFont)
+    font.write_bytes(drawn.font_bytes)
+    return corpus.Pools(
+        pictures.ProductPool(products, np.arange(40, dtype=np.uint8) % 10),
+        pictures.WordPool(["lamp", "chair", "bed", "window"], [font]),
+        clouds.SurfacePool([_box_mesh(label) for label in FURNITURE], seed=0),
+    )
+
+
+def test_every_intent_has_thirty_phrasings_and_none_stands_in_both_splits() -> None:
+    for intent in INTENTS:
+        train, test = set(phrasings(intent, "train")), set(phrasings(intent, "test"))
+        assert len(train) >= 30, intent
+        assert test, intent
+        assert not train & test, intent
+
+
+def test_a_scene_is_its_generator(pools: corpus.Pools) -> None:
+    first, second = (pictures.scene(pools.products, np.random.default_rng(5)) for _ in range(2))
+    assert np.array_equal(first.picture, second.picture)
+    assert first.products == second.products
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 4, 5, 6])
+def test_products_of_a_scene_do_not_overlap(pools: corpus.Pools, count: int) -> None:
+    for seed in range(5):
+        scene = pictures.scene(pools.products, np.random.default_rng(seed), count)
+        assert len(scene.products) == count
+        boxes = [p.box for p in scene.products]
+        for k, a in enumerate(boxes):
+            assert 0 <= a[0] < a[2] <= pictures.SIZE
+            assert 0 <= a[1] < a[3] <= pictures.SIZE
+            for b in boxes[k + 1 :]:
+                assert a[2] <= b[0] or b[2] <= a[0] or a[3] <= b[1] or b[3] <= a[1]
+
+
+def test_patch_targets_mark_each_object_once_and_point_to_its_centre(pools: corpus.Pools) -> None:
+    scene = pictures.scene(pools.products, np.random.default_rng(1), 4)
+    targets = patch_targets(scene, 8)
+    assert targets.centre.sum() == 4
+    for product in scene.products:
+        x = (product.box[0] + product.box[2]) / 2
+        y = (product.box[1] + product.box[3]) / 2
+        cell = int(y // 8) * 8 + int(x // 8)
+        assert targets.label[cell] == 1 + product.label
+        found_x = (cell % 8 + 0.5) * 8 + targets.box[cell, 0] * pictures.SIZE
+        assert found_x == pytest.approx(x, abs=1e-3)
+        assert targets.box[cell, 2] * pictures.SIZE == pytest.approx(
+            product.box[2] - product.box[0]
+        )
+
+
+def test_letters_of_a_word_are_spelled_in_its_slots_and_words(pools: corpus.Pools) -> None:
+    scene = pictures.word(pools.words, np.random.default_rng(2))
+    slots = patch_targets(scene, 8).slots
+    assert "".join(chr(65 + k) for k in slots if k < 26) == scene.word
+    letters = [w for w in corpus.picture_words(scene) if len(w) == 1 and w.isalpha()]
+    assert sorted(letters) == sorted(scene.word)
+
+
+def test_token_targets_reach_the_centre(pools: corpus.Pools) -> None:
+    scene = clouds.room(pools.surfaces, np.random.default_rng(3))
+    label, shape = token_targets(scene, scene.points[:50])
+    for k in range(50):
+        placed = scene.objects[scene.owner[k]]
+        assert label[k] == placed.label
+        assert np.allclose(scene.points[k] + shape[k, :3], placed.centre, atol=1e-4)
+
+
+def test_clouds_stand_on_the_floor_in_metres(pools: corpus.Pools) -> None:
+    for seed in range(10):
+        scene = clouds.room(pools.surfaces, np.random.default_rng(seed))
+        assert scene.points.shape == (clouds.NUM_POINTS, 3)
+        assert scene.points.dtype == np.float32
+        assert abs(float(scene.points[:, 2].min())) < 0.06
+        assert 2 <= len(scene.objects) <= 4
+
+
+def test_true_answers_parse_to_the_suites_targets(pools: corpus.Pools) -> None:
+    """What training teaches the model to say, the task's parser reads back as the right answer."""
+    makers: dict[str, Callable[..., language.Exchange]] = {
+        "classification": language.identify,
+        "counting": language.count_products,
+        "detection": language.detect,
+        "ocr": language.read,
+    }
+    for seed in range(60):
+        rng = np.random.default_rng(seed)
+        scenes = {
+            "classification": pictures.alone(pools.products, rng),
+            "counting": pictures.scene(pools.products, rng),
+            "detection": pictures.scene(pools.products, rng),
+            "ocr": pictures.word(pools.words, rng),
+        }
+        for name, make in makers.items():
+            scene = scenes[name]
+            answer = make(scene, rng).answer
+            task = TASKS[name]
+            read = task.parse(
+                answer,
+                task.inputs_model(
+                    **({"labels": PRODUCTS} if name in {"classification", "detection"} else {})
+                ),
+            )
+            assert read.answer is not None, (name, answer)
+            if name == "classification":
+                assert read.answer.label == PRODUCTS[scene.products[0].label], answer
+            elif name == "counting":
+                assert read.answer.count == len(scene.products), answer
+            elif name == "detection":
+                assert len(read.answer.objects) == len(scene.products), answer
+            else:
+                assert read.answer.text.upper() == scene.word, answer
+
+
+def test_true_choices_parse_to_the_right_option(pools: corpus.Pools) -> None:
+    task = TASKS["vqa_choice"]
+    for seed in range(100):
+        rng = np.random.default_rng(seed)
+        scene = pictures.scene(pools.products, rng)
+        exchange = language.choice(scene, rng)
+        _, options, right, _ = language.choice_parts(scene, _skip_to_choice(seed, pools))
+        read = task.parse(
+            exchange.answer, task.inputs_model(question=exchange.question, choices=options)
+        )
+        assert read.answer is not None
+        assert read.answer.choice == right, exchange
+
+
+def test_the_suite_reads_back_with_sound_records(pools: corpus.Pools, tmp_path: Path) -> None:
+    suite.write_suite(pools, tmp_path, 3, {"sources": {}})
+    for row in suite.ROWS:
+        lines = (tmp_path / f"{row.name}.jsonl").read_text().splitlines()
+        assert len(lines) == 3
+    before = {p.name: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()}
+    suite.write_suite(pools, tmp_path, 3, {"sources": {}})
+    assert {p.name: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()} == before
+
+
+def _skip_to_choice(seed: int, pools: corpus.Pools) -> np.random.Generator:
+    rng = np.random.default_rng(seed)
+    pictures.scene(pools.products, rng)
+    return rng
+
+
+def _box_mesh(label: str) -> Mesh:
+    corners = np.array([[x, y, z] for x in (-0.4, 0.4) for y in (-0.3, 0.3) for z in (0.0, 0.9)])
+    faces = np.array(
+        [
+            [0, 1, 3],
+            [0, 3, 2],
+            [4, 6, 7],
+            [4, 7, 5],
+            [0, 4, 5],
+            [0, 5, 1],
+            [2, 3, 7],
+            [2, 7, 6],
+            [0, 2, 6],
+            [0, 6, 4],
+            [1, 5, 7],
+            [1, 7, 3],
+        ]
+    )
+    return Mesh("Box", label, "nobody", corners, faces)

@@ -1,0 +1,168 @@
+"""`lamm train` and `lamm data`."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import json
+import logging
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from training.config import RecipeError, explain, load_recipe
+
+_TRAIN_EPILOG = f"""recipe fields (YAML; paths are relative to the folder the command runs in):
+{explain()}
+
+records (the published LAMM instruction format, a JSON list):
+  {{"id": "7", "image": "a.jpg", "task_type": "VQA", "conversations": [
+     {{"from": "human", "value": "<image>\\nWhat is it?"}}, {{"from": "gpt", "value": "A boat."}}]}}
+  "pcl" instead of "image" names a point cloud; a record without either is text alone.
+
+what a run writes into its output folder:
+  adapter/       PEFT adapter, projectors, provenance: give it to `lamm model merge`
+  checkpoints/   adapters with optimizer and sampler; the same command continues from the newest
+  metrics.jsonl, tensorboard/   the loss curve
+
+examples:
+  lamm train --config training/recipes/smoke.yaml
+  lamm train --config recipe.yaml --set optimizer.learning_rate=1e-4 --set output=runs/slower"""
+
+
+def train(argv: Sequence[str]) -> int:
+    """Runs `lamm train ARGV...`; returns the exit status."""
+    arguments = _train_parser().parse_args(argv)
+    try:
+        recipe = load_recipe(arguments.config, arguments.set)
+    except RecipeError as error:
+        print(f"lamm train: {error}", file=sys.stderr)
+        return 2
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    # Only now: the help and a wrong recipe are answered without loading torch.
+    import torch  # noqa: PLC0415
+
+    from lamm_model.spec import CheckpointError  # noqa: PLC0415
+    from training.data.dataset import DatasetError  # noqa: PLC0415
+    from training.data.feature_cache import FeatureCacheError  # noqa: PLC0415
+    from training.loss import TrainingError  # noqa: PLC0415
+    from training.run import run  # noqa: PLC0415
+
+    name = arguments.device
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    if arguments.threads is not None:
+        torch.set_num_threads(arguments.threads)
+    try:
+        adapter = run(recipe, torch.device(name), restart=arguments.restart, progress=True)
+    except (RecipeError, CheckpointError, DatasetError, FeatureCacheError, TrainingError) as error:
+        print(f"lamm train: {error}", file=sys.stderr)
+        return 1
+    base = recipe.output / "tiny" / "base" if recipe.base == "tiny" else recipe.base
+    print(f"{adapter}\nnext: lamm model merge --base {base} --adapter {adapter} --out DIRECTORY")
+    return 0
+
+
+def _train_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="lamm train",
+        description="Trains LoRA and projectors on a frozen base checkpoint, as a recipe says. "
+        "Run again after a stop, it goes on from its last checkpoint with the same losses.",
+        epilog=_TRAIN_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--config", type=Path, required=True, help="the recipe")
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="FIELD=VALUE", help="changes one recipe field"
+    )
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (%(default)s)")
+    parser.add_argument("--threads", type=int, help="CPU threads (default: torch's)")
+    parser.add_argument(
+        "--restart", action="store_true", help="forget what the output folder holds and start over"
+    )
+    return parser
+
+
+@dataclass(frozen=True, slots=True)
+class DataCommand:
+    """One `lamm data` sub-command: where its `function(argv) -> int` is, and a line of help."""
+
+    function: str
+    summary: str
+
+
+DATA_COMMANDS: Mapping[str, DataCommand] = {
+    "fetch": DataCommand("training.mini.cli:fetch_sources", "fetch lamm-mini's source packages"),
+    "mini-records": DataCommand("training.mini.cli:mini_records", "write lamm-mini's records"),
+    "mini-suite": DataCommand("training.mini.cli:mini_suite", "write the mini benchmark suite"),
+    "check": DataCommand("training.cli:check", "find bad records and media before training"),
+}
+
+
+def data(argv: Sequence[str]) -> int:
+    """Runs `lamm data COMMAND ARGV...`; returns the exit status."""
+    lines = [f"  {name:<13} {command.summary}" for name, command in DATA_COMMANDS.items()]
+    parser = argparse.ArgumentParser(
+        prog="lamm data",
+        description="Fetches, makes and checks training data.",
+        epilog="commands:\n" + "\n".join(lines) + "\n\n`lamm data COMMAND --help` explains one.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("command", choices=DATA_COMMANDS, metavar="COMMAND")
+    parser.add_argument("arguments", nargs=argparse.REMAINDER, metavar="...")
+    arguments = parser.parse_args(argv)
+    module, _, name = DATA_COMMANDS[arguments.command].function.partition(":")
+    function: Callable[[Sequence[str]], int] = getattr(importlib.import_module(module), name)
+    return function(arguments.arguments)
+
+
+def check(argv: Sequence[str]) -> int:
+    """Runs `lamm data check ARGV...`: 0 when every record is good, else 1."""
+    parser = argparse.ArgumentParser(
+        prog="lamm data check",
+        description="Reads every record of a file as training would, and lists what is wrong with "
+        "which record: malformed turns, missing files; with --base undecodable media too.",
+    )
+    parser.add_argument("file", type=Path, help="instruction file (.json or .jsonl)")
+    parser.add_argument("--media-root", type=Path, help="default: the file's own folder")
+    parser.add_argument(
+        "--base", type=Path, help="checkpoint whose preprocessing decodes the media"
+    )
+    parser.add_argument("--out", type=Path, help="writes the good records there")
+    arguments = parser.parse_args(argv)
+    good, faults = _check_records(
+        arguments.file, arguments.media_root or arguments.file.parent, arguments.base
+    )
+    for fault in faults:
+        print(fault)
+    print(f"{arguments.file}: {len(good)} good records, {len(faults)} bad")
+    if arguments.out is not None:
+        arguments.out.write_text(json.dumps(good, ensure_ascii=False), encoding="utf8")
+    return 1 if faults else 0
+
+
+def _check_records(
+    file: Path, media_root: Path, base: Path | None
+) -> tuple[list[dict[str, Any]], list[str]]:
+    from lamm_model.processing import LammProcessor  # noqa: PLC0415 - see `train`
+    from training.data.dataset import media_fault  # noqa: PLC0415
+    from training.data.records import RecordError, parse_record, read_json_items  # noqa: PLC0415
+
+    processor = None if base is None else LammProcessor.from_pretrained(base)
+    good, faults = [], []
+    try:
+        for index, item in enumerate(read_json_items(file)):
+            try:
+                record = parse_record(item, file, index, media_root)
+                fault = None if processor is None else media_fault(record.media, processor)
+                if fault is not None:
+                    raise RecordError(file, index, record.id, fault)
+            except RecordError as error:
+                faults.append(str(error))
+            else:
+                good.append(item)
+    except (RecordError, OSError) as error:
+        faults.append(str(error))
+    return good, faults

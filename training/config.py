@@ -1,0 +1,256 @@
+"""Recipes: what `lamm train --config recipe.yaml` reads, checked before anything is loaded.
+
+Called by `training.cli` (load, explain) and handed down piecewise by `training.run`.
+"""
+
+from __future__ import annotations
+
+import difflib
+import textwrap
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import MISSING, asdict, dataclass, field, fields, is_dataclass
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Literal, get_args, get_type_hints
+
+import yaml
+from pydantic import ConfigDict, TypeAdapter, ValidationError
+
+TINY_BASE = "tiny"
+
+
+class RecipeError(ValueError):
+    """A recipe that cannot be run; the message names the field, its value and what is allowed."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DataSource:
+    """One file of records and the folder that its media paths are relative to."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
+
+    path: Annotated[Path, "instruction file: a JSON list, or one JSON object a line (.jsonl)"]
+    media_root: Annotated[Path | None, "folder of the media; default: the file's own folder"] = None
+    repeat: Annotated[int, "how many times an epoch holds this source"] = 1
+
+    def __post_init__(self) -> None:
+        _at_least("data.repeat", self.repeat, 1)
+
+    @property
+    def root(self) -> Path:
+        """Folder that relative media paths start from."""
+        return self.media_root if self.media_root is not None else self.path.parent
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoraRecipe:
+    """LoRA on the language model (arXiv:2106.09685); defaults are LAMM's own."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
+
+    r: Annotated[int, "rank"] = 32
+    alpha: Annotated[float, "scale is alpha / r"] = 32
+    dropout: Annotated[float, "dropout before the down-projection"] = 0.1
+    target_modules: Annotated[tuple[str, ...], "names of the linear layers that get LoRA"] = (
+        "q_proj",
+        "k_proj",
+        "v_proj",
+        "o_proj",
+    )
+
+    def __post_init__(self) -> None:
+        _at_least("lora.r", self.r, 1)
+        if not 0.0 <= self.dropout < 1.0:
+            raise RecipeError(f"lora.dropout is {self.dropout}; it must be at least 0 and below 1")
+        if not self.target_modules:
+            raise RecipeError("lora.target_modules is empty; name at least one linear layer")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OptimizerRecipe:
+    """AdamW, its learning-rate schedule and gradient clipping."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
+
+    learning_rate: Annotated[float, "peak learning rate of LoRA (and of the projectors)"] = 5e-4
+    projector_learning_rate: Annotated[
+        float | None, "peak of the projectors; default: the same"
+    ] = None
+    schedule: Annotated[
+        Literal["linear", "cosine", "constant"], "decay after warm-up: linear, cosine or constant"
+    ] = "cosine"
+    warmup_ratio: Annotated[float, "share of all steps spent warming up"] = 0.05
+    beta1: Annotated[float, "AdamW's first-moment decay"] = 0.9
+    beta2: Annotated[float, "AdamW's second-moment decay"] = 0.95
+    eps: Annotated[float, "AdamW's epsilon"] = 1e-8
+    weight_decay: Annotated[float, "decoupled weight decay"] = 0.001
+    clip_norm: Annotated[float, "gradients are scaled down to this total norm"] = 1.0
+
+    def __post_init__(self) -> None:
+        for name in ("learning_rate", "clip_norm", "eps"):
+            if not getattr(self, name) > 0:
+                raise RecipeError(f"optimizer.{name} is {getattr(self, name)}; it must be above 0")
+        if not 0.0 <= self.warmup_ratio < 1.0:
+            raise RecipeError(
+                f"optimizer.warmup_ratio is {self.warmup_ratio}; it must be at least 0 and below 1"
+            )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recipe:
+    """One training run. Paths are relative to the folder that the command runs in."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
+
+    base: Annotated[
+        str,
+        "base checkpoint directory; 'tiny' makes a tiny random one and 20 records for a smoke run",
+    ]
+    output: Annotated[Path, "folder of checkpoints, metrics, TensorBoard files and the adapter"]
+    data: Annotated[tuple[DataSource, ...], "training sources, mixed"] = ()
+    validation: Annotated[tuple[DataSource, ...], "sources of the validation loss"] = ()
+    cache_features: Annotated[Path | None, "folder that keeps encoder outputs, computed once"] = (
+        None
+    )
+    lora: LoraRecipe = field(default_factory=LoraRecipe)
+    optimizer: OptimizerRecipe = field(default_factory=OptimizerRecipe)
+    epochs: Annotated[float, "passes over the data; ignored when max_steps is given"] = 2.0
+    max_steps: Annotated[int | None, "optimizer steps in all; default: from epochs"] = None
+    batch_size: Annotated[int, "records in one forward pass"] = 8
+    gradient_accumulation: Annotated[int, "forward passes in one optimizer step"] = 1
+    max_length: Annotated[
+        int | None,
+        "longest sequence in tokens; longer records lose their last turns; default: the context",
+    ] = None
+    precision: Annotated[
+        Literal["fp32", "bf16", "fp16"], "fp32, bf16 or fp16 (fp16: CUDA only)"
+    ] = "fp32"
+    gradient_checkpointing: Annotated[bool, "recompute activations: less memory, more time"] = False
+    seed: Annotated[int, "seed of every random generator"] = 0
+    workers: Annotated[int, "processes that read media; 0 reads in the trainer's own"] = 0
+    log_every: Annotated[int, "steps between log lines and TensorBoard scalars"] = 10
+    eval_every: Annotated[int, "steps between validation losses (and one at the end)"] = 500
+    save_every: Annotated[int, "steps between checkpoints to resume from"] = 500
+    keep_last: Annotated[int, "checkpoints kept"] = 2
+
+    def __post_init__(self) -> None:
+        for name in (
+            "batch_size",
+            "gradient_accumulation",
+            "log_every",
+            "eval_every",
+            "save_every",
+            "keep_last",
+        ):
+            _at_least(name, getattr(self, name), 1)
+        _at_least("workers", self.workers, 0)
+        _at_least("seed", self.seed, 0)
+        if self.max_steps is not None:
+            _at_least("max_steps", self.max_steps, 1)
+        if not self.epochs > 0:
+            raise RecipeError(f"epochs is {self.epochs}; it must be above 0")
+        if not self.data and self.base != TINY_BASE:
+            raise RecipeError("data is empty; name at least one source: {path, media_root}")
+
+    def as_json(self) -> dict[str, Any]:
+        """The recipe as JSON values, for provenance and for telling two recipes apart."""
+        value: dict[str, Any] = TypeAdapter(dict[str, Any]).dump_python(asdict(self), mode="json")
+        return value
+
+
+def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
+    """Reads a recipe; `overrides` are `key=value` or `group.key=value` with a YAML value.
+
+    Raises:
+        RecipeError: unreadable file, unknown field (with the nearest known name), bad value.
+    """
+    try:
+        document = yaml.safe_load(path.read_text(encoding="utf8"))
+    except OSError as error:
+        raise RecipeError(f"{path}: {error.strerror}") from None
+    except yaml.YAMLError as error:
+        raise RecipeError(f"{path}: not YAML: {error}") from None
+    if not isinstance(document, dict):
+        raise RecipeError(f"{path}: holds a {type(document).__name__}, not fields; see --help")
+    for override in overrides:
+        _override(document, override)
+    return parse_recipe(document, str(path))
+
+
+def parse_recipe(document: Mapping[str, Any], name: str = "recipe") -> Recipe:
+    """A recipe from YAML's values; errors as `load_recipe`."""
+    _refuse_unknown(document, Recipe, name, "")
+    try:
+        return TypeAdapter(Recipe).validate_python(dict(document))
+    except ValidationError as error:
+        first = error.errors()[0]
+        if first["type"] == "value_error":  # our own, from a __post_init__: complete as it is
+            raise RecipeError(f"{name}: {first['ctx']['error']}") from None
+        where = ".".join(str(part) for part in first["loc"])
+        given = "" if first["type"] == "missing" else f" (given: {first['input']!r})"
+        raise RecipeError(f"{name}: {where}: {first['msg']}{given}") from None
+
+
+def explain() -> str:
+    """Every field with its type, default and meaning, as text for `--help`."""
+    return "\n".join(_explain(Recipe, ""))
+
+
+def _explain(group: type[Any], prefix: str) -> Iterator[str]:
+    hints = get_type_hints(group, include_extras=True)
+    for item in fields(group):
+        text = next(iter(getattr(hints[item.name], "__metadata__", ())), None)
+        inner = _group_within(hints[item.name])
+        name = prefix + item.name + ("[]" if text and inner else "")
+        if text:
+            yield f"  {name}{_default(item.default)}"
+            yield textwrap.indent(textwrap.fill(text, 84), "      ")
+        if inner is not None and item.name != "validation":
+            yield from _explain(inner, name + ".")
+
+
+def _group_within(hint: Any) -> type[Any] | None:
+    """The dataclass that a field is, or is a list of."""
+    if isinstance(hint, type) and is_dataclass(hint):
+        return hint
+    return next((group for part in get_args(hint) if (group := _group_within(part))), None)
+
+
+def _default(value: Any) -> str:
+    if value is MISSING:
+        return " (required)"
+    if value is None or value == ():
+        return ""
+    return f" = {list(value) if isinstance(value, tuple) else value}"
+
+
+def _refuse_unknown(value: Any, group: type[Any], name: str, prefix: str) -> None:
+    if not isinstance(value, Mapping):
+        return
+    hints, known = get_type_hints(group), [item.name for item in fields(group)]
+    for key, inner_value in value.items():
+        if key not in known:
+            near = difflib.get_close_matches(str(key), known, n=1, cutoff=0.5)
+            hint = f"did you mean {prefix}{near[0]}?" if near else f"known: {', '.join(known)}"
+            raise RecipeError(f"{name}: unknown field {prefix}{key}; {hint}")
+        inner = _group_within(hints[key])
+        if inner is not None:
+            for item in inner_value if isinstance(inner_value, list) else [inner_value]:
+                _refuse_unknown(item, inner, name, f"{prefix}{key}.")
+
+
+def _override(document: dict[str, Any], override: str) -> None:
+    key, equals, text = override.partition("=")
+    if not equals:
+        raise RecipeError(f"override {override!r} is not key=value")
+    target = document
+    *groups, last = key.split(".")
+    for group in groups:
+        target = target.setdefault(group, {})
+        if not isinstance(target, dict):
+            raise RecipeError(f"override {override!r}: {group} has no fields of its own")
+    target[last] = yaml.safe_load(text)
+
+
+def _at_least(name: str, value: int, low: int) -> None:
+    if value < low:
+        raise RecipeError(f"{name} is {value}; it must be at least {low}")

@@ -1,0 +1,85 @@
+"""What a run trains and what it says of itself: LoRA put in, the rest frozen, provenance told.
+
+Called by `training.run` (prepare) and by the trainer (provenance of checkpoints and adapter).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from importlib.metadata import version
+from typing import Any
+
+import torch
+from peft import LoraConfig
+from torch import nn
+
+from lamm_model.checkpoint.adapter import projector_modules
+from lamm_model.checkpoint.lora import inject_lora, lora_config
+from lamm_model.modeling import LammForConditionalGeneration
+from training.config import LoraRecipe, Recipe
+
+_LAST_LOSSES = 50
+_PACKAGES = ("torch", "transformers", "peft", "tokenizers", "numpy")
+_FROZEN_DTYPES: Mapping[str, torch.dtype] = {"bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+def prepare_model(
+    model: LammForConditionalGeneration, recipe: LoraRecipe, precision: str, checkpointing: bool
+) -> LoraConfig:
+    """Puts LoRA in and freezes all else but the projectors; frozen LLM weights become `precision`.
+
+    Trained weights stay float32, and so do the encoders, whose outputs may be cached.
+
+    Raises:
+        CheckpointError: a LoRA target matches no layer.
+    """
+    config = lora_config(recipe.r, recipe.alpha, recipe.dropout, recipe.target_modules)
+    inject_lora(model, config)
+    model.requires_grad_(False)
+    for parameter in trainable_parameters(model).values():
+        parameter.requires_grad_(True)
+    dtype = _FROZEN_DTYPES.get(precision)
+    if dtype is not None:
+        for parameter in model.language_model.parameters():
+            if not parameter.requires_grad:
+                parameter.data = parameter.data.to(dtype)
+    if checkpointing:
+        model.language_model.activation_checkpointing_enable({"use_reentrant": False})
+    return config
+
+
+def trainable_parameters(model: LammForConditionalGeneration) -> dict[str, nn.Parameter]:
+    """LoRA and projector weights by the model's names, in the model's order."""
+    projectors = tuple(f"{name}." for name in projector_modules(model))
+    return {
+        name: parameter
+        for name, parameter in model.named_parameters()
+        if ".lora_" in name or name.startswith(projectors)
+    }
+
+
+def adapter_provenance(
+    recipe: Recipe,
+    origin: Mapping[str, Any],
+    step: int,
+    total_steps: int,
+    losses: Sequence[float],
+    validation_loss: float | None,
+) -> dict[str, Any]:
+    """JSON of where an adapter came from; `origin` holds the base's and the data's digests."""
+    last = losses[-_LAST_LOSSES:]
+    return {
+        "format": "lamm-adapter/1",
+        **origin,
+        "recipe": recipe.as_json(),
+        "seed": recipe.seed,
+        "step": step,
+        "total_steps": total_steps,
+        "losses": {
+            "first": losses[0] if losses else None,
+            "last": losses[-1] if losses else None,
+            f"mean_of_last_{_LAST_LOSSES}": sum(last) / len(last) if last else None,
+            "validation": validation_loss,
+        },
+        "versions": {name: version(name) for name in _PACKAGES},
+    }

@@ -1,0 +1,1 @@
+"""lamm-mini: the small checkpoint that ships, and everything it is made from."""

@@ -1,0 +1,106 @@
+"""`python -m training.mini STAGE`: makes lamm-mini's frozen parts one by one, then the base."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import torch
+
+from training.mini import (
+    assemble,
+    clouds,
+    corpus,
+    encoders,
+    geometry,
+    language_model,
+    pictures,
+    sources,
+)
+from training.mini.pretrain import PretrainSettings, pretrain
+
+_SPLITS: tuple[sources.Split, sources.Split] = ("train", "test")
+
+
+def main() -> None:
+    """Runs one stage; each takes up where a killed run of it stopped."""
+    args = _arguments()
+    sources.fetch(args.sources)
+    torch.manual_seed(0)
+    if args.stage == "image-encoder":
+        _image_encoder(args)
+    elif args.stage == "point-encoder":
+        _point_encoder(args)
+    elif args.stage == "language-model":
+        _language_model(args)
+    elif args.stage == "base":
+        assemble.assemble(args.out, corpus.Pools.load(args.sources, "train"), args.out / "base")
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m training.mini", description=__doc__)
+    parser.add_argument(
+        "stage", choices=["fetch", "image-encoder", "point-encoder", "language-model", "base"]
+    )
+    parser.add_argument(
+        "--sources", type=Path, default=Path("data/sources"), help="unpacked source packages"
+    )
+    parser.add_argument(
+        "--out", type=Path, default=Path("data/mini"), help="where the parts are written"
+    )
+    parser.add_argument(
+        "--steps", type=int, default=None, help="optimiser steps (default: the recipe's)"
+    )
+    parser.add_argument("--threads", type=int, default=1, help="CPU threads")
+    return parser.parse_args()
+
+
+def _image_encoder(args: argparse.Namespace) -> None:
+    train, test = (
+        (
+            pictures.ProductPool(*sources.products(args.sources, split)),
+            pictures.WordPool(
+                sources.words(args.sources, split), sources.fonts(args.sources, split)
+            ),
+        )
+        for split in _SPLITS
+    )
+    settings = PretrainSettings(
+        steps=args.steps or 5600,
+        batch_size=32,
+        learning_rate=1.2e-3,
+        threads=args.threads,
+        save_every=400,
+    )
+    task = encoders.ImageTask(geometry.vision_config(), train, test)
+    pretrain(task, settings, args.out / args.stage)
+
+
+def _point_encoder(args: argparse.Namespace) -> None:
+    train, test = (
+        clouds.SurfacePool(sources.furniture(args.sources, split), seed)
+        for seed, split in enumerate(_SPLITS)
+    )
+    settings = PretrainSettings(
+        steps=args.steps or 600, batch_size=32, threads=args.threads, save_every=200
+    )
+    task = encoders.PointTask(geometry.point_config(), train, test)
+    pretrain(task, settings, args.out / args.stage)
+
+
+def _language_model(args: argparse.Namespace) -> None:
+    train, test = (corpus.Pools.load(args.sources, split) for split in _SPLITS)
+    tokenizer = language_model.make_tokenizer(train, args.out / args.stage)
+    settings = PretrainSettings(
+        steps=args.steps or 2400,
+        batch_size=16,
+        learning_rate=2e-3,
+        warmup_steps=100,
+        threads=args.threads,
+    )
+    task = language_model.TextTask(train, test, tokenizer)
+    pretrain(task, settings, args.out / args.stage)
+
+
+if __name__ == "__main__":
+    main()

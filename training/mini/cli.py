@@ -1,0 +1,88 @@
+"""`lamm data fetch | mini-records | mini-suite`: lamm-mini's data, in one command each."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from training.mini.sources import PACKAGES, SourceError, fetch
+
+
+def fetch_sources(argv: Sequence[str]) -> int:
+    """Runs `lamm data fetch ARGV...`."""
+    parser = _parser(
+        "fetch",
+        "Downloads the source packages with apt, checks them and unpacks them; installs nothing.",
+    )
+    return _guarded(lambda: fetch(parser.parse_args(argv).sources))
+
+
+def mini_records(argv: Sequence[str]) -> int:
+    """Runs `lamm data mini-records OUT ARGV...`."""
+    parser = _parser(
+        "mini-records",
+        "Writes training conversations in LAMM's instruction format, with their media.",
+    )
+    parser.add_argument("out", type=Path, help="folder to write to")
+    parser.add_argument("--count", type=int, default=30000, help="training records (%(default)s)")
+    parser.add_argument(
+        "--validation", type=int, default=500, help="validation records (%(default)s)"
+    )
+    parser.add_argument("--seed", type=int, default=1, help="(%(default)s)")
+    args = parser.parse_args(argv)
+
+    def run() -> None:
+        from training.mini.corpus import Pools  # noqa: PLC0415 - numpy and PIL, not for --help
+        from training.mini.records import write_records  # noqa: PLC0415
+
+        fetch(args.sources)
+        for split, count in (("test", args.validation), ("train", args.count)):
+            print(write_records(Pools.load(args.sources, split), args.out, count, args.seed, split))  # type: ignore[arg-type]
+
+    return _guarded(run)
+
+
+def mini_suite(argv: Sequence[str]) -> int:
+    """Runs `lamm data mini-suite OUT ARGV...`."""
+    parser = _parser(
+        "mini-suite",
+        "Writes the mini benchmark suite from held-out pictures, meshes, words and phrasings.",
+    )
+    parser.add_argument("out", type=Path, help="folder to write to")
+    parser.add_argument("--count", type=int, default=500, help="samples a row (%(default)s)")
+    args = parser.parse_args(argv)
+
+    def run() -> None:
+        from training.mini.corpus import Pools  # noqa: PLC0415 - as above
+        from training.mini.suite import write_suite  # noqa: PLC0415
+
+        fetch(args.sources)
+        print(
+            write_suite(
+                Pools.load(args.sources, "test"), args.out, args.count, {"sources": PACKAGES}
+            )
+        )
+
+    return _guarded(run)
+
+
+def _parser(name: str, description: str) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog=f"lamm data {name}", description=description)
+    parser.add_argument(
+        "--sources",
+        type=Path,
+        default=Path("data/sources"),
+        help="folder of the source packages (%(default)s)",
+    )
+    return parser
+
+
+def _guarded(run: Callable[[], None]) -> int:
+    try:
+        run()
+    except SourceError as error:
+        print(f"lamm data: {error}", file=sys.stderr)
+        return 1
+    return 0

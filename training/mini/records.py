@@ -1,0 +1,80 @@
+"""Writes lamm-mini's training data in LAMM's published instruction format: JSON and media."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+from tqdm import tqdm
+
+from lamm_model.conversation import Modality
+from training.mini import corpus
+from training.mini.sources import Split
+
+_PER_FOLDER = 1000
+
+
+def write_records(pools: corpus.Pools, out: Path, count: int, seed: int, split: Split) -> Path:
+    """`count` conversations under `out`: `<split>.json`, whose path is returned, and its media.
+
+    Record `i` depends on `seed` and `i` alone; media that are already there are not written again,
+    so a killed run goes on where it stopped.
+    """
+    records = []
+    for index in tqdm(range(count), desc=f"writing {split} records", unit="record", mininterval=5):
+        rng = np.random.default_rng((seed, index))
+        conversation = corpus.draw(pools, rng)
+        records.append(_record(conversation, f"{split}-{index:06d}", out, split, index))
+    path = out / f"{split}.json"
+    write_atomic(path, json.dumps(records, ensure_ascii=False).encode())
+    return path
+
+
+def png_bytes(picture: npt.NDArray[np.uint8]) -> bytes:
+    """A picture [H, W, 3] as PNG."""
+    stream = io.BytesIO()
+    Image.fromarray(picture).save(stream, "PNG")
+    return stream.getvalue()
+
+
+def npy_bytes(points: npt.NDArray[np.float32]) -> bytes:
+    """A cloud [N, 3] as npy."""
+    stream = io.BytesIO()
+    np.save(stream, points, allow_pickle=False)
+    return stream.getvalue()
+
+
+def write_atomic(path: Path, content: bytes) -> None:
+    """Writes a file whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(path.name + ".tmp")
+    temporary.write_bytes(content)
+    os.replace(temporary, path)
+
+
+def _record(
+    conversation: corpus.Conversation, name: str, out: Path, split: Split, index: int
+) -> dict[str, Any]:
+    record: dict[str, Any] = {"id": name, "task_type": "normal"}
+    folder = f"{split}_media/{index // _PER_FOLDER:03d}"
+    if conversation.modality is Modality.IMAGE and conversation.picture is not None:
+        record["image"] = f"{folder}/{name}.png"
+        content = png_bytes(conversation.picture.picture)
+    elif conversation.modality is Modality.POINT_CLOUD and conversation.cloud is not None:
+        record["pcl"] = f"{folder}/{name}.npy"
+        content = npy_bytes(conversation.cloud.points)
+    media = record.get("image") or record.get("pcl")
+    if media is not None and not (out / media).is_file():
+        write_atomic(out / media, content)
+    record["conversations"] = [
+        {"from": speaker, "value": value}
+        for exchange in conversation.exchanges
+        for speaker, value in (("human", exchange.question), ("gpt", exchange.answer))
+    ]
+    return record

@@ -1,0 +1,155 @@
+"""A recipe becomes a trained adapter: everything is built here, in the order it is needed.
+
+Called by `training.cli`.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from lamm_model.checkpoint.load import load_model
+from lamm_model.modeling import LammForConditionalGeneration
+from lamm_model.processing import LammProcessor
+from training.config import TINY_BASE, Recipe, RecipeError
+from training.data.dataset import InstructionDataset, load_media
+from training.data.feature_cache import FeatureCache
+from training.encoders import encode_media, encoder_keys
+from training.export import prepare_model
+from training.metrics_log import METRICS_FILE
+from training.run_state import seed_everything
+from training.tiny import make_tiny_base, make_tiny_records
+from training.trainer import Trainer
+
+logger = logging.getLogger(__name__)
+
+_RUN_FILE = "run.json"
+# Fields that a continued run may change: they leave the loss curve as it is.
+_FREE_FIELDS = frozenset({"workers", "log_every", "save_every", "keep_last", "output"})
+
+
+@dataclass(frozen=True, slots=True)
+class _Materials:
+    """The base's directory and its data, whether named by the recipe or made for `base: tiny`."""
+
+    base: Path
+    data: Sequence[Any]
+    validation: Sequence[Any]
+
+
+def run(
+    recipe: Recipe, device: torch.device, *, restart: bool = False, progress: bool = False
+) -> Path:
+    """Trains as the recipe says, continuing what its output folder holds; returns the adapter.
+
+    Raises:
+        RecipeError: the device cannot do the precision, or the folder holds another recipe's run.
+        DatasetError, FeatureCacheError, CheckpointError, TrainingError: as their modules say.
+    """
+    if recipe.precision == "fp16" and device.type != "cuda":
+        raise RecipeError(f"precision is fp16, the device {device.type}; use bf16 or fp32 there")
+    _open_output(recipe, restart)
+    materials = _materials(recipe)
+    trainer = build_trainer(recipe, materials, device, progress)
+    return trainer.train(progress)
+
+
+def build_trainer(
+    recipe: Recipe, materials: _Materials, device: torch.device, progress: bool
+) -> Trainer:
+    """Loads the base and the data and puts the trainer together."""
+    processor = LammProcessor.from_pretrained(materials.base)
+    spec = processor.spec
+    max_length = min(recipe.max_length or spec.max_model_len, spec.max_model_len)
+    tokens = recipe.output / "tokens"
+    train_data = InstructionDataset(materials.data, processor, max_length, tokens, progress)
+    validation = (
+        InstructionDataset(materials.validation, processor, max_length, tokens, progress)
+        if materials.validation
+        else None
+    )
+    seed_everything(recipe.seed)
+    model = load_model(materials.base, torch.float32)
+    config = prepare_model(model, recipe.lora, recipe.precision, recipe.gradient_checkpointing)
+    nn.Module.to(model, device)
+    datasets = [train_data] if validation is None else [train_data, validation]
+    if recipe.cache_features is not None:
+        _cache_features(recipe.cache_features, model, processor, datasets, device, progress)
+    origin = {
+        "base": {"name": materials.base.name, "digest": spec.digest},
+        "data": {
+            "records": len(train_data),
+            "left_out": train_data.skipped,
+            "lost_turns": train_data.shortened,
+            "sha256": {path: digest for data in datasets for path, digest in data.digests.items()},
+        },
+    }
+    return Trainer(recipe, model, config, train_data, validation, device, origin)
+
+
+def _cache_features(
+    folder: Path,
+    model: LammForConditionalGeneration,
+    processor: LammProcessor,
+    datasets: Sequence[InstructionDataset],
+    device: torch.device,
+    progress: bool,
+) -> None:
+    cache = FeatureCache(folder, encoder_keys(model, processor.spec))
+    media = [medium for data in datasets for medium in data.media_files]
+    load, encode = partial(load_media, processor=processor), partial(encode_media, model, device)
+    encoded = cache.fill(media, load, encode, progress)
+    logger.info("%d media encoded, %d found in %s", encoded, len(media) - encoded, folder)
+    for data in datasets:
+        data.use_features(cache)
+
+
+def _materials(recipe: Recipe) -> _Materials:
+    if recipe.base != TINY_BASE:
+        return _Materials(Path(recipe.base), recipe.data, recipe.validation)
+    base, records = recipe.output / "tiny" / "base", recipe.output / "tiny" / "records"
+    if not base.is_dir():
+        make_tiny_base(base)
+    made = () if recipe.data else (make_tiny_records(records),)
+    return _Materials(base, recipe.data or made, recipe.validation or made)
+
+
+def _open_output(recipe: Recipe, restart: bool) -> None:
+    """Makes the folder, or checks that what it holds is this recipe's run."""
+    folder = recipe.output
+    if restart:
+        for name in ("checkpoints", "adapter", "tensorboard"):
+            shutil.rmtree(folder / name, ignore_errors=True)
+        for name in (_RUN_FILE, METRICS_FILE):
+            (folder / name).unlink(missing_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)
+    path, wanted = folder / _RUN_FILE, recipe.as_json()
+    if path.is_file():
+        changed = _changed(json.loads(path.read_text(encoding="utf8")), wanted)
+        if changed:
+            raise RecipeError(
+                f"{folder} holds a run of another recipe ({'; '.join(changed)}); "
+                "name another output, or start over with --restart"
+            )
+    temporary = path.with_suffix(".tmp")
+    temporary.write_text(json.dumps(wanted, indent=2) + "\n", encoding="utf8")
+    os.replace(temporary, path)
+
+
+def _changed(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
+    names = sorted((before.keys() | after.keys()) - _FREE_FIELDS)
+    return [
+        f"{name}: {before.get(name)!r} there, {after.get(name)!r} here"
+        for name in names
+        if before.get(name) != after.get(name)
+    ]
