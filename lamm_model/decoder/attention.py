@@ -1,0 +1,160 @@
+"""Attention of a flat batch over the slot cache: which rows attend what, planned once a step.
+
+A step's rows are the decode tokens (one a sequence, by ascending slot) and then the prefill chunks.
+Decode tokens of neighbouring slots are attended together on a view of the cache; each prefill chunk
+on its own. Called by `lamm_model.decoder.llama`; plans are made by the engine's model runner.
+
+Shapes: T rows, n rows of one segment, S slots, G query heads a KV head, H KV heads, C context, D
+head size.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+# Positions of padding that a segment of decode tokens may carry before it is split. One attention
+# call costs about as much as 500 padded positions of a small model (measured, 2 cores).
+_MAX_PADDING = 512
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """`num_tokens` consecutive tokens of one sequence, the first at `start`, in `slot`."""
+
+    slot: int
+    start: int
+    num_tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class DecodeSegment:
+    """Rows `[first, first + n)` are one token each of slots `[slot, slot + n)`.
+
+    `mask` `[n, 1, 1, C]` is true where a row may look; None when all contexts are C long.
+    """
+
+    first: int
+    slot: int
+    count: int
+    context: int
+    mask: Tensor | None
+
+
+@dataclass(frozen=True, slots=True)
+class PrefillSegment:
+    """Rows `[first, first + n)` are one sequence's tokens, ending at position `context - 1`.
+
+    `mask` `[G * n, C]` is true where a row may look; None when the chunk is its own whole context.
+    """
+
+    first: int
+    slot: int
+    count: int
+    context: int
+    mask: Tensor | None
+
+
+@dataclass(frozen=True, slots=True)
+class AttentionPlan:
+    """A step's rows: their positions and slots `[T]`, and the segments that cover them."""
+
+    positions: Tensor
+    slots: Tensor
+    decode: tuple[DecodeSegment, ...]
+    prefill: tuple[PrefillSegment, ...]
+
+
+def plan_attention(spans: Sequence[Span], groups: int, device: torch.device) -> AttentionPlan:
+    """The plan of spans in row order: single tokens by ascending slot first, then longer spans.
+
+    Args:
+        groups: query heads that share one KV head.
+
+    Raises:
+        ValueError: the order is not the one above.
+    """
+    decode = [span for span in spans if span.num_tokens == 1]
+    prefill = [span for span in spans if span.num_tokens > 1]
+    if [*sorted(decode, key=lambda span: span.slot), *prefill] != list(spans):
+        raise ValueError("spans must be single tokens by ascending slot, then longer ones")
+    positions = [span.start + i for span in spans for i in range(span.num_tokens)]
+    slots = [span.slot for span in spans for _ in range(span.num_tokens)]
+    segments, first = [], len(decode)
+    for span in prefill:
+        segments.append(_prefill_segment(span, first, groups, device))
+        first += span.num_tokens
+    return AttentionPlan(
+        positions=torch.tensor(positions, device=device),
+        slots=torch.tensor(slots, device=device),
+        decode=tuple(_decode_segments(decode, device)),
+        prefill=tuple(segments),
+    )
+
+
+def attend(q_THGD: Tensor, k_SHPD: Tensor, v_SHPD: Tensor, plan: AttentionPlan) -> Tensor:
+    """Attention outputs `[T, H, G, D]` of queries `[T, H, G, D]` over the cache's rows.
+
+    Query heads that share a KV head are laid along the query axis, so that K and V are never
+    repeated.
+    """
+    out = torch.empty_like(q_THGD)
+    for seg in plan.decode:
+        rows = slice(seg.first, seg.first + seg.count)
+        slots = slice(seg.slot, seg.slot + seg.count)
+        k, v = k_SHPD[slots, :, : seg.context], v_SHPD[slots, :, : seg.context]
+        out[rows] = F.scaled_dot_product_attention(q_THGD[rows], k, v, attn_mask=seg.mask)
+    groups = q_THGD.shape[2]
+    for chunk in plan.prefill:
+        rows = slice(chunk.first, chunk.first + chunk.count)
+        k, v = k_SHPD[chunk.slot, :, : chunk.context], v_SHPD[chunk.slot, :, : chunk.context]
+        q_HqD = q_THGD[rows].permute(1, 2, 0, 3).flatten(1, 2)
+        attended = F.scaled_dot_product_attention(
+            q_HqD.unsqueeze(0),
+            k.unsqueeze(0),
+            v.unsqueeze(0),
+            attn_mask=chunk.mask,
+            is_causal=chunk.mask is None,
+        )
+        out[rows] = attended[0].unflatten(1, (groups, chunk.count)).permute(2, 0, 1, 3)
+    return out
+
+
+def _decode_segments(spans: Sequence[Span], device: torch.device) -> list[DecodeSegment]:
+    """Runs of neighbouring slots, split where padding to the longest context would be wasteful."""
+    segments: list[DecodeSegment] = []
+    run: list[Span] = []
+    first = 0
+    for span in spans:
+        longest = max(s.start + 1 for s in [*run, span])
+        padding = sum(longest - s.start - 1 for s in [*run, span])
+        if run and (span.slot != run[-1].slot + 1 or padding > _MAX_PADDING):
+            segments.append(_decode_segment(run, first, device))
+            first, run = first + len(run), []
+        run.append(span)
+    if run:
+        segments.append(_decode_segment(run, first, device))
+    return segments
+
+
+def _decode_segment(run: Sequence[Span], first: int, device: torch.device) -> DecodeSegment:
+    contexts = [span.start + 1 for span in run]
+    longest = max(contexts)
+    mask = None
+    if min(contexts) != longest:
+        lengths = torch.tensor(contexts, device=device)
+        mask = (torch.arange(longest, device=device) < lengths[:, None])[:, None, None]
+    return DecodeSegment(first, run[0].slot, len(run), longest, mask)
+
+
+def _prefill_segment(span: Span, first: int, groups: int, device: torch.device) -> PrefillSegment:
+    context = span.start + span.num_tokens
+    if span.start == 0 and groups == 1:
+        return PrefillSegment(first, span.slot, span.num_tokens, context, None)
+    ends = torch.arange(span.start, context, device=device)
+    mask = torch.arange(context, device=device) <= ends[:, None]
+    return PrefillSegment(first, span.slot, span.num_tokens, context, mask.repeat(groups, 1))

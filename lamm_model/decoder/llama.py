@@ -1,0 +1,177 @@
+"""The LLaMA decoder that serves: a flat batch of prefill and decode tokens over a slot KV cache.
+
+It loads the weights of `transformers.LlamaForCausalLM` and gives its logits (the tests hold it to
+that, token by token). QKV and gate/up are fused, weights are packed for small batches on a CPU, and
+only the rows whose logits are wanted pass the last feed-forward and the head. Called by the
+engine's model runner.
+
+Shapes: T rows (tokens of a step), R rows whose logits are wanted, C hidden size, V vocabulary, H KV
+heads, G query heads a KV head, D head size.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, MutableMapping
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from transformers import LlamaConfig
+from transformers.models.llama.modeling_llama import LlamaRotaryEmbedding
+
+from lamm_model.decoder.attention import AttentionPlan, attend
+from lamm_model.decoder.kv_cache import KVCache
+from lamm_model.decoder.linear import PackedLinear
+
+# Those whose angles depend on the position alone, so that one table serves every sequence.
+_ROPE_TYPES = ("default", "linear", "llama3", "yarn")
+
+_Take = Callable[[str], Tensor]
+
+
+@dataclass(frozen=True, slots=True)
+class _Layer:
+    """Weights of one block."""
+
+    input_norm: Tensor
+    qkv: PackedLinear
+    o: PackedLinear
+    post_norm: Tensor
+    gate_up: PackedLinear
+    down: PackedLinear
+
+
+class LlamaDecoder:
+    """Runs LLaMA blocks over `KVCache` slots; holds weights, no state of any request."""
+
+    def __init__(
+        self,
+        config: LlamaConfig,
+        weights: MutableMapping[str, Tensor],
+        max_len: int,
+        device: torch.device,
+        dtype: torch.dtype,
+    ) -> None:
+        """Takes the weights out of `weights` (named as in `LlamaForCausalLM.state_dict()`).
+
+        Entries are removed as they are packed, so that both copies never exist in whole.
+
+        Raises:
+            KeyError: a weight is missing; its name is the key.
+            ValueError: the config asks for something that this decoder does not do.
+        """
+        _check(config)
+        self.config, self.device, self.dtype = config, device, dtype
+        self.num_kv_heads = int(config.num_key_value_heads or config.num_attention_heads)
+        self.head_dim = int(config.head_dim or config.hidden_size // config.num_attention_heads)
+        self.groups = int(config.num_attention_heads) // self.num_kv_heads
+        self._eps = float(config.rms_norm_eps)
+
+        def take(name: str) -> Tensor:
+            return weights.pop(name).detach().to(device=device, dtype=dtype)
+
+        self._embedding = take("model.embed_tokens.weight")
+        self._layers = [self._take_layer(take, i) for i in range(config.num_hidden_layers)]
+        self._norm = take("model.norm.weight")
+        head = self._embedding if config.tie_word_embeddings else take("lm_head.weight")
+        self._head = PackedLinear(head)
+        self._cos, self._sin = _rotary_table(config, max_len, device, dtype)
+        self.weights_bytes = self._count_bytes()
+
+    @torch.inference_mode()
+    def embed(self, token_ids_T: Tensor) -> Tensor:
+        """Embeddings `[T, C]` of text ids `[T]`."""
+        return F.embedding(token_ids_T, self._embedding)
+
+    @torch.inference_mode()
+    def forward(
+        self, embeds_TC: Tensor, plan: AttentionPlan, cache: KVCache, logit_rows_R: Tensor
+    ) -> Tensor:
+        """Logits `[R, V]` of the rows asked for; every row's K and V are written to its slot."""
+        x = embeds_TC
+        cos, sin = self._cos[plan.positions], self._sin[plan.positions]
+        residual_rows: Tensor | None = None
+        for index, layer in enumerate(self._layers):
+            if index == len(self._layers) - 1:
+                # Past the last K and V only the wanted rows matter.
+                residual_rows = logit_rows_R
+            x = self._block(layer, x, cos, sin, plan, cache.layer(index), residual_rows)
+        return self._head(self._rms(x, self._norm))
+
+    def _block(
+        self,
+        layer: _Layer,
+        x: Tensor,
+        cos: Tensor,
+        sin: Tensor,
+        plan: AttentionPlan,
+        kv: tuple[Tensor, Tensor],
+        keep_rows: Tensor | None,
+    ) -> Tensor:
+        rows = x.shape[0]
+        qkv = layer.qkv(self._rms(x, layer.input_norm)).view(rows, -1, self.head_dim)
+        heads = self.groups * self.num_kv_heads
+        # Query and key heads turn together: one set of kernels for both.
+        rotated = _rotate(qkv[:, : heads + self.num_kv_heads], cos, sin)
+        q = rotated[:, :heads].view(rows, self.num_kv_heads, self.groups, self.head_dim)
+        k_cache, v_cache = kv
+        k_cache[plan.slots, :, plan.positions] = rotated[:, heads:]
+        v_cache[plan.slots, :, plan.positions] = qkv[:, heads + self.num_kv_heads :]
+        attended = attend(q, k_cache, v_cache, plan).view(rows, -1)
+        if keep_rows is not None:
+            x, attended = x[keep_rows], attended[keep_rows]
+        x = x + layer.o(attended)
+        gate, up = layer.gate_up(self._rms(x, layer.post_norm)).chunk(2, dim=-1)
+        return x + layer.down(F.silu(gate) * up)
+
+    def _rms(self, x: Tensor, weight: Tensor) -> Tensor:
+        return F.rms_norm(x, (x.shape[-1],), weight, self._eps)
+
+    @staticmethod
+    def _take_layer(take: _Take, index: int) -> _Layer:
+        at, mlp = f"model.layers.{index}.self_attn", f"model.layers.{index}.mlp"
+        qkv = torch.cat([take(f"{at}.{name}_proj.weight") for name in "qkv"])
+        return _Layer(
+            input_norm=take(f"model.layers.{index}.input_layernorm.weight"),
+            qkv=PackedLinear(qkv),
+            o=PackedLinear(take(f"{at}.o_proj.weight")),
+            post_norm=take(f"model.layers.{index}.post_attention_layernorm.weight"),
+            gate_up=PackedLinear(
+                torch.cat([take(f"{mlp}.gate_proj.weight"), take(f"{mlp}.up_proj.weight")])
+            ),
+            down=PackedLinear(take(f"{mlp}.down_proj.weight")),
+        )
+
+    def _count_bytes(self) -> int:
+        linears = [self._head]
+        for layer in self._layers:
+            linears += [layer.qkv, layer.o, layer.gate_up, layer.down]
+        tables = self._embedding.numel() * self._embedding.element_size()
+        return tables + sum(linear.nbytes for linear in linears)
+
+
+def _rotate(x_THD: Tensor, cos_TD: Tensor, sin_TD: Tensor) -> Tensor:
+    """Rotary embedding in the half-split layout of Hugging Face checkpoints."""
+    half = x_THD.shape[-1] // 2
+    turned = torch.cat((-x_THD[..., half:], x_THD[..., :half]), dim=-1)
+    return x_THD * cos_TD[:, None] + turned * sin_TD[:, None]
+
+
+def _rotary_table(
+    config: LlamaConfig, max_len: int, device: torch.device, dtype: torch.dtype
+) -> tuple[Tensor, Tensor]:
+    """cos and sin `[max_len, D]`, from transformers' own module so that scaling types agree."""
+    rotary = LlamaRotaryEmbedding(config)
+    cos, sin = rotary(torch.empty(1, dtype=torch.float32), torch.arange(max_len)[None])
+    return cos[0].to(device=device, dtype=dtype), sin[0].to(device=device, dtype=dtype)
+
+
+def _check(config: LlamaConfig) -> None:
+    rope_type = (config.rope_parameters or {}).get("rope_type", "default")
+    if rope_type not in _ROPE_TYPES:
+        raise ValueError(f"rope_type is {rope_type!r}; this decoder does {', '.join(_ROPE_TYPES)}")
+    if config.attention_bias or config.mlp_bias:
+        raise ValueError("this decoder has no biases; the config sets attention_bias or mlp_bias")
+    if config.hidden_act != "silu":
+        raise ValueError(f"hidden_act is {config.hidden_act!r}; this decoder does 'silu'")

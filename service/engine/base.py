@@ -1,0 +1,174 @@
+"""The seam between HTTP and inference: what goes in, what comes out, and the engine's four verbs.
+
+Handlers see this file alone. An engine knows nothing of HTTP; a handler knows nothing of tensors.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from lamm_model.media import PreparedMedia
+from lamm_model.sampling_params import SamplingParams
+
+
+class FinishReason(StrEnum):
+    """Why a sequence ended, in OpenAI's words."""
+
+    STOP = "stop"
+    LENGTH = "length"
+
+
+class EngineError(Exception):
+    """Base of what an engine raises on purpose."""
+
+
+class QueueFullError(EngineError):
+    """Admission refused: the waiting queue holds its limit of requests or of tokens."""
+
+    def __init__(self, waiting: int, limit: int, unit: str) -> None:
+        super().__init__(f"{waiting} {unit} are waiting; the limit is {limit}")
+        self.waiting, self.limit, self.unit = waiting, limit, unit
+
+
+class PromptTooLongError(EngineError):
+    """The prompt cannot fit the model's context or the whole KV cache."""
+
+    def __init__(self, prompt_tokens: int, limit: int) -> None:
+        super().__init__(f"the prompt has {prompt_tokens} tokens; the limit is {limit}")
+        self.prompt_tokens, self.limit = prompt_tokens, limit
+
+
+class EngineStoppedError(EngineError):
+    """The engine is draining, stopped or dead; nothing more is admitted."""
+
+
+class RequestFailedError(EngineError):
+    """This request alone failed inside the engine; others go on."""
+
+
+@dataclass(frozen=True, slots=True)
+class MediaSpan:
+    """A medium and its placeholders' place: `prompt_token_ids[offset : offset + num_tokens]`."""
+
+    offset: int
+    num_tokens: int
+    media: PreparedMedia
+
+
+@dataclass(frozen=True, slots=True)
+class GenerationRequest:
+    """One sequence to generate (`n > 1` is fanned out by the caller).
+
+    `prompt_token_ids` starts with BOS; the ids in media spans are at or above the vocabulary size.
+    Lower `priority` values run first; equal ones in order of arrival.
+    """
+
+    request_id: str
+    prompt_token_ids: tuple[int, ...]
+    sampling_params: SamplingParams
+    media: tuple[MediaSpan, ...] = ()
+    priority: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class TokenLogprob:
+    """Natural-log probability of one token and its best alternatives, before any temperature."""
+
+    token_id: int
+    text: str
+    logprob: float
+    top: tuple[tuple[int, str, float], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class RequestTimings:
+    """Seconds spent by one request, each from its own start to its own end."""
+
+    queue: float = 0.0
+    encode: float = 0.0
+    prefill: float = 0.0
+    generate: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class GenerationChunk:
+    """What one step (or several) added to a sequence.
+
+    `text` is a delta that never splits a UTF-8 character and never holds a stop string; it may be
+    empty. The last chunk, and it alone, has `finish_reason`; counts are running totals.
+    """
+
+    text: str
+    token_ids: tuple[int, ...] = ()
+    logprobs: tuple[TokenLogprob, ...] = ()
+    finish_reason: FinishReason | None = None
+    stop_reason: str | int | None = None
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    cached_tokens: int = 0
+    timings: RequestTimings = field(default_factory=RequestTimings)
+
+
+@dataclass(frozen=True, slots=True)
+class EngineInfo:
+    """Facts fixed at start, for the start-up message and `/v1/models`."""
+
+    engine: str
+    device: str
+    dtype: str
+    weights_bytes: int
+    kv_cache_bytes: int
+    kv_cache_tokens: int
+    max_model_len: int
+    max_num_seqs: int
+
+    @property
+    def max_concurrent_full_length(self) -> int:
+        """How many sequences of the whole context length fit the KV cache at once."""
+        return self.kv_cache_tokens // self.max_model_len
+
+
+@dataclass(frozen=True, slots=True)
+class EngineStats:
+    """A snapshot, cheap enough for every probe. Totals count from the engine's start."""
+
+    running: int = 0
+    waiting: int = 0
+    kv_cache_usage: float = 0.0
+    last_step_age: float = 0.0
+    alive: bool = True
+    steps_total: int = 0
+    prompt_tokens_total: int = 0
+    generation_tokens_total: int = 0
+    preemptions_total: int = 0
+    prefix_cache_queries_total: int = 0
+    prefix_cache_hits_total: int = 0
+    mm_cache_queries_total: int = 0
+    mm_cache_hits_total: int = 0
+
+
+class Engine(ABC):
+    """A batching text generator. One contract test runs against every implementation."""
+
+    @abstractmethod
+    async def start(self) -> EngineInfo:
+        """Loads weights and starts working; returns once requests can be served."""
+
+    @abstractmethod
+    async def stop(self) -> None:
+        """Aborts what runs and frees everything; idempotent."""
+
+    @abstractmethod
+    def generate(self, request: GenerationRequest) -> AsyncIterator[GenerationChunk]:
+        """Chunks of one request as they come; closing the iterator aborts it within one step.
+
+        Raises (from the first `__anext__`): QueueFullError, PromptTooLongError, EngineStoppedError;
+        later: RequestFailedError, EngineStoppedError.
+        """
+
+    @abstractmethod
+    def stats(self) -> EngineStats:
+        """A snapshot; safe from any thread, never blocks on a step."""

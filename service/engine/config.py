@@ -1,0 +1,72 @@
+"""How one engine runs: made from the service's settings, read by the engine. Torch-free."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class EngineConfigError(ValueError):
+    """Values that no engine can run with; the message holds the value and the limit."""
+
+
+class DeviceKind(StrEnum):
+    """Where the tensors live; `auto` takes CUDA when there is a device."""
+
+    AUTO = "auto"
+    CPU = "cpu"
+    CUDA = "cuda"
+
+
+class Dtype(StrEnum):
+    """Precision of weights and KV cache; `auto` is float32 on a CPU and bfloat16 on CUDA."""
+
+    AUTO = "auto"
+    FLOAT32 = "float32"
+    BFLOAT16 = "bfloat16"
+    FLOAT16 = "float16"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EngineConfig:
+    """Sizes and limits of one engine; the defaults suit a few CPU cores.
+
+    `max_num_seqs` sequences run at once; a step computes at most `max_num_batched_tokens` tokens.
+    `kv_cache_bytes` (None: a share of free memory) holds running sequences and, with prefix
+    caching, reusable prefixes; `mm_cache_bytes` holds encoded media. `max_model_len` None is the
+    model's own. `max_waiting_requests` and `max_waiting_tokens` bound the queue beyond the free
+    seats. `num_threads` None leaves torch's own count.
+
+    Raises:
+        EngineConfigError: a value is out of its range.
+    """
+
+    device: DeviceKind = DeviceKind.AUTO
+    dtype: Dtype = Dtype.AUTO
+    max_num_seqs: int = 32
+    max_num_batched_tokens: int = 512
+    kv_cache_bytes: int | None = None
+    max_model_len: int | None = None
+    enable_prefix_caching: bool = True
+    mm_cache_bytes: int = 256 * 1024 * 1024
+    max_waiting_requests: int = 256
+    max_waiting_tokens: int = 1 << 20
+    num_threads: int | None = None
+
+    def __post_init__(self) -> None:
+        # Strings from a command line become members, and unknown ones are refused by name.
+        object.__setattr__(self, "device", DeviceKind(self.device))
+        object.__setattr__(self, "dtype", Dtype(self.dtype))
+        for name in ("max_num_seqs", "max_waiting_requests", "max_waiting_tokens"):
+            self._at_least(name, 1)
+        self._at_least("mm_cache_bytes", 0)
+        # Every running sequence must get its next token in every step.
+        self._at_least("max_num_batched_tokens", self.max_num_seqs)
+        for name in ("kv_cache_bytes", "max_model_len", "num_threads"):
+            if getattr(self, name) is not None:
+                self._at_least(name, 1)
+
+    def _at_least(self, name: str, low: int) -> None:
+        value = getattr(self, name)
+        if value < low:
+            raise EngineConfigError(f"{name} is {value}; it must be at least {low}")

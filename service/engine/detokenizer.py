@@ -1,0 +1,131 @@
+"""Token ids become streamed text: whole characters only, and never a piece of a stop string.
+
+`IncrementalDecoder` turns ids into text, `StopMatcher` lets text through up to a stop string,
+`Detokenizer` is both for one sequence. Called by the engines after each step. Torch-free.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from lamm_model.tokenizer import LammTokenizer
+
+_REPLACEMENT = "\ufffd"
+# A character is at most four bytes, so at most four ids; beyond this the bytes are simply no UTF-8.
+_MAX_HELD_IDS = 16
+
+
+class IncrementalDecoder:
+    """Decodes a growing id list; the pieces joined equal decoding the list at once.
+
+    Only a short window is decoded a step. A tail that may be part of a character is held until the
+    character is whole. (Where ids spell bytes that are no UTF-8, what was already given out stays.)
+    """
+
+    def __init__(self, tokenizer: LammTokenizer) -> None:
+        self._tokenizer = tokenizer
+        self._ids: list[int] = []
+        # ids[context:given] have been given out and are decoded again for their effect on spaces.
+        self._context = 0
+        self._given = 0
+
+    def push(self, token_id: int) -> str:
+        """Text that one more id completes; may be empty."""
+        self._ids.append(token_id)
+        text = self._pending_text()
+        held = len(self._ids) - self._given
+        if not text or (text.endswith(_REPLACEMENT) and held < _MAX_HELD_IDS):
+            return ""
+        self._context, self._given = self._given, len(self._ids)
+        return text
+
+    def flush(self) -> str:
+        """What is still held, an incomplete character as U+FFFD."""
+        text = self._pending_text()
+        self._context = self._given = len(self._ids)
+        return text
+
+    def _pending_text(self) -> str:
+        before = self._tokenizer.decode(self._ids[self._context : self._given])
+        text = self._tokenizer.decode(self._ids[self._context :])
+        if text.startswith(before):
+            return text[len(before) :]
+        # A broken byte run spoils the decoding of its valid beginning, which was given out already.
+        return self._tokenizer.decode(self._ids[self._given :])
+
+
+class StopMatcher:
+    """Passes text on up to the first stop string completed; holds back only possible starts."""
+
+    def __init__(self, stop: Sequence[str]) -> None:
+        self._stop = tuple(stop)
+        self._held = ""
+        self.matched: str | None = None
+
+    def push(self, text: str, may_stop: bool = True) -> str:
+        """Text safe to show; after a match, what stood before it and then nothing.
+
+        Args:
+            may_stop: False lets everything through unread (before `min_tokens`).
+        """
+        if self.matched is not None:
+            return ""
+        text = self._held + text
+        self._held = ""
+        if not may_stop:
+            return text
+        ends = [(text.find(s) + len(s), -len(s), s) for s in self._stop if s in text]
+        if ends:
+            end, _, self.matched = min(ends)
+            return text[: end - len(self.matched)]
+        keep = max((_overlap(text, s) for s in self._stop), default=0)
+        cut = len(text) - keep
+        self._held = text[cut:]
+        return text[:cut]
+
+    def flush(self) -> str:
+        """What is held back, once nothing more can complete a stop string."""
+        text, self._held = self._held, ""
+        return text
+
+
+class Detokenizer:
+    """The text of one sequence's output as it grows."""
+
+    def __init__(self, tokenizer: LammTokenizer, stop: Sequence[str]) -> None:
+        self._decoder = IncrementalDecoder(tokenizer)
+        self._matcher = StopMatcher(stop)
+
+    @property
+    def stop_string(self) -> str | None:
+        """The stop string that ended the text, if one did."""
+        return self._matcher.matched
+
+    def push(self, token_id: int, may_stop: bool = True) -> str:
+        """Text to show for one more token."""
+        return self._matcher.push(self._decoder.push(token_id), may_stop)
+
+    def flush(self, may_stop: bool = True) -> str:
+        """The rest, when the sequence ends for another reason than a stop string."""
+        text = self._matcher.push(self._decoder.flush(), may_stop)
+        return text + self._matcher.flush()
+
+
+def token_text(tokenizer: LammTokenizer, token_id: int) -> str:
+    """One token on its own, as logprobs show it: with its leading space, bytes as `bytes:\\xNN`."""
+    piece = tokenizer.id_to_piece(token_id)
+    if piece is None:
+        return ""
+    if len(piece) == 6 and piece.startswith("<0x") and piece.endswith(">"):
+        byte = int(piece[3:5], 16)
+        return chr(byte) if byte < 0x80 else f"bytes:\\x{byte:02x}"
+    text = tokenizer.decode([token_id])
+    return f" {text}" if piece.startswith("\u2581") and not text.startswith(" ") else text
+
+
+def _overlap(text: str, stop: str) -> int:
+    """Length of the longest proper beginning of `stop` that `text` ends with."""
+    for length in range(min(len(stop) - 1, len(text)), 0, -1):
+        if text.endswith(stop[:length]):
+            return length
+    return 0

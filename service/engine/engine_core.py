@@ -1,0 +1,167 @@
+"""The engine without threads or asyncio: `step` is the table of contents of one step.
+
+Driven by `torch_engine` on one thread; what a step brings is collected in an outbox, addressed to
+the readers' streams.
+"""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+from lamm_model.spec import CheckpointSpec
+from lamm_model.tokenizer import LammTokenizer
+from service.engine.base import (
+    EngineError,
+    EngineInfo,
+    EngineStats,
+    EngineStoppedError,
+    GenerationChunk,
+    RequestFailedError,
+)
+from service.engine.block_manager import BlockManager
+from service.engine.config import EngineConfig
+from service.engine.kv_plan import BLOCK_SIZE
+from service.engine.model_runner import ModelRunner, StepResult
+from service.engine.output import SequenceOutput
+from service.engine.prefix_cache import PrefixCache
+from service.engine.scheduler import Scheduler, SchedulerOutput
+from service.engine.sequence import Sequence
+from service.engine.stream import ChunkStream
+
+_log = logging.getLogger(__name__)
+
+Delivery = tuple[ChunkStream, GenerationChunk | Exception]
+
+
+class EngineCore:
+    """Scheduler, model runner and outputs of one checkpoint."""
+
+    def __init__(self, model_dir: Path, spec: CheckpointSpec, config: EngineConfig) -> None:
+        """Loads the checkpoint.
+
+        Raises:
+            EngineConfigError: the device is missing, or the memory budget holds nothing.
+        """
+        self._spec = spec
+        self._tokenizer = LammTokenizer.from_pretrained(model_dir)
+        self._runner = ModelRunner(model_dir, spec, config)
+        plan = self._runner.plan
+        max_num_seqs = min(config.max_num_seqs, plan.num_slots)
+        self._scheduler = Scheduler(
+            max_num_seqs=max_num_seqs,
+            max_num_batched_tokens=config.max_num_batched_tokens,
+            max_model_len=plan.max_model_len,
+            max_waiting_requests=config.max_waiting_requests,
+            max_waiting_tokens=config.max_waiting_tokens,
+            block_manager=BlockManager(plan.num_slots, plan.num_blocks, BLOCK_SIZE),
+            prefix_cache=PrefixCache(plan.num_store_blocks) if plan.num_store_blocks else None,
+        )
+        self._outputs: dict[Sequence, tuple[SequenceOutput, ChunkStream]] = {}
+        self._outbox: list[Delivery] = []
+        self._steps = self._prompt_tokens = self._generation_tokens = 0
+        self.info = EngineInfo(
+            engine="torch",
+            device=str(self._runner.device),
+            dtype=str(self._runner.dtype).removeprefix("torch."),
+            weights_bytes=self._runner.weights_bytes,
+            kv_cache_bytes=self._runner.kv_cache_bytes,
+            kv_cache_tokens=plan.num_blocks * BLOCK_SIZE,
+            max_model_len=plan.max_model_len,
+            max_num_seqs=max_num_seqs,
+        )
+
+    def step(self) -> None:
+        """One step of all running sequences."""
+        output = self._scheduler.schedule()
+        result = self._runner.run(output)
+        self._postprocess(output, result)
+
+    def add(self, sequence: Sequence, stream: ChunkStream) -> None:
+        """Queues a sequence; a refusal goes to its stream."""
+        try:
+            self._scheduler.add(sequence)
+        except EngineError as error:
+            self._outbox.append((stream, error))
+            return
+        output = SequenceOutput(
+            sequence, self._tokenizer, self._spec.eos_token_ids, self._scheduler.max_len
+        )
+        self._outputs[sequence] = (output, stream)
+
+    def abort(self, sequence: Sequence) -> None:
+        """Frees a sequence at once; nothing happens if it has ended."""
+        if self._outputs.pop(sequence, None) is not None:
+            self._scheduler.finish(sequence)
+
+    def give_up_step(self) -> None:
+        """After an exception in `step`: its sequences fail, those that wait stay."""
+        for sequence in self._scheduler.discard_running():
+            if sequence in self._outputs:
+                self._emit(sequence, RequestFailedError("the engine failed in this step"))
+
+    def close(self) -> None:
+        """Ends everything that is left."""
+        for sequence in list(self._outputs):
+            self._scheduler.finish(sequence)
+            self._emit(sequence, EngineStoppedError("the engine stopped"))
+
+    def take_outbox(self) -> list[Delivery]:
+        """What has come up since the last call, in order."""
+        outbox, self._outbox = self._outbox, []
+        return outbox
+
+    @property
+    def has_work(self) -> bool:
+        """Whether a step would do anything."""
+        return self._scheduler.has_work
+
+    def stats(self, alive: bool) -> EngineStats:
+        """The numbers of this moment."""
+        scheduler, encoder = self._scheduler, self._runner.encoder
+        return EngineStats(
+            running=len(scheduler.running),
+            waiting=len(scheduler.waiting),
+            kv_cache_usage=scheduler.kv_cache_usage,
+            alive=alive,
+            steps_total=self._steps,
+            prompt_tokens_total=self._prompt_tokens,
+            generation_tokens_total=self._generation_tokens,
+            preemptions_total=scheduler.preemptions_total,
+            prefix_cache_queries_total=scheduler.prefix_queries_total,
+            prefix_cache_hits_total=scheduler.prefix_hits_total,
+            mm_cache_queries_total=encoder.queries_total,
+            mm_cache_hits_total=encoder.hits_total,
+        )
+
+    def _postprocess(self, output: SchedulerOutput, result: StepResult) -> None:
+        for sequence, error in result.failed.items():
+            self._scheduler.finish(sequence)
+            self._emit(sequence, _request_failed(error))
+        tokens = {sequence: token.token_id for sequence, token in result.sampled.items()}
+        self._scheduler.update(output, tokens)
+        for sequence, seconds in result.encode_seconds.items():
+            if sequence in self._outputs:
+                self._outputs[sequence][0].encode_seconds += seconds
+        for sequence, token in result.sampled.items():
+            chunk = self._outputs[sequence][0].push(token.token_id, token.logprob, token.top)
+            self._generation_tokens += 1
+            if sequence.num_output_tokens == 1:
+                self._prompt_tokens += sequence.num_prompt_tokens
+            if chunk.finish_reason is not None:
+                self._scheduler.finish(sequence)
+            self._emit(sequence, chunk)
+        self._steps += 1
+
+    def _emit(self, sequence: Sequence, item: GenerationChunk | Exception) -> None:
+        self._outbox.append((self._outputs[sequence][1], item))
+        if isinstance(item, Exception) or item.finish_reason is not None:
+            del self._outputs[sequence]
+
+
+def _request_failed(error: Exception) -> RequestFailedError:
+    if isinstance(error, RequestFailedError):
+        return error
+    # The library's own message is for the log; what a client may see is this.
+    _log.error("a medium could not be encoded", exc_info=error)
+    return RequestFailedError("a medium of this request could not be encoded")

@@ -1,0 +1,93 @@
+"""One sequence's sampled tokens become chunks: text, counts, and the decision to end. Torch-free.
+
+Called by `torch_engine` after each step, for every sequence that sampled a token.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence as Seq
+from dataclasses import dataclass
+
+from lamm_model.tokenizer import LammTokenizer
+from service.engine.base import FinishReason, GenerationChunk, RequestTimings, TokenLogprob
+from service.engine.detokenizer import Detokenizer, token_text
+from service.engine.sequence import Sequence
+
+
+@dataclass(frozen=True, slots=True)
+class _Ending:
+    reason: FinishReason | None = None
+    stop_reason: str | int | None = None
+
+
+class SequenceOutput:
+    """Follows one sequence from its first token to its last."""
+
+    def __init__(
+        self,
+        sequence: Sequence,
+        tokenizer: LammTokenizer,
+        eos_token_ids: tuple[int, ...],
+        max_len: int,
+    ) -> None:
+        self.sequence = sequence
+        self.encode_seconds = 0.0
+        self._tokenizer = tokenizer
+        self._eos_token_ids = eos_token_ids
+        self._max_len = max_len
+        self._detokenizer = Detokenizer(tokenizer, sequence.request.sampling_params.stop)
+
+    def push(
+        self, token_id: int, logprob: float | None = None, top: Seq[tuple[int, float]] = ()
+    ) -> GenerationChunk:
+        """The chunk of the token that the sequence has just been given."""
+        text, ending = self._read(token_id)
+        logprobs: tuple[TokenLogprob, ...] = ()
+        if logprob is not None:
+            alternatives = tuple((i, token_text(self._tokenizer, i), value) for i, value in top)
+            shown = token_text(self._tokenizer, token_id)
+            logprobs = (TokenLogprob(token_id, shown, logprob, alternatives),)
+        return GenerationChunk(
+            text=text,
+            token_ids=(token_id,),
+            logprobs=logprobs,
+            finish_reason=ending.reason,
+            stop_reason=ending.stop_reason,
+            prompt_tokens=self.sequence.num_prompt_tokens,
+            completion_tokens=self.sequence.num_output_tokens,
+            cached_tokens=self.sequence.cached_tokens or 0,
+            timings=self._timings(),
+        )
+
+    def _read(self, token_id: int) -> tuple[str, _Ending]:
+        params, count = self.sequence.request.sampling_params, self.sequence.num_output_tokens
+        may_stop = count >= params.min_tokens
+        ended: _Ending | None = None
+        text = ""
+        if token_id in params.stop_token_ids:
+            ended = _Ending(FinishReason.STOP, token_id)
+        elif token_id in self._eos_token_ids and not params.ignore_eos:
+            ended = _Ending(FinishReason.STOP)
+        else:
+            text = self._detokenizer.push(token_id, may_stop)
+            if count >= params.max_tokens or len(self.sequence.token_ids) >= self._max_len:
+                ended = _Ending(FinishReason.LENGTH)
+        if ended is not None:
+            text += self._detokenizer.flush(may_stop)
+        # A stop string completed by this very token (or by the tail let out now) goes before all.
+        if self._detokenizer.stop_string is not None:
+            ended = _Ending(FinishReason.STOP, self._detokenizer.stop_string)
+        return text, ended or _Ending()
+
+    def _timings(self) -> RequestTimings:
+        sequence = self.sequence
+        if sequence.scheduled_at is None or sequence.first_token_at is None:
+            return RequestTimings()
+        until_first = sequence.first_token_at - sequence.scheduled_at
+        return RequestTimings(
+            queue=sequence.scheduled_at - sequence.arrived_at,
+            encode=self.encode_seconds,
+            prefill=max(0.0, until_first - self.encode_seconds),
+            generate=time.monotonic() - sequence.first_token_at,
+        )

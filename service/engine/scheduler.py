@@ -1,0 +1,236 @@
+"""Continuous batching: what the next step computes, and who waits. Torch-free.
+
+Called by `torch_engine.step`: `schedule` before the run, `update` and `finish` after it. Sequences
+join and leave at every step. Decode tokens come first, so that a long prompt never stalls a running
+answer; what is left of the step's token budget goes to prompts, in chunks.
+"""
+
+from __future__ import annotations
+
+import bisect
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from service.engine.base import PromptTooLongError, QueueFullError
+from service.engine.block_manager import (
+    BlockManager,
+    KVTransfer,
+    LoadBlocks,
+    ReleaseSlot,
+    SaveBlocks,
+)
+from service.engine.prefix_cache import PrefixCache
+from service.engine.sequence import Sequence, SequenceStatus
+
+
+@dataclass(frozen=True, slots=True)
+class ScheduledChunk:
+    """`num_tokens` of a sequence from `start`, in `slot`; `samples`: its next token is due."""
+
+    sequence: Sequence
+    slot: int
+    start: int
+    num_tokens: int
+    samples: bool
+
+
+@dataclass(frozen=True, slots=True)
+class SchedulerOutput:
+    """One step: transfers in this order, then the chunks (single tokens come first, by slot)."""
+
+    transfers: tuple[KVTransfer, ...]
+    chunks: tuple[ScheduledChunk, ...]
+
+
+class Scheduler:
+    """Holds the waiting and the running queue; the only one to change a `Sequence`."""
+
+    def __init__(
+        self,
+        *,
+        max_num_seqs: int,
+        max_num_batched_tokens: int,
+        max_model_len: int,
+        max_waiting_requests: int,
+        max_waiting_tokens: int,
+        block_manager: BlockManager,
+        prefix_cache: PrefixCache | None,
+    ) -> None:
+        self._max_num_seqs = max_num_seqs
+        self._max_num_batched_tokens = max_num_batched_tokens
+        self._max_waiting_requests = max_waiting_requests
+        self._max_waiting_tokens = max_waiting_tokens
+        self._blocks = block_manager
+        self._prefix_cache = prefix_cache
+        self.max_len = min(max_model_len, block_manager.num_blocks * block_manager.block_size)
+        self.waiting: list[Sequence] = []
+        self.running: list[Sequence] = []
+        self._transfers: list[KVTransfer] = []
+        self.preemptions_total = 0
+        self.prefix_queries_total = 0
+        self.prefix_hits_total = 0
+
+    def add(self, sequence: Sequence) -> None:
+        """Queues a new sequence.
+
+        Raises:
+            PromptTooLongError: it leaves no room for a token in the context or the KV cache.
+            QueueFullError: too many requests or tokens wait already.
+        """
+        if sequence.num_prompt_tokens >= self.max_len:
+            raise PromptTooLongError(sequence.num_prompt_tokens, self.max_len - 1)
+        # Those who find a free seat in the next step are not waiting in earnest.
+        seats = self._max_num_seqs - len(self.running)
+        if len(self.waiting) - seats >= self._max_waiting_requests:
+            raise QueueFullError(len(self.waiting), self._max_waiting_requests, "requests")
+        tokens = sum(len(waiting.token_ids) for waiting in self.waiting)
+        if self.waiting and tokens + sequence.num_prompt_tokens > self._max_waiting_tokens:
+            raise QueueFullError(tokens, self._max_waiting_tokens, "tokens")
+        bisect.insort(self.waiting, sequence, key=_order)
+
+    def schedule(self) -> SchedulerOutput:
+        """What the next step computes; sequences that do not fit are preempted or go on waiting."""
+        budget = self._max_num_batched_tokens
+        chunks, preempted = self._schedule_decodes()
+        budget -= len(chunks)
+        for sequence in self.running:
+            if budget and sequence.num_uncomputed_tokens > 1:
+                chunks.append(self._chunk(sequence, budget))
+                budget -= chunks[-1].num_tokens
+        while budget and not preempted and self._head_fits():
+            chunks.append(self._chunk(self._admit(), budget))
+            budget -= chunks[-1].num_tokens
+        # The attention plan wants single tokens first and by slot, and then longer chunks.
+        chunks.sort(key=lambda chunk: (chunk.num_tokens > 1, chunk.slot))
+        transfers, self._transfers = tuple(self._transfers), []
+        return SchedulerOutput(transfers, tuple(chunks))
+
+    def update(self, output: SchedulerOutput, tokens: Mapping[Sequence, int]) -> None:
+        """Takes in a step's result: the chunks are computed, `tokens` are what was sampled."""
+        now = time.monotonic()
+        for chunk in output.chunks:
+            sequence = chunk.sequence
+            if sequence.status is not SequenceStatus.RUNNING:
+                continue
+            sequence.num_computed_tokens = chunk.start + chunk.num_tokens
+            if not chunk.samples:
+                continue
+            if sequence.first_token_at is None:
+                sequence.first_token_at = now
+            if chunk.num_tokens > 1:
+                # Others may use the prompt from now on, while this answer is still being written.
+                self._save_prefix(sequence)
+            sequence.token_ids.append(tokens[sequence])
+
+    def finish(self, sequence: Sequence) -> None:
+        """Ends a sequence, done or aborted, wherever it stands; a second call does nothing."""
+        if sequence.status is SequenceStatus.RUNNING:
+            self._leave_slot(sequence)
+        elif sequence.status is SequenceStatus.WAITING:
+            self.waiting.remove(sequence)
+        sequence.status = SequenceStatus.FINISHED
+
+    def discard_running(self) -> list[Sequence]:
+        """Ends all running sequences after a failed step; what the cache holds is not trusted."""
+        failed, self.running = self.running, []
+        for sequence in failed:
+            assert sequence.slot is not None
+            self._blocks.free(sequence.slot)
+            sequence.slot, sequence.status = None, SequenceStatus.FINISHED
+        self._transfers.clear()
+        if self._prefix_cache is not None:
+            self._prefix_cache.clear()
+        return failed
+
+    @property
+    def has_work(self) -> bool:
+        """Whether a step would do anything."""
+        return bool(self.running or self.waiting or self._transfers)
+
+    @property
+    def kv_cache_usage(self) -> float:
+        """Share of KV blocks held by running sequences, 0 to 1."""
+        return self._blocks.usage
+
+    def _schedule_decodes(self) -> tuple[list[ScheduledChunk], bool]:
+        chunks: list[ScheduledChunk] = []
+        preempted = False
+        # In queue order; victims come from its end, so none has been scheduled yet.
+        for sequence in list(self.running):
+            if sequence.num_uncomputed_tokens > 1:
+                continue
+            while sequence.slot is not None:
+                if self._blocks.grow(sequence.slot, len(sequence.token_ids)):
+                    chunks.append(self._chunk(sequence, 1))
+                    break
+                self._preempt(self.running[-1])
+                preempted = True
+        return chunks, preempted
+
+    def _chunk(self, sequence: Sequence, budget: int) -> ScheduledChunk:
+        assert sequence.slot is not None
+        count = min(budget, sequence.num_uncomputed_tokens)
+        samples = count == sequence.num_uncomputed_tokens
+        return ScheduledChunk(sequence, sequence.slot, sequence.num_computed_tokens, count, samples)
+
+    def _head_fits(self) -> bool:
+        if not self.waiting or len(self.running) >= self._max_num_seqs:
+            return False
+        # One spare block for each that runs, lest the newcomer be preempted in the next step.
+        return self._blocks.can_admit(len(self.waiting[0].token_ids), reserve=len(self.running))
+
+    def _admit(self) -> Sequence:
+        sequence = self.waiting.pop(0)
+        sequence.slot = self._blocks.admit(len(sequence.token_ids))
+        sequence.status = SequenceStatus.RUNNING
+        bisect.insort(self.running, sequence, key=_order)
+        cached = self._load_prefix(sequence)
+        sequence.num_computed_tokens = cached
+        if sequence.scheduled_at is None:
+            sequence.scheduled_at, sequence.cached_tokens = time.monotonic(), cached
+        return sequence
+
+    def _preempt(self, sequence: Sequence) -> None:
+        self._leave_slot(sequence)
+        sequence.num_computed_tokens = 0
+        sequence.status = SequenceStatus.WAITING
+        bisect.insort(self.waiting, sequence, key=_order)
+        self.preemptions_total += 1
+
+    def _leave_slot(self, sequence: Sequence) -> None:
+        assert sequence.slot is not None
+        self._save_prefix(sequence)
+        self._blocks.free(sequence.slot)
+        self._transfers.append(ReleaseSlot(sequence.slot))
+        sequence.slot = None
+        self.running.remove(sequence)
+
+    def _load_prefix(self, sequence: Sequence) -> int:
+        """Finds the sequence's beginning in the store; how many tokens need not be computed."""
+        if self._prefix_cache is None:
+            return 0
+        size = self._blocks.block_size
+        # The last token is always computed: its logits are what is wanted.
+        count = (len(sequence.token_ids) - 1) // size
+        found = self._prefix_cache.match(sequence.block_hashes(count, size))
+        self.prefix_queries_total += len(sequence.token_ids)
+        self.prefix_hits_total += len(found) * size
+        if found:
+            assert sequence.slot is not None
+            self._transfers.append(LoadBlocks(sequence.slot, tuple(found)))
+        return len(found) * size
+
+    def _save_prefix(self, sequence: Sequence) -> None:
+        if self._prefix_cache is None:
+            return
+        size = self._blocks.block_size
+        hashes = sequence.block_hashes(sequence.num_computed_tokens // size, size)
+        first, blocks = self._prefix_cache.insert(hashes)
+        if blocks:
+            assert sequence.slot is not None
+            self._transfers.append(SaveBlocks(sequence.slot, first, tuple(blocks)))
+
+
+def _order(sequence: Sequence) -> tuple[int, int]:
+    return sequence.order

@@ -1,0 +1,111 @@
+"""The one mutable record of a request; only the scheduler changes it. Torch-free."""
+
+from __future__ import annotations
+
+import hashlib
+from array import array
+from enum import StrEnum
+
+from service.engine.base import GenerationRequest, RequestFailedError
+
+
+class SequenceStatus(StrEnum):
+    """Where a sequence stands; it is in the queue of that name and in no other."""
+
+    WAITING = "waiting"
+    RUNNING = "running"
+    FINISHED = "finished"
+
+
+class Sequence:
+    """A request, its tokens so far and how many of them have their K and V in the cache.
+
+    `token_ids` is the prompt and then the output. `arrival` numbers requests in order of arrival.
+    `seed` is the request's own, or one drawn for it. Times are `time.monotonic()` seconds, None
+    before the event.
+    """
+
+    def __init__(
+        self, request: GenerationRequest, arrival: int, seed: int, arrived_at: float
+    ) -> None:
+        self.request = request
+        self.arrival = arrival
+        self.seed = seed
+        self.token_ids: list[int] = list(request.prompt_token_ids)
+        self.num_prompt_tokens = len(request.prompt_token_ids)
+        self.num_computed_tokens = 0
+        self.cached_tokens: int | None = None
+        self.slot: int | None = None
+        self.status = SequenceStatus.WAITING
+        self.arrived_at = arrived_at
+        self.scheduled_at: float | None = None
+        self.first_token_at: float | None = None
+        self._block_hashes: list[bytes] = []
+
+    @property
+    def order(self) -> tuple[int, int]:
+        """Sort key of all queues: lower priority values first, equal ones by arrival."""
+        return self.request.priority, self.arrival
+
+    @property
+    def output_token_ids(self) -> list[int]:
+        """Tokens generated so far."""
+        return self.token_ids[self.num_prompt_tokens :]
+
+    @property
+    def num_output_tokens(self) -> int:
+        """How many tokens have been generated."""
+        return len(self.token_ids) - self.num_prompt_tokens
+
+    @property
+    def num_uncomputed_tokens(self) -> int:
+        """Known tokens whose K and V are not in the cache; 1 while decoding."""
+        return len(self.token_ids) - self.num_computed_tokens
+
+    def block_hashes(self, count: int, block_size: int) -> list[bytes]:
+        """Hashes of the first `count` full blocks; each covers all that stands before it.
+
+        A block's hash is over its token ids, the digests of the media whose placeholders it holds
+        (placeholders are the same for all pictures) and the hash of the block before. SHA-256, so
+        that no prompt can be made to meet another's blocks.
+        """
+        while len(self._block_hashes) < count:
+            start = len(self._block_hashes) * block_size
+            digest = hashlib.sha256(self._block_hashes[-1] if self._block_hashes else b"")
+            digest.update(array("q", self.token_ids[start : start + block_size]).tobytes())
+            for span in self.request.media:
+                if span.offset < start + block_size and start < span.offset + span.num_tokens:
+                    digest.update(f"|{span.offset - start}:{span.media.digest}".encode())
+            self._block_hashes.append(digest.digest())
+        return self._block_hashes[:count]
+
+
+def check_request(request: GenerationRequest, vocab_size: int) -> None:
+    """Refuses what no model could run: ids that are no tokens, and media spans out of place.
+
+    Raises:
+        RequestFailedError: with the offending value and the limit.
+    """
+    ids = request.prompt_token_ids
+    if not ids:
+        raise RequestFailedError("the prompt has 0 tokens; it needs at least 1")
+    for token in request.sampling_params.logit_bias:
+        if not 0 <= token < vocab_size:
+            raise RequestFailedError(
+                f"logit_bias names token {token}; the vocabulary has {vocab_size}"
+            )
+    covered = 0
+    end = 0
+    for span in request.media:
+        if span.num_tokens < 1 or span.offset < end or span.offset + span.num_tokens > len(ids):
+            raise RequestFailedError(
+                f"a medium spans {span.num_tokens} tokens from {span.offset}; spans must follow "
+                f"one another within the prompt's {len(ids)} tokens"
+            )
+        end = span.offset + span.num_tokens
+        covered += sum(token >= vocab_size for token in ids[span.offset : end])
+    strays = sum(token >= vocab_size or token < 0 for token in ids) - covered
+    if strays:
+        raise RequestFailedError(
+            f"{strays} prompt tokens outside media spans are not in the vocabulary of {vocab_size}"
+        )

@@ -1,0 +1,119 @@
+"""Sampling by row: each parameter's effect, and independence of the batch."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from lamm_model.decoder.sampler import Sampler, SamplingRow
+from lamm_model.sampling_params import SamplingParams
+
+SAMPLER = Sampler()
+
+
+def row(*, position=0, seed=0, prompt=(), output=(), banned=(), **params) -> SamplingRow:
+    return SamplingRow(SamplingParams(**params), seed, position, prompt, output, banned)
+
+
+def draw_many(logits, count=2000, **params) -> list[int]:
+    rows = [row(position=i, **{"temperature": 1.0, **params}) for i in range(count)]
+    sampled = SAMPLER.sample(logits.expand(count, -1), rows)
+    return [token.token_id for token in sampled]
+
+
+def test_greedy_takes_the_most_likely():
+    logits = torch.tensor([[0.0, 3.0, 1.0], [5.0, 3.0, 1.0]])
+    assert [t.token_id for t in SAMPLER.sample(logits, [row(), row()])] == [1, 0]
+
+
+@pytest.mark.parametrize("temperature", [0.5, 1.0, 2.0])
+@pytest.mark.parametrize("filters", [{}, {"top_k": 5}, {"min_p": 1e-9}])
+def test_draws_follow_the_distribution(temperature, filters):
+    logits = torch.tensor([2.0, 1.0, 0.0, -1.0, -30.0])
+    expected = torch.softmax(logits / temperature, -1)
+    drawn = draw_many(logits, temperature=temperature, **filters)
+    found = torch.bincount(torch.tensor(drawn), minlength=5) / len(drawn)
+    torch.testing.assert_close(found, expected, atol=0.04, rtol=0)
+
+
+@pytest.mark.parametrize(
+    ("params", "allowed"),
+    [
+        ({"top_k": 1}, {2}),
+        ({"top_k": 2}, {2, 0}),
+        ({"top_p": 0.1}, {2}),
+        ({"top_p": 0.55}, {2, 0}),
+        ({"min_p": 0.6}, {2, 0}),
+        ({"top_k": 3, "top_p": 0.9}, {2, 0, 3}),
+        ({}, {0, 1, 2, 3}),
+    ],
+)
+@pytest.mark.parametrize("padding", [0, 1000])
+def test_filters_leave_only_their_candidates(params, allowed, padding):
+    logits = torch.log(torch.tensor([0.3, 0.1, 0.4, 0.2, *[1e-12] * padding]))
+    assert set(draw_many(logits, count=600, **params)) == allowed
+
+
+def test_a_flat_distribution_needs_the_whole_vocabulary():
+    logits = torch.zeros(2000)
+    drawn = draw_many(logits, count=400, top_p=0.99)
+    assert len({token // 200 for token in drawn}) == 10
+    assert max(draw_many(logits, count=100, top_k=700)) < 2000
+    assert len(set(draw_many(logits, count=200, min_p=0.5))) > 150
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    seed=st.integers(-(1 << 63), (1 << 63) - 1),
+    position=st.integers(0, 1000),
+    others=st.integers(0, 6),
+    params=st.sampled_from(
+        [{}, {"top_p": 0.7}, {"top_k": 7}, {"min_p": 0.1}, {"top_k": 500, "top_p": 0.95}]
+    ),
+)
+def test_the_same_seed_gives_the_same_token_in_any_batch(seed, position, others, params):
+    generator = torch.Generator().manual_seed(1)
+    logits = torch.randn(others + 1, 600, generator=generator)
+    mine = row(seed=seed, position=position, temperature=1.0, **params)
+    company = [
+        row(seed=i, temperature=0.5 * (i % 3), top_p=1 - 0.1 * (i % 2)) for i in range(others)
+    ]
+    alone = SAMPLER.sample(logits[-1:], [mine])[0]
+    assert SAMPLER.sample(logits, [*company, mine])[-1] == alone
+
+
+def test_penalties_and_bias():
+    logits = torch.tensor([[2.0, -1.0, 1.0, 0.0]])
+
+    def logprobs(**arguments) -> int:
+        return SAMPLER.sample(logits, [row(**arguments)])[0].token_id
+
+    # The id 9 is a media placeholder: beyond the vocabulary, passed over.
+    assert logprobs(repetition_penalty=3.0, prompt=(9, 0)) == 2
+    assert logprobs(repetition_penalty=3.0, prompt=(9,), output=(0,)) == 2
+    assert logprobs(frequency_penalty=0.6, output=(0, 0)) == 2
+    assert logprobs(frequency_penalty=0.6, output=(0,)) == 0
+    assert logprobs(presence_penalty=1.5, output=(0, 0)) == 2
+    assert logprobs(presence_penalty=1.5, prompt=(0,)) == 0
+    assert logprobs(logit_bias={1: 100.0}) == 1
+    assert logprobs(logit_bias={0: -100.0}) == 2
+    assert logprobs(banned=(0, 2)) == 3
+    assert logits.tolist() == [[2.0, -1.0, 1.0, 0.0]]
+
+
+def test_logprobs_are_the_models_own():
+    logits = torch.log(torch.tensor([[0.1, 0.6, 0.3], [0.1, 0.6, 0.3]]))
+    shaped = {"temperature": 0.1, "logit_bias": {1: -100.0}, "presence_penalty": 2.0}
+    first, second = SAMPLER.sample(logits, [row(logprobs=2, **shaped), row()])
+    assert first.token_id == 2
+    assert first.logprob == pytest.approx(math.log(0.3))
+    assert [i for i, _ in first.top] == [1, 2]
+    assert [v for _, v in first.top] == pytest.approx([math.log(0.6), math.log(0.3)])
+    assert second.logprob is None
+    chosen_only = SAMPLER.sample(logits[:1], [row(logprobs=0)])[0]
+    assert chosen_only.logprob == pytest.approx(math.log(0.6))
+    assert chosen_only.top == ()

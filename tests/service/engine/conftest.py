@@ -1,0 +1,67 @@
+"""The tiny checkpoint and ways to drive an engine with it; see `harness.py`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from lamm_model.modeling import LammForConditionalGeneration
+from lamm_model.processing import write_processor_config
+from service.engine.config import EngineConfig
+from service.engine.torch_engine import TorchEngine
+from tests.service.engine.harness import (
+    NUM_POINTS,
+    EngineMaker,
+    Oracle,
+    RequestMaker,
+    build_config,
+    build_tokenizer,
+)
+
+# A budget of some 2,000 tokens and chunks of 32: prompts are cut up, and sequences batch.
+SMALL = {"kv_cache_bytes": 2 << 20, "max_num_seqs": 8, "max_num_batched_tokens": 32}
+
+
+@pytest.fixture(scope="session")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("engine-lamm")
+    tokenizer = build_tokenizer()
+    tokenizer.save(str(path / "tokenizer.json"))
+    torch.manual_seed(7)
+    config = build_config(tokenizer.get_vocab_size())
+    LammForConditionalGeneration(config).eval().save_pretrained(path)
+    write_processor_config(path, config, num_points=NUM_POINTS, system_prompts={"normal": ""})
+    return path
+
+
+@pytest.fixture(scope="session")
+def oracle(checkpoint: Path) -> Oracle:
+    return Oracle(LammForConditionalGeneration.from_pretrained(checkpoint).eval())
+
+
+@pytest.fixture
+def make_request(checkpoint: Path) -> RequestMaker:
+    config = json.loads((checkpoint / "config.json").read_text())
+    return RequestMaker(config["text_config"]["vocab_size"])
+
+
+@pytest.fixture
+def torch_engine(checkpoint: Path) -> EngineMaker:
+    """`async with torch_engine(**config) as engine`: a started engine, stopped afterwards."""
+
+    @asynccontextmanager
+    async def running(**overrides: Any) -> AsyncIterator[TorchEngine]:
+        engine = TorchEngine(checkpoint, EngineConfig(**{"device": "cpu", **SMALL, **overrides}))
+        await engine.start()
+        try:
+            yield engine
+        finally:
+            await engine.stop()
+
+    return running

@@ -1,0 +1,160 @@
+"""What every engine promises at the seam, tested on the scripted one and the real one alike."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import aclosing, asynccontextmanager
+
+import pytest
+
+from service.engine.base import (
+    EngineStoppedError,
+    FinishReason,
+    GenerationRequest,
+    PromptTooLongError,
+    QueueFullError,
+)
+from service.engine.config import EngineConfig
+from service.engine.echo_engine import EchoEngine
+from tests.service.engine.harness import collect, until
+
+
+@pytest.fixture(params=["echo", "torch"])
+def running(request, torch_engine):
+    """`async with running(**config) as engine` for either engine."""
+    if request.param == "torch":
+        return torch_engine
+
+    @asynccontextmanager
+    async def echo(**overrides):
+        reply = "one two three four five six seven eight nine ten eleven twelve " * 4
+        config = EngineConfig(**{"max_num_seqs": 8, **overrides})
+        engine = EchoEngine(config, reply=reply, delay=0.002)
+        await engine.start()
+        yield engine
+        await engine.stop()
+
+    return echo
+
+
+def idle(engine) -> bool:
+    stats = engine.stats()
+    return (stats.running, stats.waiting, stats.kv_cache_usage) == (0, 0, 0)
+
+
+async def test_last_chunk_alone_has_the_finish_reason(running, make_request):
+    request = make_request(9, max_tokens=12)
+    async with running() as engine:
+        chunks = await collect(engine, request)
+        assert idle(engine)
+        assert engine.stats().alive
+        assert engine.stats().generation_tokens_total == 12
+        assert engine.stats().prompt_tokens_total == 9
+    assert [chunk.finish_reason for chunk in chunks[:-1]] == [None] * (len(chunks) - 1)
+    last = chunks[-1]
+    assert last.finish_reason is FinishReason.LENGTH
+    assert (last.prompt_tokens, last.completion_tokens) == (9, 12)
+    assert sum(len(chunk.token_ids) for chunk in chunks) == 12
+    assert last.timings.generate >= 0
+
+
+async def test_text_does_not_depend_on_the_reader_or_the_batch(running, make_request):
+    request = make_request(9, max_tokens=30)
+
+    async def slowly(engine):
+        text = ""
+        async for chunk in engine.generate(request):
+            text += chunk.text
+            await asyncio.sleep(0.01)
+        return text
+
+    async with running() as engine:
+        texts = await asyncio.gather(
+            *(slowly(engine) for _ in range(3)), *(_text(engine, request) for _ in range(3))
+        )
+    assert len(set(texts)) == 1
+    assert texts[0]
+
+
+async def test_stop_string_ends_the_text_before_it(running, make_request):
+    whole = make_request(9, seed=5, max_tokens=30)
+    async with running() as engine:
+        text = await _text(engine, whole)
+        stop = text[len(text) // 2 :][:3]
+        stopped = make_request(9, seed=5, max_tokens=30, stop=(stop,))
+        chunks = await collect(engine, stopped)
+    assert "".join(chunk.text for chunk in chunks) == text[: text.index(stop)]
+    assert chunks[-1].finish_reason is FinishReason.STOP
+    assert chunks[-1].stop_reason == stop
+
+
+async def test_closing_the_iterator_aborts(running, make_request):
+    async with running() as engine:
+        async with aclosing(engine.generate(make_request(9, max_tokens=200))) as chunks:
+            async for _ in chunks:
+                break
+        await until(lambda: idle(engine))
+        assert engine.stats().generation_tokens_total < 200
+
+
+async def test_cancelling_the_reader_aborts(running, make_request):
+    async with running() as engine:
+        task = asyncio.create_task(collect(engine, make_request(9, max_tokens=200)))
+        await until(lambda: engine.stats().running == 1)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        await until(lambda: idle(engine))
+
+
+async def test_queue_bounds(running, make_request):
+    async with running(max_num_seqs=1, max_waiting_requests=2) as engine:
+        busy = asyncio.create_task(collect(engine, make_request(5, max_tokens=240)))
+        await until(lambda: engine.stats().running == 1)
+        queued = [
+            asyncio.create_task(collect(engine, make_request(5, max_tokens=2))) for _ in range(2)
+        ]
+        await until(lambda: engine.stats().waiting == 2)
+        with pytest.raises(QueueFullError) as refusal:
+            await collect(engine, make_request(5, max_tokens=2))
+        assert (refusal.value.waiting, refusal.value.limit) == (2, 2)
+        for task in (busy, *queued):
+            assert (await task)[-1].finish_reason is not None
+        assert idle(engine)
+
+
+async def test_queue_bound_of_tokens(running, make_request):
+    async with running(max_num_seqs=1, max_waiting_tokens=20) as engine:
+        busy = asyncio.create_task(collect(engine, make_request(5, max_tokens=240)))
+        await until(lambda: engine.stats().running == 1)
+        queued = asyncio.create_task(collect(engine, make_request(15, max_tokens=2)))
+        await until(lambda: engine.stats().waiting == 1)
+        with pytest.raises(QueueFullError, match="15 tokens are waiting; the limit is 20"):
+            await collect(engine, make_request(15, max_tokens=2))
+        await asyncio.gather(busy, queued)
+
+
+async def test_prompt_too_long(running, make_request):
+    async with running(max_model_len=64) as engine:
+        with pytest.raises(PromptTooLongError) as refusal:
+            await collect(engine, make_request(64))
+        assert (refusal.value.prompt_tokens, refusal.value.limit) == (64, 63)
+        last = (await collect(engine, make_request(63, max_tokens=5)))[-1]
+    assert (last.completion_tokens, last.finish_reason) == (1, FinishReason.LENGTH)
+
+
+async def test_stopping_ends_open_streams(running, make_request):
+    async with running() as engine:
+        task = asyncio.create_task(collect(engine, make_request(9, max_tokens=240)))
+        await until(lambda: engine.stats().running == 1)
+        await engine.stop()
+        with pytest.raises(EngineStoppedError):
+            await task
+        with pytest.raises(EngineStoppedError):
+            await collect(engine, make_request(9))
+        assert not engine.stats().alive
+        await engine.stop()
+
+
+async def _text(engine, request: GenerationRequest) -> str:
+    return "".join([chunk.text for chunk in await collect(engine, request)])

@@ -1,0 +1,71 @@
+"""Media are encoded in batches, once each, and fail one by one."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+import torch
+
+from lamm_model.modeling import LammForConditionalGeneration
+from service.engine.media_encoder import MediaEncoder
+from tests.service.engine.harness import cloud, picture
+
+
+class Recorder:
+    """The two encoders of a model, with a note of each batch; pictures with NaN break."""
+
+    def __init__(self, model: LammForConditionalGeneration) -> None:
+        self._model = model
+        self.batches: list[int] = []
+
+    def encode_images(self, pixels: torch.Tensor) -> torch.Tensor:
+        self.batches.append(len(pixels))
+        if pixels.isnan().any():
+            raise RuntimeError("not a number")
+        return self._model.encode_images(pixels)
+
+    def encode_points(self, points: torch.Tensor) -> torch.Tensor:
+        self.batches.append(len(points))
+        return self._model.encode_points(points)
+
+
+@pytest.fixture
+def model(oracle) -> Recorder:
+    return Recorder(oracle.model)
+
+
+def test_each_medium_is_encoded_once_with_its_likes(model):
+    encoder = MediaEncoder(model, torch.device("cpu"), 1 << 20)
+    media = [picture(1), cloud(1), picture(2), picture(1)]
+    features, failures = encoder.encode(media)
+    assert (model.batches, failures) == ([2, 1], {})
+    assert {digest: tuple(f.shape) for digest, f in features.items()} == {
+        "picture-1": (16, 64),
+        "picture-2": (16, 64),
+        "cloud-1": (8, 64),
+    }
+    again, _ = encoder.encode(media)
+    assert model.batches == [2, 1]
+    assert (encoder.queries_total, encoder.hits_total) == (8, 5)
+    for digest, feature in features.items():
+        torch.testing.assert_close(again[digest], feature)
+
+
+def test_the_guilty_one_of_a_batch_fails_alone(model):
+    broken = picture(3)
+    broken = dataclasses.replace(broken, array=broken.array * float("nan"))
+    encoder = MediaEncoder(model, torch.device("cpu"), 1 << 20)
+    features, failures = encoder.encode([picture(1), broken, picture(2)])
+    assert set(features) == {"picture-1", "picture-2"}
+    assert {digest: str(error) for digest, error in failures.items()} == {
+        "picture-3": "not a number"
+    }
+
+
+def test_the_least_recently_used_goes_first(model):
+    # Two pictures of 16 x 64 floats fit.
+    encoder = MediaEncoder(model, torch.device("cpu"), 2 * 4096)
+    for seed in (1, 2, 1, 3, 1, 2):
+        encoder.encode([picture(seed)])
+    assert encoder.hits_total == 2

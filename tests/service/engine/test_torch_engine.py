@@ -1,0 +1,212 @@
+"""Sampling parameters, failures and recovery of the real engine, on the tiny checkpoint."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+
+from lamm_model.spec import CheckpointError
+from service.engine.base import (
+    EngineStoppedError,
+    FinishReason,
+    GenerationRequest,
+    MediaSpan,
+    RequestFailedError,
+)
+from service.engine.config import EngineConfig, EngineConfigError
+from service.engine.echo_engine import EchoEngine
+from service.engine.factory import create_engine
+from service.engine.model_runner import ModelRunner
+from service.engine.torch_engine import TorchEngine
+from tests.service.engine.harness import cloud, collect, picture, tokens_of, until
+
+SAMPLED = {"temperature": 1.5, "max_tokens": 12}
+
+
+async def test_a_seed_gives_the_same_answer_alone_and_in_a_batch(torch_engine, make_request):
+    variants = [{}, {"top_p": 0.8}, {"top_k": 20}, {"min_p": 0.02, "repetition_penalty": 1.3}]
+    requests = [make_request(10 + i, seed=i, **SAMPLED, **variants[i % 4]) for i in range(8)]
+    seeded = [
+        dataclasses.replace(r, sampling_params=dataclasses.replace(r.sampling_params, seed=i // 2))
+        for i, r in enumerate(requests)
+    ]
+    async with torch_engine() as engine:
+        together = await asyncio.gather(*(tokens_of(engine, r) for r in seeded))
+        alone = [await tokens_of(engine, r) for r in seeded]
+        unseeded = [await tokens_of(engine, requests[0]) for _ in range(4)]
+    assert together == alone
+    assert len({tuple(tokens) for tokens in unseeded}) > 1
+
+
+async def test_logprobs_follow_the_tokens(torch_engine, make_request):
+    request = make_request(10, logprobs=3, max_tokens=5)
+    async with torch_engine() as engine:
+        chunks = await collect(engine, request)
+    entries = [entry for chunk in chunks for entry in chunk.logprobs]
+    tokens = [token for chunk in chunks for token in chunk.token_ids]
+    assert [entry.token_id for entry in entries] == tokens
+    for entry in entries:
+        assert len(entry.top) == 3
+        # Greedy: the chosen token is the best alternative.
+        assert entry.top[0] == (entry.token_id, entry.text, entry.logprob)
+        assert entry.logprob <= 0
+
+
+async def test_ends_of_text(torch_engine, make_request, oracle):
+    request = make_request(10, max_tokens=12)
+    tokens = oracle(request)
+    cut = next(i for i in range(3, 12) if tokens[i] not in tokens[:i])
+
+    def variant(**changes):
+        params = dataclasses.replace(request.sampling_params, **changes)
+        return dataclasses.replace(request, sampling_params=params)
+
+    async with torch_engine() as engine:
+        stopped = await collect(engine, variant(stop_token_ids=(tokens[cut],)))
+        kept = await collect(engine, variant(stop_token_ids=(tokens[cut],), min_tokens=12))
+        biased = await collect(engine, variant(logit_bias={2: 100.0}, ignore_eos=False))
+        ignored = await collect(engine, variant(logit_bias={2: 100.0}))
+        late = await collect(engine, variant(logit_bias={2: 100.0}, ignore_eos=False, min_tokens=4))
+    assert [t for c in stopped for t in c.token_ids] == tokens[: cut + 1]
+    assert (stopped[-1].finish_reason, stopped[-1].stop_reason) == (FinishReason.STOP, tokens[cut])
+    assert tokens[cut] not in [t for c in kept for t in c.token_ids]
+    assert (biased[-1].finish_reason, biased[-1].stop_reason) == (FinishReason.STOP, None)
+    assert (biased[-1].token_ids, biased[-1].text) == ((2,), "")
+    assert ignored[-1].finish_reason is FinishReason.LENGTH
+    assert (late[-1].completion_tokens, late[-1].token_ids) == (5, (2,))
+
+
+async def test_a_medium_that_breaks_its_encoder_fails_alone(torch_engine, make_request, oracle):
+    broken = dataclasses.replace(picture(1), digest="broken", array=np.zeros((3, 5, 5), np.float32))
+    good = make_request(12, media=(picture(1),))
+    bad = make_request(12, media=(broken,))
+    async with torch_engine() as engine:
+        found, refusal, again = await asyncio.gather(
+            tokens_of(engine, good),
+            collect(engine, bad),
+            tokens_of(engine, make_request(9)),
+            return_exceptions=True,
+        )
+        assert isinstance(refusal, RequestFailedError)
+        assert str(refusal) == "a medium of this request could not be encoded"
+        assert found == oracle(good)
+        assert len(again) == 16
+        await until(lambda: engine.stats().kv_cache_usage == 0)
+
+
+async def test_features_must_fit_their_placeholders(torch_engine, make_request):
+    request = make_request(12, media=(cloud(1),))
+    span = request.media[0]
+    short = GenerationRequest(
+        "short",
+        request.prompt_token_ids[: span.offset + 5],
+        request.sampling_params,
+        (MediaSpan(span.offset, 5, span.media),),
+    )
+    async with torch_engine() as engine:
+        with pytest.raises(RequestFailedError, match="5 placeholders but 8 features"):
+            await collect(engine, short)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"prompt_token_ids": ()}, "the prompt has 0 tokens"),
+        ({"prompt_token_ids": (1, 10**6)}, "1 prompt tokens outside media spans"),
+        ({"media": (MediaSpan(3, 99, picture(1)),)}, "spans 99 tokens from 3"),
+    ],
+)
+async def test_malformed_requests_are_refused(torch_engine, make_request, changes, message):
+    request = dataclasses.replace(make_request(9), **changes)
+    async with torch_engine() as engine:
+        with pytest.raises(RequestFailedError, match=message):
+            await collect(engine, request)
+        with pytest.raises(RequestFailedError, match="logit_bias names token 99999"):
+            await collect(engine, make_request(9, logit_bias={99999: 1.0}))
+
+
+async def test_a_failed_step_fails_what_runs_and_the_engine_goes_on(
+    torch_engine, make_request, oracle, monkeypatch, caplog
+):
+    request, run, calls = make_request(9), ModelRunner.run, []
+
+    def flaky(self, output):
+        calls.append(1)
+        if len(calls) == 3:
+            raise RuntimeError("a kernel failed")
+        return run(self, output)
+
+    monkeypatch.setattr(ModelRunner, "run", flaky)
+    async with torch_engine() as engine:
+        with pytest.raises(RequestFailedError, match="the engine failed in this step"):
+            await collect(engine, request)
+        assert "a step failed" in caplog.text
+        assert engine.stats().running == 0
+        assert engine.stats().alive
+        assert await tokens_of(engine, request) == oracle(request)
+
+
+async def test_an_engine_that_fails_every_step_says_that_it_is_dead(
+    torch_engine, make_request, monkeypatch
+):
+    def dead(self, output):
+        raise RuntimeError("the device is gone")
+
+    monkeypatch.setattr(ModelRunner, "run", dead)
+    async with torch_engine() as engine:
+        for _ in range(3):
+            with pytest.raises(RequestFailedError):
+                await collect(engine, make_request(9))
+        await until(lambda: not engine.stats().alive)
+        with pytest.raises(EngineStoppedError):
+            await collect(engine, make_request(9))
+
+
+async def test_facts_at_start(checkpoint):
+    config = EngineConfig(device="cpu", kv_cache_bytes=1 << 20, max_num_seqs=4)
+    engine = TorchEngine(checkpoint, config)
+    info = await engine.start()
+    await engine.stop()
+    assert (info.engine, info.device, info.dtype) == ("torch", "cpu", "float32")
+    # 512 bytes a token; three quarters of a MiB run, one keeps prefixes; 4 seats of 256 tokens.
+    assert (info.kv_cache_tokens, info.max_model_len, info.max_num_seqs) == (1024, 256, 4)
+    assert info.max_concurrent_full_length == 4
+    assert info.weights_bytes > 400_000
+    with pytest.raises(EngineStoppedError, match="starts once"):
+        await engine.start()
+
+
+async def test_starting_without_a_device_or_memory_fails(checkpoint):
+    if not torch.cuda.is_available():
+        with pytest.raises(EngineConfigError, match="no CUDA device"):
+            await TorchEngine(checkpoint, EngineConfig(device="cuda")).start()
+    config = EngineConfig(device="cpu", kv_cache_bytes=100)
+    with pytest.raises(EngineConfigError, match="kv_cache_bytes is 100"):
+        await TorchEngine(checkpoint, config).start()
+
+
+async def test_media_are_encoded_once_within_the_budget(torch_engine, make_request):
+    # One picture's features are 16 x 64 floats: 4 KiB.
+    requests = [make_request(9, media=(picture(i),), max_tokens=1) for i in (1, 1, 2, 1)]
+    hits = []
+    for budget in (4096, 8192, 0):
+        async with torch_engine(mm_cache_bytes=budget, max_num_batched_tokens=64) as engine:
+            for request in requests:
+                await collect(engine, request)
+            assert engine.stats().mm_cache_queries_total == 4
+            hits.append(engine.stats().mm_cache_hits_total)
+    assert hits == [1, 2, 0]
+
+
+def test_factory(checkpoint, tmp_path):
+    config = EngineConfig()
+    assert isinstance(create_engine("torch", checkpoint, config), TorchEngine)
+    assert isinstance(create_engine("echo", tmp_path, config), EchoEngine)
+    with pytest.raises(ValueError, match="no engine 'vllm'"):
+        create_engine("vllm", checkpoint, config)
+    with pytest.raises(CheckpointError, match=r"config\.json is missing"):
+        create_engine("torch", tmp_path, config)
