@@ -1,8 +1,9 @@
-"""LAMM as a Hugging Face model: exact round trips, checked placeholders, the features LAMM trained on."""
+"""LAMM as a Hugging Face model: exact round trips, checked placeholders, LAMM's own features."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -11,19 +12,20 @@ from transformers import AutoConfig, AutoModelForCausalLM
 from lamm_model.config import EpclConfig, LammConfig
 from lamm_model.modeling import LammForConditionalGeneration, PlaceholderMismatchError
 
-TEXT = {
+TEXT: dict[str, Any] = {
     "vocab_size": 300, "hidden_size": 64, "intermediate_size": 96, "num_hidden_layers": 2,
     "num_attention_heads": 4, "num_key_value_heads": 2, "max_position_embeddings": 256,
     "bos_token_id": 1, "eos_token_id": 2,
 }  # fmt: skip
-VISION = {
+VISION: dict[str, Any] = {
     "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4,
     "image_size": 32, "patch_size": 8,
 }  # fmt: skip
-POINT = {
+POINT: dict[str, Any] = {
     "sa_num_points": [64, 16], "sa_radius": [0.2, 0.8], "sa_num_samples": [8, 16],
-    "sa_mlp": [[16, 32], [32, 32]], "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2,
-    "num_attention_heads": 4, "num_task_tokens": 3, "position_hidden_size": 16,
+    "sa_mlp": [[16, 32], [32, 32]], "hidden_size": 32, "intermediate_size": 64,
+    "num_hidden_layers": 2, "num_attention_heads": 4, "num_task_tokens": 3,
+    "position_hidden_size": 16,
 }  # fmt: skip
 IMAGE_ID, POINT_ID = 300, 301
 
@@ -32,7 +34,9 @@ IMAGE_ID, POINT_ID = 300, 301
 def model() -> LammForConditionalGeneration:
     torch.manual_seed(0)
     config = LammConfig(text_config=TEXT, vision_config=VISION, point_config=POINT)
-    return LammForConditionalGeneration(config).eval()
+    model = LammForConditionalGeneration(config)
+    model.eval()  # type: ignore[no-untyped-call]
+    return model
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +59,8 @@ def test_round_trip_is_exact(modalities: tuple[str, ...], tmp_path: Path) -> Non
         vision_config=VISION if "vision" in modalities else None,
         point_config=POINT if "point" in modalities else None,
     )
-    before = LammForConditionalGeneration(config).eval()
+    before = LammForConditionalGeneration(config)
+    before.eval()  # type: ignore[no-untyped-call]
     before.save_pretrained(tmp_path)
     after = AutoModelForCausalLM.from_pretrained(tmp_path).eval()
     assert isinstance(after, LammForConditionalGeneration)
@@ -107,9 +112,10 @@ def test_media_reach_the_logits_and_cached_features_equal_raw_media(
 def test_generate_with_and_without_cache_agree(
     model: LammForConditionalGeneration, inputs: dict[str, torch.Tensor]
 ) -> None:
+    oracle: Any = model  # the mixin's types take transformers' own classes alone for `self`
     settings = {"max_new_tokens": 6, "do_sample": False}
-    with_cache = model.generate(**inputs, **settings)
-    without = model.generate(**inputs, **settings, use_cache=False)
+    with_cache = oracle.generate(**inputs, **settings)
+    without = oracle.generate(**inputs, **settings, use_cache=False)
     assert with_cache.tolist() == without.tolist()
 
 
@@ -117,9 +123,9 @@ def test_placeholders_are_counted_against_features(
     model: LammForConditionalGeneration, inputs: dict[str, torch.Tensor]
 ) -> None:
     short = inputs["input_ids"][:, 3:]
-    with pytest.raises(PlaceholderMismatchError, match="15 image placeholders .* 16 image"):
+    with pytest.raises(PlaceholderMismatchError, match=r"15 image placeholders .* 16 image"):
         model(**{**inputs, "input_ids": short})
-    with pytest.raises(PlaceholderMismatchError, match="16 point placeholders .* 0 point"):
+    with pytest.raises(PlaceholderMismatchError, match=r"16 point placeholders .* 0 point"):
         model(input_ids=inputs["input_ids"], pixel_values=inputs["pixel_values"])
     uneven = torch.tensor([[1, *[IMAGE_ID] * 20], [1, *[IMAGE_ID] * 12, *[5] * 8]])
     with pytest.raises(PlaceholderMismatchError, match="row 0 has 20 image placeholders"):
@@ -147,7 +153,7 @@ def test_epcl_configuration_is_checked() -> None:
 def test_points_keep_float32_coordinates_in_half_precision_weights() -> None:
     torch.manual_seed(0)
     config = LammConfig(text_config=TEXT, point_config=POINT)
-    model = LammForConditionalGeneration(config).eval()
+    model = LammForConditionalGeneration(config).eval()  # type: ignore[no-untyped-call]
     points = torch.rand(1, 128, 3) + 50.0  # half precision is 3 cm coarse here
     full = model.encode_point_features(points)
     half = model.to(torch.bfloat16).encode_point_features(points)

@@ -1,0 +1,97 @@
+"""What the terminal client sends: a conversation's messages, and files as content parts.
+
+Called by `chat_client`.
+"""
+
+from __future__ import annotations
+
+import base64
+import mimetypes
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+_CLOUD_SUFFIXES = ("npy", "npz", "ply", "pcd", "xyz", "bin")
+
+
+class ChatError(Exception):
+    """Something the person at the terminal can mend."""
+
+
+@dataclass(frozen=True, slots=True)
+class CloudOptions:
+    """How cloud files are to be read."""
+
+    units: str = "m"
+    up_axis: str = "z"
+    columns: int | None = None
+
+
+@dataclass(slots=True)
+class Conversation:
+    """Messages so far, and media waiting for the next question."""
+
+    system: str | None = None
+    messages: list[dict[str, Any]] = field(default_factory=list)
+    pending: list[dict[str, Any]] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.reset()
+
+    def reset(self) -> None:
+        """Forgets everything but the system text."""
+        self.pending = []
+        self.messages = [] if self.system is None else [{"role": "system", "content": self.system}]
+
+    def ask(self, question: str) -> None:
+        """The next question with the media that wait for it."""
+        parts = [*self.pending, {"type": "text", "text": question}]
+        self.messages.append({"role": "user", "content": parts})
+        self.pending = []
+
+    def answer(self, text: str) -> None:
+        """The answer to the last question."""
+        self.messages.append({"role": "assistant", "content": text})
+
+    def take_back(self) -> None:
+        """The last question failed: as if it had not been asked, its media wait again."""
+        parts = self.messages.pop()["content"]
+        self.pending = [part for part in parts if part["type"] != "text"]
+
+
+def image_part(path: Path) -> dict[str, Any]:
+    """The content part of a picture file.
+
+    Raises:
+        ChatError: it cannot be read.
+    """
+    kind = mimetypes.guess_type(path.name)[0] or "application/octet-stream"
+    return {"type": "image_url", "image_url": {"url": _data_url(path, kind)}}
+
+
+def cloud_part(path: Path, options: CloudOptions) -> dict[str, Any]:
+    """The content part of a point-cloud file; the suffix names its format.
+
+    Raises:
+        ChatError: it cannot be read, or the suffix is no format.
+    """
+    suffix = path.suffix.lower().lstrip(".")
+    if suffix not in _CLOUD_SUFFIXES:
+        raise ChatError(f"{path}: clouds are {', '.join(_CLOUD_SUFFIXES)} files")
+    value: dict[str, Any] = {
+        "url": _data_url(path, "application/octet-stream"),
+        "format": suffix,
+        "units": options.units,
+        "up_axis": options.up_axis,
+    }
+    if options.columns is not None:
+        value["columns"] = options.columns
+    return {"type": "point_cloud_url", "point_cloud_url": value}
+
+
+def _data_url(path: Path, kind: str) -> str:
+    try:
+        data = path.expanduser().read_bytes()
+    except OSError as error:
+        raise ChatError(f"{path}: {error.strerror}") from error
+    return f"data:{kind};base64,{base64.b64encode(data).decode()}"

@@ -1,0 +1,182 @@
+"""`lamm serve` and `lamm chat`: arguments in, exit status out. Called by the umbrella command."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import logging
+import sys
+import types
+import typing
+from pathlib import Path
+from typing import Any
+
+from fastapi import FastAPI
+from pydantic import ValidationError
+from pydantic.fields import FieldInfo
+
+from lamm_model.spec import CheckpointError
+from service.app import create_app
+from service.chat_client import run_chat
+from service.config import Settings
+from service.dependencies import Services
+from service.engine.base import EngineInfo
+from service.engine.config import EngineConfigError
+from service.lifecycle import Lifecycle, Phase
+from service.server import DrainingServer
+
+_EXIT_USAGE = 2
+_MIB = 1 << 20
+_SERVE_HELP = """\
+Serve a LAMM checkpoint over HTTP, in OpenAI's protocol.
+
+  lamm serve --checkpoint checkpoints/lamm-mini
+  lamm serve --checkpoint DIR --device cuda --dtype bfloat16 --host 0.0.0.0 --port 8000
+
+Then: http://127.0.0.1:8000/docs, `lamm chat`, or any OpenAI client with base_url .../v1.
+Every flag is also an environment variable: --max-num-seqs is LAMM_MAX_NUM_SEQS. SIGTERM finishes
+what runs, refuses what is new, and exits 0.
+"""
+
+
+def serve(argv: list[str]) -> int:
+    """Serves until it is told to stop; 0 after a clean stop, 2 for wrong settings, 1 otherwise."""
+    try:
+        settings = _read_settings(argv)
+        _configure_logging(settings.log_level)
+        app = create_app(settings)
+    except ValidationError as error:
+        for problem in error.errors():
+            name = "_".join(str(part) for part in problem["loc"])
+            print(f"lamm serve: {_flag(name)}: {problem['msg']}", file=sys.stderr)
+        return _EXIT_USAGE
+    except (CheckpointError, EngineConfigError, OSError, ValueError) as error:
+        print(f"lamm serve: {error}", file=sys.stderr)
+        return _EXIT_USAGE
+    print(_loading_message(settings, app), flush=True)
+    return asyncio.run(_serve(settings, app))
+
+
+def chat(argv: list[str]) -> int:
+    """Talks to a running service from the terminal."""
+    return run_chat(argv)
+
+
+async def _serve(settings: Settings, app: FastAPI) -> int:
+    services: Services = app.state.services
+    lifecycle = services.lifecycle
+    server = DrainingServer(
+        app,
+        settings.host,
+        settings.port,
+        lifecycle,
+        settings.shutdown_timeout_s,
+        services.engine.stop,
+    )
+    running = asyncio.create_task(server.serve())
+    announcing = asyncio.create_task(_announce(server, settings, lifecycle))
+    try:
+        await running
+    finally:
+        announcing.cancel()
+        await asyncio.gather(announcing, return_exceptions=True)
+    return 1 if lifecycle.failure is not None else 0
+
+
+async def _announce(server: DrainingServer, settings: Settings, lifecycle: Lifecycle) -> None:
+    """Says where to go once requests are taken, or why they never will be."""
+    phase = await lifecycle.wait_loaded()
+    if phase is Phase.FAILED:
+        reason = f"cannot load {settings.checkpoint}: {lifecycle.failure}"
+        print(f"lamm serve: {reason}", file=sys.stderr)
+        server.should_exit = True
+        return
+    url = await server.wait_url()
+    if lifecycle.engine_info is not None:
+        print(_ready_message(lifecycle.engine_info, url, settings), flush=True)
+
+
+def _loading_message(settings: Settings, app: FastAPI) -> str:
+    model = app.state.services.model
+    takes = ", ".join(["text", *model.spec.modalities])
+    return (
+        f"Loading {model.name} from {settings.checkpoint} ({takes}; "
+        f"context {model.max_model_len} tokens; weights {model.spec.digest[:12]})"
+    )
+
+
+def _ready_message(info: EngineInfo, url: str, settings: Settings) -> str:
+    keys = "an API key is needed" if settings.api_keys or settings.api_keys_file else "no API key"
+    return "\n".join(
+        (
+            f"Ready: {info.engine} engine on {info.device}, {info.dtype}; {keys}",
+            f"  memory    {info.weights_bytes / _MIB:.0f} MiB weights + "
+            f"{info.kv_cache_bytes / _MIB:.0f} MiB KV cache ({info.kv_cache_tokens} tokens)",
+            f"  requests  {info.max_num_seqs} at once; {info.max_concurrent_full_length} of them "
+            f"with the whole context of {info.max_model_len} tokens; more wait in line",
+            f"  go to     {url}/docs, or: lamm chat --url {url}",
+        )
+    )
+
+
+def _read_settings(argv: list[str]) -> Settings:
+    parser = argparse.ArgumentParser(
+        prog="lamm serve",
+        description=_SERVE_HELP,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    for name, field in Settings.model_fields.items():
+        _add_flag(parser, name, field)
+    flags = vars(parser.parse_args(argv))
+    return Settings(**{name: value for name, value in flags.items() if value is not None})
+
+
+def _add_flag(parser: argparse.ArgumentParser, name: str, field: FieldInfo) -> None:
+    text = (field.description or "").replace("%", "%%")
+    if field.default is not None:
+        text += f" (default: {field.default})"
+    options: dict[str, Any] = {"dest": name, "default": None, "help": text}
+    choices = _choices(field.annotation)
+    if field.annotation is bool:
+        options["action"] = argparse.BooleanOptionalAction
+    elif choices:
+        options["choices"] = choices
+    else:
+        options["metavar"] = _metavar(field.annotation)
+    parser.add_argument(_flag(name), **options)
+
+
+def _choices(annotation: Any) -> tuple[str, ...]:
+    return typing.get_args(annotation) if typing.get_origin(annotation) is typing.Literal else ()
+
+
+def _metavar(annotation: Any) -> str:
+    kinds = {annotation}
+    if isinstance(annotation, types.UnionType) or typing.get_origin(annotation) is typing.Union:
+        kinds = set(typing.get_args(annotation))
+    kinds = {
+        typing.get_args(kind)[0] if typing.get_origin(kind) is typing.Annotated else kind
+        for kind in kinds
+    }
+    if Path in kinds:
+        return "PATH"
+    return "N" if kinds & {int, float} else "TEXT"
+
+
+def _flag(name: str) -> str:
+    return f"--{name.replace('_', '-')}"
+
+
+def _configure_logging(level: str) -> None:
+    logging.basicConfig(
+        level=level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s"
+    )
+    # Its own access log has no request id; ours has.
+    for name in ("uvicorn.access", "uvicorn.error", "httpx"):
+        logging.getLogger(name).setLevel(max(logging.WARNING, logging.getLogger().level))
+
+
+if __name__ == "__main__":
+    with contextlib.suppress(KeyboardInterrupt):
+        sys.exit(serve(sys.argv[1:]))

@@ -1,0 +1,69 @@
+"""What can be wrong with a request, raised where the fact is known; `service.errors` translates.
+
+Messages are our own words with the offending value and the limit: they reach the client unchanged.
+"""
+
+from __future__ import annotations
+
+from lamm_model.media_errors import MediaError
+
+
+class RequestError(Exception):
+    """A value of the request is wrong. `param` names the part, `code` is for programs."""
+
+    def __init__(self, message: str, *, param: str | None = None, code: str | None = None) -> None:
+        super().__init__(message)
+        self.message, self.param, self.code = message, param, code
+
+
+class ContextLengthError(RequestError):
+    """Prompt and answer do not fit the context."""
+
+    def __init__(self, message: str, *, param: str = "messages") -> None:
+        super().__init__(message, param=param, code="context_length_exceeded")
+
+
+class ModelNotFoundError(RequestError):
+    """The request names a model that is not served."""
+
+    def __init__(self, requested: str, served: str) -> None:
+        super().__init__(
+            f"model {requested[:128]!r} is not served here; the model is {served!r}",
+            param="model",
+            code="model_not_found",
+        )
+
+
+class MediaRefusedError(RequestError):
+    """One medium of the request was refused; `reason` says why, `param` which one."""
+
+    def __init__(self, reason: MediaError, *, param: str) -> None:
+        super().__init__(str(reason), param=param)
+        self.reason = reason
+
+
+class AuthenticationError(RequestError):
+    """No API key, or not one of the operator's."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, code="invalid_api_key")
+
+
+class BodyTooLargeError(RequestError):
+    """The body is larger than the limit, by its header or by count while it came in."""
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(
+            f"the request body is larger than the limit of {limit} bytes", code="body_too_large"
+        )
+
+
+class NotReadyError(RequestError):
+    """The service is loading, draining or stopped."""
+
+    def __init__(self, phase: str) -> None:
+        super().__init__(f"the service is {phase} and takes no requests", code=f"service_{phase}")
+
+
+class ClientDisconnectedError(Exception):
+    """The client went away before its answer was there; nobody is left to tell."""

@@ -1,0 +1,210 @@
+"""Runs the sequences of one request together and reports what they add. Called by `endpoints.chat`.
+
+One sequence a choice; their chunks are merged in order of arrival. Closing aborts all of them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+
+from service.engine.base import (
+    Engine,
+    FinishReason,
+    GenerationChunk,
+    GenerationRequest,
+    RequestTimings,
+    TokenLogprob,
+)
+from service.input_processor import PlannedRequest
+from service.metrics import Metrics
+from service.schemas.openai import PromptTokensDetails, Usage
+
+
+@dataclass(frozen=True, slots=True)
+class Delta:
+    """What one choice gained: text without surrounding white space, tokens, and perhaps its end."""
+
+    index: int
+    text: str
+    logprobs: tuple[TokenLogprob, ...]
+    finish_reason: FinishReason | None
+
+
+class AnswerText:
+    """Strips an answer while it streams: leading space never comes, trailing space waits."""
+
+    def __init__(self) -> None:
+        self._started, self._held = False, ""
+
+    def feed(self, text: str) -> str:
+        """The part of the answer that is certain now; what is held at the end is dropped."""
+        text = self._held + text
+        if not self._started:
+            text = text.lstrip()
+        kept = text.rstrip()
+        self._held = text[len(kept) :]
+        self._started = self._started or bool(kept)
+        return kept
+
+
+class Generation:
+    """The running answer of one request."""
+
+    def __init__(
+        self, engine: Engine, planned: PlannedRequest, metrics: Metrics, arrived: float
+    ) -> None:
+        self._engine, self._planned, self._metrics = engine, planned, metrics
+        self._choices = [_Choice(arrived) for _ in planned.sequences]
+        self._arrived = arrived
+        self._items: asyncio.Queue[tuple[int, GenerationChunk] | Exception] = asyncio.Queue()
+        self._first: Delta | None = None
+        self._deltas: AsyncIterator[Delta | None] | None = None
+
+    @property
+    def completion_id(self) -> str:
+        """`chatcmpl-...`."""
+        return self._planned.completion_id
+
+    @property
+    def choices(self) -> int:
+        """How many answers are made."""
+        return len(self._choices)
+
+    async def start(self, silence_s: float) -> None:
+        """Returns with the first delta, or after `silence_s` without one.
+
+        Raises:
+            EngineError: the engine refused the request: there is still time for a status code.
+        """
+        self._deltas = self._run(silence_s)
+        self._first = await anext(self._deltas, None)
+
+    async def deltas(self) -> AsyncIterator[Delta | None]:
+        """Every delta, first ones first; None after each `silence_s` seconds without any.
+
+        Raises:
+            EngineError: the engine failed in the middle.
+        """
+        if self._deltas is None:
+            raise RuntimeError("the generation was not started")
+        if self._first is not None:
+            yield self._first
+        async for delta in self._deltas:
+            yield delta
+
+    async def close(self) -> None:
+        """Aborts what still runs; idempotent."""
+        close = getattr(self._deltas, "aclose", None)
+        if close is not None:
+            await close()
+
+    def usage(self) -> Usage:
+        """Tokens so far."""
+        prompt = len(self._planned.sequences[0].prompt_token_ids)
+        completion = sum(choice.completion_tokens for choice in self._choices)
+        return Usage(
+            prompt_tokens=prompt,
+            completion_tokens=completion,
+            total_tokens=prompt + completion,
+            prompt_tokens_details=PromptTokensDetails(
+                cached_tokens=max(choice.cached_tokens for choice in self._choices),
+                image_tokens=self._planned.image_tokens,
+                point_cloud_tokens=self._planned.point_cloud_tokens,
+            ),
+        )
+
+    def server_timing(self) -> str:
+        """Value of the `Server-Timing` header (W3C), milliseconds; the slowest choice counts."""
+        timings = [choice.timings for choice in self._choices]
+        parts = {
+            "fetch": self._planned.fetch_s,
+            "decode": self._planned.decode_s,
+            "encode": max(t.encode for t in timings),
+            "queue": max(t.queue for t in timings),
+            "prefill": max(t.prefill for t in timings),
+            "generate": max(t.generate for t in timings),
+        }
+        return ", ".join(f"{name};dur={1000 * value:.2f}" for name, value in parts.items())
+
+    async def _run(self, silence_s: float) -> AsyncIterator[Delta | None]:
+        tasks = [
+            asyncio.create_task(self._pump(index, request))
+            for index, request in enumerate(self._planned.sequences)
+        ]
+        reason = "abort"
+        try:
+            while any(choice.finish_reason is None for choice in self._choices):
+                try:
+                    async with asyncio.timeout(silence_s):
+                        item = await self._items.get()
+                except TimeoutError:
+                    yield None
+                    continue
+                if isinstance(item, Exception):
+                    reason = "error"
+                    raise item
+                delta = self._record(*item)
+                if delta is not None:
+                    yield delta
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            self._report_unfinished(reason)
+
+    async def _pump(self, index: int, request: GenerationRequest) -> None:
+        stream = self._engine.generate(request)
+        try:
+            async for chunk in stream:
+                self._items.put_nowait((index, chunk))
+        except Exception as error:
+            self._items.put_nowait(error)
+        finally:
+            close = getattr(stream, "aclose", None)
+            if close is not None:
+                await close()
+
+    def _record(self, index: int, chunk: GenerationChunk) -> Delta | None:
+        choice = self._choices[index]
+        now = time.perf_counter()
+        new_tokens = chunk.completion_tokens - choice.completion_tokens
+        if new_tokens > 0:
+            if choice.completion_tokens == 0:
+                self._metrics.first_token(now - self._arrived)
+            else:
+                self._metrics.tokens(new_tokens, now - choice.last_token)
+            choice.last_token = now
+        choice.update(chunk)
+        if chunk.finish_reason is not None:
+            self._metrics.finished(chunk.finish_reason, now - self._arrived, chunk.timings)
+            for modality in {span.media.modality for span in self._planned.sequences[index].media}:
+                self._metrics.media_encoded(modality, chunk.timings.encode)
+        text = choice.text.feed(chunk.text)
+        if not text and not chunk.logprobs and chunk.finish_reason is None:
+            return None
+        return Delta(index, text, chunk.logprobs, chunk.finish_reason)
+
+    def _report_unfinished(self, reason: str) -> None:
+        for choice in self._choices:
+            if choice.finish_reason is None:
+                self._metrics.finished(reason, time.perf_counter() - self._arrived)
+
+
+class _Choice:
+    """Running totals of one sequence."""
+
+    def __init__(self, arrived: float) -> None:
+        self.text = AnswerText()
+        self.completion_tokens, self.cached_tokens = 0, 0
+        self.finish_reason: FinishReason | None = None
+        self.timings = RequestTimings()
+        self.last_token = arrived
+
+    def update(self, chunk: GenerationChunk) -> None:
+        """Takes over the totals that a chunk carries."""
+        self.completion_tokens = max(chunk.completion_tokens, self.completion_tokens)
+        self.cached_tokens = max(chunk.cached_tokens, self.cached_tokens)
+        self.finish_reason, self.timings = chunk.finish_reason, chunk.timings

@@ -1,0 +1,99 @@
+"""The service's phase and its requests in flight: what `/readyz` says and what a drain waits for.
+
+Changed by `app` (ready, failed, stopped) and `cli` (draining); read by probes and by every handler
+that starts work.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Iterator
+from enum import StrEnum
+
+from service.engine.base import EngineInfo
+from service.exceptions import NotReadyError
+
+
+class Phase(StrEnum):
+    """Life of one process."""
+
+    LOADING = "loading"
+    READY = "ready"
+    DRAINING = "draining"
+    FAILED = "failed"
+    STOPPED = "stopped"
+
+
+class Lifecycle:
+    """One process's phase; used from the event loop alone."""
+
+    def __init__(self) -> None:
+        self._phase = Phase.LOADING
+        self._in_flight = 0
+        self._loaded = asyncio.Event()
+        self._empty = asyncio.Event()
+        self._empty.set()
+        self.engine_info: EngineInfo | None = None
+        self.failure: Exception | None = None
+
+    @property
+    def phase(self) -> Phase:
+        """The current phase."""
+        return self._phase
+
+    @property
+    def in_flight(self) -> int:
+        """Requests that were admitted and are not answered in full."""
+        return self._in_flight
+
+    @contextlib.contextmanager
+    def admit(self) -> Iterator[None]:
+        """Counts a request for as long as it runs.
+
+        Raises:
+            NotReadyError: the phase is not ready.
+        """
+        if self._phase is not Phase.READY:
+            raise NotReadyError(self._phase)
+        self._in_flight += 1
+        self._empty.clear()
+        try:
+            yield
+        finally:
+            self._in_flight -= 1
+            if self._in_flight == 0:
+                self._empty.set()
+
+    def loaded(self, info: EngineInfo) -> None:
+        """The engine can serve; a drain that began meanwhile goes on."""
+        self.engine_info = info
+        if self._phase is Phase.LOADING:
+            self._phase = Phase.READY
+        self._loaded.set()
+
+    def failed(self, error: Exception) -> None:
+        """The engine cannot be loaded."""
+        self.failure, self._phase = error, Phase.FAILED
+        self._loaded.set()
+
+    async def wait_loaded(self) -> Phase:
+        """The phase once loading has ended."""
+        await self._loaded.wait()
+        return self._phase
+
+    def drain(self) -> None:
+        """From now on nothing is admitted; what runs goes on."""
+        if self._phase in (Phase.LOADING, Phase.READY):
+            self._phase = Phase.DRAINING
+
+    async def wait_empty(self, timeout_s: float) -> bool:
+        """True once nothing is in flight, False when that took longer than `timeout_s`."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(timeout_s):
+                await self._empty.wait()
+        return self._in_flight == 0
+
+    def stop(self) -> None:
+        """The end."""
+        self._phase = Phase.STOPPED

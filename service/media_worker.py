@@ -1,0 +1,143 @@
+"""The decoding process: `python -m service.media_worker`, started and killed by `media_pool`.
+
+Reads jobs from stdin and writes prepared arrays to stdout, one at a time, as length-prefixed frames
+(JSON head, raw body; nothing is ever unpickled). A hostile file can at worst end this process.
+"""
+
+from __future__ import annotations
+
+import binascii
+import importlib.util
+import json
+import os
+import resource
+import struct
+import sys
+from collections.abc import Mapping
+from typing import Any, BinaryIO
+
+from lamm_model.conversation import Modality
+from lamm_model.media import MediaLimits, PreparedMedia, decode_point_cloud
+from lamm_model.media_errors import (
+    MediaDecodeError,
+    MediaDependencyError,
+    MediaError,
+    MediaFormatError,
+    MediaTooLargeError,
+)
+from lamm_model.ply_pcd_files import load_open3d
+from lamm_model.preprocessing import prepare_image, prepare_point_cloud
+from lamm_model.spec import ImageSpec, PointSpec
+
+FRAME = struct.Struct("<IQ")
+ERROR_KINDS: Mapping[str, type[MediaError]] = {
+    "dependency": MediaDependencyError,
+    "format": MediaFormatError,
+    "too_large": MediaTooLargeError,
+    "decode": MediaDecodeError,
+}
+
+
+def main() -> None:
+    """Announces itself, then answers jobs until stdin closes."""
+    replies = _private_stdout()
+    jobs = sys.stdin.buffer
+    frame = read_frame(jobs)
+    if frame is None:
+        return
+    config = frame[0]
+    image = ImageSpec(**config["image"]) if config["image"] else None
+    points = PointSpec(**config["points"]) if config["points"] else None
+    limits = MediaLimits(**config["limits"])
+    _limit_memory(config["memory_bytes"])
+    if points is not None and importlib.util.find_spec("open3d"):
+        _warm_up()
+    write_frame(replies, {"ready": True}, b"")
+    while (frame := read_frame(jobs)) is not None:
+        job, body = frame
+        try:
+            media = _prepare(job, body, image, points, limits)
+        except MediaError as error:
+            write_frame(replies, {"error": _kind(error), "message": str(error)}, b"")
+        else:
+            head = {"digest": media.digest, "shape": media.array.shape, "info": media.info}
+            write_frame(replies, head, media.array.tobytes())
+
+
+def encode_head(head: Mapping[str, Any], body_size: int) -> bytes:
+    """Lengths and head of one frame; the body follows as it is."""
+    text = json.dumps(head).encode()
+    return FRAME.pack(len(text), body_size) + text
+
+
+def write_frame(stream: BinaryIO, head: Mapping[str, Any], body: bytes) -> None:
+    """One frame, flushed."""
+    stream.write(encode_head(head, len(body)))
+    stream.write(body)
+    stream.flush()
+
+
+def read_frame(stream: BinaryIO) -> tuple[dict[str, Any], bytes] | None:
+    """The next frame, or None at the end of the stream."""
+    lengths = stream.read(FRAME.size)
+    if len(lengths) < FRAME.size:
+        return None
+    head_size, body_size = FRAME.unpack(lengths)
+    head = json.loads(stream.read(head_size))
+    return head, stream.read(body_size)
+
+
+def _prepare(
+    job: Mapping[str, Any],
+    text: bytes,
+    image: ImageSpec | None,
+    points: PointSpec | None,
+    limits: MediaLimits,
+) -> PreparedMedia:
+    try:
+        if len(text) % 4:
+            raise binascii.Error("the padding is missing, or there is too much")
+        data = binascii.a2b_base64(text, strict_mode=True)
+    except binascii.Error:
+        raise MediaDecodeError("the data: URL does not hold valid base64") from None
+    try:
+        if job["modality"] == Modality.IMAGE and image is not None:
+            return prepare_image(data, image, limits)
+        if job["modality"] == Modality.POINT_CLOUD and points is not None:
+            cloud = decode_point_cloud(
+                data, job["format"], job["units"], job["up_axis"], limits, columns=job["columns"]
+            )
+            return prepare_point_cloud(cloud, points)
+    except MemoryError:
+        raise MediaDecodeError("the medium needs more memory than its decoder is given") from None
+    raise MediaFormatError(f"no encoder for {job['modality']}")
+
+
+def _kind(error: MediaError) -> str:
+    return next(kind for kind, known in ERROR_KINDS.items() if isinstance(error, known))
+
+
+def _private_stdout() -> BinaryIO:
+    """The pipe to the parent; file descriptor 1 itself goes nowhere, whatever a library prints."""
+    private = os.dup(1)
+    sink = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(sink, 1)
+    os.close(sink)
+    return os.fdopen(private, "wb")
+
+
+def _warm_up() -> None:
+    # A second of import that the first cloud need not wait for; where it fails, that cloud says so.
+    try:
+        load_open3d()
+    except MediaDependencyError:
+        return
+
+
+def _limit_memory(size: int) -> None:
+    resource.setrlimit(resource.RLIMIT_AS, (size, size))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+
+
+if __name__ == "__main__":
+    main()

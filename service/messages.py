@@ -1,0 +1,135 @@
+"""OpenAI messages become the turns of a LAMM conversation and a list of media.
+
+Called by `input_processor`; pure, nothing is decoded here. Texts are neutralised, and stripped as
+the texts of training were.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from lamm_model.conversation import Modality, Turn, neutralise
+from service.exceptions import RequestError
+from service.schemas.openai import ChatMessage, ImagePart, PointCloudPart, TextPart
+from service.uploads import read_data_url
+
+
+@dataclass(frozen=True, slots=True)
+class MediaItem:
+    """One medium as sent; `param` names its part of the request."""
+
+    modality: Modality
+    base64: str
+    param: str
+    format: str = ""
+    units: str = "m"
+    up_axis: str = "z"
+    columns: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Conversation:
+    """Turns with neutralised texts; `system` is None where the client sent none."""
+
+    turns: tuple[Turn, ...]
+    media: tuple[MediaItem, ...]
+    system: str | None
+    characters: int
+
+
+@dataclass(slots=True)
+class _OpenTurn:
+    """A turn while its messages are read."""
+
+    texts: list[str] = field(default_factory=list)
+    media: list[MediaItem] = field(default_factory=list)
+    answer: list[str] | None = None
+
+
+def read_messages(messages: Sequence[ChatMessage], max_media_bytes: int) -> Conversation:
+    """Turns of one conversation; user messages in a row are one turn, its media before its text.
+
+    Raises:
+        RequestError: a role out of place, media outside a user's message, or no last question.
+        MediaRefusedError: a medium is larger than `max_media_bytes`.
+    """
+    system: list[str] = []
+    turns: list[_OpenTurn] = []
+    characters = 0
+    for number, message in enumerate(messages):
+        param = f"messages[{number}]"
+        text, media = _read_content(message, param, max_media_bytes)
+        characters += len(text)
+        if message.role in ("system", "developer"):
+            system.append(text)
+        elif message.role == "user":
+            if not turns or turns[-1].answer is not None:
+                turns.append(_OpenTurn())
+            turns[-1].texts.append(text)
+            turns[-1].media += media
+        elif not turns:
+            raise RequestError(
+                f"{param} is an assistant's, but no user's stands before it", param=param
+            )
+        else:
+            turns[-1].answer = [*(turns[-1].answer or []), text]
+    if not turns or turns[-1].answer is not None:
+        raise RequestError("the last message must be a user's", param="messages")
+    return Conversation(
+        turns=tuple(_close(turn) for turn in turns),
+        media=tuple(item for turn in turns for item in turn.media),
+        system="\n".join(system) if system else None,
+        characters=characters,
+    )
+
+
+def _close(turn: _OpenTurn) -> Turn:
+    question = "\n".join(text for text in turn.texts if text).strip()
+    if not question and not turn.media:
+        raise RequestError("a user's message has neither text nor media", param="messages")
+    answer = None if turn.answer is None else neutralise("\n".join(turn.answer).strip())
+    return Turn(neutralise(question), answer, tuple(item.modality for item in turn.media))
+
+
+def _read_content(
+    message: ChatMessage, param: str, max_media_bytes: int
+) -> tuple[str, list[MediaItem]]:
+    if message.content is None:
+        if message.role != "assistant":
+            raise RequestError(f"{param}.content is missing", param=f"{param}.content")
+        return "", []
+    if isinstance(message.content, str):
+        return message.content, []
+    texts: list[str] = []
+    media: list[MediaItem] = []
+    for index, part in enumerate(message.content):
+        place = f"{param}.content[{index}]"
+        if isinstance(part, TextPart):
+            texts.append(part.text)
+            continue
+        if message.role != "user":
+            raise RequestError(
+                f"{place} is a {part.type} in a message of role {message.role!r}; "
+                "media belong in a user's message",
+                param=place,
+            )
+        media.append(_read_media(part, f"{place}.{part.type}", max_media_bytes))
+    return "\n".join(texts), media
+
+
+def _read_media(part: ImagePart | PointCloudPart, param: str, max_media_bytes: int) -> MediaItem:
+    if isinstance(part, ImagePart):
+        upload = read_data_url(part.image_url.url, param=param, max_bytes=max_media_bytes)
+        return MediaItem(Modality.IMAGE, upload.base64, param)
+    cloud = part.point_cloud_url
+    upload = read_data_url(cloud.url, param=param, max_bytes=max_media_bytes)
+    return MediaItem(
+        Modality.POINT_CLOUD,
+        upload.base64,
+        param,
+        cloud.format.lower(),
+        cloud.units,
+        cloud.up_axis,
+        cloud.columns,
+    )

@@ -1,0 +1,132 @@
+"""Prometheus metrics of one app; the only file that knows Prometheus.
+
+Handlers and streams report through `Metrics`; the engine's numbers are read from `Engine.stats()`
+at scrape time. Names and bucket edges follow vLLM's, so that dashboards carry over. Labels never
+hold a request, a prompt or an address.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from lamm_model.conversation import Modality
+from service.engine.base import EngineStats, RequestTimings
+
+_TTFT = (0.001, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0,
+         20.0, 40.0, 80.0, 160.0, 640.0, 2560.0)  # fmt: skip
+_ITL = (0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0,
+        20.0, 40.0, 80.0)  # fmt: skip
+_REQUEST = (0.3, 0.5, 0.8, 1.0, 1.5, 2.0, 2.5, 5.0, 10.0, 15.0, 20.0, 30.0, 40.0, 50.0, 60.0, 120.0,
+            240.0, 480.0, 960.0, 1920.0, 7680.0)  # fmt: skip
+_MEDIA = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+
+
+class Metrics:
+    """Counters and histograms of one app, in a registry of its own."""
+
+    def __init__(self, model_name: str, engine_stats: Callable[[], EngineStats]) -> None:
+        self._model = model_name
+        self._registry = CollectorRegistry()
+        self._registry.register(_EngineCollector(model_name, engine_stats))
+        self._ttft = self._histogram("time_to_first_token_seconds", "Arrival to first token", _TTFT)
+        self._itl = self._histogram("inter_token_latency_seconds", "Time between tokens", _ITL)
+        self._e2e = self._histogram("e2e_request_latency_seconds", "Arrival to end", _REQUEST)
+        self._queue = self._histogram("request_queue_time_seconds", "Time waiting", _REQUEST)
+        self._prefill = self._histogram("request_prefill_time_seconds", "Time in prefill", _REQUEST)
+        self._decode = self._histogram("request_decode_time_seconds", "Time in decode", _REQUEST)
+        self._media_fetch = self._by_modality("media_fetch_seconds", "Time to obtain a medium")
+        self._media_decode = self._by_modality("media_decode_seconds", "Time to decode a medium")
+        self._media_encode = self._by_modality("media_encode_seconds", "Time to encode the media")
+        self._success = Counter(
+            "lamm:request_success", "Finished sequences", ["model_name", "finished_reason"],
+            registry=self._registry,
+        )  # fmt: skip
+        self._rejections = Counter(
+            "lamm:admission_rejections", "Requests refused before they ran",
+            ["model_name", "reason"], registry=self._registry,
+        )  # fmt: skip
+
+    def exposition(self) -> bytes:
+        """Everything, in Prometheus' text format."""
+        return generate_latest(self._registry)
+
+    def first_token(self, seconds: float) -> None:
+        """A sequence's first token came `seconds` after its request."""
+        self._ttft.labels(self._model).observe(seconds)
+
+    def tokens(self, count: int, seconds: float) -> None:
+        """`count` more tokens came `seconds` after the ones before."""
+        for _ in range(count):
+            self._itl.labels(self._model).observe(seconds / count)
+
+    def finished(self, reason: str, seconds: float, timings: RequestTimings | None = None) -> None:
+        """A sequence ended: `stop`, `length`, `abort` or `error`."""
+        self._success.labels(self._model, reason).inc()
+        self._e2e.labels(self._model).observe(seconds)
+        if timings is not None:
+            self._queue.labels(self._model).observe(timings.queue)
+            self._prefill.labels(self._model).observe(timings.prefill)
+            self._decode.labels(self._model).observe(timings.generate)
+
+    def media_read(self, modality: Modality, fetch: float, decode: float) -> None:
+        """A medium was obtained and decoded, each in so many seconds."""
+        self._media_fetch.labels(self._model, modality).observe(fetch)
+        self._media_decode.labels(self._model, modality).observe(decode)
+
+    def media_encoded(self, modality: Modality, seconds: float) -> None:
+        """A sequence's media went through their encoder."""
+        self._media_encode.labels(self._model, modality).observe(seconds)
+
+    def rejected(self, reason: str) -> None:
+        """A request was refused; `reason` is a code from the error table."""
+        self._rejections.labels(self._model, reason).inc()
+
+    def _histogram(self, name: str, help_text: str, buckets: tuple[float, ...]) -> Histogram:
+        return Histogram(
+            f"lamm:{name}", help_text, ["model_name"], buckets=buckets, registry=self._registry
+        )
+
+    def _by_modality(self, name: str, help_text: str) -> Histogram:
+        return Histogram(
+            f"lamm:{name}", help_text, ["model_name", "modality"], buckets=_MEDIA,
+            registry=self._registry,
+        )  # fmt: skip
+
+
+class _EngineCollector(Collector):
+    """The engine's own numbers, read when they are asked for."""
+
+    def __init__(self, model_name: str, engine_stats: Callable[[], EngineStats]) -> None:
+        self._model, self._stats = model_name, engine_stats
+
+    def describe(self) -> Iterable[Metric]:
+        return ()  # nothing to read at registration: the engine may not have started
+
+    def collect(self) -> Iterable[Metric]:
+        stats = self._stats()
+        gauges = (
+            ("num_requests_running", "Sequences being generated", stats.running),
+            ("num_requests_waiting", "Sequences waiting", stats.waiting),
+            ("kv_cache_usage_perc", "Used part of the KV cache, 1 is all", stats.kv_cache_usage),
+        )
+        counters = (
+            ("prompt_tokens", "Prompt tokens processed", stats.prompt_tokens_total),
+            ("generation_tokens", "Tokens generated", stats.generation_tokens_total),
+            ("num_preemptions", "Sequences set back to recompute", stats.preemptions_total),
+            ("prefix_cache_queries", "Tokens looked up", stats.prefix_cache_queries_total),
+            ("prefix_cache_hits", "Tokens found", stats.prefix_cache_hits_total),
+            ("mm_cache_queries", "Encoded media looked up", stats.mm_cache_queries_total),
+            ("mm_cache_hits", "Encoded media found", stats.mm_cache_hits_total),
+        )
+        for name, help_text, value in gauges:
+            gauge = GaugeMetricFamily(f"lamm:{name}", help_text, labels=["model_name"])
+            gauge.add_metric([self._model], value)
+            yield gauge
+        for name, help_text, value in counters:
+            counter = CounterMetricFamily(f"lamm:{name}", help_text, labels=["model_name"])
+            counter.add_metric([self._model], value)
+            yield counter

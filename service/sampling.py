@@ -1,0 +1,72 @@
+"""The sampling fields of a request become `SamplingParams`. Called by `input_processor`."""
+
+from __future__ import annotations
+
+from lamm_model.conversation import STOP_STRINGS
+from lamm_model.sampling_params import SamplingParams, SamplingParamsError
+from service.schemas.openai import ChatCompletionRequest
+
+_MAX_ID_DIGITS = 9
+_SAME_NAMES = (
+    "temperature",
+    "top_p",
+    "min_p",
+    "repetition_penalty",
+    "frequency_penalty",
+    "presence_penalty",
+)
+
+
+def sampling_params(
+    body: ChatCompletionRequest, max_tokens: int, vocab_size: int
+) -> tuple[SamplingParams, ...]:
+    """One set a choice; choice i of a seeded request is seeded with `seed + i`.
+
+    The stop strings of the prompt preset are always among them; left-out numbers take the defaults
+    of `SamplingParams` (greedy).
+
+    Raises:
+        SamplingParamsError: a value is out of range, or a token id not in the vocabulary.
+    """
+    seeds: list[int | None] = [None] * (body.n or 1)
+    if body.seed is not None:
+        seeds = [body.seed + i for i in range(len(seeds))]
+    given = {name: getattr(body, name) for name in _SAME_NAMES if getattr(body, name) is not None}
+    stops = [body.stop] if isinstance(body.stop, str) else body.stop or []
+    for token_id in body.stop_token_ids or []:
+        _check_token("stop_token_ids", token_id, vocab_size)
+    return tuple(
+        SamplingParams(
+            max_tokens=max_tokens,
+            min_tokens=body.min_tokens,
+            # OpenAI-like servers spell "all of the vocabulary" -1 or 0.
+            top_k=max(body.top_k or 0, 0),
+            logit_bias=_biases(body, vocab_size),
+            seed=seed,
+            stop=(*STOP_STRINGS, *(stop for stop in stops if stop not in STOP_STRINGS)),
+            stop_token_ids=tuple(body.stop_token_ids or ()),
+            ignore_eos=body.ignore_eos,
+            logprobs=(body.top_logprobs or 0) if body.logprobs else None,
+            **given,
+        )
+        for seed in seeds
+    )
+
+
+def _biases(body: ChatCompletionRequest, vocab_size: int) -> dict[int, float]:
+    biases: dict[int, float] = {}
+    for text, bias in (body.logit_bias or {}).items():
+        if not (text.isascii() and text.isdigit()) or len(text) > _MAX_ID_DIGITS:
+            raise SamplingParamsError(
+                "logit_bias", f"logit_bias has the key {text[:32]!r}; keys are token ids"
+            )
+        _check_token("logit_bias", int(text), vocab_size)
+        biases[int(text)] = bias
+    return biases
+
+
+def _check_token(param: str, token_id: int, vocab_size: int) -> None:
+    if not 0 <= token_id < vocab_size:
+        raise SamplingParamsError(
+            param, f"token id {token_id} is not in the vocabulary of {vocab_size}"
+        )

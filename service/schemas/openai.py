@@ -1,0 +1,261 @@
+"""OpenAI's chat request, response and stream, and our `point_cloud_url` part.
+
+Read by `endpoints.chat` and `input_processor`, written by `streaming`. Every number is bounded
+here. Unknown fields are kept apart (`model_extra`) so that they can be named once in the log.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field, Tag
+from pydantic_core import PydanticCustomError
+
+MAX_CHOICES = 8
+MAX_USER_STOPS = 12
+MAX_STOP_LENGTH = 256
+MAX_TOKENS = 1 << 20
+MAX_MESSAGES = 1024
+MAX_PARTS = 256
+MAX_BIASES = 1024
+
+
+def _unicode(text: str) -> str:
+    # JSON can spell half a surrogate pair, which no encoder or tokenizer takes.
+    if not text.isascii() and any("\ud800" <= character <= "\udfff" for character in text):
+        raise PydanticCustomError("string_unicode", "must be valid Unicode")
+    return text
+
+
+Text = Annotated[str, AfterValidator(_unicode)]
+
+
+class TextPart(BaseModel):
+    """Text of a message."""
+
+    type: Literal["text"]
+    text: Text
+
+
+class ImageUrl(BaseModel):
+    """A picture (JPEG, PNG, WebP, BMP, GIF) as a base64 `data:` URL."""
+
+    url: Text
+    detail: Literal["auto", "low", "high"] | None = None
+
+
+class ImagePart(BaseModel):
+    """A picture of a message."""
+
+    type: Literal["image_url"]
+    image_url: ImageUrl
+
+
+class PointCloudUrl(BaseModel):
+    """A point cloud as a base64 `data:` URL.
+
+    `columns` counts the float32 values of a point in a `bin` file (x y z r g b); it may be left out
+    where the byte count fits 3 and not 6.
+    """
+
+    url: Text
+    format: Annotated[
+        str,
+        Field(max_length=16, description="npy, npz, ply, pcd, xyz or bin", examples=["npy", "ply"]),
+    ]
+    units: Literal["m", "cm", "mm"] = "m"
+    up_axis: Literal["z", "y"] = "z"
+    columns: Annotated[int, Field(ge=3, le=6)] | None = None
+
+
+class PointCloudPart(BaseModel):
+    """A point cloud of a message."""
+
+    type: Literal["point_cloud_url"]
+    point_cloud_url: PointCloudUrl
+
+
+ContentPart = Annotated[TextPart | ImagePart | PointCloudPart, Field(discriminator="type")]
+
+
+def _content_kind(value: Any) -> str | None:
+    return "text" if isinstance(value, str) else "parts" if isinstance(value, list) else None
+
+
+Content = Annotated[
+    Annotated[Text, Tag("text")]
+    | Annotated[list[ContentPart], Field(max_length=MAX_PARTS), Tag("parts")],
+    Discriminator(_content_kind),
+]
+
+
+class ChatMessage(BaseModel):
+    """One message of the conversation."""
+
+    role: Literal["system", "developer", "user", "assistant"]
+    content: Content | None = None
+    name: Annotated[str, Field(max_length=256)] | None = None
+
+
+class StreamOptions(BaseModel):
+    """What a stream carries beside the text."""
+
+    include_usage: bool = False
+
+
+class ResponseFormat(BaseModel):
+    """Form of the answer; only plain text is made."""
+
+    type: Literal["text", "json_object", "json_schema"]
+
+
+Penalty = Annotated[float, Field(ge=-2.0, le=2.0, allow_inf_nan=False)]
+Fraction = Annotated[float, Field(ge=0.0, le=1.0, allow_inf_nan=False)]
+StopString = Annotated[Text, Field(min_length=1, max_length=MAX_STOP_LENGTH)]
+
+
+class ChatCompletionRequest(BaseModel):
+    """`POST /v1/chat/completions`. Left-out numbers take the engine's defaults (greedy)."""
+
+    model_config = ConfigDict(extra="allow")
+
+    model: Annotated[str, Field(max_length=256)]
+    messages: Annotated[list[ChatMessage], Field(min_length=1, max_length=MAX_MESSAGES)]
+    max_tokens: Annotated[int, Field(ge=1, le=MAX_TOKENS)] | None = None
+    max_completion_tokens: Annotated[int, Field(ge=1, le=MAX_TOKENS)] | None = None
+    min_tokens: Annotated[int, Field(ge=0, le=MAX_TOKENS)] = 0
+    temperature: Annotated[float, Field(ge=0.0, le=2.0, allow_inf_nan=False)] | None = None
+    top_p: Annotated[float, Field(gt=0.0, le=1.0, allow_inf_nan=False)] | None = None
+    top_k: Annotated[int, Field(ge=-1, le=MAX_TOKENS)] | None = None
+    min_p: Fraction | None = None
+    repetition_penalty: Annotated[float, Field(ge=0.01, le=10.0, allow_inf_nan=False)] | None = None
+    frequency_penalty: Penalty | None = None
+    presence_penalty: Penalty | None = None
+    stop: StopString | Annotated[list[StopString], Field(max_length=MAX_USER_STOPS)] | None = None
+    stop_token_ids: Annotated[list[int], Field(max_length=64)] | None = None
+    ignore_eos: bool = False
+    seed: Annotated[int, Field(ge=-(1 << 62), le=(1 << 62))] | None = None
+    n: Annotated[int, Field(ge=1, le=MAX_CHOICES)] | None = None
+    logprobs: bool | None = None
+    top_logprobs: Annotated[int, Field(ge=0, le=20)] | None = None
+    logit_bias: (
+        Annotated[
+            dict[str, Annotated[float, Field(ge=-100.0, le=100.0, allow_inf_nan=False)]],
+            Field(max_length=MAX_BIASES),
+        ]
+        | None
+    ) = None
+    stream: bool | None = None
+    stream_options: StreamOptions | None = None
+    response_format: ResponseFormat | None = None
+    user: Annotated[str, Field(max_length=256)] | None = None
+    priority: Annotated[int, Field(ge=-1000, le=1000)] = 0
+
+
+class TopLogprob(BaseModel):
+    """One alternative at a token's place."""
+
+    token: str
+    logprob: float
+    bytes: list[int] | None
+
+
+class TokenLogprobEntry(TopLogprob):
+    """One token of the answer with its alternatives."""
+
+    top_logprobs: list[TopLogprob]
+
+
+class ChoiceLogprobs(BaseModel):
+    """Log probabilities of the tokens of one choice, or of one chunk of it."""
+
+    content: list[TokenLogprobEntry] | None
+    refusal: None = None
+
+
+class PromptTokensDetails(BaseModel):
+    """Where the prompt's tokens come from."""
+
+    cached_tokens: int = 0
+    image_tokens: int = 0
+    point_cloud_tokens: int = 0
+
+
+class Usage(BaseModel):
+    """Tokens of one request, over all its choices."""
+
+    prompt_tokens: int
+    completion_tokens: int
+    total_tokens: int
+    prompt_tokens_details: PromptTokensDetails
+
+
+class AssistantMessage(BaseModel):
+    """The answer."""
+
+    role: Literal["assistant"] = "assistant"
+    content: str
+    refusal: None = None
+
+
+class Choice(BaseModel):
+    """One finished answer."""
+
+    index: int
+    message: AssistantMessage
+    logprobs: ChoiceLogprobs | None
+    finish_reason: Literal["stop", "length"]
+
+
+class ChatCompletion(BaseModel):
+    """The whole answer, when not streamed."""
+
+    id: str
+    object: Literal["chat.completion"] = "chat.completion"
+    created: int
+    model: str
+    choices: list[Choice]
+    usage: Usage
+    system_fingerprint: str
+
+
+class ErrorDetail(BaseModel):
+    """What went wrong: for people, and (`type`, `param`, `code`) for programs."""
+
+    message: str
+    type: str
+    param: str | None = None
+    code: str | None = None
+
+
+class ErrorBody(BaseModel):
+    """Every error of every route."""
+
+    error: ErrorDetail
+
+
+class Architecture(BaseModel):
+    """What goes in and comes out."""
+
+    input_modalities: list[str]
+    output_modalities: list[str]
+
+
+class ModelCard(BaseModel):
+    """One served model."""
+
+    id: str
+    object: Literal["model"] = "model"
+    created: int
+    owned_by: str = "lamm"
+    max_model_len: int
+    architecture: Architecture
+    digest: str
+    provenance: dict[str, Any]
+
+
+class ModelList(BaseModel):
+    """`GET /v1/models`."""
+
+    object: Literal["list"] = "list"
+    data: list[ModelCard]

@@ -1,0 +1,97 @@
+"""uvicorn with a graceful end: SIGTERM drains, and the process exits 0. Used by `cli`."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from types import FrameType
+
+import uvicorn
+from fastapi import FastAPI
+
+from service.lifecycle import Lifecycle
+
+logger = logging.getLogger(__name__)
+
+
+_PATIENT_SIGNALS = 2
+_ABORT_TIMEOUT_S = 2.0
+
+
+class DrainingServer(uvicorn.Server):
+    """On the first signal /readyz turns false and new work is refused while what runs goes on.
+
+    When nothing runs any more the server closes. After `drain_timeout_s`, or on a second signal,
+    `abort` first ends what still runs; a third signal waits for nothing. uvicorn's own handling
+    would close the listening socket first (probes would fail before the last answer) and end with
+    the signal's exit status.
+    """
+
+    def __init__(
+        self,
+        app: FastAPI,
+        host: str,
+        port: int,
+        lifecycle: Lifecycle,
+        drain_timeout_s: float,
+        abort: Callable[[], Awaitable[None]],
+    ) -> None:
+        config = uvicorn.Config(
+            app,
+            host=host,
+            port=port,
+            log_config=None,
+            access_log=False,
+            lifespan="on",
+            # After the drain only what outlived it is left, and idle connections.
+            timeout_graceful_shutdown=1,
+        )
+        super().__init__(config)
+        self._lifecycle, self._drain_timeout_s, self._abort = lifecycle, drain_timeout_s, abort
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._drain: asyncio.Task[None] | None = None
+        self._last_answers: asyncio.Task[bool] | None = None
+        self._signals = 0
+
+    async def serve(self, sockets: list[object] | None = None) -> None:  # type: ignore[override]
+        """Runs until closed."""
+        self._loop = asyncio.get_running_loop()
+        await super().serve(sockets)  # type: ignore[arg-type]
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002 - an override
+        """Called by the interpreter on SIGTERM and SIGINT."""
+        self._signals += 1
+        if self._signals > _PATIENT_SIGNALS or self._loop is None:
+            self.should_exit = self.force_exit = True
+            return
+        self._loop.call_soon_threadsafe(self._start_drain)
+
+    async def wait_url(self) -> str:
+        """The address to go to, once it is open."""
+        while not self.started:  # noqa: ASYNC110 - uvicorn offers a flag, not an event
+            await asyncio.sleep(0.02)
+        port = self.config.port
+        for server in self.servers:
+            for socket in server.sockets:
+                port = socket.getsockname()[1]
+        shown = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(self.config.host, self.config.host)  # noqa: S104 - compared, not bound
+        return f"http://{shown}:{port}"
+
+    def _start_drain(self) -> None:
+        if self._last_answers is not None:
+            self._last_answers.cancel()
+            return
+        wait = self._lifecycle.wait_empty(self._drain_timeout_s)
+        self._last_answers = asyncio.ensure_future(wait)
+        self._drain = asyncio.ensure_future(self._drain_then_exit(self._last_answers))
+
+    async def _drain_then_exit(self, last_answers: asyncio.Task[bool]) -> None:
+        self._lifecycle.drain()
+        logger.info("draining: %d requests are running", self._lifecycle.in_flight)
+        await asyncio.wait({last_answers})
+        if last_answers.cancelled() or not last_answers.result():
+            logger.warning("%d requests are cut off", self._lifecycle.in_flight)
+            await self._abort()
+            await self._lifecycle.wait_empty(_ABORT_TIMEOUT_S)
+        self.should_exit = True

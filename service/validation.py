@@ -1,0 +1,92 @@
+"""Validation errors in our own words, bounded in number and length. Called by `errors`.
+
+pydantic names what was expected in its error types and contexts; those are read here, its texts are
+not passed on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+_MAX_ERRORS = 3
+_MAX_VALUE = 64
+# Parts of an error's place that name a branch of our schema rather than a part of the request.
+_BRANCHES = frozenset({"body", "text", "parts", "image_url", "point_cloud_url", "constrained-str"})
+
+_TEMPLATES: Mapping[str, str] = {
+    "missing": "is missing",
+    "greater_than_equal": "must be at least {ge}",
+    "less_than_equal": "must be at most {le}",
+    "greater_than": "must be above {gt}",
+    "less_than": "must be below {lt}",
+    "finite_number": "must be a finite number",
+    "string_type": "must be a string",
+    "string_too_long": "must have at most {max_length} characters",
+    "string_too_short": "must have at least {min_length} characters",
+    "string_unicode": "must be valid Unicode",
+    "int_type": "must be an integer",
+    "int_parsing": "must be an integer",
+    "int_from_float": "must be an integer",
+    "int_parsing_size": "must be an integer of reasonable size",
+    "float_type": "must be a number",
+    "float_parsing": "must be a number",
+    "bool_type": "must be true or false",
+    "bool_parsing": "must be true or false",
+    "list_type": "must be a list",
+    "dict_type": "must be an object",
+    "model_type": "must be an object",
+    "model_attributes_type": "must be an object",
+    "too_long": "must have at most {max_length} entries; it has {actual_length}",
+    "too_short": "must have at least {min_length} entries",
+    "literal_error": "must be one of {expected}",
+    "union_tag_invalid": "has an unknown type; known are {expected_tags}",
+    "union_tag_not_found": "must be a string, a list of parts, or a part with a `type`",
+    "json_invalid": "is not valid JSON",
+}
+
+
+def describe_validation(errors: Sequence[Mapping[str, Any]]) -> tuple[str, str | None]:
+    """(message, param of the first error) of pydantic's error list."""
+    shown = [_describe(error) for error in errors[:_MAX_ERRORS]]
+    more = len(errors) - len(shown)
+    message = "; ".join(shown) + (f"; and {more} more" if more > 0 else "")
+    return message, place(errors[0]["loc"]) or None
+
+
+def place(location: Sequence[str | int]) -> str:
+    """`("body", "messages", 0, "content", "parts", 1)` -> `messages[0].content[1]`."""
+    text = ""
+    branch_allowed = True
+    for index, part in enumerate(location):
+        if isinstance(part, int):
+            text += f"[{part}]"
+            branch_allowed = True
+        elif part in _BRANCHES and branch_allowed and _is_branch(location, index):
+            branch_allowed = part != "parts"
+        elif "[" not in part:
+            text += f".{part}" if text else part
+            branch_allowed = True
+    return text[: _MAX_VALUE * 2]
+
+
+def _is_branch(location: Sequence[str | int], index: int) -> bool:
+    """A tag stands first, after `content` or `stop`, or after a part's number."""
+    if index == 0:
+        return location[index] == "body"
+    before = location[index - 1]
+    return before in ("content", "stop") or (isinstance(before, int) and "parts" in location)
+
+
+def _describe(error: Mapping[str, Any]) -> str:
+    kind = str(error["type"])
+    where = "the request body" if kind == "json_invalid" else place(error["loc"])
+    context = {name: str(value)[:256] for name, value in (error.get("ctx") or {}).items()}
+    try:
+        what = _TEMPLATES.get(kind, "has a value that is not allowed").format(**context)
+    except KeyError:
+        what = "has a value that is not allowed"
+    value = error.get("input")
+    if kind not in ("missing", "json_invalid") and isinstance(value, str | int | float):
+        what += f"; it is {repr(value)[:_MAX_VALUE]}"
+    return f"{where or 'the request body'} {what}"

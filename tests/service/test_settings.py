@@ -1,0 +1,39 @@
+"""Settings, and what of them stops the start."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from lamm_model.spec import CheckpointError
+from service.app import create_app
+from service.config import Settings
+
+
+def test_keys_that_are_configured_but_missing(checkpoint: Path) -> None:
+    with pytest.raises(ValueError, match="no key was found"):
+        Settings(checkpoint=checkpoint, api_keys=" , ").read_api_keys()
+    assert Settings(checkpoint=checkpoint).read_api_keys() == ()
+
+
+def test_settings_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LAMM_MAX_NUM_SEQS", "3")
+    settings = Settings()
+    assert settings.max_num_seqs == 3
+    assert "secret" not in repr(Settings(api_keys="secret"))
+    with pytest.raises(ValidationError):
+        settings.max_num_seqs = 4
+
+
+def test_a_missing_checkpoint_is_named(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match=r"config\.json is missing"):
+        create_app(Settings(checkpoint=tmp_path))
+
+
+def test_the_app_is_imported_without_torch() -> None:
+    code = "import sys, service.app, service.cli; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
