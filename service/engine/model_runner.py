@@ -17,11 +17,11 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from lamm_model.checkpoint.load import load_model
 from lamm_model.decoder.attention import Span, plan_attention
 from lamm_model.decoder.kv_cache import KVCache, KVCacheShape
 from lamm_model.decoder.llama import LlamaDecoder
 from lamm_model.decoder.sampler import SampledToken, Sampler, SamplingRow
-from lamm_model.modeling import LammForConditionalGeneration
 from lamm_model.spec import CheckpointSpec
 from service.engine.base import MediaSpan, RequestFailedError
 from service.engine.block_manager import KVTransfer, LoadBlocks, SaveBlocks
@@ -53,6 +53,7 @@ class ModelRunner:
         """Loads the checkpoint and lays out the KV cache.
 
         Raises:
+            CheckpointError: weights are missing, unexpected or mis-shaped; the message lists them.
             EngineConfigError: the device is missing, or the budget holds nothing.
         """
         if config.num_threads is not None:
@@ -60,8 +61,7 @@ class ModelRunner:
         self.device = _device(config.device)
         self.dtype = _dtype(config.dtype, self.device)
         self._spec = spec
-        model = LammForConditionalGeneration.from_pretrained(model_dir, dtype=self.dtype)
-        model.train(False)
+        model = load_model(model_dir, self.dtype)
         text = model.config.text_config
         weights = dict(model.language_model.state_dict())
         # The decoder takes the language model's weights over; what stays are encoders, projectors.

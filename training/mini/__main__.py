@@ -17,6 +17,7 @@ from training.mini import (
     pictures,
     sources,
 )
+from training.mini.examples import write_examples
 from training.mini.pretrain import PretrainSettings, pretrain
 
 _SPLITS: tuple[sources.Split, sources.Split] = ("train", "test")
@@ -35,12 +36,15 @@ def main() -> None:
         _language_model(args)
     elif args.stage == "base":
         assemble.assemble(args.out, corpus.Pools.load(args.sources, "train"), args.out / "base")
+    elif args.stage == "examples":
+        _examples(args)
 
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m training.mini", description=__doc__)
     parser.add_argument(
-        "stage", choices=["fetch", "image-encoder", "point-encoder", "language-model", "base"]
+        "stage",
+        choices=["fetch", "image-encoder", "point-encoder", "language-model", "base", "examples"],
     )
     parser.add_argument(
         "--sources", type=Path, default=Path("data/sources"), help="unpacked source packages"
@@ -100,6 +104,13 @@ def _language_model(args: argparse.Namespace) -> None:
     )
     task = language_model.TextTask(train, test, tokenizer)
     pretrain(task, settings, args.out / args.stage)
+
+
+def _examples(args: argparse.Namespace) -> None:
+    meshes = sources.furniture(args.sources, "test")
+    # "Chair" by Niuskir, from the CC0 part of the catalogue.
+    chair = next(m for m in meshes if (m.name, m.creator) == ("Chair", "Niuskir"))
+    write_examples(corpus.Pools.load(args.sources, "test"), chair, Path("examples"))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Writes the media of `examples/`: held-out pictures, a rendered word, and a chair (CC0) as a cloud.
+"""Writes the media of `examples/`: held-out pictures, a rendered word, a chair (CC0) as a cloud.
 
 Pictures are enlarged to 256 x 256 so that people see something; the service squashes them back.
 """

@@ -8,6 +8,7 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from lamm_model.spec import CheckpointError
 from service.engine.base import (
@@ -210,3 +211,16 @@ def test_factory(checkpoint, tmp_path):
         create_engine("vllm", checkpoint, config)
     with pytest.raises(CheckpointError, match=r"config\.json is missing"):
         create_engine("torch", tmp_path, config)
+
+
+async def test_weights_that_do_not_fit_stop_the_start_with_their_names(checkpoint, tmp_path):
+    for file in checkpoint.iterdir():
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+    weights = load_file(tmp_path / "model.safetensors")
+    del weights["image_projector.bias"]
+    weights["point_projector.weight"] = weights["point_projector.weight"][:3].contiguous()
+    save_file(weights, tmp_path / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(CheckpointError) as caught:
+        await TorchEngine(tmp_path, EngineConfig(device="cpu")).start()
+    assert "image_projector.bias" in str(caught.value)
+    assert "point_projector.weight: [3, " in str(caught.value)
