@@ -12,10 +12,12 @@ from pathlib import Path
 
 
 @contextlib.contextmanager
-def serving(checkpoint: Path, *flags: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
+def serving(
+    checkpoint: Path, *flags: str, engine: str = "echo"
+) -> Iterator[tuple[subprocess.Popen[str], str]]:
     """A running server and its address."""
     command = [
-        sys.executable, "-m", "service.cli", "--checkpoint", str(checkpoint), "--engine", "echo",
+        sys.executable, "-m", "service.cli", "--checkpoint", str(checkpoint), "--engine", engine,
         "--port", "0", "--media-workers", "1", *flags,
     ]  # fmt: skip
     process = subprocess.Popen(
