@@ -34,6 +34,8 @@ __all__ = [
 FloatArray = npt.NDArray[np.float32]
 
 METRES: Mapping[str, float] = {"m": 1.0, "cm": 0.01, "mm": 0.001}
+# Metres. Far beyond any scan, and far below where squared distances overflow float32.
+MAX_COORDINATE = 1e6
 UP_AXES = ("z", "y")
 
 
@@ -135,6 +137,13 @@ def decode_point_cloud(
         row = int(np.argmin(finite))
         raise MediaDecodeError(
             f"point {row} of {len(xyz)} is {_plain(coordinates[row])}; coordinates must be finite"
+        )
+    far = np.abs(xyz).max(axis=1) > MAX_COORDINATE
+    if far.any():
+        row = int(np.argmax(far))
+        raise MediaDecodeError(
+            f"point {row} of {len(xyz)} is {_plain(coordinates[row])} {units}; "
+            f"coordinates must lie within {MAX_COORDINATE:g} m"
         )
     if up_axis == "y":
         xyz = np.stack([xyz[:, 0], -xyz[:, 2], xyz[:, 1]], axis=1)

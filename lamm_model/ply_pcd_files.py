@@ -24,6 +24,8 @@ Array = npt.NDArray[Any]
 
 _MAX_HEADER = 1 << 16
 _MAX_DIGITS = 15
+# The widest descriptors in use (VFH) have 308 values a point.
+_MAX_FIELD_VALUES = 1024
 _PLY_SIZES = {
     "char": 1, "uchar": 1, "int8": 1, "uint8": 1,
     "short": 2, "ushort": 2, "int16": 2, "uint16": 2,
@@ -209,6 +211,10 @@ def _pcd_header(data: bytes) -> _Header:
     sizes = [_count(text, "pcd") for text in fields["SIZE"]]
     if not len(counts) == len(sizes) == len(names) == len(kinds):
         raise MediaDecodeError("the pcd header's FIELDS, SIZE, TYPE and COUNT differ in length")
+    if not all(1 <= count <= _MAX_FIELD_VALUES for count in counts):
+        raise MediaDecodeError(
+            f"the pcd header has COUNT {max(counts)}; a field holds 1 to {_MAX_FIELD_VALUES} values"
+        )
     record = sum(size * count for size, count in zip(sizes, counts, strict=True))
     # A field of several values is that many columns of text, all under its name.
     columns = tuple(name for name, count in zip(names, counts, strict=True) for _ in range(count))

@@ -67,8 +67,8 @@ def read_points(
         return _split(table)
     except MediaError:
         raise
-    except (ValueError, TypeError, EOFError, OSError, RuntimeError, KeyError, MemoryError,
-            OverflowError, NotImplementedError, zipfile.BadZipFile) as error:  # fmt: skip
+    except Exception as error:
+        # zlib, tokenize, struct and zipfile raise their own kinds for bytes that are no such file.
         raise MediaDecodeError(f"the {format} file is corrupt or truncated") from error
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
@@ -32,6 +33,8 @@ from service.schemas.openai import (
 
 logger = logging.getLogger(__name__)
 
+# How `detokenizer.token_text` writes a byte that is no character.
+_BYTE = re.compile(r"bytes:\\x([0-9a-f]{2})")
 _KEEP_ALIVE = b": keep-alive\n\n"
 _DONE = b"data: [DONE]\n\n"
 
@@ -193,11 +196,12 @@ def _logprobs(tokens: Sequence[TokenLogprob]) -> ChoiceLogprobs | None:
 
 
 def _entry(text: str, logprob: float) -> dict[str, Any]:
-    # A token may be part of a character; its own bytes are then unknown.
+    # A token may be one byte of a character; part of one otherwise has bytes of its own unknown.
+    byte = _BYTE.fullmatch(text)
     known = "\ufffd" not in text
     # JSON knows no infinities: a token that cannot come has OpenAI's customary -9999.
     return {
         "token": text,
         "logprob": max(logprob, -9999.0),
-        "bytes": list(text.encode()) if known else None,
+        "bytes": [int(byte[1], 16)] if byte else list(text.encode()) if known else None,
     }

@@ -1,4 +1,4 @@
-"""The whole way, with the real model: what ships answers rightly, and what is trained here is served.
+"""The whole way with the real model: what ships answers rightly, what is trained is served.
 
 Every process is the command line's own; nothing stands in for anything.
 """

@@ -92,6 +92,8 @@ class KVCache:
     def release(self, slot: int) -> None:
         """Gives a slot's memory back to the system, where the system can take it (CPU, Linux)."""
         if self._mapping is None or not hasattr(mmap, "MADV_DONTNEED"):
+            # Masked positions are still multiplied, so nothing that is not finite may stay.
+            self._slots[slot].zero_()
             return
         page = mmap.PAGESIZE
         start = -(-slot * self._slot_bytes // page) * page

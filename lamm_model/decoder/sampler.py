@@ -22,6 +22,7 @@ from lamm_model.sampling_params import SamplingParams
 
 # Candidates tried before a row's whole vocabulary is sorted (a sort of 32,000 costs over 1 ms).
 _NUM_CANDIDATES = 256
+_LOWEST_TEMPERATURE = 1e-5
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +79,10 @@ class Sampler:
         return shaped_RV
 
     def _draw(self, logits_RV: Tensor, rows: Sequence[SamplingRow]) -> list[int]:
-        temperatures = logits_RV.new_tensor([row.params.temperature for row in rows])
+        # Below this a float32 quotient overflows, and the likeliest token is drawn long before.
+        temperatures = logits_RV.new_tensor(
+            [max(row.params.temperature, _LOWEST_TEMPERATURE) for row in rows]
+        )
         logits_RV = logits_RV / temperatures[:, None]
         uniforms = [_uniform(row.seed, row.position) for row in rows]
         tokens = [0] * len(rows)

@@ -120,7 +120,7 @@ def token_text(tokenizer: LammTokenizer, token_id: int) -> str:
         byte = int(piece[3:5], 16)
         return chr(byte) if byte < 0x80 else f"bytes:\\x{byte:02x}"
     text = tokenizer.decode([token_id])
-    return f" {text}" if piece.startswith("\u2581") and not text.startswith(" ") else text
+    return piece.replace("\u2581", " ") if piece.startswith("\u2581") else text
 
 
 def _overlap(text: str, stop: str) -> int:

@@ -63,6 +63,9 @@ class MediaEncoder:
     ) -> None:
         try:
             encoded = self._run(group)
+            if not bool(encoded.isfinite().all()):
+                # Attention multiplies masked positions too: one NaN would reach its neighbours.
+                raise ValueError("the features are not finite")
         except Exception as error:
             if len(group) == 1:
                 _log.exception("encoding %s %s failed", group[0].modality, group[0].digest)

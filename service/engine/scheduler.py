@@ -134,11 +134,12 @@ class Scheduler:
     def discard_running(self) -> list[Sequence]:
         """Ends all running sequences after a failed step; what the cache holds is not trusted."""
         failed, self.running = self.running, []
+        self._transfers.clear()
         for sequence in failed:
             assert sequence.slot is not None
             self._blocks.free(sequence.slot)
+            self._transfers.append(ReleaseSlot(sequence.slot))
             sequence.slot, sequence.status = None, SequenceStatus.FINISHED
-        self._transfers.clear()
         if self._prefix_cache is not None:
             self._prefix_cache.clear()
         return failed

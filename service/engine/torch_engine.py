@@ -158,8 +158,14 @@ class TorchEngine(Engine):
             commands = list(self._inbox)
             self._inbox.clear()
             accepting = self._accepting
+        was_idle = not core.has_work
         for command in commands:
             command(core)
+        if accepting and commands:
+            # Shown before the step, so that one that never ends is seen to have work pending.
+            if was_idle:
+                self._stepped_at = time.monotonic()
+            self._stats = core.stats(alive=True)
         return accepting
 
     def _publish(self, core: EngineCore, alive: bool) -> None:

@@ -8,7 +8,15 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field, Tag
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Discriminator,
+    Field,
+    Tag,
+)
 from pydantic_core import PydanticCustomError
 
 MAX_CHOICES = 8
@@ -22,9 +30,22 @@ MAX_BIASES = 1024
 
 def _unicode(text: str) -> str:
     # JSON can spell half a surrogate pair, which no encoder or tokenizer takes.
-    if not text.isascii() and any("\ud800" <= character <= "\udfff" for character in text):
-        raise PydanticCustomError("string_unicode", "must be valid Unicode")
+    if not text.isascii():
+        try:
+            text.encode("utf8")
+        except UnicodeEncodeError:
+            raise PydanticCustomError("string_unicode", "must be valid Unicode") from None
     return text
+
+
+def _few_biases(value: Any) -> Any:
+    # Checked before the entries: each bad one of a large object would be an error of its own.
+    if isinstance(value, dict) and len(value) > MAX_BIASES:
+        raise PydanticCustomError(
+            "too_long", "has {count} entries; the limit is {limit}",
+            {"count": len(value), "limit": MAX_BIASES},
+        )  # fmt: skip
+    return value
 
 
 Text = Annotated[str, AfterValidator(_unicode)]
@@ -84,7 +105,7 @@ def _content_kind(value: Any) -> str | None:
 
 Content = Annotated[
     Annotated[Text, Tag("text")]
-    | Annotated[list[ContentPart], Field(max_length=MAX_PARTS), Tag("parts")],
+    | Annotated[list[ContentPart], Field(max_length=MAX_PARTS, fail_fast=True), Tag("parts")],
     Discriminator(_content_kind),
 ]
 
@@ -120,7 +141,9 @@ class ChatCompletionRequest(BaseModel):
     model_config = ConfigDict(extra="allow")
 
     model: Annotated[str, Field(max_length=256)]
-    messages: Annotated[list[ChatMessage], Field(min_length=1, max_length=MAX_MESSAGES)]
+    messages: Annotated[
+        list[ChatMessage], Field(min_length=1, max_length=MAX_MESSAGES, fail_fast=True)
+    ]
     max_tokens: Annotated[int, Field(ge=1, le=MAX_TOKENS)] | None = None
     max_completion_tokens: Annotated[int, Field(ge=1, le=MAX_TOKENS)] | None = None
     min_tokens: Annotated[int, Field(ge=0, le=MAX_TOKENS)] = 0
@@ -141,7 +164,7 @@ class ChatCompletionRequest(BaseModel):
     logit_bias: (
         Annotated[
             dict[str, Annotated[float, Field(ge=-100.0, le=100.0, allow_inf_nan=False)]],
-            Field(max_length=MAX_BIASES),
+            BeforeValidator(_few_biases),
         ]
         | None
     ) = None

@@ -117,3 +117,11 @@ def test_logprobs_are_the_models_own():
     chosen_only = SAMPLER.sample(logits[:1], [row(logprobs=0)])[0]
     assert chosen_only.logprob == pytest.approx(math.log(0.6))
     assert chosen_only.top == ()
+
+
+@pytest.mark.parametrize("temperature", [1e-50, 1e-39, 1e-6])
+def test_a_tiny_temperature_takes_the_likeliest_token(temperature):
+    logits = torch.zeros(1, 50)
+    logits[0, 7] = 30.0
+    row = SamplingRow(SamplingParams(temperature=temperature), 3, 0, (), ())
+    assert [token.token_id for token in Sampler().sample(logits, [row])] == [7]

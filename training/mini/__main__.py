@@ -70,7 +70,7 @@ def _image_encoder(args: argparse.Namespace) -> None:
         for split in _SPLITS
     )
     settings = PretrainSettings(
-        steps=args.steps or 5600,
+        steps=args.steps or 8400,
         batch_size=32,
         learning_rate=1.2e-3,
         threads=args.threads,
@@ -96,7 +96,7 @@ def _language_model(args: argparse.Namespace) -> None:
     train, test = (corpus.Pools.load(args.sources, split) for split in _SPLITS)
     tokenizer = language_model.make_tokenizer(train, args.out / args.stage)
     settings = PretrainSettings(
-        steps=args.steps or 2400,
+        steps=args.steps or 1500,
         batch_size=16,
         learning_rate=2e-3,
         warmup_steps=100,

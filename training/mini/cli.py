@@ -26,9 +26,9 @@ def mini_records(argv: Sequence[str]) -> int:
         "Writes training conversations in LAMM's instruction format, with their media.",
     )
     parser.add_argument("out", type=Path, help="folder to write to")
-    parser.add_argument("--count", type=int, default=30000, help="training records (%(default)s)")
+    parser.add_argument("--count", type=int, default=26000, help="training records (%(default)s)")
     parser.add_argument(
-        "--validation", type=int, default=500, help="validation records (%(default)s)"
+        "--validation", type=int, default=400, help="validation records (%(default)s)"
     )
     parser.add_argument("--seed", type=int, default=1, help="(%(default)s)")
     args = parser.parse_args(argv)

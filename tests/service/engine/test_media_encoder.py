@@ -69,3 +69,14 @@ def test_the_least_recently_used_goes_first(model):
     for seed in (1, 2, 1, 3, 1, 2):
         encoder.encode([picture(seed)])
     assert encoder.hits_total == 2
+
+
+def test_features_that_are_not_finite_fail_their_medium_alone(oracle):
+    huge = cloud(3)
+    huge = dataclasses.replace(huge, array=huge.array * 1e38)
+    encoder = MediaEncoder(oracle.model, torch.device("cpu"), 1 << 20)
+    features, failures = encoder.encode([cloud(1), huge])
+    assert set(features) == {"cloud-1"}
+    assert {digest: str(error) for digest, error in failures.items()} == {
+        "cloud-3": "the features are not finite"
+    }

@@ -210,6 +210,8 @@ def test_failed_steps_leave_nothing_behind():
     assert failed
     for sequence in set(running) - set(failed):
         cluster.scheduler.finish(sequence)
+    # What is left is to give the slots' memory back.
+    cluster.step()
     assert not cluster.scheduler.has_work
     assert cluster.blocks.num_free_blocks == 20
 
