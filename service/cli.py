@@ -12,6 +12,7 @@ import typing
 from pathlib import Path
 from typing import Any
 
+import uvloop
 from fastapi import FastAPI
 from pydantic import ValidationError
 from pydantic.fields import FieldInfo
@@ -55,7 +56,7 @@ def serve(argv: list[str]) -> int:
         print(f"lamm serve: {error}", file=sys.stderr)
         return _EXIT_USAGE
     print(_loading_message(settings, app), flush=True)
-    return asyncio.run(_serve(settings, app))
+    return uvloop.run(_serve(settings, app))
 
 
 def chat(argv: list[str]) -> int:

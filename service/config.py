@@ -82,6 +82,10 @@ class Settings(BaseSettings):
     num_threads: PositiveInt | None = Field(
         default=None, description="CPU threads of the engine (default: torch's choice)"
     )
+    chunk_interval_s: float = Field(
+        default=0.02, ge=0, le=10,
+        description="least seconds between two chunks of one stream; 0 sends every token alone",
+    )  # fmt: skip
 
     api_keys: SecretStr | None = Field(
         default=None, description="comma-separated keys; one must come as a Bearer token"

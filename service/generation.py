@@ -137,12 +137,16 @@ class Generation:
         reason = "abort"
         try:
             while any(choice.finish_reason is None for choice in self._choices):
-                try:
-                    async with asyncio.timeout(silence_s):
-                        item = await self._items.get()
-                except TimeoutError:
-                    yield None
-                    continue
+                # A timer a token would cost more than the token; most items are there already.
+                if self._items.empty():
+                    try:
+                        async with asyncio.timeout(silence_s):
+                            item = await self._items.get()
+                    except TimeoutError:
+                        yield None
+                        continue
+                else:
+                    item = self._items.get_nowait()
                 if isinstance(item, Exception):
                     reason = "error"
                     raise item

@@ -34,6 +34,8 @@ class Metrics:
         self._registry.register(_EngineCollector(model_name, engine_stats))
         self._ttft = self._histogram("time_to_first_token_seconds", "Arrival to first token", _TTFT)
         self._itl = self._histogram("inter_token_latency_seconds", "Time between tokens", _ITL)
+        # Looked up once: this one is observed for every token.
+        self._itl_of_model = self._itl.labels(model_name)
         self._e2e = self._histogram("e2e_request_latency_seconds", "Arrival to end", _REQUEST)
         self._queue = self._histogram("request_queue_time_seconds", "Time waiting", _REQUEST)
         self._prefill = self._histogram("request_prefill_time_seconds", "Time in prefill", _REQUEST)
@@ -61,7 +63,7 @@ class Metrics:
     def tokens(self, count: int, seconds: float) -> None:
         """`count` more tokens came `seconds` after the ones before."""
         for _ in range(count):
-            self._itl.labels(self._model).observe(seconds / count)
+            self._itl_of_model.observe(seconds / count)
 
     def finished(self, reason: str, seconds: float, timings: RequestTimings | None = None) -> None:
         """A sequence ended: `stop`, `length`, `abort` or `error`."""

@@ -35,7 +35,9 @@ class EngineConfig:
     `kv_cache_bytes` (None: a share of free memory) holds running sequences and, with prefix
     caching, reusable prefixes; `mm_cache_bytes` holds encoded media. `max_model_len` None is the
     model's own. `max_waiting_requests` and `max_waiting_tokens` bound the queue beyond the free
-    seats. `num_threads` None leaves torch's own count.
+    seats. `num_threads` None leaves torch's own count. Tokens that come within `chunk_interval_s`
+    of a sequence's last chunk go out together in its next one: every chunk costs an event, and eyes
+    do not see fiftieths of a second. 0 sends each token by itself.
 
     Raises:
         EngineConfigError: a value is out of its range.
@@ -52,6 +54,7 @@ class EngineConfig:
     max_waiting_requests: int = 256
     max_waiting_tokens: int = 1 << 20
     num_threads: int | None = None
+    chunk_interval_s: float = 0.02
 
     def __post_init__(self) -> None:
         # Strings from a command line become members, and unknown ones are refused by name.
@@ -60,13 +63,14 @@ class EngineConfig:
         for name in ("max_num_seqs", "max_waiting_requests", "max_waiting_tokens"):
             self._at_least(name, 1)
         self._at_least("mm_cache_bytes", 0)
+        self._at_least("chunk_interval_s", 0)
         # Every running sequence must get its next token in every step.
         self._at_least("max_num_batched_tokens", self.max_num_seqs)
         for name in ("kv_cache_bytes", "max_model_len", "num_threads"):
             if getattr(self, name) is not None:
                 self._at_least(name, 1)
 
-    def _at_least(self, name: str, low: int) -> None:
+    def _at_least(self, name: str, low: float) -> None:
         value = getattr(self, name)
         if value < low:
             raise EngineConfigError(f"{name} is {value}; it must be at least {low}")

@@ -44,6 +44,7 @@ class EngineCore:
             EngineConfigError: the device is missing, or the memory budget holds nothing.
         """
         self._spec = spec
+        self._chunk_interval_s = config.chunk_interval_s
         self._tokenizer = LammTokenizer.from_pretrained(model_dir)
         self._runner = ModelRunner(model_dir, spec, config)
         plan = self._runner.plan
@@ -85,7 +86,11 @@ class EngineCore:
             self._outbox.append((stream, error))
             return
         output = SequenceOutput(
-            sequence, self._tokenizer, self._spec.eos_token_ids, self._scheduler.max_len
+            sequence,
+            self._tokenizer,
+            self._spec.eos_token_ids,
+            self._scheduler.max_len,
+            self._chunk_interval_s,
         )
         self._outputs[sequence] = (output, stream)
 
@@ -144,17 +149,23 @@ class EngineCore:
             if sequence in self._outputs:
                 self._outputs[sequence][0].encode_seconds += seconds
         for sequence, token in result.sampled.items():
-            chunk = self._outputs[sequence][0].push(token.token_id, token.logprob, token.top)
+            output_of = self._outputs[sequence][0]
+            chunk = output_of.push(token.token_id, token.logprob, token.top)
             self._generation_tokens += 1
             if sequence.num_output_tokens == 1:
                 self._prompt_tokens += sequence.num_prompt_tokens
             if chunk.finish_reason is not None:
                 self._scheduler.finish(sequence)
-            self._emit(sequence, chunk)
+            due = output_of.hold(chunk)
+            if due is not None:
+                self._emit(sequence, due)
         self._steps += 1
 
     def _emit(self, sequence: Sequence, item: GenerationChunk | Exception) -> None:
-        self._outbox.append((self._outputs[sequence][1], item))
+        output, stream = self._outputs[sequence]
+        if isinstance(item, Exception) and (held := output.take_held()) is not None:
+            self._outbox.append((stream, held))
+        self._outbox.append((stream, item))
         if isinstance(item, Exception) or item.finish_reason is not None:
             del self._outputs[sequence]
 

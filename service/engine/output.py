@@ -13,6 +13,7 @@ from lamm_model.tokenizer import LammTokenizer
 from service.engine.base import FinishReason, GenerationChunk, RequestTimings, TokenLogprob
 from service.engine.detokenizer import Detokenizer, token_text
 from service.engine.sequence import Sequence
+from service.engine.stream import merge
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,9 +31,13 @@ class SequenceOutput:
         tokenizer: LammTokenizer,
         eos_token_ids: tuple[int, ...],
         max_len: int,
+        chunk_interval_s: float,
     ) -> None:
         self.sequence = sequence
         self.encode_seconds = 0.0
+        self._chunk_interval_s = chunk_interval_s
+        self._held: GenerationChunk | None = None
+        self._sent_at = float("-inf")
         self._tokenizer = tokenizer
         self._eos_token_ids = eos_token_ids
         self._max_len = max_len
@@ -59,6 +64,20 @@ class SequenceOutput:
             cached_tokens=self.sequence.cached_tokens or 0,
             timings=self._timings(),
         )
+
+    def hold(self, chunk: GenerationChunk) -> GenerationChunk | None:
+        """The chunk to send now, with what was held before it; None while it is too early."""
+        self._held = chunk if self._held is None else merge(self._held, chunk)
+        now = time.monotonic()
+        if chunk.finish_reason is None and now - self._sent_at < self._chunk_interval_s:
+            return None
+        self._sent_at = now
+        return self.take_held()
+
+    def take_held(self) -> GenerationChunk | None:
+        """What is held, for a sequence that ends another way."""
+        held, self._held = self._held, None
+        return held
 
     def _read(self, token_id: int) -> tuple[str, _Ending]:
         params, count = self.sequence.request.sampling_params, self.sequence.num_output_tokens

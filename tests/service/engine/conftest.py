@@ -25,7 +25,12 @@ from tests.service.engine.harness import (
 )
 
 # A budget of some 2,000 tokens and chunks of 32: prompts are cut up, and sequences batch.
-SMALL = {"kv_cache_bytes": 2 << 20, "max_num_seqs": 8, "max_num_batched_tokens": 32}
+SMALL = {
+    "kv_cache_bytes": 2 << 20,
+    "max_num_seqs": 8,
+    "max_num_batched_tokens": 32,
+    "chunk_interval_s": 0.0,  # tests look at single tokens
+}
 
 
 @pytest.fixture(scope="session")

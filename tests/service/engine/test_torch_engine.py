@@ -225,3 +225,16 @@ async def test_weights_that_do_not_fit_stop_the_start_with_their_names(checkpoin
         await TorchEngine(tmp_path, EngineConfig(device="cpu")).start()
     assert "image_projector.bias" in str(caught.value)
     assert "point_projector.weight: [3, " in str(caught.value)
+
+
+async def test_tokens_within_the_chunk_interval_go_out_together(torch_engine, make_request):
+    request = make_request(9, max_tokens=24, ignore_eos=True)
+    async with torch_engine(chunk_interval_s=0.0) as engine:
+        alone = await collect(engine, request)
+    async with torch_engine(chunk_interval_s=60.0) as engine:
+        together = await collect(engine, request)
+    assert len(together) == 2
+    assert len(together[0].token_ids) == 1
+    assert "".join(c.text for c in together) == "".join(c.text for c in alone)
+    assert [t for c in together for t in c.token_ids] == [t for c in alone for t in c.token_ids]
+    assert together[-1].completion_tokens == 24
