@@ -169,6 +169,17 @@ async def test_many_mistakes_make_a_short_answer(client: httpx.AsyncClient) -> N
     response = await client.post(URL, json=body)
     assert response.status_code == 400
     assert len(response.content) < 2000
+    assert response.json()["error"]["param"].startswith("messages[0]")
+
+
+async def test_the_mistakes_that_are_not_told_are_counted(client: httpx.AsyncClient) -> None:
+    numbers = ("max_tokens", "min_tokens", "temperature", "top_p", "top_k", "min_p", "seed", "n",
+               "repetition_penalty", "frequency_penalty", "presence_penalty", "priority",
+               "top_logprobs", "max_completion_tokens")  # fmt: skip
+    body = {**messages({"role": "user", "content": "hi"}), **dict.fromkeys(numbers, "many")}
+    response = await client.post(URL, json=body)
+    assert response.status_code == 400
+    assert len(response.content) < 2000
     assert "and " in response.json()["error"]["message"]
 
 
