@@ -89,7 +89,7 @@ class FakeServer:
                 self.asked.append(question)
             if self.die_after is not None and len(self.asked) > self.die_after:
                 self.asked.pop()
-                self._server.should_exit = self._server.force_exit = True
+                self._die()
                 return Response(status_code=500)
             if body.get("stream"):
                 return StreamingResponse(self._stream(body), media_type="text/event-stream")
@@ -97,6 +97,15 @@ class FakeServer:
             return JSONResponse(self._whole(text))
         finally:
             self.in_flight -= 1
+
+    def _die(self) -> None:
+        # As a killed process: no listener, every connection reset. Left to its own
+        # shutdown, uvicorn goes on answering for up to a tenth of a second.
+        self._server.should_exit = self._server.force_exit = True
+        for listener in self._server.servers:
+            listener.close()
+        for connection in list(self._server.server_state.connections):
+            connection.transport.abort()
 
     def _whole(self, text: str) -> dict[str, Any]:
         message = {"role": "assistant", "content": text}
