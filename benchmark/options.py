@@ -67,7 +67,8 @@ def bench_parser() -> argparse.ArgumentParser:
     for command in (quality, load):
         _server_options(command)
     _quality_options(quality)
-    _load_options(load)
+    _workload_options(load)
+    _result_options(load)
     _baseline_options(load)
     return parser
 
@@ -118,7 +119,7 @@ def _quality_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _load_options(parser: argparse.ArgumentParser) -> None:
+def _workload_options(parser: argparse.ArgumentParser) -> None:
     work = parser.add_argument_group("workload")
     work.add_argument("--num-prompts", type=_above_zero(int), default=64, help="requests a round")
     work.add_argument(
@@ -168,6 +169,9 @@ def _load_options(parser: argparse.ArgumentParser) -> None:
         default=1,
         help="repeat with new prompts and report medians (default: 1)",
     )
+
+
+def _result_options(parser: argparse.ArgumentParser) -> None:
     result = parser.add_argument_group("result")
     result.add_argument(
         "--percentile-metrics",

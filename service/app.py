@@ -43,6 +43,39 @@ def create_app(settings: Settings, engine: Engine | None = None) -> FastAPI:
         ValueError, OSError: the API keys cannot be read.
     """
     keys = settings.read_api_keys()
+    services, pool = _services(settings, engine)
+
+    @contextlib.asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        loading = asyncio.create_task(_load(services, pool))
+        try:
+            yield
+        finally:
+            services.lifecycle.stop()
+            loading.cancel()
+            await asyncio.gather(loading, return_exceptions=True)
+            await services.engine.stop()
+            await pool.stop()
+
+    app = FastAPI(
+        title="LAMM",
+        summary="Chat about text, pictures and point clouds",
+        version=probes.package_version(),
+        lifespan=lifespan,
+    )
+    app.state.services = services
+    app.state.unknown_fields = set()
+    for router in (chat.router, models.router, probes.router):
+        app.include_router(router)
+    errors.install(app)
+    app.add_middleware(BodyLimitMiddleware, max_bytes=settings.max_body_bytes)
+    app.add_middleware(ApiKeyMiddleware, keys=keys, open_paths=probes.OPEN_PATHS)
+    app.add_middleware(RequestContextMiddleware)
+    return app
+
+
+def _services(settings: Settings, engine: Engine | None) -> tuple[Services, MediaPool]:
+    """What handlers need, and the decode workers behind the input processor."""
     spec = CheckpointSpec.from_pretrained(settings.checkpoint)
     tokenizer = LammTokenizer.from_pretrained(settings.checkpoint)
     if engine is None:
@@ -64,34 +97,7 @@ def create_app(settings: Settings, engine: Engine | None = None) -> FastAPI:
         lifecycle=Lifecycle(),
         timeouts=Timeouts(settings.keepalive_s, settings.stall_timeout_s),
     )
-
-    @contextlib.asynccontextmanager
-    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        loading = asyncio.create_task(_load(services, pool))
-        try:
-            yield
-        finally:
-            services.lifecycle.stop()
-            loading.cancel()
-            await asyncio.gather(loading, return_exceptions=True)
-            await engine.stop()
-            await pool.stop()
-
-    app = FastAPI(
-        title="LAMM",
-        summary="Chat about text, pictures and point clouds",
-        version=probes.package_version(),
-        lifespan=lifespan,
-    )
-    app.state.services = services
-    app.state.unknown_fields = set()
-    for router in (chat.router, models.router, probes.router):
-        app.include_router(router)
-    errors.install(app)
-    app.add_middleware(BodyLimitMiddleware, max_bytes=settings.max_body_bytes)
-    app.add_middleware(ApiKeyMiddleware, keys=keys, open_paths=probes.OPEN_PATHS)
-    app.add_middleware(RequestContextMiddleware)
-    return app
+    return services, pool
 
 
 def engine_config(settings: Settings) -> EngineConfig:

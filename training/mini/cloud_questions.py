@@ -16,7 +16,7 @@ from training.mini.exchanges import (
     named,
     noun,
     pick,
-    shuffled,
+    which_is_shown,
 )
 from training.mini.phrasings import ask
 from training.mini.sources import FURNITURE, Split
@@ -53,19 +53,12 @@ def cloud_choice_parts(
             options.index(right),
             f"I count {right}",
         )
-    right = FURNITURE[labels[int(rng.integers(len(labels)))]]
-    others = [name for k, name in enumerate(FURNITURE) if k not in labels]
-    options = shuffled([right, *rng.permutation(others)[:3]], rng)
-    question = str(
-        rng.choice(
-            [
-                "Which object is in the scan?",
-                "What does the point cloud show?",
-                "Which of these do you see?",
-            ]
-        )
+    questions = (
+        "Which object is in the scan?",
+        "What does the point cloud show?",
+        "Which of these do you see?",
     )
-    return question, options, options.index(right), f"I see {noun(right)}"
+    return which_is_shown(FURNITURE, labels, questions, rng)
 
 
 def cloud_count(scene: CloudScene, rng: np.random.Generator) -> Exchange:

@@ -154,6 +154,16 @@ def distract(right: str, pool: Sequence[str], rng: np.random.Generator) -> list[
     return shuffled([right, *others], rng)
 
 
+def which_is_shown(
+    names: Sequence[str], labels: Sequence[int], questions: Sequence[str], rng: np.random.Generator
+) -> tuple[str, list[str], int, str]:
+    """Question, four classes (one of them shown), that one's index, the opening statement."""
+    right = names[labels[int(rng.integers(len(labels)))]]
+    others = [name for k, name in enumerate(names) if k not in labels]
+    options = shuffled([right, *rng.permutation(others)[:3]], rng)
+    return str(rng.choice(questions)), options, options.index(right), f"I see {noun(right)}"
+
+
 def shuffled(values: Sequence[str], rng: np.random.Generator) -> list[str]:
     """The values in another order."""
     return [str(values[int(k)]) for k in rng.permutation(len(values))]

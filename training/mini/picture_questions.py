@@ -22,8 +22,8 @@ from training.mini.exchanges import (
     noun,
     pick,
     plural,
-    shuffled,
     terse,
+    which_is_shown,
 )
 from training.mini.phrasings import ask
 from training.mini.pictures import COLOUR_NAMES, SIZE, PictureScene, PlacedProduct
@@ -76,19 +76,12 @@ def choice_parts(scene: PictureScene, rng: np.random.Generator) -> tuple[str, li
         right = str(len(labels))
         question, options = "How many products are there?", distract(right, "123456", rng)
         return question, options, options.index(right), f"I count {right}"
-    right = PRODUCTS[labels[int(rng.integers(len(labels)))]]
-    others = [name for k, name in enumerate(PRODUCTS) if k not in labels]
-    options = shuffled([right, *rng.permutation(others)[:3]], rng)
-    question = str(
-        rng.choice(
-            [
-                "Which product is in the picture?",
-                "What does the picture show?",
-                "Which of these do you see?",
-            ]
-        )
+    questions = (
+        "Which product is in the picture?",
+        "What does the picture show?",
+        "Which of these do you see?",
     )
-    return question, options, options.index(right), f"I see {noun(right)}"
+    return which_is_shown(PRODUCTS, labels, questions, rng)
 
 
 def its_colour(scene: PictureScene, rng: np.random.Generator) -> Exchange:
