@@ -55,6 +55,16 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument(
         "--steps", type=int, default=None, help="optimiser steps (default: the recipe's)"
     )
+    parser.add_argument(
+        "--learning-rate", type=float, default=None, help="peak (default: the recipe's)"
+    )
+    parser.add_argument(
+        "--restart",
+        action="store_true",
+        help="go on from the weights reached so far with a new schedule: a finished run whose "
+        "--steps is merely raised leaps back to a high learning rate, and can diverge",
+    )
+    parser.add_argument("--seed", type=int, default=0, help="draws other scenes")
     parser.add_argument("--threads", type=int, default=1, help="CPU threads")
     return parser.parse_args()
 
@@ -72,8 +82,10 @@ def _image_encoder(args: argparse.Namespace) -> None:
     settings = PretrainSettings(
         steps=args.steps or 8400,
         batch_size=32,
-        learning_rate=1.2e-3,
+        learning_rate=args.learning_rate or 1.2e-3,
         threads=args.threads,
+        restart=args.restart,
+        seed=args.seed,
         save_every=400,
     )
     task = encoders.ImageTask(geometry.vision_config(), train, test)
@@ -86,7 +98,13 @@ def _point_encoder(args: argparse.Namespace) -> None:
         for seed, split in enumerate(_SPLITS)
     )
     settings = PretrainSettings(
-        steps=args.steps or 600, batch_size=32, threads=args.threads, save_every=200
+        steps=args.steps or 600,
+        batch_size=32,
+        learning_rate=args.learning_rate or 1.5e-3,
+        threads=args.threads,
+        restart=args.restart,
+        seed=args.seed,
+        save_every=200,
     )
     task = encoders.PointTask(geometry.point_config(), train, test)
     pretrain(task, settings, args.out / args.stage)
@@ -98,9 +116,12 @@ def _language_model(args: argparse.Namespace) -> None:
     settings = PretrainSettings(
         steps=args.steps or 1500,
         batch_size=16,
-        learning_rate=2e-3,
+        learning_rate=args.learning_rate or 2e-3,
         warmup_steps=100,
         threads=args.threads,
+        restart=args.restart,
+        seed=args.seed,
+        bfloat16=True,
     )
     task = language_model.TextTask(train, test, tokenizer)
     pretrain(task, settings, args.out / args.stage)

@@ -1,7 +1,7 @@
 """Puts the frozen parts together: the base checkpoint that the LAMM stage starts from.
 
-The projectors start from a ridge regression of the encoders' features onto the embeddings of the
-words that the base language model read in their place (`corpus.medium_words`).
+The projectors start from a ridge regression of the encoders' features onto what the base language
+model was given in their place (see `facts` and `language_model.FactReader`).
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from lamm_model.config import LammConfig
 from lamm_model.encoders.epcl import EpclEncoder
 from lamm_model.modeling import LammForConditionalGeneration
 from lamm_model.processing import write_processor_config
-from lamm_model.tokenizer import LammTokenizer
-from training.mini import clouds, corpus, encoders, pictures
+from training.mini import clouds, corpus, encoders, facts, pictures
+from training.mini.language_model import FactReader
 
 _RIDGE = 1e-2
-_SCENES = 1200
+_SCENES = 2400
 
 
 def assemble(parts: Path, pools: corpus.Pools, out: Path) -> LammForConditionalGeneration:
@@ -46,7 +46,8 @@ def assemble(parts: Path, pools: corpus.Pools, out: Path) -> LammForConditionalG
     model.vision_tower.load_state_dict(vision.state_dict())
     model.point_tower.load_state_dict(point.state_dict())
     model.language_model.load_state_dict(language.state_dict())
-    _fit_projectors(model, pools, LammTokenizer.from_pretrained(parts / "language-model"))
+    reader = FactReader.load(parts / "language-model", language.config.hidden_size)
+    _fit_projectors(model, pools, reader)
     out.mkdir(parents=True, exist_ok=True)
     model.save_pretrained(out)
     for name in ("tokenizer.json", "tokenizer_config.json"):
@@ -59,11 +60,9 @@ def assemble(parts: Path, pools: corpus.Pools, out: Path) -> LammForConditionalG
 
 @torch.no_grad()
 def _fit_projectors(
-    model: LammForConditionalGeneration, pools: corpus.Pools, tokenizer: LammTokenizer
+    model: LammForConditionalGeneration, pools: corpus.Pools, reader: FactReader
 ) -> None:
     rng = np.random.default_rng(99)
-    embedding = model.language_model.get_input_embeddings().weight
-    assert isinstance(embedding, Tensor)
     scenes = [_draw_picture(pools, rng) for _ in range(_SCENES)]
     features = torch.cat(
         [
@@ -71,9 +70,9 @@ def _fit_projectors(
             for k in range(0, _SCENES, 100)
         ]
     )
-    words = [word for scene in scenes for word in corpus.picture_words(scene)]
+    told = np.concatenate([facts.picture_facts(scene) for scene in scenes])
     assert model.image_projector is not None
-    fit_ridge(model.image_projector, features.flatten(0, 1), embedding[_ids(words, tokenizer)])
+    fit_ridge(model.image_projector, features.flatten(0, 1), reader.picture(torch.from_numpy(told)))
     rooms = [
         clouds.single(pools.surfaces, rng) if k % 2 else clouds.room(pools.surfaces, rng)
         for k in range(_SCENES // 2)
@@ -83,11 +82,10 @@ def _fit_projectors(
     assert model.point_projector is not None
     tokens = torch.cat([model.encode_point_features(part) for part in points.split(50)])
     positions = model.point_tower.token_positions(points).numpy()
-    words = []
-    for room, centres in zip(rooms, positions, strict=True):
-        nearest = np.square(centres[:, None] - room.points[None]).sum(-1).argmin(1)
-        words += corpus.cloud_words(room, nearest)
-    fit_ridge(model.point_projector, tokens.flatten(0, 1), embedding[_ids(words, tokenizer)])
+    told = np.concatenate(
+        [facts.cloud_facts(room, where) for room, where in zip(rooms, positions, strict=True)]
+    )
+    fit_ridge(model.point_projector, tokens.flatten(0, 1), reader.cloud(torch.from_numpy(told)))
 
 
 def fit_ridge(projector: nn.Linear, features_ND: Tensor, targets_NH: Tensor) -> None:
@@ -98,11 +96,6 @@ def fit_ridge(projector: nn.Linear, features_ND: Tensor, targets_NH: Tensor) -> 
     weight_DH = torch.linalg.solve(gram, centred.T @ wanted).float()
     projector.weight.copy_(weight_DH.T)
     projector.bias.copy_(mean_H - mean_D @ weight_DH)
-
-
-def _ids(words: list[str], tokenizer: LammTokenizer) -> Tensor:
-    table = {word: tokenizer.encode(word)[0] for word in set(words)}
-    return torch.tensor([table[word] for word in words])
 
 
 def _draw_picture(pools: corpus.Pools, rng: np.random.Generator) -> pictures.PictureScene:

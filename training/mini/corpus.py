@@ -1,44 +1,27 @@
-"""Conversations of lamm-mini's training split, and pictures and clouds written out as words.
+"""Conversations of lamm-mini's training split, and what their pictures and clouds show.
 
-The base language model reads these: where LAMM puts 64 visual vectors, it sees 64 words saying
-what each patch or point token shows. So it learns, from text alone, to answer from what stands
-between the tags, and LoRA and the projector later have a grammar to bend.
+The base language model reads these: where LAMM puts 64 visual vectors, it is told what each patch
+or point token shows (see `facts`). So it learns to answer from what stands between the tags, and
+LoRA and the projector later have a grammar to bend.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 
 from lamm_model.conversation import Modality, Turn
-from training.mini import clouds, language, pictures, sources
-from training.mini.dense_targets import patch_targets
+from training.mini import clouds, drills, facts, language, pictures, sources
 from training.mini.language import Exchange
-from training.mini.pictures import COLOUR_NAMES
-from training.mini.sources import FURNITURE, Split
+from training.mini.sources import Split
 
 SYSTEM = (
     "A chat between a person and LAMM-mini, an assistant that looks at pictures and point clouds."
 )
-GRID = 8
-NUM_MEDIA_TOKENS = GRID * GRID
-_NOTHING = "."
-# One word a product class, each a single piece of the tokenizer.
-_PRODUCT_WORDS = (
-    "T-shirt",
-    "trousers",
-    "pullover",
-    "dress",
-    "coat",
-    "sandal",
-    "shirt",
-    "sneaker",
-    "bag",
-    "boot",
-)
+DRILL_SHARE = 1 / 6
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,37 +87,22 @@ def draw(pools: Pools, rng: np.random.Generator) -> Conversation:
     return Conversation(tuple(language.picture_turns(picture, rng)), picture=picture)
 
 
-def medium_words(conversation: Conversation, rng: np.random.Generator) -> list[str]:
-    """64 words for the conversation's picture (row by row) or cloud; none without a medium."""
+def medium_facts(
+    conversation: Conversation, rng: np.random.Generator
+) -> npt.NDArray[np.float32] | None:
+    """64 rows of facts on the picture (patch by patch) or the cloud; none without a medium."""
     if conversation.picture is not None:
-        return picture_words(conversation.picture)
-    if conversation.cloud is not None:
-        return cloud_words(
-            conversation.cloud, rng.choice(len(conversation.cloud.owner), NUM_MEDIA_TOKENS)
-        )
-    return []
+        return facts.picture_facts(conversation.picture)
+    if conversation.cloud is None:
+        return None
+    points = conversation.cloud.points
+    # Where the encoder puts its tokens depends on the points alone; any spread will do here.
+    chosen = rng.choice(len(points), facts.NUM_MEDIA_TOKENS, replace=False)
+    return facts.cloud_facts(conversation.cloud, points[chosen])
 
 
-def picture_words(scene: pictures.PictureScene) -> list[str]:
-    """A product's class word stands at its centre, its colour elsewhere in it; letters once."""
-    targets = patch_targets(scene, GRID)
-    words = []
-    for label, centre, colour in zip(targets.label, targets.centre, targets.colour, strict=True):
-        if label == 0 or (label > 10 and not centre):
-            words.append(_NOTHING)
-        elif label > 10:
-            words.append(chr(65 + label - 11))
-        else:
-            words.append(_PRODUCT_WORDS[label - 1] if centre else COLOUR_NAMES[colour])
-    return words
-
-
-def cloud_words(scene: clouds.CloudScene, points: Iterable[int]) -> list[str]:
-    """The class of the object that each of the given points belongs to."""
-    return [FURNITURE[scene.objects[scene.owner[p]].label] for p in points]
-
-
-def vocabulary_words() -> list[str]:
-    """Every word that `medium_words` can write; each must be one piece of the tokenizer."""
-    letters = [chr(65 + k) for k in range(26)]
-    return [_NOTHING, *_PRODUCT_WORDS, *COLOUR_NAMES, *letters, *FURNITURE]
+def draw_text(pools: Pools, rng: np.random.Generator) -> Conversation:
+    """A conversation for the base language model: the mixture, and drills in one of six."""
+    if rng.random() < DRILL_SHARE:
+        return Conversation(tuple(drills.option_drill(rng)))
+    return draw(pools, rng)

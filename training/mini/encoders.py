@@ -74,14 +74,10 @@ class ImageTask(DenseTask):
             out["centre"].squeeze(-1), want["centre"], pos_weight=torch.tensor(4.0)
         )
         box = F.smooth_l1_loss(out["box"][covered], want["box"][covered], beta=0.02)
-        colour = F.cross_entropy(
-            out["colour"].flatten(0, 1), want["colour"].flatten(), ignore_index=IGNORE
-        )
-        place = F.cross_entropy(
-            out["place"].flatten(0, 1), want["place"].flatten(), ignore_index=IGNORE
-        )
+        colour = _mean_cross_entropy(out["colour"].flatten(0, 1), want["colour"].flatten())
+        place = _mean_cross_entropy(out["place"].flatten(0, 1), want["place"].flatten())
         worded = want["slots"][:, 0] < 26
-        slot = F.cross_entropy(slots[worded].flatten(0, 1), want["slots"][worded].flatten())
+        slot = _mean_cross_entropy(slots[worded].flatten(0, 1), want["slots"][worded].flatten())
         return (
             (label * weight).sum() / weight.sum()
             + 0.5 * centre
@@ -181,13 +177,19 @@ class PointTask(DenseTask):
         return torch.cat([self.encoder(part) for part in points.split(50)])
 
 
+def _mean_cross_entropy(logits: Tensor, target: Tensor) -> Tensor:
+    # A batch without a single word (or product) has no such target; a plain mean would be nan.
+    total = F.cross_entropy(logits, target, ignore_index=IGNORE, reduction="sum")
+    return total / (target != IGNORE).sum().clamp(min=1)
+
+
 def _draw_picture(
     pools: tuple[pictures.ProductPool, pictures.WordPool], rng: np.random.Generator
 ) -> pictures.PictureScene:
     kind = rng.random()
-    if kind < 0.3:
+    if kind < 0.38:
         return pictures.alone(pools[0], rng)
-    return pictures.scene(pools[0], rng) if kind < 0.7 else pictures.word(pools[1], rng)
+    return pictures.scene(pools[0], rng) if kind < 0.74 else pictures.word(pools[1], rng)
 
 
 def _draw_cloud(pool: clouds.SurfacePool, rng: np.random.Generator) -> clouds.CloudScene:

@@ -85,7 +85,7 @@ def picture_turns(scene: PictureScene, rng: np.random.Generator, count: int = 4)
         families = [
             (3.0, identify),
             (1.5, classify),
-            (2.0, choice),
+            (3.0, choice),
             (1.2, its_colour),
             (0.8, exists),
             (0.8, count_products),
@@ -98,7 +98,7 @@ def picture_turns(scene: PictureScene, rng: np.random.Generator, count: int = 4)
         families = [
             (3.0, count_products),
             (3.0, detect),
-            (2.0, choice),
+            (3.0, choice),
             (1.0, count_class),
             (1.2, colour),
             (1.0, exists),
@@ -116,7 +116,7 @@ def cloud_turns(scene: CloudScene, rng: np.random.Generator, count: int = 4) -> 
         families: list[tuple[float, Family]] = [
             (3.0, cloud_identify),
             (1.5, cloud_classify),
-            (2.5, cloud_choice),
+            (3.5, cloud_choice),
             (1.0, cloud_exists),
             (0.8, cloud_count),
             (1.0, cloud_height),
@@ -127,7 +127,7 @@ def cloud_turns(scene: CloudScene, rng: np.random.Generator, count: int = 4) -> 
         families = [
             (2.0, cloud_count),
             (2.0, cloud_list),
-            (2.5, cloud_choice),
+            (3.5, cloud_choice),
             (1.5, cloud_exists),
             (0.4, cloud_colour),
             (0.4, unknown),

@@ -33,6 +33,10 @@ class PretrainSettings:
     seed: int = 0
     save_every: int = 250
     threads: int = 1
+    bfloat16: bool = False
+    """Matrix products in bfloat16 (autocast); quicker where the CPU has instructions for it."""
+    restart: bool = False
+    """Take the weights reached so far, but begin the schedule (and the optimizer) anew."""
 
 
 class DenseTask(nn.Module, ABC):
@@ -48,6 +52,10 @@ class DenseTask(nn.Module, ABC):
     def evaluate(self) -> dict[str, float]:
         """Scores on held-out pictures or meshes, each between 0 and 1."""
 
+    def save(self, out: Path) -> None:
+        """Writes the finished part (`save_pretrained`) to `out`."""
+        self.encoder.save_pretrained(out)  # type: ignore[operator]
+
 
 def pretrain(task: DenseTask, settings: PretrainSettings, out: Path) -> dict[str, float]:
     """Trains `task`, writes its encoder to `out` (`save_pretrained`) and `pretrain.json` beside it.
@@ -58,7 +66,7 @@ def pretrain(task: DenseTask, settings: PretrainSettings, out: Path) -> dict[str
     torch.set_num_threads(settings.threads)
     out.mkdir(parents=True, exist_ok=True)
     optimizer = _optimizer(task, settings)
-    first = _resume(task, optimizer, out)
+    first = _resume(task, None if settings.restart else optimizer, out)
     bar = tqdm(
         range(first, settings.steps),
         initial=first,
@@ -71,10 +79,11 @@ def pretrain(task: DenseTask, settings: PretrainSettings, out: Path) -> dict[str
         task.train()
         for entry in optimizer.param_groups:
             entry["lr"] = settings.learning_rate * _pace(step, settings)
-        loss = task.loss(np.random.default_rng((settings.seed, step)), settings.batch_size)
+        with torch.autocast("cpu", torch.bfloat16, enabled=settings.bfloat16):
+            loss = task.loss(np.random.default_rng((settings.seed, step)), settings.batch_size)
         if not torch.isfinite(loss):
             raise FloatingPointError(f"loss is {loss.item()} at step {step}")
-        optimizer.zero_grad()
+        task.zero_grad()
         loss.backward()
         nn.utils.clip_grad_norm_(task.parameters(), 1.0)
         optimizer.step()
@@ -90,7 +99,7 @@ def pretrain(task: DenseTask, settings: PretrainSettings, out: Path) -> dict[str
     task.eval()
     scores = task.evaluate()
     _checkpoint(task, optimizer, settings.steps, out)
-    task.encoder.save_pretrained(out)  # type: ignore[operator]
+    task.save(out)
     (out / "pretrain.json").write_text(
         json.dumps({"steps": settings.steps, "scores": scores}, indent=2)
     )
@@ -128,11 +137,13 @@ def _checkpoint(task: DenseTask, optimizer: torch.optim.Optimizer, step: int, ou
     os.replace(out / "state.tmp", out / "state.pt")
 
 
-def _resume(task: DenseTask, optimizer: torch.optim.Optimizer, out: Path) -> int:
+def _resume(task: DenseTask, optimizer: torch.optim.Optimizer | None, out: Path) -> int:
     if not (out / "state.pt").is_file():
         return 0
     # Optimiser state is no model's weights, and `weights_only` runs no code of the file's.
     state = torch.load(out / "state.pt", weights_only=True)  # noqa: TID251 - this run's own state
     task.load_state_dict(state["task"])
+    if optimizer is None:
+        return 0
     optimizer.load_state_dict(state["optimizer"])
     return int(state["step"])

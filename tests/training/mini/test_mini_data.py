@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,8 +11,19 @@ import pytest
 from PIL import ImageFont
 
 from lamm_model.tasks import TASKS
-from training.mini import clouds, corpus, language, pictures, suite
-from training.mini.dense_targets import patch_targets, token_targets
+from training.mini import (
+    clouds,
+    corpus,
+    drills,
+    encoders,
+    facts,
+    geometry,
+    language,
+    pictures,
+    suite,
+)
+from training.mini.dense_targets import MAX_LETTERS, NUM_CLASSES, patch_targets, token_targets
+from training.mini.exchanges import noun
 from training.mini.phrasings import INTENTS, phrasings
 from training.mini.sources import FURNITURE, PRODUCTS, Mesh
 
@@ -78,12 +90,46 @@ def test_patch_targets_mark_each_object_once_and_point_to_its_centre(pools: corp
         )
 
 
-def test_letters_of_a_word_are_spelled_in_its_slots_and_words(pools: corpus.Pools) -> None:
+def test_letters_of_a_word_are_spelled_in_its_slots_and_facts(pools: corpus.Pools) -> None:
     scene = pictures.word(pools.words, np.random.default_rng(2))
     slots = patch_targets(scene, 8).slots
     assert "".join(chr(65 + k) for k in slots if k < 26) == scene.word
-    letters = [w for w in corpus.picture_words(scene) if len(w) == 1 and w.isalpha()]
-    assert sorted(letters) == sorted(scene.word)
+    told = facts.picture_facts(scene)
+    assert told.shape == (64, facts.PICTURE_FACTS)
+    label, place = told[:, :NUM_CLASSES].argmax(1), told[:, NUM_CLASSES + 1 + 7 :][:, :MAX_LETTERS]
+    spelled = [label[place[:, k] > 0].tolist() for k in range(len(scene.word))]
+    assert [chr(65 + cells[0] - 11) for cells in spelled] == list(scene.word)
+    assert not place[:, len(scene.word) :].any()
+
+
+def test_facts_of_a_picture_hold_every_box(pools: corpus.Pools) -> None:
+    scene = pictures.scene(pools.products, np.random.default_rng(5), 3)
+    told = facts.picture_facts(scene)
+    start = NUM_CLASSES + 1 + len(pictures.COLOURS) + MAX_LETTERS
+    centres = told[told[:, NUM_CLASSES] == 1.0]
+    found = sorted(tuple((row[start : start + 4] + 1) / 2 * pictures.SIZE) for row in centres)
+    assert np.allclose(found, sorted(p.box for p in scene.products), atol=1e-3)
+
+
+def test_facts_of_a_cloud_hold_its_objects(pools: corpus.Pools) -> None:
+    scene = clouds.room(pools.surfaces, np.random.default_rng(3))
+    told = facts.cloud_facts(scene, scene.points[:64])
+    owners = [scene.objects[k] for k in scene.owner[:64]]
+    assert told[:, :10].argmax(1).tolist() == [o.label for o in owners]
+    assert np.allclose(told[:, 13:16] * 2, [o.centre for o in owners], atol=1e-4)
+    assert np.allclose(told[:, 16:19] * 2, [o.size for o in owners], atol=1e-4)
+
+
+def test_a_drill_names_the_letter_of_the_option_it_states() -> None:
+    for exchange in drills.option_drill(np.random.default_rng(0), 60):
+        options = dict(re.findall(r"\(([A-D])\) ([^()]+?)(?= \(|$)", exchange.question))
+        letter = exchange.answer[exchange.answer.rindex("(") + 1]
+        assert len(options) == 4
+        reason = exchange.answer.split(": (")[0].split(", so")[0]
+        assert exchange.question.count(reason) == 1
+        assert [k for k, option in options.items() if reason.endswith(f" {option}")] == [
+            letter
+        ] or reason.endswith(noun(options[letter]))
 
 
 def test_token_targets_reach_the_centre(pools: corpus.Pools) -> None:
@@ -190,3 +236,14 @@ def _box_mesh(label: str) -> Mesh:
         ]
     )
     return Mesh("Box", label, "nobody", corners, faces)
+
+
+def test_a_batch_without_a_word_has_a_finite_loss(
+    pools: corpus.Pools, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    both = (pools.products, pools.words)
+    task = encoders.ImageTask(geometry.vision_config(), both, both)
+    monkeypatch.setattr(encoders, "_draw_picture", lambda p, rng: pictures.scene(p[0], rng))
+    assert task.loss(np.random.default_rng(0), 2).isfinite()
+    monkeypatch.setattr(encoders, "_draw_picture", lambda p, rng: pictures.word(p[1], rng))
+    assert task.loss(np.random.default_rng(0), 2).isfinite()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -130,3 +132,16 @@ def test_pretraining_killed_and_resumed_equals_one_never_killed(
     assert (tmp_path / "broken/weights.txt").read_text() == (
         tmp_path / "whole/weights.txt"
     ).read_text()
+
+
+def test_a_restart_keeps_the_weights_and_begins_the_schedule_anew(tmp_path: Path) -> None:
+    settings = PretrainSettings(
+        steps=40, batch_size=4, learning_rate=0.2, warmup_steps=5, save_every=20
+    )
+    pretrain(_Line(), settings, tmp_path)
+    finished = _Line()
+    assert pretrain(finished, settings, tmp_path) == finished.evaluate()  # nothing left to do
+    again = replace(settings, steps=3, learning_rate=1e-9, restart=True)
+    restarted = pretrain(_Line(), again, tmp_path)
+    assert restarted["weight"] == pytest.approx(finished.evaluate()["weight"], abs=1e-6)
+    assert json.loads((tmp_path / "pretrain.json").read_text())["steps"] == 3
