@@ -14,14 +14,13 @@ import numpy as np
 import numpy.typing as npt
 
 from lamm_model.conversation import Modality, Turn
-from training.mini import clouds, drills, facts, language, pictures, sources
+from training.mini import clouds, facts, language, pictures, sources
 from training.mini.language import Exchange
 from training.mini.sources import Split
 
 SYSTEM = (
     "A chat between a person and LAMM-mini, an assistant that looks at pictures and point clouds."
 )
-DRILL_SHARE = 1 / 6
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,10 +98,3 @@ def medium_facts(
     # Where the encoder puts its tokens depends on the points alone; any spread will do here.
     chosen = rng.choice(len(points), facts.NUM_MEDIA_TOKENS, replace=False)
     return facts.cloud_facts(conversation.cloud, points[chosen])
-
-
-def draw_text(pools: Pools, rng: np.random.Generator) -> Conversation:
-    """A conversation for the base language model: the mixture, and drills in one of six."""
-    if rng.random() < DRILL_SHARE:
-        return Conversation(tuple(drills.option_drill(rng)))
-    return draw(pools, rng)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,7 +13,6 @@ from lamm_model.tasks import TASKS
 from training.mini import (
     clouds,
     corpus,
-    drills,
     encoders,
     facts,
     geometry,
@@ -23,7 +21,6 @@ from training.mini import (
     suite,
 )
 from training.mini.dense_targets import MAX_LETTERS, NUM_CLASSES, patch_targets, token_targets
-from training.mini.exchanges import noun
 from training.mini.phrasings import INTENTS, phrasings
 from training.mini.sources import FURNITURE, PRODUCTS, Mesh
 
@@ -118,18 +115,6 @@ def test_facts_of_a_cloud_hold_its_objects(pools: corpus.Pools) -> None:
     assert told[:, :10].argmax(1).tolist() == [o.label for o in owners]
     assert np.allclose(told[:, 13:16] * 2, [o.centre for o in owners], atol=1e-4)
     assert np.allclose(told[:, 16:19] * 2, [o.size for o in owners], atol=1e-4)
-
-
-def test_a_drill_names_the_letter_of_the_option_it_states() -> None:
-    for exchange in drills.option_drill(np.random.default_rng(0), 60):
-        options = dict(re.findall(r"\(([A-D])\) ([^()]+?)(?= \(|$)", exchange.question))
-        letter = exchange.answer[exchange.answer.rindex("(") + 1]
-        assert len(options) == 4
-        reason = exchange.answer.split(": (")[0].split(", so")[0]
-        assert exchange.question.count(reason) == 1
-        assert [k for k, option in options.items() if reason.endswith(f" {option}")] == [
-            letter
-        ] or reason.endswith(noun(options[letter]))
 
 
 def test_token_targets_reach_the_centre(pools: corpus.Pools) -> None:
