@@ -24,9 +24,9 @@ from lamm_model.media import (
     PreparedMedia,
     decode_image,
 )
-from lamm_model.spec import ImageSpec, PointSpec
+from lamm_model.media_errors import MediaTooLargeError
+from lamm_model.spec import IMAGE_PRESETS, ImageSpec, PointSpec
 
-IMAGE_PRESET = "lamm-squash"
 # Mean and scale of ScanNet colours, as the EPCL encoder was trained with (upstream's dataset code).
 COLOUR_MEAN = (109.8, 97.2, 83.8)
 COLOUR_SCALE = 256.0
@@ -35,19 +35,23 @@ COLOUR_SCALE = 256.0
 def prepare_image(
     picture: bytes | Image.Image, spec: ImageSpec, limits: MediaLimits = DEFAULT_LIMITS
 ) -> PreparedMedia:
-    """The whole picture squashed to S x S (bicubic), in 0-1 and normalised: [3, S, S] float32.
+    """The picture made S x S (bicubic), in 0-1 and normalised: [3, S, S] float32.
+
+    `lamm-squash` squashes the whole picture, as LAMM's training did. `upstream-bench-centercrop`
+    is what upstream's 2D benchmark did instead: shortest side to S, then the S x S in the middle;
+    what lies outside is not seen, and coordinates in answers are in the crop's frame.
 
     Args:
         picture: a file's bytes, or a decoded picture (taken as it is, converted to RGB).
-        spec: size, mean and deviation; its preset must be `lamm-squash`.
-        limits: for decoding bytes.
+        spec: size, mean and deviation, and the preset.
+        limits: for decoding bytes, and for the whole resized picture before its middle is cut out.
 
     Raises:
         MediaError: the bytes are not a picture within the limits.
         ValueError: an unknown preset.
     """
-    if spec.preset != IMAGE_PRESET:
-        raise ValueError(f"image preset is {spec.preset!r}; {IMAGE_PRESET!r} is the one known")
+    if spec.preset not in IMAGE_PRESETS:
+        raise ValueError(f"image preset is {spec.preset!r}; known are {', '.join(IMAGE_PRESETS)}")
     if isinstance(picture, bytes):
         rgb, original = decode_image(picture, limits)
     else:
@@ -56,15 +60,11 @@ def prepare_image(
     digest = _digest(
         Modality.IMAGE, f"{spec.preset}/{spec.size}/{spec.mean}/{spec.std}", np.asarray(rgb)
     )
-    small = rgb.resize((spec.size, spec.size), Image.Resampling.BICUBIC)
+    resized = _squash if spec.preset == "lamm-squash" else _crop
+    small, transform = resized(rgb, spec.size, limits)
     fractions = np.asarray(small, dtype=np.float32) / np.float32(255.0)
     mean, std = np.array(spec.mean, np.float32), np.array(spec.std, np.float32)
     array: FloatArray = ((fractions - mean) / std).transpose(2, 0, 1)
-    transform = {
-        "kind": "squash",
-        "size": [spec.size, spec.size],
-        "scale": [spec.size / rgb.width, spec.size / rgb.height],
-    }
     info = {**original, "transform": transform}
     return PreparedMedia(Modality.IMAGE, digest, np.ascontiguousarray(array), info)
 
@@ -112,6 +112,36 @@ def sample_indices(points_in: int, num_points: int, seed: int) -> npt.NDArray[np
         return generator.permutation(points_in)[:num_points]
     extra = generator.integers(0, points_in, size=num_points - points_in)
     return np.concatenate([np.arange(points_in), extra])
+
+
+def _squash(picture: Image.Image, size: int, _: MediaLimits) -> tuple[Image.Image, dict[str, Any]]:
+    small = picture.resize((size, size), Image.Resampling.BICUBIC)
+    scale = [size / picture.width, size / picture.height]
+    return small, {"kind": "squash", "size": [size, size], "scale": scale}
+
+
+def _crop(
+    picture: Image.Image, size: int, limits: MediaLimits
+) -> tuple[Image.Image, dict[str, Any]]:
+    """Sizes and places are rounded as torchvision's Resize and CenterCrop round them.
+
+    A pixel (x, y) of the picture stands at (x, y) * scale - offset in the crop.
+    """
+    shortest = min(picture.size)
+    width, height = (size * side // shortest for side in picture.size)
+    if width * height > limits.max_pixels:
+        # A picture one pixel high is small itself, and becomes huge.
+        raise MediaTooLargeError(
+            f"a picture of {picture.width} x {picture.height} pixels has {width} x {height} when "
+            f"its shortest side has {size}; the limit is {limits.max_pixels} pixels"
+        )
+    left, top = round((width - size) / 2), round((height - size) / 2)
+    whole = picture.resize((width, height), Image.Resampling.BICUBIC)
+    scale = [width / picture.width, height / picture.height]
+    transform = {
+        "kind": "centercrop", "size": [size, size], "scale": scale, "offset": [left, top]
+    }  # fmt: skip
+    return whole.crop((left, top, left + size, top + size)), transform
 
 
 def _normalised_colour(cloud: PointCloud, chosen: npt.NDArray[np.int64]) -> FloatArray:

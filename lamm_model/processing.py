@@ -20,16 +20,24 @@ from torch import Tensor
 from transformers import AutoProcessor, CLIPVisionConfig
 
 from lamm_model.config import EpclConfig, LammConfig
-from lamm_model.conversation import NORMAL_SYSTEM, Modality, TextChunk, Turn, render
+from lamm_model.conversation import (
+    NORMAL_SYSTEM,
+    Modality,
+    PromptPreset,
+    TextChunk,
+    Turn,
+    render,
+)
 from lamm_model.media import PointCloud, PreparedMedia
 from lamm_model.preprocessing import prepare_image, prepare_point_cloud
+from lamm_model.prompt_pack import PACK_FILE
 from lamm_model.spec import CheckpointSpec
 from lamm_model.tokenizer import LammTokenizer
 
 IGNORE_INDEX = -100
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
 CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
-_FILES = ("processor_config.json", "tokenizer.json", "tokenizer_config.json")
+_FILES = ("processor_config.json", "tokenizer.json", "tokenizer_config.json", PACK_FILE)
 
 
 class LammProcessor:
@@ -40,14 +48,25 @@ class LammProcessor:
         self.tokenizer = tokenizer
 
     @classmethod
-    def from_pretrained(cls, directory: str | Path, **_: Any) -> LammProcessor:
-        """Reads a checkpoint directory.
+    def from_pretrained(
+        cls,
+        directory: str | Path,
+        *,
+        prompt_preset: PromptPreset | str | None = None,
+        image_preset: str | None = None,
+        prompt_pack: str | Path | None = None,
+        **_: Any,
+    ) -> LammProcessor:
+        """Reads a checkpoint directory; presets and pack replace what it names, where given.
 
         Raises:
-            CheckpointError: a file or field is missing or malformed.
+            CheckpointError: a file or field is missing or malformed, or a preset is unknown.
         """
         path = Path(directory)
-        return cls(CheckpointSpec.from_pretrained(path), LammTokenizer.from_pretrained(path))
+        spec = CheckpointSpec.from_pretrained(
+            path, prompt_preset=prompt_preset, image_preset=image_preset, prompt_pack=prompt_pack
+        )
+        return cls(spec, LammTokenizer.from_pretrained(path))
 
     def save_pretrained(self, directory: str | Path) -> None:
         """Copies the processor's and the tokenizer's files beside a model's weights."""
@@ -88,11 +107,14 @@ class LammProcessor:
         """Ids and labels of a conversation; labels are -100 but on the answers' tokens.
 
         `system=None` takes the checkpoint's `normal` system text.
+
+        Raises:
+            PromptError: the checkpoint's prompt preset cannot write the conversation.
         """
         if system is None:
-            system = self.spec.system_prompts.get("normal", NORMAL_SYSTEM)
+            system = self.spec.system_text()
         ids, labels = [self.spec.bos_token_id], [IGNORE_INDEX]
-        for chunk in render(turns, system):
+        for chunk in render(turns, system, self.spec.prompt_preset):
             if isinstance(chunk, TextChunk):
                 piece = self.tokenizer.encode(chunk.text)
                 labels += piece if chunk.trains else [IGNORE_INDEX] * len(piece)

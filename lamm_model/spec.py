@@ -2,19 +2,23 @@
 
 The directory is what `LammForConditionalGeneration.save_pretrained` and
 `LammProcessor.save_pretrained` write: `config.json`, `processor_config.json`, `tokenizer.json`,
-`model*.safetensors`, and `provenance.json` (written by `lamm model merge`).
+`model*.safetensors`, `provenance.json` (written by `lamm model merge`), and perhaps a
+`prompt_pack.json` (written by `lamm model import-prompts`).
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lamm_model.conversation import Modality, PromptPreset
+from lamm_model.conversation import NORMAL_SYSTEM, STOP_RULES, Modality, PromptPreset, StopRule
+from lamm_model.prompt_pack import PACK_FILE, PromptPack, PromptPackError
+
+IMAGE_PRESETS = ("lamm-squash", "upstream-bench-centercrop")
 
 
 class CheckpointError(ValueError):
@@ -23,7 +27,7 @@ class CheckpointError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class ImageSpec:
-    """How pictures enter: squashed to `size` x `size` pixels, `num_tokens` placeholders each."""
+    """How pictures enter: `size` x `size` pixels, made as `preset` says; `num_tokens` each."""
 
     size: int
     num_tokens: int
@@ -48,6 +52,8 @@ class CheckpointSpec:
 
     `image_token_id` and `point_token_id` lie at or above `vocab_size`: no text can spell them.
     `digest` identifies the weights (from provenance.json, else of the safetensors bytes).
+    `system_prompts` are the preset's: task -> system text, upstream's where a prompt pack has them,
+    else the checkpoint's own.
     """
 
     path: Path
@@ -82,18 +88,49 @@ class CheckpointSpec:
             return self.point_token_id, self.points.num_tokens
         raise KeyError(modality)
 
+    @property
+    def stop_rule(self) -> StopRule:
+        """What ends an answer under this prompt preset."""
+        return STOP_RULES[self.prompt_preset]
+
+    def system_text(self, task: str = "normal") -> str:
+        """The system text of a task; an unknown task has the `normal` one."""
+        normal = self.system_prompts.get("normal", NORMAL_SYSTEM)
+        return self.system_prompts.get(task, normal)
+
     @classmethod
-    def from_pretrained(cls, directory: str | Path) -> CheckpointSpec:
+    def from_pretrained(
+        cls,
+        directory: str | Path,
+        *,
+        prompt_preset: PromptPreset | str | None = None,
+        image_preset: str | None = None,
+        prompt_pack: str | Path | None = None,
+    ) -> CheckpointSpec:
         """Reads the directory's JSON files.
 
+        Args:
+            directory: the checkpoint.
+            prompt_preset: instead of the one that the checkpoint names.
+            image_preset: the same for pictures; one of `IMAGE_PRESETS`. Without an image encoder
+                it has no effect.
+            prompt_pack: a pack's file; None takes the directory's `prompt_pack.json`, if there.
+
         Raises:
-            CheckpointError: a file or a field is missing or malformed.
+            CheckpointError: a file or a field is missing or malformed, or a preset is unknown.
         """
         path = Path(directory)
         config, processor = _read(path, "config.json"), _read(path, "processor_config.json")
         provenance = _read(path, "provenance.json") if (path / "provenance.json").is_file() else {}
+        if prompt_preset is not None:
+            processor["prompt_preset"] = _known("prompt preset", prompt_preset, PromptPreset)
+        if image_preset is not None:
+            _known("image preset", image_preset, IMAGE_PRESETS)
+            if isinstance(processor.get("image"), dict):
+                processor["image"]["preset"] = image_preset
+        pack = _pack(path, prompt_pack)
         try:
-            return cls._from_json(path, config, processor, provenance)
+            return cls._from_json(path, config, processor, provenance, pack)
         except (KeyError, TypeError, ValueError) as error:
             raise CheckpointError(
                 f"{path}: config.json or processor_config.json: {error!r}"
@@ -106,12 +143,14 @@ class CheckpointSpec:
         config: Mapping[str, Any],
         processor: Mapping[str, Any],
         provenance: Mapping[str, Any],
+        pack: PromptPack | None,
     ) -> CheckpointSpec:
         if config["model_type"] != "lamm":
             raise ValueError(f"model_type is {config['model_type']!r}, not 'lamm'")
         text = config["text_config"]
         eos = config.get("eos_token_id", text.get("eos_token_id"))
         image, points = processor.get("image"), processor.get("points")
+        preset = PromptPreset(processor["prompt_preset"])
         return cls(
             path=path,
             digest=str(provenance.get("digest") or weights_digest(path)),
@@ -142,8 +181,8 @@ class CheckpointSpec:
                 use_color=bool(points["use_color"]),
                 seed=int(points["seed"]),
             ),
-            prompt_preset=PromptPreset(processor["prompt_preset"]),
-            system_prompts=dict(processor["system_prompts"]),
+            prompt_preset=preset,
+            system_prompts={**processor["system_prompts"], **_packed_prompts(pack, preset)},
             provenance=dict(provenance),
         )
 
@@ -172,6 +211,34 @@ def _read(path: Path, name: str) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise CheckpointError(f"{path}: {name} holds a {type(value).__name__}, not an object")
     return value
+
+
+def _known(what: str, name: str, names: Iterable[str]) -> str:
+    known = [str(one) for one in names]
+    if name not in known:
+        raise CheckpointError(f"{what} {name!r} is unknown; known are {', '.join(known)}")
+    return str(name)
+
+
+def _pack(path: Path, given: str | Path | None) -> PromptPack | None:
+    file = path / PACK_FILE if given is None else Path(given)
+    if given is None and not file.is_file():
+        return None
+    try:
+        return PromptPack.read(file)
+    except PromptPackError as error:
+        raise CheckpointError(str(error)) from error
+
+
+def _packed_prompts(pack: PromptPack | None, preset: PromptPreset) -> Mapping[str, str]:
+    """The pack's system texts for a preset; the demo had one text for whatever was asked."""
+    if pack is None:
+        return {}
+    if preset is PromptPreset.LAMM_TRAIN:
+        return pack.train
+    if preset is PromptPreset.UPSTREAM_BENCH:
+        return pack.benchmark
+    return {} if pack.cli is None else {"normal": pack.cli}
 
 
 def _triple(values: Any) -> tuple[float, float, float]:

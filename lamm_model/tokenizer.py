@@ -1,4 +1,9 @@
-"""Text <-> token ids without torch: a thin view of a checkpoint's `tokenizer.json`."""
+"""Text <-> token ids without torch: a thin view of a checkpoint's `tokenizer.json`.
+
+LAMM was trained with LLaMA's slow sentencepiece tokenizer, one chunk of the prompt at a time: every
+chunk begins with a word border of its own (`▁`), be its first character a space, a line break or a
+tag. Fast tokenizers give the same ids only if they add that border always.
+"""
 
 from __future__ import annotations
 
@@ -6,8 +11,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tokenizers import Tokenizer
+from tokenizers.normalizers import Prepend, Replace
+from tokenizers.normalizers import Sequence as NormalizerSequence
+from tokenizers.pre_tokenizers import Metaspace
 
 from lamm_model.conversation import Chunk, TextChunk
+
+WORD_BORDER = "▁"
 
 
 class LammTokenizer:
@@ -17,6 +27,7 @@ class LammTokenizer:
         self._tokenizer = tokenizer
         # Text that spells a special token ("</s>") is plain text, never the token.
         self._tokenizer.encode_special_tokens = True
+        _always_begin_with_a_border(tokenizer)
 
     @classmethod
     def from_pretrained(cls, directory: Path) -> LammTokenizer:
@@ -58,3 +69,17 @@ class LammTokenizer:
                 self.encode(chunk.text) if isinstance(chunk, TextChunk) else media_ids[chunk.index]
             )
         return ids
+
+
+def _always_begin_with_a_border(tokenizer: Tokenizer) -> None:
+    """Undoes what newer conversions of LLaMA's tokenizer do: no border before a leading space."""
+    splitter = tokenizer.pre_tokenizer
+    if (
+        isinstance(splitter, Metaspace)
+        and splitter.replacement == WORD_BORDER
+        and splitter.prepend_scheme != "never"
+        and not splitter.split
+        and tokenizer.normalizer is None
+    ):
+        tokenizer.pre_tokenizer = None
+        tokenizer.normalizer = NormalizerSequence([Prepend(WORD_BORDER), Replace(" ", WORD_BORDER)])

@@ -1,42 +1,60 @@
 """Farthest-point sampling, ball query and grouping in plain torch, for CPU and GPU.
 
-The rules are those of the CUDA operations LAMM's EPCL was trained with (OpenLAMM
-`pointnet2/_ext_src` @ d5ca246): sampling starts at index 0 and never picks a point within
-|p|^2 <= 1e-3 of the origin; a ball holds its first hits in index order, padded with the first.
+Called by `encoders.epcl`. The rules are those of the CUDA operations that LAMM's EPCL was trained
+with (OpenLAMM `src/model/EPCL/third_party/pointnet2/_ext_src` @ d5ca246), down to which of two
+equally far points is taken and in which precision a limit is compared. Distances are float32 sums
+of squares, x first, each operation rounded: a compiler that fuses the kernel's multiplications and
+additions may differ in the last bit, and so between two points that are equally far but for it.
 
-Shapes: B clouds, N points, M sampled points, K neighbours, C channels.
+Shapes: B clouds, N points, M sampled points, K neighbours, C channels, P pairs.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
+import numpy as np
 import torch
 from torch import Tensor
 
 ORIGIN_SQUARED_RADIUS = 1e-3
+MAX_KERNEL_THREADS = 512
+# A ball looks through the first points, then through 4 times as many, and so on: full balls drop
+# out early in dense clouds, and in sparse ones the grid leaves little to look at.
+_FIRST_POINTS = 1024
+_BLOCK_GROWTH = 4
+_PAIRS_AT_ONCE = 1 << 22
+_MAX_CELLS_AN_AXIS = 1 << 20
 
 
 def farthest_point_sample(xyz_BN3: Tensor, num_samples: int) -> Tensor:
     """Indices [B, M] of points each farthest from all chosen before it; the first is index 0.
 
-    Points within the origin's ball are skipped, as the CUDA kernel does; where all points are
-    skipped index 0 repeats. Ties go to the lowest index. Computed in float32 whatever the
+    Points with |p|^2 <= 1e-3 are skipped; where all points are, index 0 repeats. Of equally far
+    points the kernel's own choice is taken (see `_kernel_order`). Computed in float32 whatever the
     input's dtype.
     """
-    xyz = xyz_BN3.float()
-    batch, count, _ = xyz.shape
-    skipped_BN = xyz.square().sum(-1) <= ORIGIN_SQUARED_RADIUS
-    nearest_BN = xyz.new_full((batch, count), 1e10)
+    batch, count, _ = xyz_BN3.shape
+    order_N = _kernel_order(count).to(xyz_BN3.device)
+    # One contiguous row an axis: three times faster than rows of three.
+    axes = [axis.contiguous() for axis in xyz_BN3.detach().float()[:, order_N].unbind(-1)]
+    squared_norm_BN = (axes[0] * axes[0] + axes[1] * axes[1]).add_(axes[2] * axes[2])
+    nearest_BN = torch.full_like(squared_norm_BN, 1e10)
     # A skipped point keeps distance -1: the kernel's running best starts there, so it never wins.
-    nearest_BN[skipped_BN] = -1.0
-    rows = torch.arange(batch, device=xyz.device)
-    chosen = torch.zeros(batch, dtype=torch.long, device=xyz.device)
-    out = torch.empty(batch, num_samples, dtype=torch.long, device=xyz.device)
-    for step in range(num_samples):
-        out[:, step] = chosen
-        distance_BN = (xyz - xyz[rows, chosen].unsqueeze(1)).square().sum(-1)
-        nearest_BN = torch.minimum(nearest_BN, distance_BN)
-        chosen = nearest_BN.argmax(-1)
-    return out
+    # The kernel compares with a double: float32's 1e-3 lies above it.
+    nearest_BN[squared_norm_BN.double() <= ORIGIN_SQUARED_RADIUS] = -1.0
+    distance_BN, gap_BN = torch.empty_like(nearest_BN), torch.empty_like(nearest_BN)
+    places_BM = torch.zeros(batch, num_samples, dtype=torch.long, device=xyz_BN3.device)
+    for step in range(1, num_samples):
+        last_B1 = places_BM[:, step - 1 : step]
+        torch.sub(axes[0], axes[0].gather(1, last_B1), out=distance_BN)
+        distance_BN.mul_(distance_BN)
+        for axis_BN in axes[1:]:
+            torch.sub(axis_BN, axis_BN.gather(1, last_B1), out=gap_BN)
+            distance_BN.add_(gap_BN.mul_(gap_BN))
+        torch.minimum(nearest_BN, distance_BN, out=nearest_BN)
+        places_BM[:, step] = _first_largest(nearest_BN)
+    return order_N[places_BM]
 
 
 def ball_query(radius: float, num_samples: int, xyz_BN3: Tensor, centre_BM3: Tensor) -> Tensor:
@@ -44,34 +62,165 @@ def ball_query(radius: float, num_samples: int, xyz_BN3: Tensor, centre_BM3: Ten
 
     Short balls repeat their first hit; an empty ball holds zeros.
     """
-    xyz, centre = xyz_BN3.float(), centre_BM3.float()
-    hit_BMN = _squared_distance(centre, xyz) < radius * radius
-    # A running count ranks the hits in index order: several times faster than a top-k over N.
-    rank_BMN = hit_BMN.cumsum(-1, dtype=torch.int32)
-    row, centre_index, point = (hit_BMN & (rank_BMN <= num_samples)).nonzero(as_tuple=True)
-    place = rank_BMN[row, centre_index, point].long() - 1
-    index = xyz.new_full((*hit_BMN.shape[:2], num_samples), -1, dtype=torch.long)
-    index[row, centre_index, place] = point
-    index = torch.where(index < 0, index[..., :1], index)
-    return index.clamp_(min=0)
+    index_BMK = torch.stack(
+        [
+            _first_hits(radius, num_samples, xyz_N3, centre_M3)
+            for xyz_N3, centre_M3 in zip(
+                xyz_BN3.detach().float(), centre_BM3.detach().float(), strict=True
+            )
+        ]
+    )
+    index_BMK = torch.where(index_BMK < 0, index_BMK[..., :1], index_BMK)
+    return index_BMK.clamp_(min=0)
 
 
 def group(features_BNC: Tensor, index_BMK: Tensor) -> Tensor:
     """Features of the indexed points, [B, M, K, C]."""
-    batch, channels = features_BNC.shape[0], features_BNC.shape[-1]
-    flat = index_BMK.reshape(batch, -1, 1).expand(-1, -1, channels)
-    return features_BNC.gather(1, flat).view(*index_BMK.shape, channels)
+    batch, count, channels = features_BNC.shape
+    first_B = torch.arange(batch, device=index_BMK.device) * count
+    flat = (index_BMK + first_B.view(-1, *[1] * (index_BMK.dim() - 1))).flatten()
+    # Whole rows are copied; `gather` would look every channel's index up.
+    rows = features_BNC.reshape(batch * count, channels).index_select(0, flat)
+    return rows.view(*index_BMK.shape, channels)
 
 
 def gather(features_BNC: Tensor, index_BM: Tensor) -> Tensor:
     """Features of one indexed point each, [B, M, C]."""
-    return features_BNC.gather(1, index_BM.unsqueeze(-1).expand(-1, -1, features_BNC.shape[-1]))
+    return group(features_BNC, index_BM)
 
 
-def _squared_distance(a_BMC: Tensor, b_BNC: Tensor) -> Tensor:
-    # Summed per axis rather than by |a|^2 - 2ab + |b|^2, whose cancellation moves points near the
-    # radius across it.
-    total = (a_BMC[:, :, None, 0] - b_BNC[:, None, :, 0]).square()
-    for axis in (1, 2):
-        total = total + (a_BMC[:, :, None, axis] - b_BNC[:, None, :, axis]).square()
+def _kernel_order(count: int) -> Tensor:
+    """Indices [N] in the order in which the CUDA kernel prefers equally far points.
+
+    Thread t of T (the largest power of two up to `count` and 512) walks the points t, t + T, ...
+    and keeps the first best; then halves of the threads are compared, the lower half winning a tie,
+    down to one. So ties go to the thread whose number is lowest when its bits are read backwards.
+    """
+    threads = min(1 << max(count.bit_length() - 1, 0), MAX_KERNEL_THREADS)
+    bits = threads.bit_length() - 1
+    backwards = [int(f"{t:0{bits}b}"[::-1], 2) if bits else 0 for t in range(threads)]
+    index_N = torch.arange(count)
+    rank_N = torch.tensor(backwards)[index_N % threads] * (count // threads + 1)
+    return (rank_N + index_N // threads).argsort()
+
+
+def _first_largest(values_BN: Tensor) -> Tensor:
+    """Index [B] of each row's largest value, the first of equals."""
+    if values_BN.device.type == "cpu":
+        # torch's own argmax is not vectorised on CPUs: a hundred times slower than numpy's.
+        return torch.from_numpy(np.argmax(values_BN.numpy(), axis=-1))
+    return values_BN.argmax(-1)
+
+
+def _first_hits(radius: float, num_samples: int, xyz_N3: Tensor, centre_M3: Tensor) -> Tensor:
+    """Indices [M, K] of one cloud's hits in index order; -1 where there is none."""
+    # The kernel squares a float32 radius in float32.
+    limit = float(np.float32(radius) * np.float32(radius))
+    count, centres = len(xyz_N3), len(centre_M3)
+    index_MK = xyz_N3.new_full((centres, num_samples), -1, dtype=torch.long)
+    found_M = xyz_N3.new_zeros(centres, dtype=torch.long)
+    begin, end = 0, min(count, max(_FIRST_POINTS, 4 * num_samples))
+    while begin < count:
+        wanting = (found_M < num_samples).nonzero().squeeze(1)
+        if not len(wanting):
+            break
+        block_N3, asking_M3 = xyz_N3[begin:end], centre_M3[wanting]
+        hits = (
+            _grid_hits(radius, limit, block_N3, asking_M3)
+            if begin
+            else _dense_hits(limit, block_N3, asking_M3)
+        )
+        for centre_P, point_P in hits:
+            _append(index_MK, found_M, wanting[centre_P], point_P + begin)
+        begin, end = end, min(count, end * _BLOCK_GROWTH)
+    return index_MK
+
+
+def _append(index_MK: Tensor, found_M: Tensor, centre_P: Tensor, point_P: Tensor) -> None:
+    """Adds hits, ordered by centre and point, behind those found; what exceeds K is left out."""
+    hits_M = torch.bincount(centre_P, minlength=len(found_M))
+    before_M = hits_M.cumsum(0) - hits_M - found_M
+    place_P = torch.arange(len(centre_P), device=centre_P.device) - before_M[centre_P]
+    fits_P = place_P < index_MK.shape[1]
+    index_MK[centre_P[fits_P], place_P[fits_P]] = point_P[fits_P]
+    found_M += hits_M
+
+
+def _dense_hits(limit: float, xyz_N3: Tensor, centre_M3: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+    """(centre, point) indices [P] of all pairs nearer than sqrt(limit), in order."""
+    step = max(1, _PAIRS_AT_ONCE // len(xyz_N3))
+    points = [axis.contiguous() for axis in xyz_N3.unbind(-1)]
+    for first in range(0, len(centre_M3), step):
+        # Summed per axis rather than by |a|^2 - 2ab + |b|^2, whose cancellation moves points near
+        # the radius across it.
+        gaps = (centre_M3[first : first + step, axis, None] - points[axis] for axis in range(3))
+        centre_P, point_P = (_sum_of_squares(gaps) < limit).nonzero(as_tuple=True)
+        yield centre_P + first, point_P
+
+
+def _grid_hits(
+    radius: float, limit: float, xyz_N3: Tensor, centre_M3: Tensor
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """As `_dense_hits`, but each centre looks at the points of the 27 grid cells around it alone.
+
+    Cells are a little wider than the radius, so that a distance rounded down to it is not missed.
+    """
+    low_3, high_3 = xyz_N3.amin(0).double(), xyz_N3.amax(0).double()
+    width = max(1.001 * radius, float((high_3 - low_3).max()) / _MAX_CELLS_AN_AXIS)
+    cell_N3 = ((xyz_N3.double() - low_3) / width).floor().long()
+    centre_cell_M3 = ((centre_M3.double() - low_3) / width).floor().long()
+    sides_3 = cell_N3.amax(0) + 1
+    # Cells that follow one another along z have keys that do: three cells are one run of points.
+    key_N, point_N = _key(cell_N3, sides_3).sort()
+    steps = torch.tensor([(x, y) for x in (-1, 0, 1) for y in (-1, 0, 1)], device=xyz_N3.device)
+    column_MS2 = centre_cell_M3[:, None, :2] + steps
+    inside_MS = ((column_MS2 >= 0) & (column_MS2 < sides_3[:2])).all(-1)
+    bottom_M = (centre_cell_M3[:, 2] - 1).clamp(min=0)
+    top_M = torch.minimum(centre_cell_M3[:, 2] + 1, sides_3[2] - 1)
+    inside_MS &= (bottom_M <= top_M)[:, None]
+    first_MS, last_MS = (
+        _key(torch.cat([column_MS2, z_M[:, None, None].expand(-1, 9, 1)], dim=-1), sides_3)
+        for z_M in (bottom_M, top_M)
+    )
+    start_MS = torch.searchsorted(key_N, first_MS)
+    length_MS = torch.searchsorted(key_N, last_MS, right=True) - start_MS
+    length_MS = torch.where(inside_MS, length_MS, 0)
+    points, centres = xyz_N3.unbind(-1), centre_M3.unbind(-1)
+    for part in _slices(length_MS.sum(-1)):
+        centre_P, point_P = _expand(part.start, start_MS[part], length_MS[part], point_N)
+        gaps = (centres[axis][centre_P] - points[axis][point_P] for axis in range(3))
+        hit_P = _sum_of_squares(gaps) < limit
+        key_P = (centre_P[hit_P] * len(xyz_N3) + point_P[hit_P]).sort().values
+        yield key_P // len(xyz_N3), key_P % len(xyz_N3)
+
+
+def _key(cell_3: Tensor, sides_3: Tensor) -> Tensor:
+    return (cell_3[..., 0] * sides_3[1] + cell_3[..., 1]) * sides_3[2] + cell_3[..., 2]
+
+
+def _slices(size_M: Tensor) -> Iterator[slice]:
+    """Consecutive parts of about `_PAIRS_AT_ONCE` in sum, one row at least."""
+    part_M = size_M.cumsum(0).sub_(1).clamp_(min=0) // _PAIRS_AT_ONCE
+    rows = torch.unique_consecutive(part_M, return_counts=True)[1].tolist()
+    first = 0
+    for count in rows:
+        yield slice(first, first + count)
+        first += count
+
+
+def _expand(
+    first: int, start_MS: Tensor, length_MS: Tensor, point_N: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Runs of points (start, length) spelled out as (centre, point) pairs [P]."""
+    start_R, length_R = start_MS.flatten(), length_MS.flatten()
+    run_P = torch.arange(len(length_R), device=length_R.device).repeat_interleave(length_R)
+    shift_R = start_R - (length_R.cumsum(0) - length_R)
+    place_P = torch.arange(len(run_P), device=run_P.device) + shift_R[run_P]
+    return first + run_P // start_MS.shape[1], point_N[place_P]
+
+
+def _sum_of_squares(gaps: Iterator[Tensor]) -> Tensor:
+    total = next(gaps).square_()
+    for gap in gaps:
+        total.add_(gap.square_())
     return total

@@ -1,4 +1,4 @@
-"""The wire format of the `lamm-train` preset, spelled out."""
+"""The wire formats of the prompt presets, spelled out."""
 
 from __future__ import annotations
 
@@ -8,12 +8,17 @@ from hypothesis import strategies as st
 
 from lamm_model.conversation import (
     NORMAL_SYSTEM,
+    STOP_RULES,
     MediaChunk,
     Modality,
+    PromptError,
+    PromptPreset,
     TextChunk,
     Turn,
     neutralise,
     render,
+    second_pass_query,
+    two_pass_answer,
 )
 
 IMAGE, CLOUD = Modality.IMAGE, Modality.POINT_CLOUD
@@ -80,3 +85,84 @@ def test_nothing_neutralised_forges_anything(text: str) -> None:
 
 def test_ordinary_text_is_untouched() -> None:
     assert neutralise("a < b, c > d, # and ## and <b>") == "a < b, c > d, # and ## and <b>"
+
+
+def test_upstream_bench_puts_everything_behind_the_picture() -> None:
+    assert render(
+        [Turn("What is this?", media=(IMAGE,))], "Be brief.", PromptPreset.UPSTREAM_BENCH
+    ) == [
+        TextChunk("### Human: <Img>"),
+        MediaChunk(IMAGE, 0),
+        TextChunk("</Img> \nBe brief.\n### Human: What is this?\n\n### Assistant:"),
+    ]
+
+
+def test_upstream_bench_shows_clouds_as_pictures() -> None:
+    first, medium, _ = render([Turn("q", media=(CLOUD,))], "S", PromptPreset.UPSTREAM_BENCH)
+    assert (first, medium) == (TextChunk("### Human: <Img>"), MediaChunk(CLOUD, 0))
+
+
+@pytest.mark.parametrize("system", ["S\nT", "\nS\nT\n"])
+def test_upstream_s_constants_keep_their_own_line_breaks(system: str) -> None:
+    chunk = render([Turn("q", media=(IMAGE,))], system, PromptPreset.UPSTREAM_BENCH)[2]
+    assert chunk == TextChunk("</Img> \nS\nT\n### Human: q\n\n### Assistant:")
+    bare = render([Turn("q", media=(IMAGE,))], "", PromptPreset.UPSTREAM_BENCH)[2]
+    assert bare == TextChunk("</Img> ### Human: q\n\n### Assistant:")
+
+
+def test_upstream_cli_writes_past_answers_as_lists() -> None:
+    turns = [
+        Turn("What\nis <image>this?", "A chair.", (CLOUD,)),
+        Turn("Whose?", 'Nobody\'s "own".'),
+        Turn("A line\nbreak?"),
+    ]
+    assert render(turns, "S", PromptPreset.UPSTREAM_CLI) == [
+        TextChunk("### Human: <Pcl>"),
+        MediaChunk(CLOUD, 0),
+        TextChunk(
+            "</Pcl> \nS\n"
+            "### Human: Whatis this?\n### Assistant: ['A chair.\\n###']\n"
+            "### Human: Whose?\n### Assistant: ['Nobody\\'s \"own\".\\n###']\n"
+            "### Human: A line\nbreak?\n\n### Assistant:"
+        ),
+    ]
+
+
+@pytest.mark.parametrize("preset", [PromptPreset.UPSTREAM_BENCH, PromptPreset.UPSTREAM_CLI])
+@pytest.mark.parametrize(
+    "turns",
+    [
+        [Turn("q")],
+        [Turn("q", media=(IMAGE, IMAGE))],
+        [Turn("q", "a"), Turn("r", media=(IMAGE,))],
+        [Turn("q", "a", (IMAGE,)), Turn("r", media=(CLOUD,))],
+    ],
+)
+def test_upstream_knows_one_medium_before_the_first_question(
+    preset: PromptPreset, turns: list[Turn]
+) -> None:
+    with pytest.raises(PromptError, match=rf"{preset.value}.* exactly one picture or cloud"):
+        render(turns, "S", preset)
+
+
+def test_upstream_only_asks_and_its_benchmark_asks_once() -> None:
+    answered = [Turn("q", "a", (IMAGE,))]
+    for preset in (PromptPreset.UPSTREAM_BENCH, PromptPreset.UPSTREAM_CLI):
+        with pytest.raises(PromptError, match="answered already"):
+            render(answered, "S", preset)
+    with pytest.raises(PromptError, match="one question; the conversation has 2"):
+        render([*answered, Turn("r")], "S", PromptPreset.UPSTREAM_BENCH)
+
+
+def test_the_two_passes_of_a_multiple_choice_question() -> None:
+    first = "It barks, so it is a dog.\n"
+    assert second_pass_query("(A) cat (B) dog", first) == (
+        "(A) cat (B) dogIt barks, so it is a dog.\n ###\nANSWER:"
+    )
+    assert two_pass_answer(first, "(B)") == "It barks, so it is a dog.\n\n The answer is (B)"
+
+
+def test_every_preset_stops_at_three_marks() -> None:
+    assert set(STOP_RULES) == set(PromptPreset)
+    assert STOP_RULES[PromptPreset.LAMM_TRAIN].strings == ("\n###", "###")
+    assert all("###" in rule.strings for rule in STOP_RULES.values())

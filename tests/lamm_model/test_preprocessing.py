@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 
 import numpy as np
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from lamm_model.conversation import Modality
-from lamm_model.media import PointCloud
+from lamm_model.media import MediaLimits, MediaTooLargeError, PointCloud
 from lamm_model.preprocessing import (
     COLOUR_MEAN,
     prepare_image,
@@ -21,6 +22,14 @@ from lamm_model.preprocessing import (
 from lamm_model.spec import ImageSpec, PointSpec
 
 SPEC = ImageSpec(16, 4, "lamm-squash", (0.5, 0.4, 0.3), (0.2, 0.25, 0.5))
+CLIP = ImageSpec(
+    224,
+    256,
+    "lamm-squash",
+    (0.48145466, 0.4578275, 0.40821073),
+    (0.26862954, 0.26130258, 0.27577711),
+)
+CROP = dataclasses.replace(CLIP, preset="upstream-bench-centercrop")
 POINTS = PointSpec(num_points=32, num_tokens=4, use_color=False, seed=7)
 COLOURED = PointSpec(num_points=32, num_tokens=4, use_color=True, seed=7)
 
@@ -42,6 +51,62 @@ def test_a_picture_is_squashed_scaled_and_normalised() -> None:
     np.testing.assert_allclose(media.array[:, 3, 5], expected, rtol=1e-5)
     assert media.info["transform"] == {"kind": "squash", "size": [16, 16], "scale": [0.4, 1.6]}
     assert (media.info["width"], media.info["height"]) == (40, 10)
+
+
+def photo(width: int, height: int) -> Image.Image:
+    pixels = np.random.default_rng(width).integers(0, 256, (height, width, 3), dtype=np.uint8)
+    return Image.fromarray(pixels)
+
+
+def normalised(picture: Image.Image) -> np.ndarray:
+    values = np.asarray(picture, dtype=np.float64) / 255
+    return ((values - CLIP.mean) / CLIP.std).transpose(2, 0, 1)
+
+
+SIZES = [(640, 480), (480, 640), (224, 224), (301, 225), (225, 301), (100, 37), (13, 900), (1, 9)]
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_lamm_squash_equals_pillow_s_resize(size: tuple[int, int]) -> None:
+    picture = photo(*size)
+    expected = normalised(picture.resize((224, 224), Image.Resampling.BICUBIC))
+    np.testing.assert_allclose(prepare_image(picture, CLIP).array, expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_centercrop_equals_shortest_side_and_middle(size: tuple[int, int]) -> None:
+    width, height = size
+    if width <= height:
+        wide, high = 224, int(224 * height / width)
+    else:
+        wide, high = int(224 * width / height), 224
+    left, top = round((wide - 224) / 2.0), round((high - 224) / 2.0)
+    whole = photo(*size).resize((wide, high), Image.Resampling.BICUBIC)
+    pixels = np.asarray(whole)[top : top + 224, left : left + 224]
+    media = prepare_image(photo(*size), CROP)
+    np.testing.assert_allclose(media.array, normalised(Image.fromarray(pixels)), atol=1e-5)
+    assert media.array.shape == (3, 224, 224)
+    assert media.info["transform"] == {
+        "kind": "centercrop",
+        "size": [224, 224],
+        "scale": [wide / width, high / height],
+        "offset": [left, top],
+    }
+
+
+def test_the_presets_differ_but_for_squares() -> None:
+    wide, square = photo(40, 20), photo(30, 30)
+    squashed, cropped = prepare_image(wide, CLIP), prepare_image(wide, CROP)
+    assert squashed.digest != cropped.digest
+    assert not np.allclose(squashed.array, cropped.array, atol=0.1)
+    np.testing.assert_array_equal(
+        prepare_image(square, CLIP).array, prepare_image(square, CROP).array
+    )
+
+
+def test_a_line_is_not_blown_up_before_it_is_cropped() -> None:
+    with pytest.raises(MediaTooLargeError, match=r"5000 x 1 .* 1120000 x 224 .* 1000000 pixels"):
+        prepare_image(Image.new("RGB", (5000, 1)), CROP, MediaLimits(max_pixels=1_000_000))
 
 
 def test_bytes_and_picture_give_the_same() -> None:
