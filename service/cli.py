@@ -24,16 +24,21 @@ from service.config import Settings
 from service.dependencies import Services
 from service.engine.base import EngineInfo
 from service.engine.config import EngineConfigError
-from service.lifecycle import Lifecycle, Phase
+from service.lifecycle import Phase
 from service.server import DrainingServer
 
 _EXIT_USAGE = 2
 _MIB = 1 << 20
 _SERVE_HELP = """\
-Serve a LAMM checkpoint over HTTP, in OpenAI's protocol.
+Serve LAMM checkpoints over HTTP, in OpenAI's protocol.
 
   lamm serve --checkpoint checkpoints/lamm-mini
   lamm serve --checkpoint DIR --device cuda --dtype bfloat16 --host 0.0.0.0 --port 8000
+  lamm serve --checkpoint pictures=ADAPTER@BASE --checkpoint clouds=ADAPTER@BASE
+
+Give --checkpoint once for each model; clients choose by `model`. ADAPTER@BASE serves an adapter
+directory unmerged: models whose bases have the same language model share it, in one batch.
+An adapter whose base is another --checkpoint's needs no @BASE. Memory given in bytes is for all.
 
 Then: http://127.0.0.1:8000/docs, `lamm chat`, or any OpenAI client with base_url .../v1.
 Every flag is also an environment variable: --max-num-seqs is LAMM_MAX_NUM_SEQS. SIGTERM finishes
@@ -73,10 +78,10 @@ async def _serve(settings: Settings, app: FastAPI) -> int:
         settings.port,
         lifecycle,
         settings.shutdown_timeout_s,
-        services.engine.stop,
+        services.stop_engines,
     )
     running = asyncio.create_task(server.serve())
-    announcing = asyncio.create_task(_announce(server, settings, lifecycle))
+    announcing = asyncio.create_task(_announce(server, settings, services))
     try:
         await running
     finally:
@@ -85,39 +90,50 @@ async def _serve(settings: Settings, app: FastAPI) -> int:
     return 1 if lifecycle.failure is not None else 0
 
 
-async def _announce(server: DrainingServer, settings: Settings, lifecycle: Lifecycle) -> None:
+async def _announce(server: DrainingServer, settings: Settings, services: Services) -> None:
     """Says where to go once requests are taken, or why they never will be."""
+    lifecycle = services.lifecycle
     phase = await lifecycle.wait_loaded()
     if phase is Phase.FAILED:
-        reason = f"cannot load {settings.checkpoint}: {lifecycle.failure}"
+        reason = f"cannot load {', '.join(settings.checkpoint)}: {lifecycle.failure}"
         print(f"lamm serve: {reason}", file=sys.stderr)
         server.should_exit = True
         return
     url = await server.wait_url()
-    if lifecycle.engine_info is not None:
-        print(_ready_message(lifecycle.engine_info, url, settings), flush=True)
+    if lifecycle.engine_infos:
+        print(_ready_message(services, url, settings), flush=True)
 
 
 def _loading_message(settings: Settings, app: FastAPI) -> str:
-    model = app.state.services.model
-    takes = ", ".join(["text", *model.spec.modalities])
-    return (
-        f"Loading {model.name} from {settings.checkpoint} ({takes}; "
+    services: Services = app.state.services
+    return "\n".join(
+        f"Loading {model.name} from {checkpoint} ({', '.join(['text', *model.spec.modalities])}; "
         f"context {model.max_model_len} tokens; weights {model.spec.digest[:12]})"
+        for model, checkpoint in zip(services.models, settings.checkpoint, strict=True)
     )
 
 
-def _ready_message(info: EngineInfo, url: str, settings: Settings) -> str:
+def _ready_message(services: Services, url: str, settings: Settings) -> str:
     keys = "an API key is needed" if settings.api_keys or settings.api_keys_file else "no API key"
-    return "\n".join(
-        (
-            f"Ready: {info.engine} engine on {info.device}, {info.dtype}; {keys}",
-            f"  memory    {info.weights_bytes / _MIB:.0f} MiB weights + "
-            f"{info.kv_cache_bytes / _MIB:.0f} MiB KV cache ({info.kv_cache_tokens} tokens)",
-            f"  requests  {info.max_num_seqs} at once; {info.max_concurrent_full_length} of them "
-            f"with the whole context of {info.max_model_len} tokens; more wait in line",
-            f"  go to     {url}/docs, or: lamm chat --url {url}",
-        )
+    pairs = list(zip(services.engines, services.lifecycle.engine_infos, strict=True))
+    where = pairs[0][1]
+    lines = [f"Ready: {where.engine} engine on {where.device}, {where.dtype}; {keys}"]
+    for served, info in pairs:
+        if len(served.models) > 1:
+            lines.append(f"  models    {', '.join(served.models)}: one language model, one batch")
+        elif len(pairs) > 1:
+            lines.append(f"  model     {served.label}: an engine of its own")
+        lines += _sizes(info)
+    lines.append(f"  go to     {url}/docs, or: lamm chat --url {url}")
+    return "\n".join(lines)
+
+
+def _sizes(info: EngineInfo) -> tuple[str, str]:
+    return (
+        f"  memory    {info.weights_bytes / _MIB:.0f} MiB weights + "
+        f"{info.kv_cache_bytes / _MIB:.0f} MiB KV cache ({info.kv_cache_tokens} tokens)",
+        f"  requests  {info.max_num_seqs} at once; {info.max_concurrent_full_length} of them "
+        f"with the whole context of {info.max_model_len} tokens; more wait in line",
     )
 
 
@@ -135,14 +151,17 @@ def _read_settings(argv: list[str]) -> Settings:
 
 def _add_flag(parser: argparse.ArgumentParser, name: str, field: FieldInfo) -> None:
     text = (field.description or "").replace("%", "%%")
-    if field.default is not None:
-        text += f" (default: {field.default})"
+    default = ", ".join(field.default) if isinstance(field.default, tuple) else field.default
+    if default is not None:
+        text += f" (default: {default})"
     options: dict[str, Any] = {"dest": name, "default": None, "help": text}
     choices = _choices(field.annotation)
     if field.annotation is bool:
         options["action"] = argparse.BooleanOptionalAction
     elif choices:
         options["choices"] = choices
+    elif typing.get_origin(field.annotation) is tuple:
+        options |= {"action": "append", "metavar": "PATH"}
     else:
         options["metavar"] = _metavar(field.annotation)
     parser.add_argument(_flag(name), **options)

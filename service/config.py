@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, SecretStr
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import Field, SecretStr, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 MIB = 1 << 20
 PositiveInt = Annotated[int, Field(ge=1)]
@@ -24,11 +24,16 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="LAMM_", frozen=True, extra="ignore")
 
-    checkpoint: Path = Field(
-        default=Path("checkpoints/lamm-mini"), description="directory of the checkpoint to serve"
+    checkpoint: Annotated[tuple[str, ...], NoDecode] = Field(
+        default=("checkpoints/lamm-mini",),
+        min_length=1,
+        description="what to serve: DIR, NAME=DIR, or an adapter over its base, "
+        "NAME=ADAPTER@BASE; once for each model (LAMM_CHECKPOINT: separated by commas)",
     )
     served_model_name: str | None = Field(
-        default=None, description="name clients use as `model` (default: the directory's name)"
+        default=None,
+        description="name clients use as `model` where there is one checkpoint "
+        "(default: the directory's name)",
     )
     engine: Literal["torch", "echo"] = Field(
         default="torch", description="`echo` repeats a fixed text: for trying clients"
@@ -96,6 +101,13 @@ class Settings(BaseSettings):
         default=256, description="answer tokens where the request names no max_tokens"
     )
     max_body_bytes: PositiveInt = Field(default=48 * MIB, description="size limit of a request")
+    max_buffered_bytes: PositiveInt = Field(
+        default=512 * MIB,
+        description="memory of all request bodies together; more are refused with 503",
+    )
+    body_timeout_s: PositiveFloat = Field(
+        default=30.0, description="seconds within which the next part of a body must come"
+    )
     max_media_items: PositiveInt = Field(
         default=16, description="pictures and clouds in one request"
     )
@@ -111,14 +123,28 @@ class Settings(BaseSettings):
     media_memory_bytes: PositiveInt = Field(
         default=4096 * MIB, description="address space of one decoding process"
     )
+    max_media_requests: PositiveInt = Field(
+        default=64,
+        description="requests that decode media or wait for it; more are refused with 503",
+    )
+    media_queue_timeout_s: PositiveFloat = Field(
+        default=15.0, description="seconds a medium may wait for a decoding process"
+    )
     media_cache_bytes: Annotated[int, Field(ge=0)] = Field(
         default=64 * MIB, description="memory of the cache of decoded media"
     )
 
-    @property
-    def model_name(self) -> str:
-        """What clients send as `model`."""
-        return self.served_model_name or self.checkpoint.resolve().name
+    @field_validator("checkpoint", mode="before")
+    @classmethod
+    def _split_checkpoints(cls, value: Any) -> Any:
+        """One directory, a comma-separated list, or several of them as they stand."""
+        if isinstance(value, str):
+            return tuple(part.strip() for part in value.split(",") if part.strip())
+        if isinstance(value, Path):
+            return (str(value),)
+        if isinstance(value, (list, tuple)):
+            return tuple(str(part) for part in value)
+        return value
 
     def read_api_keys(self) -> tuple[str, ...]:
         """All keys of `api_keys` and `api_keys_file`; none means that no key is asked for.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -9,6 +11,7 @@ from fastapi import Depends, Request
 
 from lamm_model.spec import CheckpointSpec
 from service.engine.base import Engine
+from service.exceptions import ModelNotFoundError
 from service.input_processor import InputProcessor
 from service.lifecycle import Lifecycle
 from service.metrics import Metrics
@@ -16,13 +19,51 @@ from service.metrics import Metrics
 
 @dataclass(frozen=True, slots=True)
 class ServedModel:
-    """Identity of what is served."""
+    """One model by its name: its identity, and what answers for it."""
 
     name: str
     spec: CheckpointSpec
     max_model_len: int
     created: int
     fingerprint: str
+    engine: Engine
+    processor: InputProcessor
+    metrics: Metrics
+
+
+class ServedModels:
+    """All models of one app, in the operator's order."""
+
+    def __init__(self, models: Sequence[ServedModel]) -> None:
+        """`models` has at least one, and no name twice."""
+        self._by_name = {model.name: model for model in models}
+
+    def get(self, name: str) -> ServedModel:
+        """The model of that name.
+
+        Raises:
+            ModelNotFoundError: there is none.
+        """
+        if name not in self._by_name:
+            raise ModelNotFoundError(name, *self._by_name)
+        return self._by_name[name]
+
+    def __iter__(self) -> Iterator[ServedModel]:
+        """Each model."""
+        return iter(self._by_name.values())
+
+
+@dataclass(frozen=True, slots=True)
+class ServedEngine:
+    """An engine, and the names of the models that it holds."""
+
+    engine: Engine
+    models: tuple[str, ...]
+
+    @property
+    def label(self) -> str:
+        """The models' names in one word, for metrics and messages."""
+        return ",".join(self.models)
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,14 +76,17 @@ class Timeouts:
 
 @dataclass(frozen=True, slots=True)
 class Services:
-    """Everything of one app."""
+    """Everything of one app; `metrics` are its own, each model has a view of them."""
 
-    model: ServedModel
-    engine: Engine
-    processor: InputProcessor
+    models: ServedModels
+    engines: tuple[ServedEngine, ...]
     metrics: Metrics
     lifecycle: Lifecycle
     timeouts: Timeouts
+
+    async def stop_engines(self) -> None:
+        """Aborts all that runs in any engine; idempotent."""
+        await asyncio.gather(*(served.engine.stop() for served in self.engines))
 
 
 def services(request: Request) -> Services:
@@ -53,16 +97,12 @@ def services(request: Request) -> Services:
     return found
 
 
-def _model(all_: Annotated[Services, Depends(services)]) -> ServedModel:
-    return all_.model
+def _models(all_: Annotated[Services, Depends(services)]) -> ServedModels:
+    return all_.models
 
 
-def _engine(all_: Annotated[Services, Depends(services)]) -> Engine:
-    return all_.engine
-
-
-def _processor(all_: Annotated[Services, Depends(services)]) -> InputProcessor:
-    return all_.processor
+def _engines(all_: Annotated[Services, Depends(services)]) -> tuple[ServedEngine, ...]:
+    return all_.engines
 
 
 def _metrics(all_: Annotated[Services, Depends(services)]) -> Metrics:
@@ -77,9 +117,8 @@ def _timeouts(all_: Annotated[Services, Depends(services)]) -> Timeouts:
     return all_.timeouts
 
 
-ModelDep = Annotated[ServedModel, Depends(_model)]
-EngineDep = Annotated[Engine, Depends(_engine)]
-ProcessorDep = Annotated[InputProcessor, Depends(_processor)]
+ModelsDep = Annotated[ServedModels, Depends(_models)]
+EnginesDep = Annotated[tuple[ServedEngine, ...], Depends(_engines)]
 MetricsDep = Annotated[Metrics, Depends(_metrics)]
 LifecycleDep = Annotated[Lifecycle, Depends(_lifecycle)]
 TimeoutsDep = Annotated[Timeouts, Depends(_timeouts)]

@@ -31,11 +31,13 @@ from service.engine.base import (
 )
 from service.exceptions import (
     AuthenticationError,
+    BodyTimeoutError,
     BodyTooLargeError,
     ClientDisconnectedError,
     MediaRefusedError,
     ModelNotFoundError,
     NotReadyError,
+    OverloadedError,
     RequestError,
 )
 from service.schemas.openai import ErrorBody, ErrorDetail
@@ -45,6 +47,7 @@ logger = logging.getLogger(__name__)
 
 CLIENT_CLOSED_REQUEST = 499
 _INVALID = "invalid_request_error"
+_OVERLOADED = "overloaded_error"
 _RETRY: Mapping[str, str] = {"Retry-After": "1"}
 _NO_RETRY: Mapping[str, str] = {"x-should-retry": "false"}
 _HTTP_MESSAGES = {404: "there is no such route", 405: "the route does not take this method"}
@@ -81,7 +84,7 @@ def translate(error: BaseException) -> ErrorReply:  # noqa: PLR0911 - a table, a
         case PromptTooLongError():
             return ErrorReply(400, _INVALID, str(error), "messages", "context_length_exceeded")
         case QueueFullError():
-            return ErrorReply(503, "overloaded_error", str(error), None, "queue_full", _RETRY)
+            return ErrorReply(503, _OVERLOADED, str(error), None, "queue_full", _RETRY)
         case EngineStoppedError():
             message = "the engine takes no requests"
             return ErrorReply(503, "service_unavailable", message, None, "engine_stopped", _RETRY)
@@ -103,7 +106,7 @@ def install(app: FastAPI) -> None:
 
     async def handle(_: Request, error: Exception) -> JSONResponse:
         reply = translate(error)
-        if reply.status >= 500 and reply.code != "queue_full":
+        if reply.status >= 500 and reply.type != _OVERLOADED:
             logger.error("request failed with %d", reply.status, exc_info=error)
         return reply.response()
 
@@ -119,7 +122,7 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(ClientDisconnectedError, gone)
 
 
-def _request_error(error: RequestError) -> ErrorReply:
+def _request_error(error: RequestError) -> ErrorReply:  # noqa: PLR0911 - the table goes on
     reply = (error.message, error.param, error.code)
     match error:
         case MediaRefusedError():
@@ -131,6 +134,10 @@ def _request_error(error: RequestError) -> ErrorReply:
             return ErrorReply(404, _INVALID, *reply)
         case BodyTooLargeError():
             return ErrorReply(413, _INVALID, *reply, {"Connection": "close"})
+        case BodyTimeoutError():
+            return ErrorReply(408, _INVALID, *reply, {"Connection": "close"})
+        case OverloadedError():
+            return ErrorReply(503, _OVERLOADED, *reply, _RETRY)
         case NotReadyError():
             return ErrorReply(503, "service_unavailable", *reply, _RETRY)
     return ErrorReply(400, _INVALID, error.message, error.param, error.code or "invalid_value")

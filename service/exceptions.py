@@ -26,9 +26,11 @@ class ContextLengthError(RequestError):
 class ModelNotFoundError(RequestError):
     """The request names a model that is not served."""
 
-    def __init__(self, requested: str, served: str) -> None:
+    def __init__(self, requested: str, *served: str) -> None:
+        names = ", ".join(repr(name) for name in served)
+        there_is = f"the model is {names}" if len(served) == 1 else f"the models are {names}"
         super().__init__(
-            f"model {requested[:128]!r} is not served here; the model is {served!r}",
+            f"model {requested[:128]!r} is not served here; {there_is}",
             param="model",
             code="model_not_found",
         )
@@ -63,6 +65,26 @@ class NotReadyError(RequestError):
 
     def __init__(self, phase: str) -> None:
         super().__init__(f"the service is {phase} and takes no requests", code=f"service_{phase}")
+
+
+class OverloadedError(RequestError):
+    """Too much waits already, before the engine's own queue; later there may be room.
+
+    `reason` is the label of the metric that counts it.
+    """
+
+    def __init__(self, message: str, *, reason: str, code: str = "queue_full") -> None:
+        super().__init__(message, code=code)
+        self.reason = reason
+
+
+class BodyTimeoutError(RequestError):
+    """The client stopped sending in the middle of a request's body."""
+
+    def __init__(self, silence_s: float) -> None:
+        super().__init__(
+            f"nothing of the request body came for {silence_s:g} s", code="body_timeout"
+        )
 
 
 class ClientDisconnectedError(Exception):

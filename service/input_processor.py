@@ -21,14 +21,14 @@ from service.engine.base import GenerationRequest, MediaSpan
 from service.exceptions import (
     ContextLengthError,
     MediaRefusedError,
-    ModelNotFoundError,
     RequestError,
 )
-from service.media_pool import MediaJob, MediaPool
-from service.messages import Conversation, MediaItem, read_messages
+from service.media_pool import MediaPool
+from service.media_process import MediaJob
+from service.messages import Conversation, MediaItem, count_characters, read_messages
 from service.metrics import Metrics
 from service.sampling import sampling_params
-from service.schemas.openai import ChatCompletionRequest
+from service.schemas.openai import ChatCompletionRequest, ChatMessage
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,15 +83,11 @@ class InputProcessor:
         Raises:
             RequestError: any part of it is wrong; the message has the value and the limit.
             SamplingParamsError: a sampling value is out of range.
+            OverloadedError: too many requests wait for a decoder, or this one waited too long.
         """
-        if body.model != self._model_name:
-            raise ModelNotFoundError(body.model, self._model_name)
         _check_unsupported(body)
-        started = time.perf_counter()
-        conversation = read_messages(body.messages, self._limits.max_media_bytes)
-        fetch_s = time.perf_counter() - started
-        self._check_media(conversation.media)
-        prompt = await asyncio.to_thread(self._tokenize, conversation)
+        self._check_characters(body.messages)
+        conversation, prompt, fetch_s = await asyncio.to_thread(self._read, body.messages)
         max_tokens = self._answer_tokens(body, prompt)
         params = sampling_params(body, max_tokens, self._spec.vocab_size)
         started = time.perf_counter()
@@ -103,7 +99,9 @@ class InputProcessor:
             for offset, item in zip(prompt.offsets, media, strict=True)
         )
         sequences = tuple(
-            GenerationRequest(f"{completion_id}-{i}", prompt.ids, one, spans, body.priority)
+            GenerationRequest(
+                f"{completion_id}-{i}", prompt.ids, one, spans, body.priority, self._model_name
+            )
             for i, one in enumerate(params)
         )
         return PlannedRequest(
@@ -114,6 +112,23 @@ class InputProcessor:
             fetch_s,
             decode_s,
         )
+
+    def _check_characters(self, messages: Sequence[ChatMessage]) -> None:
+        """Refuses what no tokenizer could fit, before anything looks at the texts."""
+        limit, characters = self._limits.max_model_len, count_characters(messages)
+        if characters > limit * self._longest_piece:
+            raise ContextLengthError(
+                f"the messages have {characters} characters, more than "
+                f"the context of {limit} tokens can hold"
+            )
+
+    def _read(self, messages: Sequence[ChatMessage]) -> tuple[Conversation, _Prompt, float]:
+        """The conversation, its prompt, and the seconds that its media took to obtain."""
+        started = time.perf_counter()
+        conversation = read_messages(messages, self._limits.max_media_bytes)
+        fetch_s = time.perf_counter() - started
+        self._check_media(conversation.media)
+        return conversation, self._tokenize(conversation), fetch_s
 
     def _check_media(self, media: Sequence[MediaItem]) -> None:
         if len(media) > self._limits.max_media_items:
@@ -134,12 +149,6 @@ class InputProcessor:
 
     def _tokenize(self, conversation: Conversation) -> _Prompt:
         """Ids of the prompt and where each medium's placeholders begin."""
-        limit = self._limits.max_model_len
-        if conversation.characters > limit * self._longest_piece:
-            raise ContextLengthError(
-                f"the messages have {conversation.characters} characters, more than "
-                f"the context of {limit} tokens can hold"
-            )
         system = conversation.system
         if system is None:
             system = self._spec.system_prompts.get("normal", NORMAL_SYSTEM)
@@ -180,22 +189,33 @@ class InputProcessor:
         )
 
     async def _decode(self, media: Sequence[MediaItem], fetch_s: float) -> list[PreparedMedia]:
-        tasks = [asyncio.create_task(self._decode_one(item, fetch_s)) for item in media]
-        try:
-            return list(await asyncio.gather(*tasks))
-        finally:
-            for task in tasks:
-                task.cancel()
+        if not media:
+            return []
+        # Not more at a time than there are processes: a request of many media does not push others
+        # back, and none of its own waits so long behind the rest that it is given up.
+        turns = asyncio.Semaphore(self._media_pool.workers)
+        with self._media_pool.admit():
+            self._metrics.preparing_media(1)
+            tasks = [asyncio.create_task(self._decode_one(item, fetch_s, turns)) for item in media]
+            try:
+                return list(await asyncio.gather(*tasks))
+            finally:
+                self._metrics.preparing_media(-1)
+                for task in tasks:
+                    task.cancel()
 
-    async def _decode_one(self, item: MediaItem, fetch_s: float) -> PreparedMedia:
-        started = time.perf_counter()
+    async def _decode_one(
+        self, item: MediaItem, fetch_s: float, turns: asyncio.Semaphore
+    ) -> PreparedMedia:
         job = MediaJob(
             item.modality, item.base64, item.format, item.units, item.up_axis, item.columns
         )
-        try:
-            media = await self._media_pool.prepare(job)
-        except MediaError as error:
-            raise MediaRefusedError(error, param=item.param) from error
+        async with turns:
+            started = time.perf_counter()
+            try:
+                media = await self._media_pool.prepare(job)
+            except MediaError as error:
+                raise MediaRefusedError(error, param=item.param) from error
         self._metrics.media_read(item.modality, fetch_s, time.perf_counter() - started)
         return media
 

@@ -34,7 +34,7 @@ class Lifecycle:
         self._loaded = asyncio.Event()
         self._empty = asyncio.Event()
         self._empty.set()
-        self.engine_info: EngineInfo | None = None
+        self.engine_infos: tuple[EngineInfo, ...] = ()
         self.failure: Exception | None = None
 
     @property
@@ -65,9 +65,9 @@ class Lifecycle:
             if self._in_flight == 0:
                 self._empty.set()
 
-    def loaded(self, info: EngineInfo) -> None:
-        """The engine can serve; a drain that began meanwhile goes on."""
-        self.engine_info = info
+    def loaded(self, *infos: EngineInfo) -> None:
+        """Every engine can serve; a drain that began meanwhile goes on."""
+        self.engine_infos = infos
         if self._phase is Phase.LOADING:
             self._phase = Phase.READY
         self._loaded.set()

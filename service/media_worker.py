@@ -7,13 +7,16 @@ Reads jobs from stdin and writes prepared arrays to stdout, one at a time, as le
 from __future__ import annotations
 
 import binascii
+import contextlib
 import importlib.util
 import json
 import os
 import resource
 import struct
 import sys
+import traceback
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, BinaryIO
 
 from lamm_model.conversation import Modality
@@ -53,15 +56,10 @@ def main() -> None:
     if points is not None and importlib.util.find_spec("open3d"):
         _warm_up()
     write_frame(replies, {"ready": True}, b"")
-    while (frame := read_frame(jobs)) is not None:
-        job, body = frame
-        try:
-            media = _prepare(job, body, image, points, limits)
-        except MediaError as error:
-            write_frame(replies, {"error": _kind(error), "message": str(error)}, b"")
-        else:
-            head = {"digest": media.digest, "shape": media.array.shape, "info": media.info}
-            write_frame(replies, head, media.array.tobytes())
+    with contextlib.suppress(BrokenPipeError):  # the parent died in the middle of a job
+        while (frame := read_frame(jobs)) is not None:
+            write_frame(replies, *_answer(*frame, image, points, limits))
+    _leave(Path(config["scratch"]))
 
 
 def encode_head(head: Mapping[str, Any], body_size: int) -> bytes:
@@ -85,6 +83,27 @@ def read_frame(stream: BinaryIO) -> tuple[dict[str, Any], bytes] | None:
     head_size, body_size = FRAME.unpack(lengths)
     head = json.loads(stream.read(head_size))
     return head, stream.read(body_size)
+
+
+def _answer(
+    job: Mapping[str, Any],
+    text: bytes,
+    image: ImageSpec | None,
+    points: PointSpec | None,
+    limits: MediaLimits,
+) -> tuple[dict[str, Any], bytes]:
+    """Head and body of the reply."""
+    try:
+        media = _prepare(job, text, image, points, limits)
+        head = {"digest": media.digest, "shape": media.array.shape, "info": media.info}
+        return head, media.array.tobytes()
+    except MediaError as error:
+        return {"error": _kind(error), "message": str(error)}, b""
+    except Exception:
+        # A defect of ours or of a library that a file brought out. Dying of it would cost those who
+        # come next a process, and whoever knows such a file could keep all of them starting.
+        traceback.print_exc()
+        return {"error": "decode", "message": "the medium cannot be decoded; it is malformed"}, b""
 
 
 def _prepare(
@@ -132,6 +151,13 @@ def _warm_up() -> None:
         load_open3d()
     except MediaDependencyError:
         return
+
+
+def _leave(scratch: Path) -> None:
+    # The parent removes them, unless it was killed. Only empty directories can be removed so.
+    with contextlib.suppress(OSError):
+        scratch.rmdir()
+        scratch.parent.rmdir()
 
 
 def _limit_memory(size: int) -> None:

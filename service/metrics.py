@@ -7,9 +7,10 @@ hold a request, a prompt or an address.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import copy
+from collections.abc import Callable, Iterable, Mapping
 
-from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
@@ -26,12 +27,15 @@ _MEDIA = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0
 
 
 class Metrics:
-    """Counters and histograms of one app, in a registry of its own."""
+    """Counters and histograms of one app, in a registry of its own, seen as one model's."""
 
-    def __init__(self, model_name: str, engine_stats: Callable[[], EngineStats]) -> None:
+    def __init__(
+        self, model_name: str, engine_stats: Mapping[str, Callable[[], EngineStats]]
+    ) -> None:
+        """`engine_stats` are the engines' numbers, by the names of the models that each holds."""
         self._model = model_name
         self._registry = CollectorRegistry()
-        self._registry.register(_EngineCollector(model_name, engine_stats))
+        self._registry.register(_EngineCollector(engine_stats))
         self._ttft = self._histogram("time_to_first_token_seconds", "Arrival to first token", _TTFT)
         self._itl = self._histogram("inter_token_latency_seconds", "Time between tokens", _ITL)
         # Looked up once: this one is observed for every token.
@@ -43,6 +47,10 @@ class Metrics:
         self._media_fetch = self._by_modality("media_fetch_seconds", "Time to obtain a medium")
         self._media_decode = self._by_modality("media_decode_seconds", "Time to decode a medium")
         self._media_encode = self._by_modality("media_encode_seconds", "Time to encode the media")
+        self._preparing = Gauge(
+            "lamm:num_requests_preparing_media", "Requests whose media are decoded or wait for it",
+            ["model_name"], registry=self._registry,
+        )  # fmt: skip
         self._success = Counter(
             "lamm:request_success", "Finished sequences", ["model_name", "finished_reason"],
             registry=self._registry,
@@ -51,6 +59,12 @@ class Metrics:
             "lamm:admission_rejections", "Requests refused before they ran",
             ["model_name", "reason"], registry=self._registry,
         )  # fmt: skip
+
+    def of_model(self, model_name: str) -> Metrics:
+        """The same metrics, to report under another model's name."""
+        view = copy.copy(self)
+        view._model, view._itl_of_model = model_name, self._itl.labels(model_name)
+        return view
 
     def exposition(self) -> bytes:
         """Everything, in Prometheus' text format."""
@@ -79,6 +93,10 @@ class Metrics:
         self._media_fetch.labels(self._model, modality).observe(fetch)
         self._media_decode.labels(self._model, modality).observe(decode)
 
+    def preparing_media(self, change: int) -> None:
+        """One request more (1) or less (-1) has media to decode."""
+        self._preparing.labels(self._model).inc(change)
+
     def media_encoded(self, modality: Modality, seconds: float) -> None:
         """A sequence's media went through their encoder."""
         self._media_encode.labels(self._model, modality).observe(seconds)
@@ -100,35 +118,41 @@ class Metrics:
 
 
 class _EngineCollector(Collector):
-    """The engine's own numbers, read when they are asked for."""
+    """The engines' own numbers, read when they are asked for."""
 
-    def __init__(self, model_name: str, engine_stats: Callable[[], EngineStats]) -> None:
-        self._model, self._stats = model_name, engine_stats
+    def __init__(self, engine_stats: Mapping[str, Callable[[], EngineStats]]) -> None:
+        self._engine_stats = engine_stats
 
     def describe(self) -> Iterable[Metric]:
         return ()  # nothing to read at registration: the engine may not have started
 
     def collect(self) -> Iterable[Metric]:
-        stats = self._stats()
-        gauges = (
-            ("num_requests_running", "Sequences being generated", stats.running),
-            ("num_requests_waiting", "Sequences waiting", stats.waiting),
-            ("kv_cache_usage_perc", "Used part of the KV cache, 1 is all", stats.kv_cache_usage),
-        )
-        counters = (
-            ("prompt_tokens", "Prompt tokens processed", stats.prompt_tokens_total),
-            ("generation_tokens", "Tokens generated", stats.generation_tokens_total),
-            ("num_preemptions", "Sequences set back to recompute", stats.preemptions_total),
-            ("prefix_cache_queries", "Tokens looked up", stats.prefix_cache_queries_total),
-            ("prefix_cache_hits", "Tokens found", stats.prefix_cache_hits_total),
-            ("mm_cache_queries", "Encoded media looked up", stats.mm_cache_queries_total),
-            ("mm_cache_hits", "Encoded media found", stats.mm_cache_hits_total),
-        )
-        for name, help_text, value in gauges:
+        all_stats = {label: stats() for label, stats in self._engine_stats.items()}
+        for name, help_text, read in _GAUGES:
             gauge = GaugeMetricFamily(f"lamm:{name}", help_text, labels=["model_name"])
-            gauge.add_metric([self._model], value)
+            for label, stats in all_stats.items():
+                gauge.add_metric([label], read(stats))
             yield gauge
-        for name, help_text, value in counters:
+        for name, help_text, read in _COUNTERS:
             counter = CounterMetricFamily(f"lamm:{name}", help_text, labels=["model_name"])
-            counter.add_metric([self._model], value)
+            for label, stats in all_stats.items():
+                counter.add_metric([label], read(stats))
             yield counter
+
+
+_Row = tuple[str, str, Callable[[EngineStats], float]]
+
+_GAUGES: tuple[_Row, ...] = (
+    ("num_requests_running", "Sequences being generated", lambda s: s.running),
+    ("num_requests_waiting", "Sequences waiting", lambda s: s.waiting),
+    ("kv_cache_usage_perc", "Used part of the KV cache, 1 is all", lambda s: s.kv_cache_usage),
+)
+_COUNTERS: tuple[_Row, ...] = (
+    ("prompt_tokens", "Prompt tokens processed", lambda s: s.prompt_tokens_total),
+    ("generation_tokens", "Tokens generated", lambda s: s.generation_tokens_total),
+    ("num_preemptions", "Sequences set back to recompute", lambda s: s.preemptions_total),
+    ("prefix_cache_queries", "Tokens looked up", lambda s: s.prefix_cache_queries_total),
+    ("prefix_cache_hits", "Tokens found", lambda s: s.prefix_cache_hits_total),
+    ("mm_cache_queries", "Encoded media looked up", lambda s: s.mm_cache_queries_total),
+    ("mm_cache_hits", "Encoded media found", lambda s: s.mm_cache_hits_total),
+)

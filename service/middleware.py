@@ -1,29 +1,37 @@
-"""Pure ASGI middleware: request id and access log, API keys, body limit. Installed by `app`.
+"""Pure ASGI middleware: request id and access log, API keys, body limits. Installed by `app`.
 
 None of it buffers: streams pass through as they are.
 """
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import hmac
 import logging
 import re
 import time
 import uuid
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.errors import translate
-from service.exceptions import AuthenticationError, BodyTooLargeError
+from service.exceptions import (
+    AuthenticationError,
+    BodyTimeoutError,
+    BodyTooLargeError,
+    OverloadedError,
+)
+from service.request_body import on_release
 
 logger = logging.getLogger(__name__)
 access_logger = logging.getLogger("service.access")
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
+_SIZE = re.compile(r"[0-9]{1,15}")
 
 
 class RequestContextMiddleware:
@@ -94,10 +102,30 @@ class ApiKeyMiddleware:
 
 
 class BodyLimitMiddleware:
-    """Refuses a body by its announced length, or as soon as more has come in than is allowed."""
+    """Bounds what request bodies take: bytes of one, bytes of all together, silence within one.
 
-    def __init__(self, app: ASGIApp, max_bytes: int) -> None:
+    A body is refused by its announced length, or as soon as more has come in than is allowed.
+    """
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        max_bytes: int,
+        max_total_bytes: int,
+        silence_s: float,
+        refused: Callable[[str], None],
+    ) -> None:
+        """Args:
+        max_bytes: of one body.
+        max_total_bytes: of all bodies that are held at once, though one body always has room;
+            what comes beyond it is refused with 503.
+        silence_s: seconds within which the next part of a body must come.
+        refused: told the reason of each refusal for lack of room.
+        """
         self._app, self._max_bytes = app, max_bytes
+        self._max_total = max(max_bytes, max_total_bytes)
+        self._silence_s, self._refused = silence_s, refused
+        self._held = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """ASGI."""
@@ -105,20 +133,52 @@ class BodyLimitMiddleware:
             await self._app(scope, receive, send)
             return
         announced = Headers(scope=scope).get("content-length", "0")
-        if not announced.isdigit() or int(announced) > self._max_bytes:
+        if not _SIZE.fullmatch(announced) or int(announced) > self._max_bytes:
             refusal = translate(BodyTooLargeError(self._max_bytes)).response()
             await refusal(scope, receive, send)
             return
-        received = 0
+        received, held, complete = 0, 0, False
 
         async def count() -> Message:
-            nonlocal received
-            message = await receive()
+            nonlocal received, held, complete
+            if complete:
+                return await receive()  # waits for a disconnect, however long that takes
+            message = await self._next(receive)
             if message["type"] == "http.request":
-                received += len(message.get("body", b""))
+                size = len(message.get("body", b""))
+                received += size
                 if received > self._max_bytes:
                     # An HTTPException passes through the framework's own body reading unchanged.
                     raise HTTPException(413) from BodyTooLargeError(self._max_bytes)
+                self._hold(size)
+                held += size
+                complete = not message.get("more_body", False)
             return message
 
-        await self._app(scope, count, send)
+        def release() -> None:
+            nonlocal held
+            self._held -= held
+            held = 0
+
+        on_release(scope, release)
+        try:
+            await self._app(scope, count, send)
+        finally:
+            release()
+
+    async def _next(self, receive: Receive) -> Message:
+        try:
+            async with asyncio.timeout(self._silence_s):
+                return await receive()
+        except TimeoutError:
+            raise HTTPException(408) from BodyTimeoutError(self._silence_s)
+
+    def _hold(self, size: int) -> None:
+        if self._held + size > self._max_total:
+            self._refused("bodies_full")
+            raise HTTPException(503) from OverloadedError(
+                f"the bodies of other requests take {self._held} bytes; "
+                f"the limit of all together is {self._max_total}",
+                reason="bodies_full",
+            )
+        self._held += size

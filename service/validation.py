@@ -58,11 +58,13 @@ def place(location: Sequence[str | int]) -> str:
     """`("body", "messages", 0, "content", "parts", 1)` -> `messages[0].content[1]`."""
     text = ""
     branch_allowed = True
-    for index, part in enumerate(location):
-        if isinstance(part, int):
-            text += f"[{part}]"
+    for index, whole in enumerate(location):
+        if isinstance(whole, int):
+            text += f"[{whole}]"
             branch_allowed = True
-        elif part in _BRANCHES and branch_allowed and _is_branch(location, index):
+            continue
+        part = whole[: _MAX_VALUE * 2]  # a key may be megabytes
+        if part in _BRANCHES and branch_allowed and _is_branch(location, index):
             branch_allowed = part != "parts"
         elif "[" not in part:
             text += f".{part}" if text else part
@@ -88,5 +90,14 @@ def _describe(error: Mapping[str, Any]) -> str:
         what = "has a value that is not allowed"
     value = error.get("input")
     if kind not in ("missing", "json_invalid") and isinstance(value, str | int | float):
-        what += f"; it is {repr(value)[:_MAX_VALUE]}"
+        what += f"; it is {_shown(value)}"
     return f"{where or 'the request body'} {what}"
+
+
+def _shown(value: str | float) -> str:
+    """The beginning of the value, whatever its length costs to spell out."""
+    if isinstance(value, str):
+        return repr(value[:_MAX_VALUE])[:_MAX_VALUE]
+    if isinstance(value, int) and value.bit_length() > _MAX_VALUE * 4:
+        return "a number of very many digits"  # Python refuses to spell out the longest
+    return repr(value)[:_MAX_VALUE]

@@ -23,6 +23,7 @@ from transformers.models.llama.modeling_llama import LlamaRotaryEmbedding
 from lamm_model.decoder.attention import AttentionPlan, attend
 from lamm_model.decoder.kv_cache import KVCache
 from lamm_model.decoder.linear import PackedLinear
+from lamm_model.decoder.lora import AdapterPlan
 
 # Those whose angles depend on the position alone, so that one table serves every sequence.
 _ROPE_TYPES = ("default", "linear", "llama3", "yarn")
@@ -79,6 +80,21 @@ class LlamaDecoder:
         self._cos, self._sin = _rotary_table(config, max_len, device, dtype)
         self.weights_bytes = self._count_bytes()
 
+    @property
+    def out_features(self) -> dict[str, int]:
+        """Outputs of each linear layer of a block that an adapter may have an update for."""
+        hidden, inner = int(self.config.hidden_size), int(self.config.intermediate_size)
+        kv = self.num_kv_heads * self.head_dim
+        return {
+            "q_proj": self.groups * kv,
+            "k_proj": kv,
+            "v_proj": kv,
+            "o_proj": hidden,
+            "gate_proj": inner,
+            "up_proj": inner,
+            "down_proj": hidden,
+        }
+
     @torch.inference_mode()
     def embed(self, token_ids_T: Tensor) -> Tensor:
         """Embeddings `[T, C]` of text ids `[T]`."""
@@ -86,9 +102,17 @@ class LlamaDecoder:
 
     @torch.inference_mode()
     def forward(
-        self, embeds_TC: Tensor, plan: AttentionPlan, cache: KVCache, logit_rows_R: Tensor
+        self,
+        embeds_TC: Tensor,
+        plan: AttentionPlan,
+        cache: KVCache,
+        logit_rows_R: Tensor,
+        adapters: AdapterPlan | None = None,
     ) -> Tensor:
-        """Logits `[R, V]` of the rows asked for; every row's K and V are written to its slot."""
+        """Logits `[R, V]` of the rows asked for; every row's K and V are written to its slot.
+
+        `adapters` says which rows see these weights through which LoRA; None: all see them bare.
+        """
         x = embeds_TC
         cos, sin = self._cos[plan.positions], self._sin[plan.positions]
         residual_rows: Tensor | None = None
@@ -96,7 +120,8 @@ class LlamaDecoder:
             if index == len(self._layers) - 1:
                 # Past the last K and V only the wanted rows matter.
                 residual_rows = logit_rows_R
-            x = self._block(layer, x, cos, sin, plan, cache.layer(index), residual_rows)
+            kv = cache.layer(index)
+            x = self._block(layer, x, cos, sin, plan, kv, residual_rows, adapters, index)
         return self._head(self._rms(x, self._norm))
 
     def _block(
@@ -108,9 +133,15 @@ class LlamaDecoder:
         plan: AttentionPlan,
         kv: tuple[Tensor, Tensor],
         keep_rows: Tensor | None,
+        adapters: AdapterPlan | None,
+        index: int,
     ) -> Tensor:
         rows = x.shape[0]
-        qkv = layer.qkv(self._rms(x, layer.input_norm)).view(rows, -1, self.head_dim)
+        normed = self._rms(x, layer.input_norm)
+        qkv = layer.qkv(normed)
+        if adapters is not None:
+            adapters.add_(qkv, normed, index, "qkv", adapters.rows)
+        qkv = qkv.view(rows, -1, self.head_dim)
         heads = self.groups * self.num_kv_heads
         # Query and key heads turn together: one set of kernels for both.
         rotated = _rotate(qkv[:, : heads + self.num_kv_heads], cos, sin)
@@ -121,9 +152,34 @@ class LlamaDecoder:
         attended = attend(q, k_cache, v_cache, plan).view(rows, -1)
         if keep_rows is not None:
             x, attended = x[keep_rows], attended[keep_rows]
+        if adapters is not None:
+            return self._rest_adapted(layer, x, attended, adapters, index, keep_rows is not None)
         x = x + layer.o(attended)
         gate, up = layer.gate_up(self._rms(x, layer.post_norm)).chunk(2, dim=-1)
         return x + layer.down(F.silu(gate) * up)
+
+    def _rest_adapted(
+        self,
+        layer: _Layer,
+        x: Tensor,
+        attended: Tensor,
+        adapters: AdapterPlan,
+        index: int,
+        only_logit_rows: bool,
+    ) -> Tensor:
+        """The block after its attention, through the rows' adapters."""
+        segments = adapters.logit_rows if only_logit_rows else adapters.rows
+        out = layer.o(attended)
+        adapters.add_(out, attended, index, "o", segments)
+        x = x + out
+        normed = self._rms(x, layer.post_norm)
+        gate_up = layer.gate_up(normed)
+        adapters.add_(gate_up, normed, index, "gate_up", segments)
+        gate, up = gate_up.chunk(2, dim=-1)
+        inner = F.silu(gate) * up
+        down = layer.down(inner)
+        adapters.add_(down, inner, index, "down", segments)
+        return x + down
 
     def _rms(self, x: Tensor, weight: Tensor) -> Tensor:
         return F.rms_norm(x, (x.shape[-1],), weight, self._eps)

@@ -4,25 +4,22 @@ from __future__ import annotations
 
 from fastapi import APIRouter
 
-from service.dependencies import ModelDep, ServedModel
-from service.exceptions import ModelNotFoundError
+from service.dependencies import ModelsDep, ServedModel
 from service.schemas.openai import Architecture, ErrorBody, ModelCard, ModelList
 
 router = APIRouter(prefix="/v1/models", tags=["models"])
 
 
 @router.get("")
-async def list_models(model: ModelDep) -> ModelList:
-    """The one model of this server."""
-    return ModelList(data=[_card(model)])
+async def list_models(models: ModelsDep) -> ModelList:
+    """The models of this server."""
+    return ModelList(data=[_card(model) for model in models])
 
 
 @router.get("/{name:path}", responses={404: {"model": ErrorBody}})
-async def retrieve_model(name: str, model: ModelDep) -> ModelCard:
+async def retrieve_model(name: str, models: ModelsDep) -> ModelCard:
     """The model of that name."""
-    if name != model.name:
-        raise ModelNotFoundError(name, model.name)
-    return _card(model)
+    return _card(models.get(name))
 
 
 def _card(model: ServedModel) -> ModelCard:

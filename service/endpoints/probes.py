@@ -9,7 +9,13 @@ from fastapi import APIRouter, Response
 from fastapi.responses import JSONResponse, RedirectResponse
 from prometheus_client import CONTENT_TYPE_PLAIN_0_0_4
 
-from service.dependencies import EngineDep, LifecycleDep, MetricsDep, ModelDep, TimeoutsDep
+from service.dependencies import (
+    EnginesDep,
+    LifecycleDep,
+    MetricsDep,
+    ModelsDep,
+    TimeoutsDep,
+)
 from service.lifecycle import Phase
 
 router = APIRouter(tags=["operations"])
@@ -24,25 +30,37 @@ async def livez() -> dict[str, str]:
 
 
 @router.get("/readyz")
-async def readyz(lifecycle: LifecycleDep, engine: EngineDep) -> JSONResponse:
-    """Requests are accepted: 200, or 503 while loading, draining or dead."""
-    ready = lifecycle.phase is Phase.READY and engine.stats().alive
-    return JSONResponse({"ready": ready, "phase": lifecycle.phase}, 200 if ready else 503)
+async def readyz(lifecycle: LifecycleDep, engines: EnginesDep) -> JSONResponse:
+    """Requests are accepted: 200, or 503 while loading, draining or any model's engine is dead."""
+    accepts = lifecycle.phase is Phase.READY
+    models = {
+        name: accepts and alive
+        for alive, names in ((served.engine.stats().alive, served.models) for served in engines)
+        for name in names
+    }
+    ready = all(models.values())
+    body = {"ready": ready, "phase": lifecycle.phase, "models": models}
+    return JSONResponse(body, 200 if ready else 503)
 
 
 @router.get("/health")
-async def health(lifecycle: LifecycleDep, engine: EngineDep, timeouts: TimeoutsDep) -> JSONResponse:
-    """The process answers and the engine makes progress; an idle engine is healthy."""
-    stats = engine.stats()
-    working = stats.running + stats.waiting > 0
-    stalled = working and stats.last_step_age > timeouts.stall_s
-    failed = lifecycle.phase is Phase.FAILED or (lifecycle.phase is Phase.READY and not stats.alive)
+async def health(
+    lifecycle: LifecycleDep, engines: EnginesDep, timeouts: TimeoutsDep
+) -> JSONResponse:
+    """The process answers and every engine makes progress; an idle engine is healthy."""
+    all_stats = [served.engine.stats() for served in engines]
+    stalled = any(
+        stats.running + stats.waiting > 0 and stats.last_step_age > timeouts.stall_s
+        for stats in all_stats
+    )
+    alive = all(stats.alive for stats in all_stats)
+    failed = lifecycle.phase is Phase.FAILED or (lifecycle.phase is Phase.READY and not alive)
     body: dict[str, Any] = {
         "status": "stalled" if stalled else "failed" if failed else "healthy",
         "phase": lifecycle.phase,
-        "running": stats.running,
-        "waiting": stats.waiting,
-        "last_step_age_s": round(stats.last_step_age, 3),
+        "running": sum(stats.running for stats in all_stats),
+        "waiting": sum(stats.waiting for stats in all_stats),
+        "last_step_age_s": round(max(stats.last_step_age for stats in all_stats), 3),
     }
     return JSONResponse(body, 503 if stalled or failed else 200)
 
@@ -54,9 +72,16 @@ async def metrics(metrics: MetricsDep) -> Response:
 
 
 @router.get("/version")
-async def read_version(model: ModelDep) -> dict[str, str]:
-    """Version of the service and fingerprint of the weights."""
-    return {"version": package_version(), "model": model.name, "fingerprint": model.fingerprint}
+async def read_version(models: ModelsDep) -> dict[str, Any]:
+    """Version of the service, and the fingerprint of each model; the first one's by itself too."""
+    fingerprints = {model.name: model.fingerprint for model in models}
+    name, fingerprint = next(iter(fingerprints.items()))
+    return {
+        "version": package_version(),
+        "model": name,
+        "fingerprint": fingerprint,
+        "models": fingerprints,
+    }
 
 
 @router.get("/", include_in_schema=False)

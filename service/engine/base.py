@@ -63,7 +63,8 @@ class GenerationRequest:
     """One sequence to generate (`n > 1` is fanned out by the caller).
 
     `prompt_token_ids` starts with BOS; the ids in media spans are at or above the vocabulary size.
-    Lower `priority` values run first; equal ones in order of arrival.
+    Lower `priority` values run first; equal ones in order of arrival. `model` names the one of the
+    engine's models that answers; None is the engine's first.
     """
 
     request_id: str
@@ -71,6 +72,7 @@ class GenerationRequest:
     sampling_params: SamplingParams
     media: tuple[MediaSpan, ...] = ()
     priority: int = 0
+    model: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
+from pathlib import Path
 
 
 class EngineConfigError(ValueError):
@@ -25,6 +26,17 @@ class Dtype(StrEnum):
     FLOAT32 = "float32"
     BFLOAT16 = "bfloat16"
     FLOAT16 = "float16"
+
+
+@dataclass(frozen=True, slots=True)
+class MemoryShare:
+    """One engine's part of a device that `num_engines` engines load onto, one after another.
+
+    `load_later` are the checkpoints whose weights the engines behind it will still put there.
+    """
+
+    num_engines: int = 1
+    load_later: tuple[Path, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

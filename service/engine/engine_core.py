@@ -7,7 +7,7 @@ the readers' streams.
 from __future__ import annotations
 
 import logging
-from pathlib import Path
+from collections.abc import Sequence as Seq
 
 from lamm_model.spec import CheckpointSpec
 from lamm_model.tokenizer import LammTokenizer
@@ -20,9 +20,10 @@ from service.engine.base import (
     RequestFailedError,
 )
 from service.engine.block_manager import BlockManager
-from service.engine.config import EngineConfig
+from service.engine.config import EngineConfig, MemoryShare
 from service.engine.kv_plan import BLOCK_SIZE
 from service.engine.model_runner import ModelRunner, StepResult
+from service.engine.model_source import ModelSource
 from service.engine.output import SequenceOutput
 from service.engine.prefix_cache import PrefixCache
 from service.engine.scheduler import Scheduler, SchedulerOutput
@@ -35,18 +36,21 @@ Delivery = tuple[ChunkStream, GenerationChunk | Exception]
 
 
 class EngineCore:
-    """Scheduler, model runner and outputs of one checkpoint."""
+    """Scheduler, model runner and outputs of models that share a language model."""
 
-    def __init__(self, model_dir: Path, spec: CheckpointSpec, config: EngineConfig) -> None:
-        """Loads the checkpoint.
+    def __init__(self, models: Seq[ModelSource], config: EngineConfig, memory: MemoryShare) -> None:
+        """Loads the models.
 
         Raises:
             EngineConfigError: the device is missing, or the memory budget holds nothing.
         """
-        self._spec = spec
         self._chunk_interval_s = config.chunk_interval_s
-        self._tokenizer = LammTokenizer.from_pretrained(model_dir)
-        self._runner = ModelRunner(model_dir, spec, config)
+        tokenizers = {m.base: LammTokenizer.from_pretrained(m.base) for m in models}
+        self._models: dict[str | None, tuple[CheckpointSpec, LammTokenizer]] = {
+            model.name: (model.spec, tokenizers[model.base]) for model in models
+        }
+        self._models[None] = self._models[models[0].name]
+        self._runner = ModelRunner(models, config, memory)
         plan = self._runner.plan
         max_num_seqs = min(config.max_num_seqs, plan.num_slots)
         self._scheduler = Scheduler(
@@ -85,10 +89,11 @@ class EngineCore:
         except EngineError as error:
             self._outbox.append((stream, error))
             return
+        spec, tokenizer = self._models[sequence.request.model]
         output = SequenceOutput(
             sequence,
-            self._tokenizer,
-            self._spec.eos_token_ids,
+            tokenizer,
+            spec.eos_token_ids,
             self._scheduler.max_len,
             self._chunk_interval_s,
         )

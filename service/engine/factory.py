@@ -2,27 +2,32 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from collections.abc import Sequence
 
 from service.engine.base import Engine
-from service.engine.config import EngineConfig
+from service.engine.config import EngineConfig, MemoryShare
+from service.engine.model_source import ModelSource
 
 ENGINES = ("torch", "echo")
 
 
-def create_engine(kind: str, model_dir: Path, config: EngineConfig) -> Engine:
-    """An engine that has not been started.
+def create_engine(
+    kind: str,
+    models: Sequence[ModelSource],
+    config: EngineConfig,
+    memory: MemoryShare | None = None,
+) -> Engine:
+    """An engine over models that share a language model; it has not been started.
 
     Raises:
         ValueError: no engine has that name.
-        CheckpointError: `model_dir` is not a checkpoint ("torch").
     """
     # Imported here so that a service on scripted tokens, and every tool that reads the service's
     # settings, starts without torch.
     if kind == "torch":
         from service.engine.torch_engine import TorchEngine  # noqa: PLC0415 - see above
 
-        return TorchEngine(model_dir, config)
+        return TorchEngine(models, config, memory)
     if kind == "echo":
         from service.engine.echo_engine import EchoEngine  # noqa: PLC0415 - see above
 

@@ -43,7 +43,7 @@ def plan_kv_cache(
 
     Raises:
         EngineConfigError: the context asked for is longer than the model's, or the budget does not
-            hold one block.
+            hold it once: a context shorter than the one that clients are told would fail them.
     """
     if config.max_model_len is not None and config.max_model_len > model_max_len:
         raise EngineConfigError(
@@ -56,21 +56,24 @@ def plan_kv_cache(
     if budget is None:
         share = _FREE_SHARE_CUDA if preallocated else _FREE_SHARE_CPU
         budget = int(free_bytes * share)
+    budget_blocks = budget // block_bytes
+    if budget_blocks < slot_blocks:
+        raise EngineConfigError(_too_small(config, budget, max_len, block_bytes))
+    # Finished prefixes get their share of what one whole context leaves.
     store_share = _STORE_SHARE if config.enable_prefix_caching else 0.0
-    running = int(budget * (1 - store_share)) // block_bytes
+    running = max(int(budget * (1 - store_share)) // block_bytes, slot_blocks)
     # Beyond all sequences at full length memory is of no use to running ones.
     num_blocks = min(running, config.max_num_seqs * slot_blocks)
-    if num_blocks < 1:
-        raise EngineConfigError(
-            f"kv_cache_bytes is {budget}; one block of {BLOCK_SIZE} tokens takes {block_bytes}"
-        )
-    max_len = min(max_len, num_blocks * BLOCK_SIZE)
     slots = config.max_num_seqs
     if preallocated:
-        slots = min(slots, num_blocks // -(-max_len // BLOCK_SIZE))
-        num_blocks = slots * -(-max_len // BLOCK_SIZE)
+        slots = min(slots, num_blocks // slot_blocks)
+        num_blocks = slots * slot_blocks
     # A store four times what can run at once is more than any step could want back.
-    store = min(int(budget * store_share) // block_bytes, 4 * config.max_num_seqs * slot_blocks)
+    store = min(
+        int(budget * store_share) // block_bytes,
+        budget_blocks - num_blocks,
+        4 * config.max_num_seqs * slot_blocks,
+    )
     return KVPlan(slots, max_len, num_blocks, store)
 
 
@@ -83,6 +86,17 @@ def available_host_bytes() -> int:
     if limit is not None and used is not None:
         available = min(available, max(0, limit - used))
     return available
+
+
+def _too_small(config: EngineConfig, budget: int, max_len: int, block_bytes: int) -> str:
+    needed = -(-max_len // BLOCK_SIZE) * block_bytes
+    room = budget // block_bytes * BLOCK_SIZE
+    source = "is" if config.kv_cache_bytes is not None else "would be, by the free memory,"
+    shorter = f", or max_model_len {room} at most" if room else ""
+    return (
+        f"kv_cache_bytes {source} {budget}, which holds {room} tokens; one context of {max_len} "
+        f"tokens needs {needed} bytes: set kv_cache_bytes to {needed} at least{shorter}"
+    )
 
 
 def _meminfo_available() -> int:

@@ -1,4 +1,4 @@
-"""Pictures and clouds become projected features, each once: an LRU cache by content digest.
+"""Pictures and clouds become projected features, each once a model: an LRU cache by content digest.
 
 Called by the model runner with the media that a step first needs.
 """
@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 from collections import OrderedDict
 from collections.abc import Sequence
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -15,35 +16,51 @@ from torch import Tensor
 
 from lamm_model.conversation import Modality
 from lamm_model.media import PreparedMedia
-from lamm_model.modeling import LammForConditionalGeneration
 
 _log = logging.getLogger(__name__)
 
+# (which of the models, modality, content digest): projectors differ from model to model.
+_Key = tuple[int, Modality, str]
+
+
+class EncodesMedia(Protocol):
+    """What of a model is needed here."""
+
+    def encode_images(self, pixel_values: Tensor) -> Tensor:
+        """Projected features [M, N, H] of pictures [M, 3, S, S]."""
+
+    def encode_points(self, points: Tensor) -> Tensor:
+        """Projected features [M, N, H] of clouds [M, P, 3 or 6]."""
+
 
 class MediaEncoder:
-    """Runs the frozen encoders and their projectors; keeps `max_bytes` of results."""
+    """Runs each model's frozen encoders and projectors; keeps `max_bytes` of results in all."""
 
     def __init__(
-        self, model: LammForConditionalGeneration, device: torch.device, max_bytes: int
+        self, models: Sequence[EncodesMedia], device: torch.device, max_bytes: int
     ) -> None:
-        self._model, self._device, self._max_bytes = model, device, max_bytes
-        self._cache: OrderedDict[tuple[Modality, str], Tensor] = OrderedDict()
+        self._models, self._device, self._max_bytes = tuple(models), device, max_bytes
+        self._cache: OrderedDict[_Key, Tensor] = OrderedDict()
         self._cached_bytes = 0
         self.queries_total = 0
         self.hits_total = 0
 
     @torch.inference_mode()
     def encode(
-        self, media: Sequence[PreparedMedia]
+        self, media: Sequence[PreparedMedia], model: int = 0
     ) -> tuple[dict[str, Tensor], dict[str, Exception]]:
-        """Features `[N, C]` by digest of what could be encoded, and the errors of the rest."""
+        """Features `[N, C]` by digest of what could be encoded, and the errors of the rest.
+
+        `model` is the index of the model whose projectors are wanted.
+        """
         features: dict[str, Tensor] = {}
         missing: dict[str, PreparedMedia] = {}
         for medium in media:
             self.queries_total += 1
-            found = self._cache.get((medium.modality, medium.digest))
+            key = (model, medium.modality, medium.digest)
+            found = self._cache.get(key)
             if found is not None:
-                self._cache.move_to_end((medium.modality, medium.digest))
+                self._cache.move_to_end(key)
                 self.hits_total += 1
                 features[medium.digest] = found
             elif medium.digest in missing:
@@ -52,17 +69,18 @@ class MediaEncoder:
                 missing[medium.digest] = medium
         failures: dict[str, Exception] = {}
         for group in _same_shape(list(missing.values())):
-            self._encode_group(group, features, failures)
+            self._encode_group(group, model, features, failures)
         return features, failures
 
     def _encode_group(
         self,
         group: Sequence[PreparedMedia],
+        model: int,
         features: dict[str, Tensor],
         failures: dict[str, Exception],
     ) -> None:
         try:
-            encoded = self._run(group)
+            encoded = self._run(group, model)
             if not bool(encoded.isfinite().all()):
                 # Attention multiplies masked positions too: one NaN would reach its neighbours.
                 raise ValueError("the features are not finite")
@@ -73,19 +91,19 @@ class MediaEncoder:
                 return
             # One of them spoilt the batch: alone, only the guilty one fails.
             for medium in group:
-                self._encode_group([medium], features, failures)
+                self._encode_group([medium], model, features, failures)
             return
         for medium, result in zip(group, encoded, strict=True):
             features[medium.digest] = result
-            self._keep((medium.modality, medium.digest), result)
+            self._keep((model, medium.modality, medium.digest), result)
 
-    def _run(self, group: Sequence[PreparedMedia]) -> Tensor:
+    def _run(self, group: Sequence[PreparedMedia], model: int) -> Tensor:
         batch = torch.from_numpy(np.stack([medium.array for medium in group])).to(self._device)
         if group[0].modality is Modality.IMAGE:
-            return self._model.encode_images(batch)
-        return self._model.encode_points(batch)
+            return self._models[model].encode_images(batch)
+        return self._models[model].encode_points(batch)
 
-    def _keep(self, key: tuple[Modality, str], result: Tensor) -> None:
+    def _keep(self, key: _Key, result: Tensor) -> None:
         # A copy of its own: a view would keep the whole batch alive.
         result = result.clone()
         size = result.numel() * result.element_size()

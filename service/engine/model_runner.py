@@ -12,26 +12,31 @@ import logging
 import time
 from collections.abc import Sequence as Seq
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from lamm_model.checkpoint.load import load_model
 from lamm_model.decoder.attention import Span, plan_attention
 from lamm_model.decoder.kv_cache import KVCache, KVCacheShape
 from lamm_model.decoder.llama import LlamaDecoder
+from lamm_model.decoder.lora import AdapterPlan, LoraStack
 from lamm_model.decoder.sampler import SampledToken, Sampler, SamplingRow
-from lamm_model.spec import CheckpointSpec
+from lamm_model.media import PreparedMedia
 from service.engine.base import MediaSpan, RequestFailedError
 from service.engine.block_manager import KVTransfer, LoadBlocks, SaveBlocks
-from service.engine.config import DeviceKind, Dtype, EngineConfig, EngineConfigError
+from service.engine.config import EngineConfig, MemoryShare
+from service.engine.device import choose_device, choose_dtype, weights_bytes
 from service.engine.kv_plan import BLOCK_SIZE, KVPlan, available_host_bytes, plan_kv_cache
 from service.engine.media_encoder import MediaEncoder
+from service.engine.model_loader import load_models
+from service.engine.model_source import ModelSource
 from service.engine.scheduler import ScheduledChunk, SchedulerOutput
 from service.engine.sequence import Sequence
 
 _log = logging.getLogger(__name__)
+
+# By the index of the model, then by the medium's digest: `[N, C]`.
+_Features = dict[int, dict[str, Tensor]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,10 +52,10 @@ class StepResult:
 
 
 class ModelRunner:
-    """One model on one device."""
+    """One language model on one device, and the models that are made of it."""
 
-    def __init__(self, model_dir: Path, spec: CheckpointSpec, config: EngineConfig) -> None:
-        """Loads the checkpoint and lays out the KV cache.
+    def __init__(self, models: Seq[ModelSource], config: EngineConfig, memory: MemoryShare) -> None:
+        """Loads the models and lays out the KV cache.
 
         Raises:
             CheckpointError: weights are missing, unexpected or mis-shaped; the message lists them.
@@ -58,22 +63,30 @@ class ModelRunner:
         """
         if config.num_threads is not None:
             torch.set_num_threads(config.num_threads)
-        self.device = _device(config.device)
-        self.dtype = _dtype(config.dtype, self.device)
-        self._spec = spec
-        model = load_model(model_dir, self.dtype)
-        text = model.config.text_config
-        weights = dict(model.language_model.state_dict())
-        # The decoder takes the language model's weights over; what stays are encoders, projectors.
-        del model.language_model
-        self._decoder = LlamaDecoder(text, weights, spec.max_model_len, self.device, self.dtype)
-        torch.nn.Module.to(model, self.device)
-        self._encoder = MediaEncoder(model, self.device, config.mm_cache_bytes)
-        self.weights_bytes = self._decoder.weights_bytes + sum(
-            p.numel() * p.element_size() for p in model.parameters()
+        self.device = choose_device(config.device)
+        self.dtype = choose_dtype(config.dtype, self.device)
+        self._index: dict[str | None, int] = {m.name: i for i, m in enumerate(models)} | {None: 0}
+        self._specs = [model.spec for model in models]
+        loaded = load_models(models, self.device, self.dtype)
+        text, max_len = loaded.text_config, min(spec.max_model_len for spec in self._specs)
+        self._decoder = LlamaDecoder(
+            text, loaded.language_weights, max_len, self.device, self.dtype
         )
+        self._encoder = MediaEncoder(loaded.media, self.device, config.mm_cache_bytes)
+        self.weights_bytes = self._decoder.weights_bytes + loaded.media_bytes
+        # Models without LoRA see the decoder's weights bare; the others have a place in the stack.
+        self._lora: LoraStack | None = None
+        adapters = [adapter for adapter in loaded.adapters if adapter is not None]
+        places = iter(range(len(adapters)))
+        self._adapter_of = [None if a is None else next(places) for a in loaded.adapters]
+        if adapters:
+            layers, outputs = int(text.num_hidden_layers), self._decoder.out_features
+            self._lora = LoraStack(adapters, layers, outputs, self.device, self.dtype)
+            self.weights_bytes += self._lora.nbytes
         self._sampler = Sampler()
-        self.plan, self._cache = self._lay_out_cache(config, int(text.num_hidden_layers))
+        self.plan, self._cache = self._lay_out_cache(
+            config, memory, max_len, int(text.num_hidden_layers)
+        )
         self.kv_cache_bytes = (
             self._cache.shape.bytes_per_token
             * BLOCK_SIZE
@@ -101,22 +114,27 @@ class ModelRunner:
             return result
         spans = [Span(chunk.slot, chunk.start, chunk.num_tokens) for chunk in chunks]
         plan = plan_attention(spans, self._decoder.groups, self.device)
-        logits = self._decoder.forward(
-            self._embed(chunks, features), plan, self._cache, self._logit_rows(chunks)
-        )
+        adapters = None if self._lora is None else self._plan_adapters(self._lora, chunks)
+        embeds, rows = self._embed(chunks, features), self._logit_rows(chunks)
+        logits = self._decoder.forward(embeds, plan, self._cache, rows, adapters)
         sampling = [chunk.sequence for chunk in chunks if chunk.samples]
         if sampling:
-            rows = [self._sampling_row(sequence) for sequence in sampling]
-            tokens = self._sampler.sample(logits, rows)
+            tokens = self._sampler.sample(logits, [self._sampling_row(s) for s in sampling])
             result.sampled.update(zip(sampling, tokens, strict=True))
         return result
 
-    def _lay_out_cache(self, config: EngineConfig, num_layers: int) -> tuple[KVPlan, KVCache]:
+    def _lay_out_cache(
+        self, config: EngineConfig, memory: MemoryShare, max_len: int, num_layers: int
+    ) -> tuple[KVPlan, KVCache]:
         heads, dim = self._decoder.num_kv_heads, self._decoder.head_dim
         on_cuda = self.device.type == "cuda"
         free = torch.cuda.mem_get_info(self.device)[0] if on_cuda else available_host_bytes()
+        later = sum(weights_bytes(base, self.dtype) for base in memory.load_later)
+        # What an engine takes of a GPU is gone for the next one; of a host's, only as it is used.
+        sharing = len(memory.load_later) + 1 if on_cuda else memory.num_engines
+        free = max(0, free - later) // sharing
         per_token = 2 * num_layers * heads * dim * self.dtype.itemsize
-        plan = plan_kv_cache(config, self._spec.max_model_len, per_token, free, on_cuda)
+        plan = plan_kv_cache(config, max_len, per_token, free, on_cuda)
         shape = KVCacheShape(
             num_layers=num_layers,
             num_kv_heads=heads,
@@ -137,26 +155,41 @@ class ModelRunner:
         else:
             self._cache.release(transfer.slot)
 
-    def _encode_media(self, chunks: Seq[ScheduledChunk], result: StepResult) -> dict[str, Tensor]:
-        """Features of all media that the chunks reach into, by digest."""
+    def _plan_adapters(self, lora: LoraStack, chunks: Seq[ScheduledChunk]) -> AdapterPlan | None:
+        places = [self._adapter_of[self._model_of(chunk.sequence)] for chunk in chunks]
+        pairs = list(zip(places, chunks, strict=True))
+        return lora.plan(
+            [(place, chunk.num_tokens) for place, chunk in pairs],
+            [place for place, chunk in pairs if chunk.samples],
+        )
+
+    def _model_of(self, sequence: Sequence) -> int:
+        return self._index[sequence.request.model]
+
+    def _encode_media(self, chunks: Seq[ScheduledChunk], result: StepResult) -> _Features:
+        """Features of all media that the chunks reach into, by model and digest."""
         needed = {chunk.sequence: _reached(chunk) for chunk in chunks}
-        media = [span.media for spans in needed.values() for span in spans]
-        if not media:
-            return {}
-        started = time.monotonic()
-        features, failures = self._encoder.encode(media)
-        seconds = time.monotonic() - started
+        wanted: dict[int, list[PreparedMedia]] = {}
         for sequence, spans in needed.items():
-            if not spans:
-                continue
-            result.encode_seconds[sequence] = seconds
-            for span in spans:
-                error = failures.get(span.media.digest) or _mismatch(span, features)
-                if error is not None:
-                    result.failed[sequence] = error
+            if spans:
+                media = wanted.setdefault(self._model_of(sequence), [])
+                media += [span.media for span in spans]
+        features: _Features = {}
+        for model, media in wanted.items():
+            started = time.monotonic()
+            features[model], failures = self._encoder.encode(media, model)
+            seconds = time.monotonic() - started
+            for sequence, spans in needed.items():
+                if not spans or self._model_of(sequence) != model:
+                    continue
+                result.encode_seconds[sequence] = seconds
+                for span in spans:
+                    error = failures.get(span.media.digest) or _mismatch(span, features[model])
+                    if error is not None:
+                        result.failed[sequence] = error
         return features
 
-    def _embed(self, chunks: Seq[ScheduledChunk], features: dict[str, Tensor]) -> Tensor:
+    def _embed(self, chunks: Seq[ScheduledChunk], features: _Features) -> Tensor:
         """Embeddings `[T, C]`: text looked up, media positions filled with their features."""
         ids: list[int] = []
         fills: list[tuple[int, Tensor]] = []
@@ -165,7 +198,8 @@ class ModelRunner:
             ids += chunk.sequence.token_ids[chunk.start : end]
             for span in _reached(chunk):
                 low, high = max(chunk.start, span.offset), min(end, span.offset + span.num_tokens)
-                rows = features[span.media.digest][low - span.offset : high - span.offset]
+                encoded = features[self._model_of(chunk.sequence)][span.media.digest]
+                rows = encoded[low - span.offset : high - span.offset]
                 at = first + low - chunk.start
                 # Placeholders lie above the vocabulary; row 0 stands in until they are filled.
                 ids[at : at + high - low] = [0] * (high - low)
@@ -184,17 +218,17 @@ class ModelRunner:
         return torch.tensor(rows, dtype=torch.long, device=self.device)
 
     def _sampling_row(self, sequence: Sequence) -> SamplingRow:
-        params = sequence.request.sampling_params
+        params, spec = sequence.request.sampling_params, self._specs[self._model_of(sequence)]
         banned: tuple[int, ...] = ()
         if sequence.num_output_tokens < params.min_tokens:
-            banned = (*self._spec.eos_token_ids, *params.stop_token_ids)
+            banned = (*spec.eos_token_ids, *params.stop_token_ids)
         return SamplingRow(
             params=params,
             seed=sequence.seed,
             position=sequence.num_output_tokens,
             prompt_token_ids=sequence.request.prompt_token_ids,
             output_token_ids=sequence.output_token_ids,
-            banned=tuple(token for token in banned if token < self._spec.vocab_size),
+            banned=tuple(token for token in banned if token < spec.vocab_size),
         )
 
 
@@ -214,22 +248,3 @@ def _mismatch(span: MediaSpan, features: dict[str, Tensor]) -> Exception | None:
     return RequestFailedError(
         f"a {span.media.modality} has {span.num_tokens} placeholders but {count} features"
     )
-
-
-def _device(kind: DeviceKind) -> torch.device:
-    if kind is DeviceKind.AUTO:
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    if kind is DeviceKind.CUDA and not torch.cuda.is_available():
-        raise EngineConfigError("device is cuda, but torch finds no CUDA device")
-    return torch.device(kind.value)
-
-
-def _dtype(dtype: Dtype, device: torch.device) -> torch.dtype:
-    if dtype is Dtype.AUTO:
-        return torch.bfloat16 if device.type == "cuda" else torch.float32
-    chosen = {
-        Dtype.FLOAT32: torch.float32,
-        Dtype.BFLOAT16: torch.bfloat16,
-        Dtype.FLOAT16: torch.float16,
-    }
-    return chosen[dtype]

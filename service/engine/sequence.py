@@ -66,18 +66,23 @@ class Sequence:
         """Hashes of the first `count` full blocks; each covers all that stands before it.
 
         A block's hash is over its token ids, the digests of the media whose placeholders it holds
-        (placeholders are the same for all pictures) and the hash of the block before. SHA-256, so
-        that no prompt can be made to meet another's blocks.
+        (placeholders are the same for all pictures) and the hash of the block before; the first
+        one's is over the model's name, whose adapter is in every K and V. SHA-256, so that no
+        prompt can be made to meet another's blocks.
         """
         while len(self._block_hashes) < count:
             start = len(self._block_hashes) * block_size
-            digest = hashlib.sha256(self._block_hashes[-1] if self._block_hashes else b"")
+            digest = hashlib.sha256(self._block_hashes[-1] if self._block_hashes else self._salt())
             digest.update(array("q", self.token_ids[start : start + block_size]).tobytes())
             for span in self.request.media:
                 if span.offset < start + block_size and start < span.offset + span.num_tokens:
                     digest.update(f"|{span.offset - start}:{span.media.digest}".encode())
             self._block_hashes.append(digest.digest())
         return self._block_hashes[:count]
+
+    def _salt(self) -> bytes:
+        model = self.request.model
+        return b"" if model is None else hashlib.sha256(model.encode()).digest()
 
 
 def check_request(request: GenerationRequest, vocab_size: int) -> None:

@@ -15,9 +15,8 @@ import threading
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable
-from pathlib import Path
+from collections.abc import Sequence as Seq
 
-from lamm_model.spec import CheckpointSpec
 from service.engine.base import (
     Engine,
     EngineInfo,
@@ -25,9 +24,11 @@ from service.engine.base import (
     EngineStoppedError,
     GenerationChunk,
     GenerationRequest,
+    RequestFailedError,
 )
-from service.engine.config import EngineConfig
+from service.engine.config import EngineConfig, MemoryShare
 from service.engine.engine_core import Delivery, EngineCore
+from service.engine.model_source import ModelSource
 from service.engine.sequence import Sequence, check_request
 from service.engine.stream import ChunkStream
 
@@ -41,16 +42,23 @@ _Command = Callable[[EngineCore], None]
 
 
 class TorchEngine(Engine):
-    """Continuous batching over one checkpoint on one device."""
+    """Continuous batching on one device, over models that share a language model."""
 
-    def __init__(self, model_dir: Path, config: EngineConfig) -> None:
-        """Reads the checkpoint's description; `start` loads its weights.
+    def __init__(
+        self,
+        models: Seq[ModelSource],
+        config: EngineConfig,
+        memory: MemoryShare | None = None,
+    ) -> None:
+        """Takes note of the models; `start` loads their weights.
 
-        Raises:
-            CheckpointError: `model_dir` is not a checkpoint.
+        `memory` says with whom the device is shared; None: with no other engine.
         """
-        self._model_dir, self._config = Path(model_dir), config
-        self._spec = CheckpointSpec.from_pretrained(self._model_dir)
+        self._models, self._config = tuple(models), config
+        self._memory = memory or MemoryShare()
+        # Ids are checked before a request reaches the thread; the vocabulary is the shared one's.
+        self._vocab_size = self._models[0].spec.vocab_size
+        self._names = {None, *(model.name for model in self._models)}
         self._wake = threading.Condition()
         self._inbox: deque[_Command] = deque()
         self._accepting = False
@@ -63,6 +71,7 @@ class TorchEngine(Engine):
         """Loads the checkpoint on the engine's thread; returns once requests can be served.
 
         Raises:
+            CheckpointError: weights are missing, unexpected or mis-shaped; the message lists them.
             EngineConfigError: the device is missing, or the memory budget holds nothing.
             EngineStoppedError: it was started before.
         """
@@ -87,7 +96,10 @@ class TorchEngine(Engine):
 
     async def generate(self, request: GenerationRequest) -> AsyncIterator[GenerationChunk]:
         """See `Engine.generate`; also RequestFailedError at once for a malformed request."""
-        check_request(request, self._spec.vocab_size)
+        if request.model not in self._names:
+            names = ", ".join(model.name for model in self._models)
+            raise RequestFailedError(f"model {request.model!r} is not here; there are {names}")
+        check_request(request, self._vocab_size)
         seed = request.sampling_params.seed
         sequence = Sequence(
             request,
@@ -126,7 +138,7 @@ class TorchEngine(Engine):
     def _main(self, ready: asyncio.Future[EngineInfo]) -> None:
         """The engine's thread, from loading to its end."""
         try:
-            core = EngineCore(self._model_dir, self._spec, self._config)
+            core = EngineCore(self._models, self._config, self._memory)
         except Exception as error:
             self._accepting = False
             self._call(_settle, ready, error)

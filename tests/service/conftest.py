@@ -77,6 +77,7 @@ def settings(checkpoint: Path) -> Settings:
         engine="echo",
         media_workers=1,
         media_timeout_s=20.0,
+        media_queue_timeout_s=60.0,
         max_body_bytes=8 << 20,
         max_media_bytes=4 << 20,
         keepalive_s=0.2,

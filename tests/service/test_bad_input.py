@@ -235,7 +235,7 @@ async def test_wrong_routes(client: httpx.AsyncClient, method: str, path: str, s
 async def test_a_medium_that_the_checkpoint_cannot_see(
     app: FastAPI, client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    processor = app.state.services.processor
+    processor = app.state.services.models.get("tiny-lamm").processor
     spec = processor._spec
     blind = type(spec)(**{n: getattr(spec, n) for n in spec.__slots__} | {"points": None})
     monkeypatch.setattr(processor, "_spec", blind)
@@ -250,7 +250,7 @@ async def test_a_medium_that_the_checkpoint_cannot_see(
 async def test_a_defect_of_ours_tells_nothing(
     app: FastAPI, client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(app.state.services.processor, "_tokenizer", None)
+    monkeypatch.setattr(app.state.services.models.get("tiny-lamm").processor, "_tokenizer", None)
     response = await client.post(URL, json=chat_body())
     assert response.status_code == 500
     assert response.json()["error"]["message"] == "internal error"

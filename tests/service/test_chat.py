@@ -136,7 +136,7 @@ async def test_the_prompt_is_the_training_format(
     await client.post(
         URL, json=chat_body(messages=[{"role": "system", "content": "Sing."}, *messages[2:]])
     )
-    tokenizer = app.state.services.processor._tokenizer
+    tokenizer = app.state.services.models.get("tiny-lamm").processor._tokenizer
     first, second = (
         tokenizer.decode([i for i in request.prompt_token_ids[1:] if i < tokenizer.vocab_size])
         for request in recorded.requests
@@ -224,7 +224,7 @@ async def test_decoded_media_are_kept(
 ) -> None:
     body = chat_body(image())
     await client.post(URL, json=body)
-    pool = app.state.services.processor._media_pool
+    pool = app.state.services.models.get("tiny-lamm").processor._media_pool
     monkeypatch.setattr(pool, "_idle", None)  # no process can be asked
     assert (await client.post(URL, json=body)).status_code == 200
     one, two = recorded.requests

@@ -1,4 +1,4 @@
-"""Decoding processes that die, hang or run out of memory, and their replacements."""
+"""Decoding processes that die, hang or run out of memory; clients that leave or have to wait."""
 
 from __future__ import annotations
 
@@ -17,7 +17,10 @@ from lamm_model.conversation import Modality
 from lamm_model.media import MediaLimits
 from lamm_model.media_errors import MediaDecodeError, MediaFormatError
 from lamm_model.spec import ImageSpec
-from service.media_pool import MediaJob, MediaPool, MediaPoolConfig
+from service import media_worker
+from service.exceptions import NotReadyError, OverloadedError
+from service.media_pool import MediaPool, MediaPoolConfig
+from service.media_process import MediaJob, MediaProcess
 from tests.service.chat_requests import npy, png
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -28,7 +31,7 @@ IMAGE = ImageSpec(32, 4, "lamm-squash", (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
 def config(**more: object) -> MediaPoolConfig:
     values: dict[str, object] = {
         "workers": 1, "timeout_s": 20.0, "memory_bytes": 4 << 30, "cache_bytes": 0,
-        "limits": MediaLimits(), "image": IMAGE, "points": None,
+        "limits": MediaLimits(), "image": IMAGE, "points": None, "queue_timeout_s": 60.0,
     }  # fmt: skip
     return MediaPoolConfig(**(values | more))  # type: ignore[arg-type]
 
@@ -50,6 +53,16 @@ def pid_of(pool: MediaPool) -> int:
     return worker._process.pid
 
 
+def scratch_of(pool: MediaPool) -> Path:
+    [worker] = pool._workers
+    return worker._scratch
+
+
+async def replaced(pool: MediaPool, first: int) -> None:
+    while not pool._workers or pid_of(pool) == first:  # noqa: ASYNC110 - no event tells of it
+        await asyncio.sleep(0.02)
+
+
 async def test_a_killed_process_costs_one_request(pool: MediaPool) -> None:
     first = pid_of(pool)
     os.kill(first, signal.SIGSTOP)
@@ -63,12 +76,13 @@ async def test_a_killed_process_costs_one_request(pool: MediaPool) -> None:
     assert pid_of(pool) != first
 
 
-async def test_a_process_that_died_idle_costs_one_request(pool: MediaPool) -> None:
-    os.kill(pid_of(pool), signal.SIGKILL)
-    await asyncio.sleep(0.1)
-    with pytest.raises(MediaDecodeError):
-        await pool.prepare(picture())
+async def test_a_process_that_died_idle_costs_nothing(pool: MediaPool) -> None:
+    first = pid_of(pool)
+    os.kill(first, signal.SIGKILL)
+    while next(iter(pool._workers)).alive:  # noqa: ASYNC110 - no event tells of a death
+        await asyncio.sleep(0.02)
     assert (await pool.prepare(picture())).array.shape == (3, 32, 32)
+    assert pid_of(pool) != first
 
 
 async def test_a_process_that_hangs_is_replaced() -> None:
@@ -79,23 +93,144 @@ async def test_a_process_that_hangs_is_replaced() -> None:
         os.kill(first, signal.SIGSTOP)
         with pytest.raises(MediaDecodeError, match=r"longer than the limit of 0\.3 s"):
             await pool.prepare(picture())
-        while not pool._workers:  # noqa: ASYNC110 - no event tells of a replacement
-            await asyncio.sleep(0.02)
-        assert pid_of(pool) != first
+        await replaced(pool, first)
     finally:
         await pool.stop()
 
 
-async def test_a_client_that_leaves_frees_the_process(pool: MediaPool) -> None:
-    first = pid_of(pool)
-    os.kill(first, signal.SIGSTOP)
+async def test_a_client_that_leaves_costs_no_process() -> None:
+    pool = MediaPool(config(cache_bytes=1 << 20))
+    await pool.start()
+    try:
+        first = pid_of(pool)
+        os.kill(first, signal.SIGSTOP)
+        job = asyncio.create_task(pool.prepare(picture()))
+        await asyncio.sleep(0.05)
+        job.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await job
+        os.kill(first, signal.SIGCONT)
+        other = await pool.prepare(picture(9))
+        assert pid_of(pool) == first
+        # What nobody waited for came to its end before, and is known now.
+        assert pool._idle.qsize() == 1
+        assert await pool.prepare(picture()) is not other
+        assert len(pool._cache._entries) == 2
+    finally:
+        await pool.stop()
+
+
+async def test_what_a_client_had_waiting_is_dropped_when_it_leaves(
+    pool: MediaPool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ran: list[MediaJob] = []
+    run = MediaProcess.run
+
+    async def recorded(self: MediaProcess, job: MediaJob, body: bytes) -> object:
+        ran.append(job)
+        return await run(self, job, body)
+
+    monkeypatch.setattr(MediaProcess, "run", recorded)
+    os.kill(pid_of(pool), signal.SIGSTOP)
+    jobs = [asyncio.create_task(pool.prepare(picture(width))) for width in (1, 2, 3)]
+    await asyncio.sleep(0.05)
+    jobs[1].cancel()
+    os.kill(pid_of(pool), signal.SIGCONT)
+    await asyncio.gather(*jobs, return_exceptions=True)
+    assert jobs[1].cancelled()
+    assert ran == [picture(1), picture(3)]
+
+
+async def test_nobody_waits_forever_for_a_process() -> None:
+    pool = MediaPool(config(queue_timeout_s=0.2))
+    await pool.start()
+    try:
+        first = pid_of(pool)
+        os.kill(first, signal.SIGSTOP)
+        job = asyncio.create_task(pool.prepare(picture()))
+        await asyncio.sleep(0.05)
+        with pytest.raises(OverloadedError, match=r"within 0\.2 s") as caught:
+            await pool.prepare(picture(9))
+        assert (caught.value.code, caught.value.reason) == (
+            "queue_timeout", "decoder_queue_timeout",
+        )  # fmt: skip
+        os.kill(first, signal.SIGCONT)
+        assert (await job).array.shape == (3, 32, 32)
+        assert (await pool.prepare(picture(9))).array.shape == (3, 32, 32)
+        assert pid_of(pool) == first
+    finally:
+        await pool.stop()
+
+
+async def test_requests_in_the_pool_are_bounded() -> None:
+    pool = MediaPool(config(max_requests=2))
+    with pool.admit():
+        with (
+            pool.admit(),
+            pytest.raises(OverloadedError, match=r"2 requests .* the limit is 2"),
+            pool.admit(),
+        ):
+            pytest.fail("a third was let in")
+        with pool.admit():
+            pass
+
+
+async def test_what_a_process_left_on_the_disk_is_removed() -> None:
+    pool = MediaPool(config())
+    await pool.start()
+    try:
+        first, scratch = pid_of(pool), scratch_of(pool)
+        environment = await asyncio.to_thread(Path(f"/proc/{first}/environ").read_bytes)
+        assert f"TMPDIR={scratch}".encode() in environment.split(b"\0")
+        (scratch / "lamm-x").mkdir()
+        (scratch / "lamm-x" / "cloud.ply").write_bytes(b"ply")
+        os.kill(first, signal.SIGSTOP)
+        job = asyncio.create_task(pool.prepare(picture()))
+        await asyncio.sleep(0.05)
+        os.kill(first, signal.SIGKILL)
+        with pytest.raises(MediaDecodeError):
+            await job
+        await replaced(pool, first)
+        assert not scratch.exists()
+        (scratch_of(pool) / "left").write_bytes(b"x")
+    finally:
+        await pool.stop()
+    assert not scratch.parent.exists()
+
+
+async def test_a_process_whose_parent_died_leaves_nothing(pool: MediaPool) -> None:
+    [worker] = pool._workers
+    assert worker._process.stdin is not None
+    worker._process.stdin.close()
+    assert await asyncio.wait_for(worker._process.wait(), 20) == 0
+    assert not worker._scratch.exists()
+
+
+async def test_a_job_that_a_stop_interrupts_is_not_the_senders_fault() -> None:
+    pool = MediaPool(config())
+    await pool.start()
+    os.kill(pid_of(pool), signal.SIGSTOP)
     job = asyncio.create_task(pool.prepare(picture()))
     await asyncio.sleep(0.05)
-    job.cancel()
-    with pytest.raises(asyncio.CancelledError):
+    await pool.stop()
+    with pytest.raises(NotReadyError, match="stopped"):
         await job
-    assert (await pool.prepare(picture())).array.shape == (3, 32, 32)
-    assert pid_of(pool) != first
+    assert not pool._workers
+    assert not pool._replacements
+
+
+async def test_a_defect_that_a_file_brings_out_does_not_end_the_process(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def defective(*_: object) -> None:
+        raise RecursionError("/secret/path")
+
+    monkeypatch.setattr(media_worker, "prepare_image", defective)
+    head = {"modality": Modality.IMAGE}
+    reply, body = media_worker._answer(head, b"AAAA", IMAGE, None, MediaLimits())
+    assert (reply["error"], body) == ("decode", b"")
+    assert "secret" not in reply["message"]
+    assert "secret" in capsys.readouterr().err
 
 
 async def test_memory_is_limited() -> None:

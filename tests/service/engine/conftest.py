@@ -14,6 +14,7 @@ import torch
 from lamm_model.modeling import LammForConditionalGeneration
 from lamm_model.processing import write_processor_config
 from service.engine.config import EngineConfig
+from service.engine.model_source import ModelSource
 from service.engine.torch_engine import TorchEngine
 from tests.service.engine.harness import (
     NUM_POINTS,
@@ -58,11 +59,15 @@ def make_request(checkpoint: Path) -> RequestMaker:
 
 @pytest.fixture
 def torch_engine(checkpoint: Path) -> EngineMaker:
-    """`async with torch_engine(**config) as engine`: a started engine, stopped afterwards."""
+    """`async with torch_engine(**config) as engine`: a started engine, stopped afterwards.
+
+    `models` are its `ModelSource`s; without, the tiny checkpoint is its one model.
+    """
 
     @asynccontextmanager
     async def running(**overrides: Any) -> AsyncIterator[TorchEngine]:
-        engine = TorchEngine(checkpoint, EngineConfig(**{"device": "cpu", **SMALL, **overrides}))
+        models = overrides.pop("models", (ModelSource.from_pretrained(checkpoint),))
+        engine = TorchEngine(models, EngineConfig(**{"device": "cpu", **SMALL, **overrides}))
         await engine.start()
         try:
             yield engine

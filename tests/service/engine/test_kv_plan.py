@@ -26,9 +26,38 @@ def test_more_than_all_seats_could_use_is_not_taken():
     assert plan_kv_cache(config, 2048, 1024, 1 << 40, False) == KVPlan(2, 128, 16, 64)
 
 
-def test_a_small_budget_shortens_the_context():
-    config = EngineConfig(kv_cache_bytes=MIB, enable_prefix_caching=False)
-    assert plan_kv_cache(config, 2048, 4096, 0, False) == KVPlan(32, 256, 16, 0)
+@pytest.mark.parametrize("preallocated", [False, True])
+@pytest.mark.parametrize("caching", [False, True])
+def test_a_budget_below_one_context_is_refused_with_both_numbers(preallocated, caching):
+    """A context cut short unsaid would refuse prompts of the length that clients were told."""
+    given = {"enable_prefix_caching": caching}
+    config = EngineConfig(kv_cache_bytes=MIB, **given)
+    with pytest.raises(EngineConfigError) as caught:
+        plan_kv_cache(config, 2048, 4096, 0, preallocated)
+    assert str(caught.value) == (
+        "kv_cache_bytes is 1048576, which holds 256 tokens; one context of 2048 tokens needs "
+        "8388608 bytes: set kv_cache_bytes to 8388608 at least, or max_model_len 256 at most"
+    )
+    with pytest.raises(EngineConfigError, match="set kv_cache_bytes to 8388608"):
+        plan_kv_cache(EngineConfig(kv_cache_bytes=8388607, **given), 2048, 4096, 0, preallocated)
+    # Both ways out are as good as the message says.
+    whole = plan_kv_cache(
+        EngineConfig(kv_cache_bytes=8388608, **given), 2048, 4096, 0, preallocated
+    )
+    assert (whole.max_model_len, whole.num_blocks, whole.num_store_blocks) == (2048, 128, 0)
+    short = EngineConfig(kv_cache_bytes=MIB, max_model_len=256, **given)
+    plan = plan_kv_cache(short, 2048, 4096, 0, preallocated)
+    assert (plan.max_model_len, plan.num_blocks) == (256, 16)
+
+
+def test_a_machine_without_the_memory_for_one_context_is_told_so():
+    with pytest.raises(EngineConfigError, match="would be, by the free memory, 419430, which"):
+        plan_kv_cache(EngineConfig(), 2048, 4096, MIB, False)
+
+
+def test_prefixes_get_what_one_context_leaves():
+    config = EngineConfig(kv_cache_bytes=9 * MIB)
+    assert plan_kv_cache(config, 2048, 4096, 0, False) == KVPlan(32, 2048, 128, 16)
 
 
 def test_preallocated_slots_are_as_many_as_fit():
@@ -42,7 +71,9 @@ def test_impossible_sizes_are_refused_with_their_numbers():
         EngineConfigError, match="max_model_len is 4096; the model's context is 2048"
     ):
         plan_kv_cache(EngineConfig(max_model_len=4096), 2048, 4096, MIB, False)
-    with pytest.raises(EngineConfigError, match="takes 65536"):
+    with pytest.raises(
+        EngineConfigError, match=r"holds 0 tokens; one context of 2048 .* to 8388608 at least$"
+    ):
         plan_kv_cache(EngineConfig(kv_cache_bytes=65535), 2048, 4096, MIB, False)
     with pytest.raises(
         EngineConfigError, match="max_num_batched_tokens is 8; it must be at least 16"

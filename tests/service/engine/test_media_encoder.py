@@ -36,7 +36,7 @@ def model(oracle) -> Recorder:
 
 
 def test_each_medium_is_encoded_once_with_its_likes(model):
-    encoder = MediaEncoder(model, torch.device("cpu"), 1 << 20)
+    encoder = MediaEncoder([model], torch.device("cpu"), 1 << 20)
     media = [picture(1), cloud(1), picture(2), picture(1)]
     features, failures = encoder.encode(media)
     assert (model.batches, failures) == ([2, 1], {})
@@ -55,7 +55,7 @@ def test_each_medium_is_encoded_once_with_its_likes(model):
 def test_the_guilty_one_of_a_batch_fails_alone(model):
     broken = picture(3)
     broken = dataclasses.replace(broken, array=broken.array * float("nan"))
-    encoder = MediaEncoder(model, torch.device("cpu"), 1 << 20)
+    encoder = MediaEncoder([model], torch.device("cpu"), 1 << 20)
     features, failures = encoder.encode([picture(1), broken, picture(2)])
     assert set(features) == {"picture-1", "picture-2"}
     assert {digest: str(error) for digest, error in failures.items()} == {
@@ -65,7 +65,7 @@ def test_the_guilty_one_of_a_batch_fails_alone(model):
 
 def test_the_least_recently_used_goes_first(model):
     # Two pictures of 16 x 64 floats fit.
-    encoder = MediaEncoder(model, torch.device("cpu"), 2 * 4096)
+    encoder = MediaEncoder([model], torch.device("cpu"), 2 * 4096)
     for seed in (1, 2, 1, 3, 1, 2):
         encoder.encode([picture(seed)])
     assert encoder.hits_total == 2
@@ -74,7 +74,7 @@ def test_the_least_recently_used_goes_first(model):
 def test_features_that_are_not_finite_fail_their_medium_alone(oracle):
     huge = cloud(3)
     huge = dataclasses.replace(huge, array=huge.array * 1e38)
-    encoder = MediaEncoder(oracle.model, torch.device("cpu"), 1 << 20)
+    encoder = MediaEncoder([oracle.model], torch.device("cpu"), 1 << 20)
     features, failures = encoder.encode([cloud(1), huge])
     assert set(features) == {"cloud-1"}
     assert {digest: str(error) for digest, error in failures.items()} == {

@@ -73,7 +73,10 @@ async def test_random_arrivals_aborts_and_preemption(torch_engine, oracle, make_
     ]
     for request in requests:
         oracle(request)
-    config = {"kv_cache_bytes": 12 * 16 * per_token, "enable_prefix_caching": False}
+    config = {
+        "kv_cache_bytes": 12 * 16 * per_token, "max_model_len": 12 * 16,
+        "enable_prefix_caching": False,
+    }  # fmt: skip
     async with torch_engine(**config) as engine:
         await asyncio.gather(*(one(r, rng.choice([3, 1000, 1000])) for r in requests))
         await until(lambda: engine.stats().running == 0)

@@ -22,6 +22,7 @@ from service.engine.config import EngineConfig, EngineConfigError
 from service.engine.echo_engine import EchoEngine
 from service.engine.factory import create_engine
 from service.engine.model_runner import ModelRunner
+from service.engine.model_source import ModelSource
 from service.engine.torch_engine import TorchEngine
 from tests.service.engine.harness import cloud, collect, picture, tokens_of, until
 
@@ -170,7 +171,7 @@ async def test_an_engine_that_fails_every_step_says_that_it_is_dead(
 
 async def test_facts_at_start(checkpoint):
     config = EngineConfig(device="cpu", kv_cache_bytes=1 << 20, max_num_seqs=4)
-    engine = TorchEngine(checkpoint, config)
+    engine = TorchEngine((ModelSource.from_pretrained(checkpoint),), config)
     info = await engine.start()
     await engine.stop()
     assert (info.engine, info.device, info.dtype) == ("torch", "cpu", "float32")
@@ -183,12 +184,13 @@ async def test_facts_at_start(checkpoint):
 
 
 async def test_starting_without_a_device_or_memory_fails(checkpoint):
+    models = (ModelSource.from_pretrained(checkpoint),)
     if not torch.cuda.is_available():
         with pytest.raises(EngineConfigError, match="no CUDA device"):
-            await TorchEngine(checkpoint, EngineConfig(device="cuda")).start()
+            await TorchEngine(models, EngineConfig(device="cuda")).start()
     config = EngineConfig(device="cpu", kv_cache_bytes=100)
     with pytest.raises(EngineConfigError, match="kv_cache_bytes is 100"):
-        await TorchEngine(checkpoint, config).start()
+        await TorchEngine(models, config).start()
 
 
 async def test_media_are_encoded_once_within_the_budget(torch_engine, make_request):
@@ -205,13 +207,13 @@ async def test_media_are_encoded_once_within_the_budget(torch_engine, make_reque
 
 
 def test_factory(checkpoint, tmp_path):
-    config = EngineConfig()
-    assert isinstance(create_engine("torch", checkpoint, config), TorchEngine)
-    assert isinstance(create_engine("echo", tmp_path, config), EchoEngine)
+    config, models = EngineConfig(), (ModelSource.from_pretrained(checkpoint),)
+    assert isinstance(create_engine("torch", models, config), TorchEngine)
+    assert isinstance(create_engine("echo", models, config), EchoEngine)
     with pytest.raises(ValueError, match="no engine 'vllm'"):
-        create_engine("vllm", checkpoint, config)
+        create_engine("vllm", models, config)
     with pytest.raises(CheckpointError, match=r"config\.json is missing"):
-        create_engine("torch", tmp_path, config)
+        ModelSource.from_pretrained(tmp_path)
 
 
 async def test_weights_that_do_not_fit_stop_the_start_with_their_names(checkpoint, tmp_path):
@@ -221,8 +223,9 @@ async def test_weights_that_do_not_fit_stop_the_start_with_their_names(checkpoin
     del weights["image_projector.bias"]
     weights["point_projector.weight"] = weights["point_projector.weight"][:3].contiguous()
     save_file(weights, tmp_path / "model.safetensors", metadata={"format": "pt"})
+    models = (ModelSource.from_pretrained(tmp_path),)
     with pytest.raises(CheckpointError) as caught:
-        await TorchEngine(tmp_path, EngineConfig(device="cpu")).start()
+        await TorchEngine(models, EngineConfig(device="cpu")).start()
     assert "image_projector.bias" in str(caught.value)
     assert "point_projector.weight: [3, " in str(caught.value)
 

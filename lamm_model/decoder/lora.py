@@ -1,0 +1,213 @@
+"""LoRA beside the weights: several adapters over one decoder, each row with its own.
+
+The adapters' matrices are stacked once, at load. A step's rows are cut into segments: a long chunk
+is one sequence's and meets its own adapter's matrices alone; single tokens of several adapters go
+through the stack together, and a mask keeps each row's own ranks. A row's result never depends on
+the others' adapters. Called by `lamm_model.decoder.llama`; plans are made by the engine's model
+runner. A decoder without adapters never enters this file.
+
+Shapes: T rows, n rows of one segment, K adapters, R ranks of one adapter, I inputs, O outputs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+# The decoder's fused linear layers, and the checkpoint's layers that each is made of.
+FUSED: Mapping[str, tuple[str, ...]] = {
+    "qkv": ("q_proj", "k_proj", "v_proj"),
+    "o": ("o_proj",),
+    "gate_up": ("gate_proj", "up_proj"),
+    "down": ("down_proj",),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class LoraPair:
+    """One adapter's update of one linear layer: `weight_OI += scale * up_OR @ down_RI`."""
+
+    down_RI: Tensor
+    up_OR: Tensor
+    scale: float
+
+
+# One adapter: (index of the block, name of the layer such as "q_proj") -> its update.
+LoraWeights = Mapping[tuple[int, str], LoraPair]
+
+
+@dataclass(frozen=True, slots=True)
+class AdapterSegment:
+    """Rows `[first, first + count)` of adapters `[adapter, adapter_end)`.
+
+    `mask` `[n, adapter_end - adapter]` is 1 at each row's own adapter and 0 elsewhere; None when
+    all rows are of one and the same.
+    """
+
+    first: int
+    count: int
+    adapter: int
+    adapter_end: int
+    mask: Tensor | None
+
+
+@dataclass(frozen=True, slots=True)
+class AdapterPlan:
+    """A step's segments: of all its rows, and of the rows whose logits are wanted."""
+
+    layers: tuple[Mapping[str, _StackedPairs], ...]
+    rows: tuple[AdapterSegment, ...]
+    logit_rows: tuple[AdapterSegment, ...]
+
+    def add_(
+        self,
+        out_TO: Tensor,
+        x_TI: Tensor,
+        layer: int,
+        linear: str,
+        segments: Sequence[AdapterSegment],
+    ) -> None:
+        """Adds to a fused layer's output what its rows' adapters make of its input, in place."""
+        pairs = self.layers[layer].get(linear)
+        if pairs is not None:
+            for segment in segments:
+                pairs.add_(out_TO, x_TI, segment)
+
+
+class LoraStack:
+    """All adapters of one decoder; adapter k is the k-th of the constructor's."""
+
+    def __init__(
+        self,
+        adapters: Sequence[LoraWeights],
+        num_layers: int,
+        out_features: Mapping[str, int],
+        device: torch.device,
+        dtype: torch.dtype,
+    ) -> None:
+        """Stacks the matrices, with their scales multiplied in.
+
+        Args:
+            out_features: O of each of the checkpoint's layers that may have an update.
+        """
+        self._device, self._dtype = device, dtype
+        self._layers = tuple(
+            {
+                fused: _StackedPairs(blocks, device, dtype)
+                for fused, parts in FUSED.items()
+                if (blocks := _fuse(adapters, index, parts, out_features)) is not None
+            }
+            for index in range(num_layers)
+        )
+        self.nbytes = sum(pairs.nbytes for layer in self._layers for pairs in layer.values())
+
+    def plan(
+        self, spans: Sequence[tuple[int | None, int]], logit_rows: Sequence[int | None]
+    ) -> AdapterPlan | None:
+        """The plan of a step; None when no row has an adapter.
+
+        Args:
+            spans: (adapter or None for the base, number of rows) of each sequence, in row order.
+            logit_rows: the adapter of each row whose logits are wanted.
+        """
+        rows = self._segments(spans)
+        if not rows:
+            return None
+        return AdapterPlan(
+            self._layers, rows, self._segments([(adapter, 1) for adapter in logit_rows])
+        )
+
+    def _segments(self, spans: Sequence[tuple[int | None, int]]) -> tuple[AdapterSegment, ...]:
+        segments: list[AdapterSegment] = []
+        first = 0
+        for single, run in groupby(spans, key=lambda span: span[1] == 1):
+            if single:
+                adapters = [adapter for adapter, _ in run]
+                segments += self._mixed(first, adapters)
+                first += len(adapters)
+                continue
+            for adapter, count in run:
+                if adapter is not None:
+                    segments.append(AdapterSegment(first, count, adapter, adapter + 1, None))
+                first += count
+        return tuple(segments)
+
+    def _mixed(self, first: int, adapters: Sequence[int | None]) -> list[AdapterSegment]:
+        used = {adapter for adapter in adapters if adapter is not None}
+        if not used:
+            return []
+        low, end = min(used), max(used) + 1
+        mask = None
+        if len(set(adapters)) > 1:
+            own = [[float(adapter == k) for k in range(low, end)] for adapter in adapters]
+            mask = torch.tensor(own, device=self._device, dtype=self._dtype)
+        return [AdapterSegment(first, len(adapters), low, end, mask)]
+
+
+class _StackedPairs:
+    """One fused layer's updates of all adapters: `down` `[K * R, I]` and `up` `[K * R, O]`.
+
+    Adapters of smaller rank are filled up with zeros.
+    """
+
+    def __init__(
+        self, blocks: Sequence[tuple[Tensor, Tensor]], device: torch.device, dtype: torch.dtype
+    ) -> None:
+        """`blocks` are each adapter's `down` `[R_k, I]` and `up` `[R_k, O]`, R_k perhaps 0."""
+        self._rank = max(len(down) for down, _ in blocks)
+
+        def stack(parts: Sequence[Tensor]) -> Tensor:
+            filled = [F.pad(part, (0, 0, 0, self._rank - len(part))) for part in parts]
+            return torch.cat(filled).to(device=device, dtype=dtype).contiguous()
+
+        self._down = stack([down for down, _ in blocks])
+        self._up = stack([up for _, up in blocks])
+        self.nbytes = self._down.nbytes + self._up.nbytes
+
+    def add_(self, out_TO: Tensor, x_TI: Tensor, segment: AdapterSegment) -> None:
+        """Adds the segment's part, in place."""
+        rows = slice(segment.first, segment.first + segment.count)
+        ranks = slice(segment.adapter * self._rank, segment.adapter_end * self._rank)
+        inner = F.linear(x_TI[rows], self._down[ranks])
+        if segment.mask is not None:
+            split = inner.view(segment.count, -1, self._rank)
+            inner = (split * segment.mask[:, :, None]).view(segment.count, -1)
+        out_TO[rows].addmm_(inner, self._up[ranks])
+
+
+def _fuse(
+    adapters: Sequence[LoraWeights],
+    layer: int,
+    parts: Sequence[str],
+    out_features: Mapping[str, int],
+) -> list[tuple[Tensor, Tensor]] | None:
+    """Each adapter's `down` and `up` of a fused layer; None when no adapter touches it.
+
+    Parts are laid side by side in the ranks, and each one's `up` reaches its own outputs alone.
+    """
+    present = [
+        [(part, weights[layer, part]) for part in parts if (layer, part) in weights]
+        for weights in adapters
+    ]
+    some = next((pair for pairs in present for _, pair in pairs), None)
+    if some is None:
+        return None
+    starts, width = {}, 0
+    for part in parts:
+        starts[part] = width
+        width += out_features[part]
+    blocks = []
+    for pairs in present:
+        downs, ups = [some.down_RI.new_zeros(0, some.down_RI.shape[1]).float()], []
+        for part, pair in pairs:
+            downs.append(pair.down_RI.float())
+            up_RO = pair.up_OR.float().T * pair.scale
+            before = starts[part]
+            ups.append(F.pad(up_RO, (before, width - before - up_RO.shape[1])))
+        blocks.append((torch.cat(downs), torch.cat([downs[0].new_zeros(0, width), *ups])))
+    return blocks

@@ -1,0 +1,181 @@
+"""Weights of all models of one engine: one language model, their encoders, projectors and LoRA.
+
+Called by the model runner. The models of an engine share a language model, bit for bit; the service
+has seen to that (`service.model_groups`). What they do not share is loaded for each.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from safetensors import SafetensorError, safe_open
+from torch import Tensor, nn
+from transformers import LlamaConfig
+
+from lamm_model.checkpoint.load import load_model
+from lamm_model.config import LammConfig
+from lamm_model.decoder.lora import FUSED, LoraPair, LoraWeights
+from lamm_model.modeling import LammForConditionalGeneration
+from lamm_model.spec import CheckpointError
+from service.engine.media_encoder import EncodesMedia
+from service.engine.model_source import ModelSource
+
+_LANGUAGE_MODEL = "language_model."
+_LORA_SUFFIXES = (".lora_A.weight", ".lora_B.weight")
+_TARGETS = frozenset(part for parts in FUSED.values() for part in parts)
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedModels:
+    """What the models need; lists have one entry a model, in the engine's order.
+
+    `language_weights` is handed over: the decoder takes its entries out.
+    """
+
+    text_config: LlamaConfig
+    language_weights: dict[str, Tensor]
+    media: tuple[EncodesMedia, ...]
+    adapters: tuple[LoraWeights | None, ...]
+    media_bytes: int
+
+
+def load_models(
+    models: Sequence[ModelSource], device: torch.device, dtype: torch.dtype
+) -> LoadedModels:
+    """Loads everything strictly; the language model stays on the CPU, the rest goes to `device`.
+
+    Raises:
+        CheckpointError: weights are missing, unexpected or mis-shaped; the message lists them.
+    """
+    first = load_model(models[0].base, dtype)
+    text_config = first.config.text_config
+    weights = dict(first.language_model.state_dict())
+    # The decoder takes the language model's weights over; what stays are encoders, projectors.
+    del first.language_model
+    bases: dict[Path, LammForConditionalGeneration] = {models[0].base: first}
+    for source in models:
+        if source.base not in bases:
+            bases[source.base] = _load_encoders(source.base, dtype)
+    for loaded in bases.values():
+        nn.Module.to(loaded, device)
+    media: list[EncodesMedia] = []
+    adapters: list[LoraWeights | None] = []
+    own_bytes = 0
+    for source in models:
+        base = bases[source.base]
+        if source.adapter is None:
+            media.append(base)
+            adapters.append(None)
+            continue
+        lora, projectors = _load_adapter(source.base, source.adapter)
+        moved = {key: t.to(device=device, dtype=dtype) for key, t in projectors.items()}
+        own_bytes += sum(tensor.nbytes for tensor in moved.values())
+        media.append(_AdapterMedia(base, moved))
+        adapters.append(lora)
+    shared_bytes = sum(p.nbytes for loaded in bases.values() for p in loaded.parameters())
+    return LoadedModels(
+        text_config, weights, tuple(media), tuple(adapters), shared_bytes + own_bytes
+    )
+
+
+class _AdapterMedia:
+    """The base's frozen encoders with one adapter's projectors."""
+
+    def __init__(
+        self, base: LammForConditionalGeneration, projectors: Mapping[str, Tensor]
+    ) -> None:
+        self._base, self._projectors = base, projectors
+
+    def encode_images(self, pixel_values: Tensor) -> Tensor:
+        """Projected features [M, N, H] of pictures [M, 3, S, S]."""
+        return self._project("image_projector", self._base.encode_image_features(pixel_values))
+
+    def encode_points(self, points: Tensor) -> Tensor:
+        """Projected features [M, N, H] of clouds [M, P, 3 or 6]."""
+        return self._project("point_projector", self._base.encode_point_features(points))
+
+    def _project(self, name: str, features: Tensor) -> Tensor:
+        if f"{name}.weight" not in self._projectors:
+            raise ValueError(f"this adapter has no {name}")
+        weight, bias = self._projectors[f"{name}.weight"], self._projectors[f"{name}.bias"]
+        return F.linear(features.to(weight.dtype), weight, bias)
+
+
+def _load_encoders(base: Path, dtype: torch.dtype) -> LammForConditionalGeneration:
+    """A checkpoint without its language model, which another one of the engine has brought."""
+    config = LammConfig.from_pretrained(base)
+    text = config.text_config
+    assert isinstance(text, LlamaConfig)
+    # One token and no block stand in for what is not wanted, so that nothing large is ever made.
+    text.num_hidden_layers, text.vocab_size, text.pad_token_id = 0, 1, None
+    model = LammForConditionalGeneration(config)
+    del model.language_model
+    tensors: dict[str, Tensor] = {}
+    try:
+        for file in sorted(base.glob("*.safetensors")):
+            with safe_open(file, framework="pt") as stored:
+                for key in stored.keys():  # noqa: SIM118 - not a mapping
+                    if not key.startswith(_LANGUAGE_MODEL):
+                        tensors[key] = stored.get_tensor(key)
+        model.load_state_dict(tensors, strict=True)
+    except (OSError, SafetensorError, RuntimeError) as error:
+        raise CheckpointError(f"{base}: the encoders do not fit config.json: {error}") from error
+    nn.Module.to(model, dtype)
+    nn.Module.eval(model)
+    return model
+
+
+def _load_adapter(base: Path, adapter: Path) -> tuple[LoraWeights, Mapping[str, Tensor]]:
+    """An adapter's LoRA and projectors, held against a model of the base's sizes without memory."""
+    try:
+        # Only here: PEFT takes seconds to import, and a merged checkpoint does not need it.
+        from lamm_model.checkpoint.adapter import copy_adapter, load_adapter  # noqa: PLC0415
+        from lamm_model.checkpoint.lora import inject_lora  # noqa: PLC0415
+    except ModuleNotFoundError as error:
+        raise CheckpointError(
+            f"{adapter}: {error.name} is not installed, which an adapter is read with; install it, "
+            "or merge the adapter where it is (lamm model merge)"
+        ) from error
+    loaded = load_adapter(adapter)
+    config = LammConfig.from_pretrained(base)
+    if "image_projector.weight" not in loaded.projectors:
+        config.vision_config = None
+    if "point_projector.weight" not in loaded.projectors:
+        config.point_config = None
+    with torch.device("meta"):
+        skeleton = LammForConditionalGeneration(config)
+    inject_lora(skeleton, loaded.config)
+    copy_adapter(loaded, skeleton, str(adapter))
+    strangers = [key for key in loaded.lora if not key.endswith(_LORA_SUFFIXES)]
+    if strangers:
+        raise CheckpointError(
+            f"{adapter}: plain LoRA alone is served unmerged; it has {', '.join(strangers[:5])}"
+        )
+    pairs: dict[tuple[int, str], LoraPair] = {}
+    for key in sorted(loaded.lora):
+        if not key.endswith(_LORA_SUFFIXES[0]):
+            continue
+        stem = key.removesuffix(_LORA_SUFFIXES[0])
+        name = stem.removeprefix("base_model.model.")
+        # PEFT's own layer knows the scale, whatever pattern or rule its configuration has for it.
+        layer: Any = skeleton.language_model.get_submodule(name)
+        pairs[_place(name, adapter)] = LoraPair(
+            loaded.lora[key], loaded.lora[stem + _LORA_SUFFIXES[1]], layer.scaling["default"]
+        )
+    return pairs, loaded.projectors
+
+
+def _place(name: str, adapter: Path) -> tuple[int, str]:
+    """(3, "q_proj") of "model.layers.3.self_attn.q_proj"."""
+    parts = name.split(".")
+    if parts[:2] != ["model", "layers"] or parts[-1] not in _TARGETS:
+        raise CheckpointError(
+            f"{adapter}: LoRA on {name} is not served unmerged; merge it (lamm model merge), or "
+            f"train {', '.join(sorted(_TARGETS))}"
+        )
+    return int(parts[2]), parts[-1]

@@ -1,0 +1,186 @@
+"""What `--checkpoint` names becomes models: directories read, adapters matched with their bases.
+
+Called by `app`. Nothing here loads weights or torch: the JSON files and the headers are read, and
+all that can be wrong with the choice of directories is said before anything is loaded.
+
+A flag is `DIR`, `NAME=DIR`, `ADAPTER@BASE` or `NAME=ADAPTER@BASE`; a directory with `adapter/` and
+`base/` in it, as `lamm model convert` writes it, stands for the two. A directory whose own name has
+one of these characters is taken as it stands.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError, safe_open
+
+from lamm_model.spec import CheckpointError, CheckpointSpec, weights_digest
+from service.engine.model_source import ModelSource
+
+# An adapter directory's files, as `lamm_model.checkpoint.adapter` (which needs torch) writes them.
+_ADAPTER_CONFIG = "adapter_config.json"
+_PROJECTORS = "projectors.safetensors"
+_PROVENANCE = "provenance.json"
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/-]{0,127}")
+
+
+@dataclass(frozen=True, slots=True)
+class _Flag:
+    """One `--checkpoint`, taken apart."""
+
+    name: str | None
+    path: Path
+    base: Path | None
+
+    @property
+    def is_adapter(self) -> bool:
+        return (self.path / _ADAPTER_CONFIG).is_file()
+
+
+def read_model_sources(
+    checkpoints: Sequence[str], served_model_name: str | None = None
+) -> tuple[ModelSource, ...]:
+    """The models that the flags name, in their order.
+
+    An adapter without `@BASE` takes the checkpoint among the others that it was trained on.
+    Directories of the same digest are one base.
+
+    Args:
+        served_model_name: the name of the one checkpoint there is; it wins over the flag's own.
+
+    Raises:
+        CheckpointError: a directory is neither a checkpoint nor an adapter, or an adapter's base is
+            missing or another one.
+        ValueError: a name is given twice, or cannot be one.
+    """
+    flags = [_parse(text) for text in checkpoints]
+    if served_model_name is not None:
+        if len(flags) != 1:
+            raise ValueError(
+                f"served_model_name is {served_model_name!r}, but there are {len(flags)} "
+                "checkpoints; name each: --checkpoint NAME=DIR"
+            )
+        flags = [dataclasses.replace(flags[0], name=served_model_name)]
+    bases = _Bases()
+    for flag in flags:
+        if flag.base is not None:
+            bases.read(flag.base)
+        elif not flag.is_adapter:
+            bases.read(flag.path)
+    models = tuple(_model(flag, bases) for flag in flags)
+    for index, model in enumerate(models):
+        if any(model.name == other.name for other in models[:index]):
+            raise ValueError(
+                f"two checkpoints are named {model.name!r}; name them: --checkpoint NAME=DIR"
+            )
+    return models
+
+
+class _Bases:
+    """Checkpoints by digest; each directory is read once, for a digest may cost a long reading."""
+
+    def __init__(self) -> None:
+        self._by_path: dict[Path, CheckpointSpec] = {}
+        self._by_digest: dict[str, tuple[Path, CheckpointSpec]] = {}
+
+    def read(self, path: Path) -> tuple[Path, CheckpointSpec]:
+        """The checkpoint there, and the first directory that has the same one."""
+        resolved = path.resolve()
+        if resolved not in self._by_path:
+            spec = CheckpointSpec.from_pretrained(path)
+            self._by_path[resolved] = spec
+            self._by_digest.setdefault(spec.digest, (path, spec))
+        # Twins may differ in what is not weights, such as prompts: the spec is their own.
+        spec = self._by_path[resolved]
+        return self._by_digest[spec.digest][0], spec
+
+    def find(self, digest: str) -> tuple[Path, CheckpointSpec] | None:
+        """The checkpoint of that digest, if one was read."""
+        return self._by_digest.get(digest)
+
+
+def _parse(text: str) -> _Flag:
+    if Path(text).is_dir():
+        return _of_directory(None, Path(text))
+    name: str | None = None
+    if "=" in text:
+        name, text = text.split("=", 1)
+        if not _NAME.fullmatch(name):
+            raise ValueError(
+                f"{name[:64]!r} cannot name a model; names have letters, digits and ._:/- "
+                "(--checkpoint NAME=DIR)"
+            )
+    if "@" in text and not Path(text).is_dir():
+        adapter, base = text.rsplit("@", 1)
+        return _Flag(name, Path(adapter), Path(base))
+    return _of_directory(name, Path(text))
+
+
+def _of_directory(name: str | None, path: Path) -> _Flag:
+    pair = _Flag(name or path.resolve().name, path / "adapter", path / "base")
+    return pair if pair.is_adapter else _Flag(name, path, None)
+
+
+def _model(flag: _Flag, bases: _Bases) -> ModelSource:
+    name = flag.name or flag.path.resolve().name
+    if not flag.is_adapter:
+        if flag.base is not None:
+            raise CheckpointError(
+                f"{flag.path}: {_ADAPTER_CONFIG} is missing; only an adapter has a base "
+                f"(@{flag.base})"
+            )
+        base, spec = bases.read(flag.path)
+        return ModelSource(name, spec, base)
+    provenance = _provenance(flag.path)
+    trained_on = str(provenance.get("base", {}).get("digest"))
+    if flag.base is None:
+        found = bases.find(trained_on)
+        if found is None:
+            raise CheckpointError(
+                f"{flag.path}: an adapter, trained on the base with digest {trained_on}, which is "
+                f"not among the checkpoints; give its directory: {flag.path}@BASE"
+            )
+        base, spec = found
+    else:
+        base, spec = bases.read(flag.base)
+        if spec.digest != trained_on:
+            raise CheckpointError(
+                f"{flag.path}: trained on the base with digest {trained_on}; "
+                f"{flag.base} has {spec.digest}"
+            )
+    return ModelSource(name, _adapted(spec, flag.path, provenance), base, flag.path)
+
+
+def _adapted(spec: CheckpointSpec, adapter: Path, provenance: dict[str, Any]) -> CheckpointSpec:
+    """The base's spec, changed in identity and in the media that there are projectors for."""
+    try:
+        with safe_open(adapter / _PROJECTORS, framework="numpy") as stored:
+            projectors = {key.partition(".")[0] for key in stored.keys()}  # noqa: SIM118
+    except (OSError, SafetensorError) as error:
+        raise CheckpointError(f"{adapter}: {_PROJECTORS} cannot be read: {error}") from None
+    identity = f"{spec.digest}+{weights_digest(adapter)}"
+    return dataclasses.replace(
+        spec,
+        digest=hashlib.sha256(identity.encode()).hexdigest(),
+        image=spec.image if "image_projector" in projectors else None,
+        points=spec.points if "point_projector" in projectors else None,
+        provenance=provenance,
+    )
+
+
+def _provenance(adapter: Path) -> dict[str, Any]:
+    try:
+        value = json.loads((adapter / _PROVENANCE).read_text(encoding="utf8"))
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{adapter}: {_PROVENANCE} cannot be read: {error}") from None
+    if not isinstance(value, dict) or not isinstance(value.get("base", {}), dict):
+        raise CheckpointError(f"{adapter}: {_PROVENANCE} does not say what the base is")
+    return value

@@ -1,0 +1,131 @@
+"""Reads and parses JSON bodies beside the event loop. The route class of `endpoints.chat`.
+
+The framework parses a body on the event loop, once into Python's objects and once into the model.
+Here pydantic reads the bytes themselves, and those of a large body in a thread: a probe or a token
+of someone else's answer does not wait for it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from email.message import Message
+from typing import Any
+
+import numpy as np
+from fastapi import Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.routing import APIRoute
+from pydantic import BaseModel, ValidationError
+from starlette.requests import ClientDisconnect
+from starlette.types import Scope
+
+from service.exceptions import ClientDisconnectedError, RequestError
+
+MAX_VALUES = 1 << 18
+# Parsing so much takes less than handing it to a thread.
+_PARSED_INLINE = 1 << 16
+_COUNTED_AT_ONCE = 1 << 20
+_RELEASE = "lamm.release_body"
+
+
+class JsonBodyRoute(APIRoute):
+    """A route whose pydantic body is parsed here; others are left as they are.
+
+    A request in it raises RequestValidationError or RequestError for a body that is no such model.
+    """
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        """The framework's handler, given a parsed body."""
+        handle = super().get_route_handler()
+        model = None if self.body_field is None else self.body_field.field_info.annotation
+        if not isinstance(model, type) or not issubclass(model, BaseModel):
+            return handle
+
+        async def parse_then_handle(request: Request) -> Response:
+            return await handle(_ParsedRequest(request, await _read(request, model)))
+
+        return parse_then_handle
+
+
+def release_body(request: Request) -> None:
+    """Says that nothing of the request's body is held any longer, see `BodyLimitMiddleware`."""
+    release: Callable[[], None] | None = request.scope.get(_RELEASE)
+    if release is not None:
+        release()
+
+
+def on_release(scope: Scope, release: Callable[[], None]) -> None:
+    """Has `release` called by `release_body`; it may be called again when the request ends."""
+    scope[_RELEASE] = release
+
+
+class _ParsedRequest(Request):
+    """Answers the framework's question for the body with the model, which it passes on."""
+
+    def __init__(self, request: Request, parsed: BaseModel) -> None:
+        super().__init__(request.scope, request.receive)
+        self._parsed = parsed
+
+    async def body(self) -> bytes:
+        return b"{}"  # asked only whether there is one; the bytes themselves are gone
+
+    async def json(self) -> Any:
+        return self._parsed
+
+
+async def _read(request: Request, model: type[BaseModel]) -> BaseModel:
+    kind = request.headers.get("content-type", "")
+    if not _is_json(kind):
+        raise RequestError(
+            f"the request's Content-Type is {kind[:64]!r}; it must be application/json",
+            code="invalid_content_type",
+        )
+    body = bytearray()
+    try:
+        async for chunk in request.stream():
+            body += chunk
+    except ClientDisconnect:
+        raise ClientDisconnectedError from None
+    if len(body) <= _PARSED_INLINE:
+        return _parse(body, model)
+    return await asyncio.to_thread(_parse_large, body, model)
+
+
+def _is_json(kind: str) -> bool:
+    message = Message()
+    message["content-type"] = kind
+    subtype = message.get_content_subtype()
+    return message.get_content_maintype() == "application" and (
+        subtype == "json" or subtype.endswith("+json")
+    )
+
+
+def _parse_large(body: bytearray, model: type[BaseModel]) -> BaseModel:
+    # A body of brackets alone would become gigabytes of objects, and parsing them would hold up
+    # every other thread. What makes a real body large is base64, which has none of these.
+    count = _count_values(body)
+    if count > MAX_VALUES:
+        raise RequestError(
+            f"the request body has {count} lists, objects and commas; the limit is {MAX_VALUES}",
+            code="too_many_values",
+        )
+    return _parse(body, model)
+
+
+def _count_values(body: bytearray) -> int:
+    """How many values JSON text of this kind can have at most; other threads run meanwhile."""
+    letters = np.frombuffer(body, dtype=np.uint8)
+    return sum(
+        int(np.count_nonzero(letters[start : start + _COUNTED_AT_ONCE] == sign))
+        for start in range(0, len(letters), _COUNTED_AT_ONCE)
+        for sign in b",[{"
+    )
+
+
+def _parse(body: bytearray, model: type[BaseModel]) -> BaseModel:
+    try:
+        return model.model_validate_json(body)
+    except ValidationError as error:
+        found = error.errors(include_url=False)
+    raise RequestValidationError([{**one, "loc": ("body", *one["loc"])} for one in found])
