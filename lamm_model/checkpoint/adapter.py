@@ -107,20 +107,29 @@ def copy_adapter(adapter: Adapter, model: LammForConditionalGeneration, where: s
     }
     for name, module in projector_modules(model).items():
         targets.update({f"{name}.{part}": value for part, value in module.state_dict().items()})
+    check_adapter(adapter, {name: tuple(value.shape) for name, value in targets.items()}, where)
+    for key, tensor in {**adapter.lora, **adapter.projectors}.items():
+        targets[key].copy_(tensor)
+
+
+def check_adapter(adapter: Adapter, wanted: Mapping[str, tuple[int, ...]], where: str) -> None:
+    """The adapter's tensors are those that the base wants, by name and shape.
+
+    Raises:
+        CheckpointError: keys or shapes differ; all are listed.
+    """
     given = {**adapter.lora, **adapter.projectors}
     problems = [
-        *listed("missing from the adapter", sorted(targets.keys() - given.keys())),
-        *listed("unknown to the base", sorted(given.keys() - targets.keys())),
+        *listed("missing from the adapter", sorted(wanted.keys() - given.keys())),
+        *listed("unknown to the base", sorted(given.keys() - wanted.keys())),
         *listed(
             "of another shape",
             [
-                f"{key}: {list(value.shape)} in the adapter, {list(targets[key].shape)} in the base"
+                f"{key}: {list(value.shape)} in the adapter, {list(wanted[key])} in the base"
                 for key, value in sorted(given.items())
-                if key in targets and value.shape != targets[key].shape
+                if key in wanted and tuple(value.shape) != wanted[key]
             ],
         ),
     ]
     if problems:
         raise CheckpointError(f"{where}: the adapter does not fit the base\n" + "\n".join(problems))
-    for key, tensor in given.items():
-        targets[key].copy_(tensor)

@@ -1,4 +1,4 @@
-"""Directories that appear whole or not at all. Called by `merge` and by the trainer."""
+"""Directories that appear whole or not at all. Called by `workspace` and by the trainer."""
 
 from __future__ import annotations
 
@@ -27,13 +27,14 @@ def atomic_directory(target: Path, *, replace: bool = False) -> Iterator[Path]:
     temporary.mkdir()
     try:
         yield temporary
-        _flush(temporary)
-        _swap(temporary, target)
+        flush_folder(temporary)
+        swap_folder(temporary, target)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
-def _swap(temporary: Path, target: Path) -> None:
+def swap_folder(temporary: Path, target: Path) -> None:
+    """Renames a folder to `target`, in place of what is there."""
     # A rename cannot replace a full folder: the old one steps aside for the moment between.
     old = target.parent / f".{target.name}.old"
     shutil.rmtree(old, ignore_errors=True)
@@ -43,10 +44,16 @@ def _swap(temporary: Path, target: Path) -> None:
     shutil.rmtree(old, ignore_errors=True)
 
 
-def _flush(folder: Path) -> None:
+def flush_folder(folder: Path) -> None:
+    """Puts every file of the folder on the disk, readable by all."""
     for path in folder.rglob("*"):
         if path.is_file():
-            # safetensors makes files that their owner alone may read; a service runs as another.
-            path.chmod(0o644)
-            with path.open("rb") as stream:
-                os.fsync(stream.fileno())
+            flush_file(path)
+
+
+def flush_file(path: Path) -> None:
+    """Puts one file on the disk, readable by all."""
+    # safetensors makes files that their owner alone may read; a service runs as another.
+    path.chmod(0o644)
+    with path.open("rb") as stream:
+        os.fsync(stream.fileno())

@@ -1,26 +1,58 @@
-"""Base + adapter -> the directory that the service loads. Called by `lamm model merge`."""
+"""Base + adapter -> the directory that the service loads. Called by `lamm model merge`.
+
+The merge streams: memory is that of the largest tensor, an interrupted run resumes. `attach` holds
+the whole model in memory instead and does not merge; tests compare the two.
+"""
 
 from __future__ import annotations
 
-import json
 import shutil
+from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import torch
-from peft.tuners.tuners_utils import BaseTunerLayer
+from peft import LoraConfig
 from torch import nn
 
-from lamm_model.checkpoint.adapter import PROVENANCE, copy_adapter, load_adapter
-from lamm_model.checkpoint.atomic import atomic_directory
+from lamm_model.checkpoint.adapter import (
+    PROJECTORS,
+    PROVENANCE,
+    Adapter,
+    check_adapter,
+    copy_adapter,
+    load_adapter,
+)
 from lamm_model.checkpoint.load import load_model
 from lamm_model.checkpoint.lora import inject_lora
+from lamm_model.checkpoint.planning import (
+    LoraWeights,
+    check_recipes,
+    model_tensors,
+    plan_tensors,
+    write_config,
+    write_json,
+)
+from lamm_model.checkpoint.shards import MAX_SHARD_BYTES, check_disk, total_bytes, write_weights
+from lamm_model.checkpoint.tensor_sources import StateDictSource, TensorRecipe, open_weights
+from lamm_model.checkpoint.workspace import MANIFEST, file_identity, workspace
+from lamm_model.config import LammConfig
 from lamm_model.modeling import LammForConditionalGeneration
 from lamm_model.processing import LammProcessor
-from lamm_model.spec import CheckpointError, CheckpointSpec, weights_digest
+from lamm_model.spec import CheckpointError, CheckpointSpec
 
-_LICENCE_FILES = ("LICENSE", "NOTICE", "README.md")
+_COPIED_FILES = ("LICENSE", "NOTICE", "README.md")
+# PEFT's extensions of LoRA change the arithmetic; the trainer writes none of them.
+_PLAIN = {
+    "use_dora": False,
+    "use_rslora": False,
+    "fan_in_fan_out": False,
+    "bias": "none",
+    "rank_pattern": {},
+    "alpha_pattern": {},
+    "modules_to_save": None,
+}
 
 
 def attach(base: Path, adapter: Path) -> LammForConditionalGeneration:
@@ -29,13 +61,7 @@ def attach(base: Path, adapter: Path) -> LammForConditionalGeneration:
     Raises:
         CheckpointError: the adapter was trained on another base, or keys or shapes differ.
     """
-    loaded = load_adapter(adapter)
-    spec = CheckpointSpec.from_pretrained(base)
-    trained_on = loaded.provenance.get("base", {}).get("digest")
-    if trained_on != spec.digest:
-        raise CheckpointError(
-            f"{adapter}: trained on the base with digest {trained_on}; {base} has {spec.digest}"
-        )
+    loaded = _load_for(CheckpointSpec.from_pretrained(base), adapter)
     model = load_model(base, torch.float32)
     inject_lora(model, loaded.config)
     copy_adapter(loaded, model, str(adapter))
@@ -44,52 +70,106 @@ def attach(base: Path, adapter: Path) -> LammForConditionalGeneration:
 
 
 def merge(
-    base: Path, adapter: Path, out: Path, dtype: torch.dtype, *, replace: bool = False
+    base: Path,
+    adapter: Path,
+    out: Path,
+    dtype: torch.dtype,
+    *,
+    replace: bool = False,
+    max_shard_bytes: int = MAX_SHARD_BYTES,
 ) -> dict[str, Any]:
     """Merges in float32, stores as `dtype`; `out` appears whole. Returns its provenance.
 
     Raises:
-        CheckpointError: as `attach`; or a merged weight is not finite in `dtype`.
+        CheckpointError: as `attach`; or a merged weight is not finite in `dtype`, or the disk has
+            too little room.
         FileExistsError: `out` exists and `replace` is false.
     """
     spec = CheckpointSpec.from_pretrained(base)
-    with atomic_directory(out, replace=replace) as folder:
-        model = attach(base, adapter)
-        _merge_layers(model.language_model)
-        nn.Module.to(model, dtype)
-        _check_finite(model, dtype)
-        model.save_pretrained(folder)
-        LammProcessor.from_pretrained(base).save_pretrained(folder)
-        for name in _LICENCE_FILES:
+    loaded = _load_for(spec, adapter)
+    config = LammConfig.from_pretrained(base)
+    recipes, lora = _recipes(base, config, loaded, adapter)
+    tensors = plan_tensors(config, recipes, dtype, lora)
+    files = {file for recipe in recipes.values() for file in recipe.source.files}
+    plan = {
+        "inputs": [file_identity(p) for p in sorted({*files, *adapter.glob("adapter_*")})],
+        "base": spec.digest,
+        "dtype": str(dtype),
+        "max_shard_bytes": max_shard_bytes,
+    }
+    with workspace(out, plan, replace=replace) as work:
+        check_disk(out.parent, total_bytes(tensors) - work.finished_bytes)
+        written = write_weights(work.folder, tensors, work, max_shard_bytes)
+        write_config(work.folder, config, dtype)
+        LammProcessor.from_pretrained(base).save_pretrained(work.folder)
+        for name in _COPIED_FILES:
             if (base / name).is_file():
-                shutil.copyfile(base / name, folder / name)
-        adapter_provenance = json.loads((adapter / PROVENANCE).read_text(encoding="utf8"))
+                shutil.copyfile(base / name, work.folder / name)
         provenance = {
             "format": "lamm-checkpoint/1",
-            "digest": weights_digest(folder),
+            "digest": written.digest,
             "dtype": str(dtype).removeprefix("torch."),
             "base": {"digest": spec.digest, "provenance": dict(spec.provenance)},
-            "adapter": adapter_provenance,
+            "adapter": dict(loaded.provenance),
             "versions": {name: version(name) for name in ("torch", "transformers", "peft")},
         }
-        text = json.dumps(provenance, indent=2, ensure_ascii=False) + "\n"
-        (folder / PROVENANCE).write_text(text, encoding="utf8")
-        # What was written is what will be served: it must load strictly before it gets its name.
-        load_model(folder)
+        write_json(work.folder / PROVENANCE, provenance)
+        write_json(work.folder / MANIFEST, {"format": "lamm-manifest/1", "files": written.files})
     return provenance
 
 
-def _merge_layers(language_model: nn.Module) -> None:
-    for name, module in list(language_model.named_modules()):
-        if isinstance(module, BaseTunerLayer):
-            module.merge(safe_merge=True)
-            language_model.set_submodule(name, module.get_base_layer())
-
-
-def _check_finite(model: LammForConditionalGeneration, dtype: torch.dtype) -> None:
-    broken = [name for name, weight in model.state_dict().items() if not weight.isfinite().all()]
-    if broken:
-        limit = torch.finfo(dtype).max
+def _load_for(spec: CheckpointSpec, adapter: Path) -> Adapter:
+    loaded = load_adapter(adapter)
+    trained_on = loaded.provenance.get("base", {}).get("digest")
+    if trained_on != spec.digest:
         raise CheckpointError(
-            f"weights are not finite in {dtype} (largest: {limit:g}): {', '.join(broken[:20])}"
+            f"{adapter}: trained on the base with digest {trained_on}; {spec.path} has "
+            f"{spec.digest}"
         )
+    return loaded
+
+
+def _recipes(
+    base: Path, config: LammConfig, adapter: Adapter, where: Path
+) -> tuple[Mapping[str, TensorRecipe], LoraWeights]:
+    source = open_weights(base)
+    recipes = {name: TensorRecipe.of(source, name) for name in source.shapes}
+    check_recipes(config, recipes, f"{base}: the weights do not fit config.json", {})
+    shapes = {name: shape for name, (shape, _) in model_tensors(config).items()}
+    lora = _plain_lora(adapter, where)
+    wanted = _lora_shapes(shapes, adapter.config, where)
+    wanted.update({n: s for n, s in shapes.items() if n.split(".")[0].endswith("_projector")})
+    check_adapter(adapter, wanted, str(where))
+    projectors = StateDictSource(where / PROJECTORS, adapter.projectors)
+    recipes.update({name: TensorRecipe.of(projectors, name) for name in adapter.projectors})
+    return recipes, lora
+
+
+def _plain_lora(adapter: Adapter, where: Path) -> LoraWeights:
+    config = adapter.config
+    fancy = [n for n, plain in _PLAIN.items() if (getattr(config, n, None) or plain) != plain]
+    if fancy or config.r < 1:
+        raise CheckpointError(f"{where}: not plain LoRA: {', '.join(fancy) or f'r = {config.r}'}")
+    return LoraWeights(adapter.lora, config.lora_alpha / config.r)
+
+
+def _lora_shapes(
+    shapes: Mapping[str, tuple[int, ...]], config: LoraConfig, where: Path
+) -> dict[str, tuple[int, ...]]:
+    """Shapes of the LoRA halves that the configuration asks for, by PEFT name."""
+    targets = config.target_modules
+    if not isinstance(targets, (set, list)) or not targets:
+        raise CheckpointError(f"{where}: target_modules is {targets!r}; expected a list of names")
+    wanted: dict[str, tuple[int, ...]] = {}
+    unmatched = set(targets)
+    for name, shape in shapes.items():
+        module = name.removeprefix("language_model.").removesuffix(".weight")
+        hit = {t for t in targets if module == t or module.endswith(f".{t}")}
+        if not hit or not name.startswith("language_model.") or len(shape) != 2:
+            continue
+        unmatched -= hit
+        wanted[f"base_model.model.{module}.lora_A.weight"] = (config.r, shape[1])
+        wanted[f"base_model.model.{module}.lora_B.weight"] = (shape[0], config.r)
+    if unmatched:
+        raise CheckpointError(f"{where}: targets match no layer: {', '.join(sorted(unmatched))}")
+    return wanted

@@ -1,0 +1,195 @@
+"""The language model under an adapter: its configuration, its fingerprint, and whether it is the
+one that the adapter was trained on.
+
+LAMM's published adapters belong to Vicuna v0 and give nonsense on any other Vicuna without a
+single error, because the sizes agree. What tells them apart is listed in `objections`; the digest
+of the true Vicuna v0 is not known here, so it is recorded and compared when the caller has one.
+Called by `convert` and `inspection`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import LlamaConfig
+
+from lamm_model.checkpoint.tensor_sources import TensorRecipe, TensorSource, open_weights
+from lamm_model.spec import CheckpointError
+
+# Vicuna v0 came out of LLaMA-1 with one row added for a padding token; v1.1 and later, and LLaMA
+# itself, have 32000 rows (FastChat issue 363).
+VICUNA_V0_FACTS: Mapping[str, int | float] = {
+    "vocab_size": 32001,
+    "max_position_embeddings": 2048,
+    "rms_norm_eps": 1e-6,
+}
+_SIZES = (
+    "vocab_size",
+    "hidden_size",
+    "intermediate_size",
+    "num_hidden_layers",
+    "num_attention_heads",
+    "max_position_embeddings",
+    "rms_norm_eps",
+)
+_OTHER_MODEL = re.compile(r"v1\.[0-9]|llama-?[23]|alpaca|koala", re.IGNORECASE)
+# Buffers that old transformers versions saved and that follow from the sizes.
+_DROPPED = re.compile(r"model\.layers\.\d+\.self_attn\.rotary_emb\.inv_freq$")
+_SAMPLED_ROWS = 64
+
+
+@dataclass(frozen=True, slots=True)
+class BaseFingerprint:
+    """Identity of a language model's weights, as far as it can be had in a second.
+
+    `digest` is over sizes and the first 64 rows of a few matrices, rounded to float16, so that a
+    float16 copy and the float32 copy made from it agree.
+    """
+
+    name: str
+    sizes: Mapping[str, int | float]
+    digest: str
+
+    def to_json(self) -> dict[str, Any]:
+        """As written to provenance.json."""
+        return asdict(self)
+
+
+@dataclass(frozen=True, slots=True)
+class BaseModel:
+    """A LLaMA directory, opened: recipes by `LlamaForCausalLM` name."""
+
+    path: Path
+    config: LlamaConfig
+    raw_config: Mapping[str, Any]
+    recipes: Mapping[str, TensorRecipe]
+    fingerprint: BaseFingerprint
+
+
+def open_base(path: Path, bos_token_id: int, eos_token_id: int) -> BaseModel:
+    """Opens a Hugging Face LLaMA directory; the weights stay on disk.
+
+    The special ids come from the tokenizer: Vicuna v0's own config.json has them wrong.
+
+    Raises:
+        CheckpointError: not a LLaMA directory, or its weights cannot be read.
+    """
+    raw = _read_config(path)
+    config = _llama_config(path, raw, bos_token_id, eos_token_id)
+    source = open_weights(path)
+    recipes = {
+        name: TensorRecipe.of(source, name) for name in source.shapes if not _DROPPED.match(name)
+    }
+    return BaseModel(path, config, raw, recipes, _fingerprint(path, config, source))
+
+
+def objections(base: BaseModel, sibling_config: Mapping[str, Any]) -> list[str]:
+    """Why this may not be the base that a delta was trained on; empty when nothing speaks against.
+
+    `sibling_config` is the language model's config.json saved beside the delta; where it states a
+    fact it is believed before what is known of Vicuna v0.
+    """
+    found = []
+    for name in _SIZES:
+        have = getattr(base.config, name)
+        if name in sibling_config:
+            if sibling_config[name] != have:
+                found.append(
+                    f"{name} is {have}; the config.json beside the delta says "
+                    f"{sibling_config[name]}"
+                )
+        elif name in VICUNA_V0_FACTS and have != VICUNA_V0_FACTS[name]:
+            found.append(f"{name} is {have}; Vicuna v0 has {VICUNA_V0_FACTS[name]}{_hint(name)}")
+    rope = base.config.rope_parameters or {}
+    if rope.get("rope_type", "default") != "default" or rope.get("rope_theta", 1e4) != 1e4:
+        found.append(f"rope is {rope}; Vicuna v0 has the plain one with theta 10000")
+    if base.config.num_key_value_heads != base.config.num_attention_heads:
+        found.append("it has grouped key and value heads; Vicuna v0 has none")
+    for name in {str(base.raw_config.get("_name_or_path", "")), base.path.resolve().name}:
+        if match := _OTHER_MODEL.search(name):
+            found.append(f"its name {name!r} speaks of {match[0]!r}, not of Vicuna v0")
+    return found
+
+
+def _hint(name: str) -> str:
+    return {
+        "vocab_size": " (v1.1, v1.3, v1.5 and LLaMA itself have 32000)",
+        "max_position_embeddings": " (v1.5 and Llama 2 have 4096)",
+        "rms_norm_eps": " (v1.5 and Llama 2 have 1e-05)",
+    }[name]
+
+
+def _fingerprint(path: Path, config: LlamaConfig, source: TensorSource) -> BaseFingerprint:
+    sizes = {name: getattr(config, name) for name in _SIZES}
+    digest = hashlib.sha256(json.dumps(sizes, sort_keys=True).encode())
+    last = config.num_hidden_layers - 1
+    for name in (
+        "model.embed_tokens.weight",
+        "model.layers.0.self_attn.q_proj.weight",
+        f"model.layers.{last}.self_attn.v_proj.weight",
+        f"model.layers.{last}.mlp.down_proj.weight",
+        "model.norm.weight",
+        "lm_head.weight",
+    ):
+        if name not in source.shapes:
+            raise CheckpointError(f"{path}: {name} is missing; is this a LLaMA directory?")
+        rows = source.read(name)[:_SAMPLED_ROWS].to(torch.float16).contiguous()
+        digest.update(f"{name}{list(rows.shape)}".encode())
+        digest.update(rows.view(torch.uint8).numpy().tobytes())
+    return BaseFingerprint(path.resolve().name, sizes, digest.hexdigest())
+
+
+def _read_config(path: Path) -> dict[str, Any]:
+    try:
+        value = json.loads((path / "config.json").read_text(encoding="utf8"))
+    except FileNotFoundError:
+        raise CheckpointError(
+            f"{path}: config.json is missing; is this a LLaMA directory?"
+        ) from None
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{path}/config.json: {error}") from error
+    if not isinstance(value, dict) or value.get("model_type") != "llama":
+        kind = value.get("model_type") if isinstance(value, dict) else type(value).__name__
+        raise CheckpointError(f"{path}: model_type is {kind!r}; LAMM's base is a 'llama'")
+    return value
+
+
+def _llama_config(
+    path: Path, raw: Mapping[str, Any], bos_token_id: int, eos_token_id: int
+) -> LlamaConfig:
+    if raw.get("tie_word_embeddings"):
+        raise CheckpointError(f"{path}: embedding and head are tied; no base of LAMM's is")
+    try:
+        optional = {
+            name: raw[name]
+            for name in ("num_key_value_heads", "rope_scaling", "rope_theta", "rope_parameters")
+            if raw.get(name) is not None
+        }
+        return LlamaConfig(
+            vocab_size=int(raw["vocab_size"]),
+            hidden_size=int(raw["hidden_size"]),
+            intermediate_size=int(raw["intermediate_size"]),
+            num_hidden_layers=int(raw["num_hidden_layers"]),
+            num_attention_heads=int(raw["num_attention_heads"]),
+            # The first conversions of LLaMA called it so.
+            max_position_embeddings=int(
+                raw.get("max_position_embeddings") or raw.get("max_sequence_length") or 2048
+            ),
+            rms_norm_eps=float(raw.get("rms_norm_eps", 1e-6)),
+            hidden_act=str(raw.get("hidden_act", "silu")),
+            bos_token_id=bos_token_id,
+            eos_token_id=eos_token_id,
+            # As upstream trained: padding is the end of sentence.
+            pad_token_id=eos_token_id,
+            tie_word_embeddings=False,
+            **optional,
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise CheckpointError(f"{path}/config.json: {error!r}") from error

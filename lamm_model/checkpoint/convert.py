@@ -1,0 +1,182 @@
+"""LAMM's published delta + Vicuna + CLIP or EPCL -> a directory of ours. Called by `lamm model
+convert`.
+
+Everything is opened, checked against the model's own list of names and shapes, and only then
+written, tensor by tensor. With `merge` the result is a checkpoint directory; without, a folder
+with `base/` (a checkpoint whose language model is untouched) and `adapter/` (what `lamm model
+merge --base OUT/base --adapter OUT/adapter` takes).
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping
+from importlib.metadata import version
+from typing import Any
+
+from safetensors.torch import save_file
+
+from lamm_model.checkpoint.adapter import (
+    ADAPTER_WEIGHTS,
+    PROJECTORS,
+    PROVENANCE,
+)
+from lamm_model.checkpoint.clip_keys import ClipTower
+from lamm_model.checkpoint.convert_inputs import ConvertOptions, OpenedInputs, open_inputs
+from lamm_model.checkpoint.lora import lora_config
+from lamm_model.checkpoint.official_delta import (
+    LORA_DROPOUT,
+    TARGETS,
+    file_sha256,
+)
+from lamm_model.checkpoint.planning import (
+    LoraWeights,
+    check_recipes,
+    plan_tensors,
+    write_config,
+    write_json,
+)
+from lamm_model.checkpoint.shards import check_disk, total_bytes, write_weights
+from lamm_model.checkpoint.tensor_sources import StateDictSource, TensorRecipe
+from lamm_model.checkpoint.workspace import MANIFEST, Workspace, file_identity, workspace
+from lamm_model.config import LammConfig
+from lamm_model.processing import write_processor_config
+
+LICENCE = (
+    "LAMM's weights: CC BY-NC 4.0 by its README (its hub cards disagree). Vicuna v0 is derived "
+    "from LLaMA-1: Meta's LLaMA licence, no commercial use."
+)
+# Upstream's loader draws so many points from every cloud.
+_NUM_POINTS = 40_000
+
+
+def convert(options: ConvertOptions) -> dict[str, Any]:
+    """Converts; `options.out` appears whole or not at all. Returns the provenance written.
+
+    Raises:
+        CheckpointError: an input cannot be read, does not fit the others, or is not Vicuna v0; or
+            the disk has too little room.
+        FileExistsError: `out` exists and `replace` is false.
+    """
+    opened = open_inputs(options)
+    config = _config(opened)
+    recipes = _recipes(opened)
+    tower = opened.tower
+    source = str(options.vision or options.points)
+    check_recipes(config, recipes, "the parts do not make a model", {source: tower.unexpected})
+    scale = options.lora_alpha / opened.delta.rank
+    lora = LoraWeights(opened.delta.lora, scale) if options.merge else None
+    tensors = plan_tensors(config, recipes, options.dtype, lora)
+    with workspace(options.out, _plan(options, recipes), replace=options.replace) as work:
+        check_disk(options.out.parent, total_bytes(tensors) - work.finished_bytes)
+        folder = work.folder if options.merge else work.folder / "base"
+        folder.mkdir(exist_ok=True)
+        written = write_weights(folder, tensors, work, options.max_shard_bytes)
+        points = None if isinstance(tower, ClipTower) else _NUM_POINTS
+        write_config(folder, config, options.dtype)
+        write_processor_config(folder, config, num_points=points)
+        (folder / "tokenizer.json").write_text(opened.tokenizer, encoding="utf8")
+        provenance = _provenance(options, opened, written.digest)
+        write_json(folder / PROVENANCE, provenance)
+        write_json(folder / MANIFEST, {"format": "lamm-manifest/1", "files": written.files})
+        if not options.merge:
+            _write_adapter(work, options, opened, provenance)
+    return provenance
+
+
+def _config(opened: OpenedInputs) -> LammConfig:
+    part = "vision_config" if isinstance(opened.tower, ClipTower) else "point_config"
+    text = opened.base.config
+    # The special ids stand at the top too, where `generate` looks for them.
+    fields: dict[str, Any] = {
+        "text_config": text,
+        part: opened.tower.config,
+        "bos_token_id": text.bos_token_id,
+        "eos_token_id": text.eos_token_id,
+        "pad_token_id": text.pad_token_id,
+    }
+    return LammConfig(**fields)
+
+
+def _recipes(opened: OpenedInputs) -> dict[str, TensorRecipe]:
+    tower = "vision_tower" if isinstance(opened.tower, ClipTower) else "point_tower"
+    delta = opened.delta
+    projector = StateDictSource(
+        delta.path, {"weight": delta.projector_weight, "bias": delta.projector_bias}
+    )
+    return {
+        **{f"language_model.{name}": recipe for name, recipe in opened.base.recipes.items()},
+        **{f"{tower}.{name}": recipe for name, recipe in opened.tower.recipes.items()},
+        **{f"{opened.projector}.{p}": TensorRecipe.of(projector, p) for p in ("weight", "bias")},
+    }
+
+
+def _plan(options: ConvertOptions, recipes: Mapping[str, TensorRecipe]) -> dict[str, Any]:
+    files = {file for recipe in recipes.values() for file in recipe.source.files}
+    return {
+        "inputs": [file_identity(path) for path in sorted({*files, options.delta})],
+        "merge": options.merge,
+        "dtype": str(options.dtype),
+        "lora_alpha": options.lora_alpha,
+        "max_shard_bytes": options.max_shard_bytes,
+    }
+
+
+def _provenance(options: ConvertOptions, opened: OpenedInputs, digest: str) -> dict[str, Any]:
+    delta, tower = opened.delta, opened.tower
+    encoder = options.vision or options.points
+    assert encoder is not None
+    return {
+        "format": "lamm-checkpoint/1",
+        "digest": digest,
+        "dtype": str(options.dtype).removeprefix("torch."),
+        "licence": LICENCE,
+        "base": {
+            "language_model": opened.base.fingerprint.to_json(),
+            "forced_against": list(opened.objections),
+        },
+        "delta": {
+            "name": f"{delta.path.resolve().parent.name}/{delta.path.name}",
+            "sha256": delta.sha256,
+            "keys": delta.num_keys,
+            "lora": {"r": delta.rank, "alpha": options.lora_alpha, "targets": list(TARGETS)},
+            "merged": options.merge,
+        },
+        "encoder": {
+            "name": encoder.name,
+            "layout": tower.layout,
+            **({"sha256": file_sha256(encoder)} if encoder.is_file() else {}),
+        },
+        "versions": {name: version(name) for name in ("torch", "transformers")},
+    }
+
+
+def _write_adapter(
+    work: Workspace, options: ConvertOptions, opened: OpenedInputs, provenance: Mapping[str, Any]
+) -> None:
+    folder = work.folder / "adapter"
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    delta = opened.delta
+    lora = {name: tensor.contiguous() for name, tensor in delta.lora.items()}
+    projector = {
+        f"{opened.projector}.weight": delta.projector_weight.contiguous(),
+        f"{opened.projector}.bias": delta.projector_bias.contiguous(),
+    }
+    save_file(lora, folder / ADAPTER_WEIGHTS, metadata={"format": "pt"})
+    save_file(projector, folder / PROJECTORS, metadata={"format": "pt"})
+    config = lora_config(delta.rank, options.lora_alpha, LORA_DROPOUT, TARGETS)
+    config.inference_mode = True
+    config.base_model_name_or_path = opened.base.fingerprint.name
+    config.save_pretrained(str(folder))
+    adapter_provenance = {
+        "format": "lamm-adapter/1",
+        "licence": LICENCE,
+        "base": {
+            "name": "base",
+            "digest": provenance["digest"],
+            "language_model": provenance["base"]["language_model"],
+        },
+        "delta": provenance["delta"],
+    }
+    write_json(folder / PROVENANCE, adapter_provenance)

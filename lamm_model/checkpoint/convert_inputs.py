@@ -1,0 +1,136 @@
+"""What `convert` is given, opened and checked against one another; nothing is written here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from tokenizers import Tokenizer
+
+from lamm_model.checkpoint.base_llm import BaseModel, objections, open_base
+from lamm_model.checkpoint.clip_keys import ClipTower, open_clip
+from lamm_model.checkpoint.epcl_keys import EpclTower, open_epcl
+from lamm_model.checkpoint.load import listed
+from lamm_model.checkpoint.official_delta import LORA_ALPHA, OfficialDelta, open_delta
+from lamm_model.checkpoint.sentencepiece_model import tokenizer_json
+from lamm_model.checkpoint.shards import MAX_SHARD_BYTES
+from lamm_model.spec import CheckpointError
+
+
+@dataclass(frozen=True, slots=True)
+class ConvertOptions:
+    """What to convert. Exactly one of `vision` and `points`: a delta has one projector."""
+
+    delta: Path
+    llm: Path
+    out: Path
+    vision: Path | None = None
+    points: Path | None = None
+    tokenizer: Path | None = None
+    merge: bool = False
+    dtype: torch.dtype = torch.float16
+    lora_alpha: float = LORA_ALPHA
+    replace: bool = False
+    force_base: bool = False
+    expect_base_digest: str | None = None
+    max_shard_bytes: int = MAX_SHARD_BYTES
+
+
+@dataclass(frozen=True, slots=True)
+class OpenedInputs:
+    """Everything that goes into a conversion; `tokenizer` is the text of tokenizer.json."""
+
+    delta: OfficialDelta
+    base: BaseModel
+    tower: ClipTower | EpclTower
+    tokenizer: str
+    objections: tuple[str, ...]
+
+    @property
+    def projector(self) -> str:
+        """Attribute name of the model's projector that the delta's becomes."""
+        return "image_projector" if isinstance(self.tower, ClipTower) else "point_projector"
+
+
+def open_inputs(options: ConvertOptions) -> OpenedInputs:
+    """Opens all inputs.
+
+    Raises:
+        CheckpointError: one cannot be read, they do not fit one another, or the language model is
+            not Vicuna v0.
+    """
+    if (options.vision is None) == (options.points is None):
+        raise CheckpointError(
+            "give --vision or --points, one of the two: a LAMM delta has one projector"
+        )
+    delta = open_delta(options.delta)
+    places = [options.tokenizer] if options.tokenizer else [options.llm, options.delta.parent]
+    tokenizer = _tokenizer_text(places)
+    bos, eos = _special_ids(tokenizer)
+    base = open_base(options.llm, bos, eos)
+    against = tuple(_check_base(options, base, delta))
+    tower: ClipTower | EpclTower
+    if options.vision is not None:
+        tower = open_clip(options.vision)
+    else:
+        assert options.points is not None
+        tower = open_epcl(options.points)
+    if tower.config.hidden_size != delta.encoder_width:
+        raise CheckpointError(
+            f"{delta.path}: its projector takes features of {delta.encoder_width}; the encoder "
+            f"gives {tower.config.hidden_size}"
+        )
+    return OpenedInputs(delta, base, tower, tokenizer, against)
+
+
+def _check_base(options: ConvertOptions, base: BaseModel, delta: OfficialDelta) -> list[str]:
+    """Reasons against the base that were overridden; raises on those that were not."""
+    pairs = (
+        ("hidden_size", base.config.hidden_size, delta.hidden_size),
+        ("num_hidden_layers", base.config.num_hidden_layers, delta.num_layers),
+    )
+    sizes = [f"{name}: {have} in the base, {want} in the delta" for name, have, want in pairs]
+    wrong = [text for text, (_, have, want) in zip(sizes, pairs, strict=True) if have != want]
+    if wrong:
+        raise CheckpointError(
+            f"{base.path}: the delta belongs to a model of other sizes\n"
+            + "\n".join(listed("different", wrong))
+        )
+    expected = options.expect_base_digest
+    if expected is not None and expected != base.fingerprint.digest:
+        raise CheckpointError(
+            f"{base.path}: its digest is {base.fingerprint.digest}; expected {expected}"
+        )
+    against = objections(base, delta.sibling_config)
+    if against and not options.force_base:
+        raise CheckpointError(
+            f"{base.path}: this does not look like the Vicuna v0 that the delta was trained on; on "
+            "any other base it answers nonsense without an error\n"
+            + "\n".join(listed("reasons", against))
+            + "\nif you know better: --force-base"
+        )
+    return against
+
+
+def _tokenizer_text(places: list[Path]) -> str:
+    # tokenizer.model comes first: it is what upstream used, whatever a later tokenizer.json says.
+    for place in places:
+        if (place / "tokenizer.model").is_file():
+            return tokenizer_json(place / "tokenizer.model")
+    for place in places:
+        if (place / "tokenizer.json").is_file():
+            return (place / "tokenizer.json").read_text(encoding="utf8")
+    where = ", ".join(map(str, places))
+    raise CheckpointError(f"no tokenizer.model or tokenizer.json in {where}; give --tokenizer DIR")
+
+
+def _special_ids(text: str) -> tuple[int, int]:
+    try:
+        tokenizer = Tokenizer.from_str(text)
+    except Exception as error:  # the library raises nothing narrower
+        raise CheckpointError(f"the tokenizer cannot be read: {error}") from error
+    bos, eos = tokenizer.token_to_id("<s>"), tokenizer.token_to_id("</s>")
+    if bos is None or eos is None:
+        raise CheckpointError("the tokenizer has no <s> or no </s>; LLaMA's has both")
+    return int(bos), int(eos)

@@ -1,0 +1,157 @@
+"""What is this file or directory? Lines of text for `lamm model inspect`.
+
+A LAMM checkpoint is told from its JSON files and the headers of its weights, without torch; what
+needs torch (pickles, TorchScript) is imported when it is met.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from math import prod
+from pathlib import Path
+from typing import Any
+
+from lamm_model.checkpoint.inspection_parts import (
+    describe_adapter,
+    describe_base,
+    describe_clip,
+    describe_file,
+    licence_of,
+    read_headers,
+    read_json,
+)
+from lamm_model.checkpoint.serving_memory import GIB, GPU_FRACTION, serving_memory
+from lamm_model.checkpoint.workspace import MANIFEST
+from lamm_model.spec import CheckpointError, CheckpointSpec
+
+
+def describe(path: Path, gpu_gib: float | None, context: int | None, verify: bool) -> Iterator[str]:
+    """Lines about a checkpoint, an unmerged conversion, an adapter, a language model, CLIP, EPCL or
+    an official delta.
+
+    Args:
+        path: file or directory.
+        gpu_gib: memory of the GPU to plan for, GiB.
+        context: tokens a request; None takes the checkpoint's longest.
+        verify: compare the weights with `manifest.json`.
+
+    Raises:
+        CheckpointError: it cannot be read, or is none of these.
+    """
+    if path.is_file():
+        yield from describe_file(path)
+        return
+    if not path.is_dir():
+        raise CheckpointError(f"{path}: no such file or directory")
+    if (path / "base").is_dir() and (path / "adapter").is_dir():
+        yield f"{path}: unmerged; base and adapter:"
+        yield from describe(path / "base", gpu_gib, context, verify)
+        yield from describe(path / "adapter", None, None, False)
+        return
+    if (path / "adapter_config.json").is_file():
+        yield from describe_adapter(path)
+        return
+    kind = read_json(path / "config.json").get("model_type")
+    if kind == "llama":
+        yield from describe_base(path)
+    elif kind in ("clip", "clip_vision_model"):
+        yield from describe_clip(path)
+    else:
+        yield from _describe_checkpoint(path, gpu_gib, context, verify)
+
+
+def _describe_checkpoint(
+    path: Path, gpu_gib: float | None, context: int | None, verify: bool
+) -> Iterator[str]:
+    spec = CheckpointSpec.from_pretrained(path)
+    shapes, dtypes, size = read_headers(path)
+    parameters: Counter[str] = Counter()
+    for name, shape in shapes.items():
+        parameters[name.partition(".")[0]] += prod(shape)
+    total = sum(parameters.values())
+    yield f"{spec.path}"
+    yield "  kind        checkpoint that `lamm serve` loads"
+    yield f"  digest      {spec.digest}"
+    yield f"  weights     {total:,} parameters, {size / 1e6:.1f} MB"
+    for name, count in parameters.most_common():
+        yield f"    {name:<18} {count:>14,}"
+    yield f"  dtype       {', '.join(name for name, _ in dtypes.most_common())}"
+    yield f"  context     {spec.max_model_len} tokens, vocabulary {spec.vocab_size}"
+    yield from _media_lines(spec)
+    yield f"  prompts     {spec.prompt_preset}: {', '.join(sorted(spec.system_prompts))}"
+    yield from _origin_lines(path, spec.provenance)
+    if verify:
+        yield from _verified(path)
+    matrices = sum(
+        prod(shape)
+        for name, shape in shapes.items()
+        if name.startswith("language_model.model.layers.") and len(shape) == 2
+    )
+    text = read_json(path / "config.json")["text_config"]
+    yield from _memory_lines(
+        matrices, total - matrices, text, gpu_gib, context or spec.max_model_len
+    )
+
+
+def _media_lines(spec: CheckpointSpec) -> Iterator[str]:
+    if spec.image is not None:
+        yield (
+            f"  image       {spec.image.size} x {spec.image.size} pixels -> "
+            f"{spec.image.num_tokens} tokens ({spec.image.preset})"
+        )
+    if spec.points is not None:
+        colour = "with colour" if spec.points.use_color else "coordinates only"
+        yield (
+            f"  point cloud {spec.points.num_points} points ({colour}) -> "
+            f"{spec.points.num_tokens} tokens"
+        )
+
+
+def _origin_lines(path: Path, provenance: Mapping[str, Any]) -> Iterator[str]:
+    delta = provenance.get("delta")
+    if isinstance(delta, Mapping):
+        lora = delta.get("lora", {})
+        merged = "merged" if delta.get("merged") else "beside it, not merged"
+        yield (
+            f"  LoRA        r {lora.get('r')}, alpha {lora.get('alpha')}, "
+            f"{', '.join(lora.get('targets', ()))} ({merged})"
+        )
+    language_model = provenance.get("base", {}).get("language_model", {})
+    if language_model:
+        yield f"  base        {language_model.get('name')}, digest {language_model.get('digest')}"
+    yield f"  licence     {licence_of(path, provenance)}"
+
+
+def _memory_lines(
+    matrices: int, others: int, text: Mapping[str, Any], gpu_gib: float | None, context: int
+) -> Iterator[str]:
+    yield "  to serve    dtype      weights    KV cache a token" + (
+        f"   requests of {context} tokens in {gpu_gib:g} GiB" if gpu_gib else ""
+    )
+    for entry in serving_memory(matrices, others, text):
+        line = (
+            f"              {entry.dtype:<9} {entry.weights_bytes / GIB:>6.2f} GiB "
+            f"{entry.kv_bytes_per_token / 1024:>12.1f} KiB"
+        )
+        if gpu_gib:
+            line += f"   {entry.requests(gpu_gib * GIB, context):>8,}"
+        yield line
+    if gpu_gib:
+        yield (
+            f"              (estimate: {GPU_FRACTION:.0%} of the GPU; every request counted at "
+            f"its full length)"
+        )
+
+
+def _verified(path: Path) -> Iterator[str]:
+    files: Mapping[str, Mapping[str, Any]] = read_json(path / MANIFEST)["files"]
+    for name, entry in files.items():
+        with (path / name).open("rb") as stream:
+            found = hashlib.file_digest(stream, "sha256").hexdigest()
+        if found != entry["sha256"]:
+            raise CheckpointError(
+                f"{path / name}: its digest is {found}; {MANIFEST} says {entry['sha256']}"
+            )
+    yield f"  verified    {len(files)} files agree with {MANIFEST}"

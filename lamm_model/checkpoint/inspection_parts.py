@@ -1,0 +1,179 @@
+"""What inspection says of all but served checkpoints, and how it reads JSON and headers.
+
+Called by `inspection`. torch is imported only where a pickle or a TorchScript archive is met.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from math import prod
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError, safe_open
+
+from lamm_model.spec import CheckpointError
+
+
+def describe_adapter(path: Path) -> Iterator[str]:
+    """Lines about an adapter directory."""
+    config, provenance = (
+        read_json(path / "adapter_config.json"),
+        read_json(path / "provenance.json"),
+    )
+    shapes, dtypes, size = read_headers(path)
+    projectors = sorted({n.split(".")[0] for n in shapes if n.split(".")[0].endswith("_projector")})
+    yield f"{path}"
+    yield "  kind        adapter; `lamm model merge` adds it to its base"
+    yield f"  base        digest {provenance.get('base', {}).get('digest')}"
+    yield (
+        f"  LoRA        r {config.get('r')}, alpha {config.get('lora_alpha')}, "
+        f"{', '.join(sorted(config.get('target_modules') or ()))}"
+    )
+    yield f"  projectors  {', '.join(projectors)}"
+    yield f"  weights     {sum(map(prod, shapes.values())):,} parameters, {size / 1e6:.1f} MB"
+    yield f"  dtype       {', '.join(name for name, _ in dtypes.most_common())}"
+    yield f"  licence     {licence_of(path, provenance)}"
+
+
+def describe_base(path: Path) -> Iterator[str]:
+    """Lines about a LLaMA directory."""
+    from lamm_model.checkpoint.base_llm import objections, open_base  # noqa: PLC0415 - torch
+
+    base = open_base(path, 1, 2)
+    total = sum(prod(recipe.shape) for recipe in base.recipes.values())
+    sizes = ", ".join(f"{name} {value}" for name, value in base.fingerprint.sizes.items())
+    yield f"{path}"
+    yield "  kind        language model (LLaMA); a base for `lamm model convert --llm`"
+    yield f"  digest      {base.fingerprint.digest} (sampled; for --expect-base-digest)"
+    yield f"  weights     {total:,} parameters"
+    yield f"  sizes       {sizes}"
+    against = objections(base, {})
+    yield f"  Vicuna v0?  {'nothing speaks against it' if not against else 'no:'}"
+    yield from (f"    {reason}" for reason in against)
+
+
+def describe_clip(path: Path) -> Iterator[str]:
+    """Lines about CLIP, a directory or a file."""
+    from lamm_model.checkpoint.clip_keys import open_clip  # noqa: PLC0415 - torch
+
+    tower = open_clip(path)
+    config = tower.config
+    grid = int(config.image_size) // int(config.patch_size)  # type: ignore[arg-type]
+    yield f"{path}"
+    yield f"  kind        CLIP, {tower.layout} names; for `lamm model convert --vision`"
+    yield (
+        f"  encoder     {config.num_hidden_layers} layers of {config.hidden_size}, "
+        f"{config.image_size} x {config.image_size} pixels -> {grid * grid} tokens"
+    )
+    yield from _unexpected(tower.unexpected)
+    yield from _file_digest(path)
+
+
+def describe_file(path: Path) -> Iterator[str]:
+    """Lines about a file: CLIP, EPCL or an official delta."""
+    from lamm_model.checkpoint.official_delta import is_official_delta  # noqa: PLC0415 - torch
+    from lamm_model.checkpoint.restricted_unpickler import is_torchscript  # noqa: PLC0415
+    from lamm_model.checkpoint.torch_files import load_torch_file  # noqa: PLC0415
+
+    if path.suffix == ".safetensors" or is_torchscript(path):
+        yield from describe_clip(path)
+        return
+    value = load_torch_file(path)
+    if isinstance(value, dict) and {"model", "args"} <= value.keys():
+        yield from _describe_epcl(path)
+    elif is_official_delta(value):
+        yield from _describe_delta(path)
+    else:
+        yield from describe_clip(path)
+
+
+def _describe_epcl(path: Path) -> Iterator[str]:
+    from lamm_model.checkpoint.epcl_keys import open_epcl  # noqa: PLC0415 - torch
+
+    tower = open_epcl(path)
+    config = tower.config
+    yield f"{path}"
+    yield f"  kind        EPCL, {tower.layout} pre-encoder; for `lamm model convert --points`"
+    yield (
+        f"  encoder     {config.num_hidden_layers} layers of {config.hidden_size} -> "
+        f"{config.num_tokens} tokens, {config.num_task_tokens} task tokens, "
+        f"{'with colour' if config.use_color else 'coordinates only'}"
+    )
+    yield f"  left out    {tower.dropped} tensors of the detector"
+    yield from _unexpected(tower.unexpected)
+    yield from _file_digest(path)
+
+
+def _describe_delta(path: Path) -> Iterator[str]:
+    from lamm_model.checkpoint.convert import LICENCE  # noqa: PLC0415 - torch
+    from lamm_model.checkpoint.official_delta import TARGETS, open_delta  # noqa: PLC0415
+
+    delta = open_delta(path)
+    yield f"{path}"
+    yield "  kind        LAMM delta; for `lamm model convert --delta`"
+    yield f"  digest      {delta.sha256}"
+    yield (
+        f"  LoRA        r {delta.rank}, {', '.join(TARGETS)} in {delta.num_layers} layers of "
+        f"{delta.hidden_size}"
+    )
+    yield (
+        f"  projector   {delta.encoder_width} -> {delta.hidden_size}; image or point cloud: the "
+        f"file does not say"
+    )
+    yield f"  weights     {delta.num_keys} tensors, {str(delta.dtype).removeprefix('torch.')}"
+    yield f"  licence     {LICENCE}"
+
+
+def _unexpected(names: tuple[str, ...]) -> Iterator[str]:
+    if names:
+        yield f"  unknown     {len(names)} tensors: {', '.join(names[:5])}"
+
+
+def _file_digest(path: Path) -> Iterator[str]:
+    if path.is_file():
+        with path.open("rb") as stream:
+            yield f"  digest      {hashlib.file_digest(stream, 'sha256').hexdigest()}"
+
+
+def licence_of(path: Path, provenance: Mapping[str, Any]) -> str:
+    """What is known of the weights' licence."""
+    if provenance.get("licence"):
+        return str(provenance["licence"])
+    if (path / "LICENSE").is_file():
+        return "see LICENSE beside the weights"
+    return "not stated"
+
+
+def read_headers(path: Path) -> tuple[dict[str, tuple[int, ...]], Counter[str], int]:
+    """Shapes by name, parameters by dtype, bytes of the directory's safetensors files."""
+    shapes: dict[str, tuple[int, ...]] = {}
+    dtypes: Counter[str] = Counter()
+    size = 0
+    for file in sorted(path.glob("*.safetensors")):
+        size += file.stat().st_size
+        try:
+            with safe_open(file, framework="numpy") as tensors:
+                for name in tensors.keys():  # noqa: SIM118 - not a mapping
+                    header = tensors.get_slice(name)
+                    shapes[name] = tuple(header.get_shape())
+                    dtypes[header.get_dtype()] += prod(shapes[name])
+        except (OSError, SafetensorError) as error:
+            raise CheckpointError(f"{file}: the weights cannot be read: {error}") from error
+    return shapes, dtypes, size
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """A JSON object; CheckpointError if it is none."""
+    try:
+        value = json.loads(path.read_text(encoding="utf8"))
+    except FileNotFoundError:
+        raise CheckpointError(f"{path} is missing; is this a checkpoint?") from None
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{path}: {error}") from error
+    if not isinstance(value, dict):
+        raise CheckpointError(f"{path}: holds a {type(value).__name__}, not an object")
+    return value

@@ -1,0 +1,144 @@
+"""From recipes to planned tensors: checked against the model's own names and shapes, LoRA merged.
+
+Called by `convert` and `merge`, which differ only in where the recipes come from.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import GenerationConfig
+
+from lamm_model.checkpoint.load import listed
+from lamm_model.checkpoint.shards import PlannedTensor
+from lamm_model.checkpoint.tensor_sources import TensorRecipe
+from lamm_model.config import LammConfig
+from lamm_model.modeling import LammForConditionalGeneration
+from lamm_model.spec import CheckpointError
+
+# PEFT wraps the language model so; within LAMM it is the attribute `language_model`.
+_PEFT_PREFIX = "base_model.model."
+_MODEL_PREFIX = "language_model."
+
+
+@dataclass(frozen=True, slots=True)
+class LoraWeights:
+    """LoRA halves by PEFT name, and the factor `alpha / r` of their product."""
+
+    tensors: Mapping[str, Tensor]
+    scale: float
+
+    def pairs(self) -> dict[str, tuple[Tensor, Tensor]]:
+        """(A [r, in], B [out, r]) by the LAMM name of the weight they change."""
+        suffix = ".lora_A.weight"
+        return {
+            weight_name(name): (tensor, self.tensors[name.replace(".lora_A.", ".lora_B.")])
+            for name, tensor in self.tensors.items()
+            if name.endswith(suffix)
+        }
+
+
+def weight_name(lora_name: str) -> str:
+    """`base_model.model.X.lora_A.weight` -> `language_model.X.weight`."""
+    stem = lora_name.removeprefix(_PEFT_PREFIX).replace(".lora_A.", ".").replace(".lora_B.", ".")
+    return _MODEL_PREFIX + stem
+
+
+def model_tensors(config: LammConfig) -> dict[str, tuple[tuple[int, ...], bool]]:
+    """Shape, and whether it is floating-point, of every tensor of the model; no memory is used."""
+    with torch.device("meta"):
+        model = LammForConditionalGeneration(copy.deepcopy(config))
+    return {
+        name: (tuple(tensor.shape), tensor.is_floating_point())
+        for name, tensor in model.state_dict().items()
+    }
+
+
+def check_recipes(
+    config: LammConfig,
+    recipes: Mapping[str, TensorRecipe],
+    where: str,
+    unexpected: Mapping[str, tuple[str, ...]],
+) -> None:
+    """Every tensor of the model has one recipe of its shape, and nothing is left over.
+
+    `unexpected` are keys that a source has and nobody knows, by source.
+
+    Raises:
+        CheckpointError: otherwise; everything is listed.
+    """
+    expected = model_tensors(config)
+    strangers = [f"{name} in {source}" for source, names in unexpected.items() for name in names]
+    problems = [
+        *listed("missing", sorted(expected.keys() - recipes.keys())),
+        *listed("unexpected", sorted({*(recipes.keys() - expected.keys()), *strangers})),
+        *listed(
+            "of another shape",
+            [
+                f"{name}: {list(recipe.shape)} in {recipe.source.files[0].name} "
+                f"({recipe.name}), {list(expected[name][0])} wanted"
+                for name, recipe in sorted(recipes.items())
+                if name in expected and recipe.shape != expected[name][0]
+            ],
+        ),
+    ]
+    if problems:
+        raise CheckpointError(f"{where}\n" + "\n".join(problems))
+
+
+def plan_tensors(
+    config: LammConfig,
+    recipes: Mapping[str, TensorRecipe],
+    dtype: torch.dtype,
+    lora: LoraWeights | None,
+) -> list[PlannedTensor]:
+    """Tensors in the order of the recipes; LoRA, where given, is added in float32."""
+    expected = model_tensors(config)
+    pairs = lora.pairs() if lora else {}
+    scale = lora.scale if lora else 0.0
+    return [
+        PlannedTensor(
+            name,
+            recipe.shape,
+            dtype if expected[name][1] else torch.int64,
+            _reader(recipe, expected[name][1], pairs.get(name), scale),
+        )
+        for name, recipe in recipes.items()
+    ]
+
+
+def write_config(folder: Path, config: LammConfig, dtype: torch.dtype) -> None:
+    """`config.json` and `generation_config.json` as `save_pretrained` of the model writes them."""
+    config = copy.deepcopy(config)
+    config.architectures = ["LammForConditionalGeneration"]
+    config.dtype = dtype
+    config.save_pretrained(str(folder))
+    GenerationConfig.from_model_config(config).save_pretrained(str(folder))
+
+
+def write_json(path: Path, value: Mapping[str, Any]) -> None:
+    """Indented JSON with a newline at the end."""
+    path.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf8")
+
+
+def _reader(
+    recipe: TensorRecipe, floating: bool, pair: tuple[Tensor, Tensor] | None, scale: float
+) -> Callable[[], Tensor]:
+    def read() -> Tensor:
+        value = recipe.read()
+        if not floating:
+            return value.to(torch.int64)
+        value = value.to(torch.float32)
+        if pair is None:
+            return value
+        a, b = (half.to(torch.float32) for half in pair)
+        return torch.addmm(value, b, a, alpha=scale)
+
+    return read

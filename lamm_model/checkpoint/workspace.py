@@ -1,0 +1,109 @@
+"""A directory in the making that outlives its process: beside the target, renamed to it at the end.
+
+`atomic_directory` throws away what a dead process left; here a rerun of the same plan goes on with
+the shards that are finished. Called by `convert` and `merge`.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from lamm_model.checkpoint.atomic import flush_folder, swap_folder
+from lamm_model.spec import CheckpointError
+
+# Bytes and SHA-256 of every weights file, beside the weights.
+MANIFEST = "manifest.json"
+
+_LOG = "progress.json"
+_CONTENT = "content"
+
+
+class Workspace:
+    """`folder` is what becomes the target; the log of finished shards stays beside it."""
+
+    def __init__(self, root: Path, plan: str) -> None:
+        self._root, self._plan = root, plan
+        self.folder = root / _CONTENT
+        self._shards: dict[str, Mapping[str, Any]] = _shards_of(root / _LOG, plan)
+        if not self._shards:
+            shutil.rmtree(self.folder, ignore_errors=True)
+        self.folder.mkdir(exist_ok=True)
+        for torn in self.folder.rglob("*.part"):
+            torn.unlink()
+
+    @property
+    def finished_bytes(self) -> int:
+        """Bytes of the shards that an earlier run finished."""
+        return sum(int(entry["bytes"]) for entry in self._shards.values())
+
+    def finished(self, path: Path) -> Mapping[str, Any] | None:
+        """See `shards.ShardLog`."""
+        return self._shards.get(str(path.relative_to(self.folder)))
+
+    def finish(self, path: Path, entry: Mapping[str, Any]) -> None:
+        """See `shards.ShardLog`."""
+        self._shards[str(path.relative_to(self.folder))] = dict(entry)
+        temporary = self._root / f"{_LOG}.part"
+        with temporary.open("w", encoding="utf8") as stream:
+            json.dump({"plan": self._plan, "shards": self._shards}, stream)
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.replace(temporary, self._root / _LOG)
+
+
+@contextmanager
+def workspace(target: Path, plan: Mapping[str, Any], *, replace: bool) -> Iterator[Workspace]:
+    """A workspace for `target`; its content becomes `target` when the block ends well.
+
+    `plan` is everything that the result follows from (inputs by size and time, options); with the
+    same plan a rerun resumes, with another it begins anew. A block that raises leaves `target` as
+    it was; finished shards stay, in `.NAME.converting` beside it.
+
+    Raises:
+        FileExistsError: `target` exists and `replace` is false.
+        CheckpointError: another process is writing the same target.
+    """
+    if target.exists() and not replace:
+        raise FileExistsError(f"{target} exists already")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    root = target.parent / f".{target.name}.converting"
+    root.mkdir(exist_ok=True)
+    with (root / "lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise CheckpointError(f"{target}: another process is writing it") from None
+        text = json.dumps(plan, sort_keys=True, default=str)
+        work = Workspace(root, hashlib.sha256(text.encode()).hexdigest())
+        try:
+            yield work
+            flush_folder(work.folder)
+            swap_folder(work.folder, target)
+        except BaseException:
+            # Without a finished shard there is nothing to resume: leave no trace.
+            if not work.finished_bytes:
+                shutil.rmtree(root, ignore_errors=True)
+            raise
+        shutil.rmtree(root, ignore_errors=True)
+
+
+def file_identity(path: Path) -> dict[str, Any]:
+    """What tells one state of a file from another without reading it."""
+    status = path.stat()
+    return {"path": str(path.resolve()), "bytes": status.st_size, "mtime_ns": status.st_mtime_ns}
+
+
+def _shards_of(log: Path, plan: str) -> dict[str, Mapping[str, Any]]:
+    try:
+        value = json.loads(log.read_text(encoding="utf8"))
+        return dict(value["shards"]) if value["plan"] == plan else {}
+    except (OSError, ValueError, KeyError, TypeError):
+        return {}  # no log, or a torn one: nothing is known to be finished
