@@ -14,7 +14,8 @@ from lamm_model.tasks.parsing import integers, plain
 from lamm_model.tasks.sample import Sample
 
 MAX_COUNT = 1_000_000
-_TOTAL_BEFORE = re.compile(r"(?P<n>[^.;:!?\n]*?)\b(?:in total|altogether|in all)\b", re.IGNORECASE)
+_TOTAL_BEFORE = re.compile(r"\b(?:in total|altogether|in all)\b", re.IGNORECASE)
+_CLAUSE_END = re.compile(r"[.;:!?\n]")
 _TOTAL_AFTER = re.compile(
     r"\b(?:total(?: of| is|:)|the answer is|that makes)\s+(?P<n>[^.;!?\n]*)", re.IGNORECASE
 )
@@ -52,15 +53,17 @@ class CountingTask(Task[CountingInputs, CountingAnswer]):
     @override
     def parse(self, text: str, inputs: CountingInputs) -> ParseResult[CountingAnswer]:
         """A stated total, else the only number, else a number that is the sum of the others."""
-        for pattern, nearest in ((_TOTAL_BEFORE, -1), (_TOTAL_AFTER, 0)):
-            stated = [integers(match["n"]) for match in pattern.finditer(plain(text))]
+        text = plain(text)
+        # The clause that "in total" ends; a pattern for all of it would take quadratic time.
+        parts = _TOTAL_BEFORE.split(text)[:-1]
+        before = [integers(_CLAUSE_END.split(part)[-1]) for part in parts]
+        after = [integers(match["n"]) for match in _TOTAL_AFTER.finditer(text)]
+        for stated, nearest in ((before, -1), (after, 0)):
             if any(stated):
                 return _result([n for n in stated if n][-1][nearest], ambiguous=False)
         numbers = integers(text)
         if not numbers:
-            return (
-                _result(0, ambiguous=False) if _NONE.search(plain(text)) else ParseResult.unparsed()
-            )
+            return _result(0, ambiguous=False) if _NONE.search(text) else ParseResult.unparsed()
         if len(set(numbers)) == 1:
             return _result(numbers[0], ambiguous=False)
         for whole in (numbers[0], numbers[-1]):

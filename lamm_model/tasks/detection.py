@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 
 from pydantic import Field, ValidationInfo, field_validator
@@ -10,6 +9,15 @@ from typing_extensions import override
 
 from lamm_model.tasks.base import ParseResult, ParseStatus, Task, TaskModel
 from lamm_model.tasks.classification import ClassificationInputs
+from lamm_model.tasks.coordinates import (
+    Group,
+    Size,
+    groups,
+    joined_pairs,
+    scale_of,
+    shares,
+    tidy,
+)
 from lamm_model.tasks.metrics import (
     Box,
     DetectionCounts,
@@ -19,30 +27,25 @@ from lamm_model.tasks.metrics import (
     match_count,
     sum_counts,
 )
-from lamm_model.tasks.parsing import find_labels, plain, tokens
+from lamm_model.tasks.parsing import tokens
+from lamm_model.tasks.places import (
+    cut_short,
+    label_pattern_fault,
+    labelled,
+    says_nothing_is_there,
+)
 from lamm_model.tasks.sample import Sample
 
 IOU_THRESHOLD = 0.5
-# A coordinate this far past the border is a slip and is clipped; beyond it is another frame.
-OVERSHOOT = 0.1
-_NUMBER = r"[-+]?(?:\d+\.?\d*|\.\d+)\s*%?"
-_BOX = re.compile(
-    r"[\[({<]\s*"
-    + r"\s*(?:,|;|\s)\s*".join(rf"(?:[xy][12]?\s*[=:]\s*)?({_NUMBER})" for _ in range(4))
-    + r"\s*[\])}>]"
-)
-_OPENING = re.compile(r"[\[{]")
-_NOTHING = re.compile(r"\b(?:no|not any|nothing|none)\b", re.IGNORECASE)
-_FILLER = frozenset({
-    "a", "an", "the", "and", "there", "is", "are", "at", "in", "located", "with", "box",
-    "bounding", "object", "item", "of", "on", "it", "i", "see", "found", "also", "one", "its",
-    "can", "as", "follows", "picture", "image", "another", "second", "then", "left", "right",
-    "top", "bottom"
-})  # fmt: skip
 
 
 class DetectionInputs(ClassificationInputs):
-    """`labels`: the closed set to look for; None leaves the words to the model."""
+    """`labels`: the closed set to look for; None leaves the words to the model.
+
+    `size`: width and height of the picture, so that an answer in pixels can be read.
+    """
+
+    size: Size | None = None
 
 
 class DetectedObject(TaskModel):
@@ -54,8 +57,8 @@ class DetectedObject(TaskModel):
     @field_validator("label")
     @classmethod
     def _no_brackets(cls, label: str) -> str:
-        if set(label) & set("[](){}<>;\n"):
-            raise ValueError(f"label {label!r} holds a bracket, a semicolon or a line break")
+        if fault := label_pattern_fault(label):
+            raise ValueError(fault)
         return label
 
     @field_validator("bbox")
@@ -95,34 +98,24 @@ class DetectionTask(Task[DetectionInputs, DetectionAnswer]):
     def parse(self, text: str, inputs: DetectionInputs) -> ParseResult[DetectionAnswer]:
         """Every box with the label before it (or after it, where the first box has none before).
 
-        Boxes clipped, reordered, cut short, in another frame or without a label make the result
-        partial.
+        Boxes clipped, reordered, cut short, in a guessed frame, in one that cannot be told, or
+        without a label make the result partial.
         """
-        text = plain(text)
-        boxes = list(_BOX.finditer(text))
+        text = tidy(text)
+        numbers = list(joined_pairs(groups(text), text, 2))
+        boxes = [group for group in numbers if len(group.values) == 4]
         if not boxes:
-            if _NOTHING.search(text) and not _OPENING.search(text):
+            if says_nothing_is_there(text):
                 return ParseResult(DetectionAnswer(objects=()), ParseStatus.OK)
             return ParseResult.unparsed()
-        borders = (
-            [0, *(m.end() for m in boxes)] if _label(text[: boxes[0].start()], inputs) else None
-        )
+        scale = scale_of(boxes, inputs.size)
+        whole = boxes == numbers and boxes[0].bracketed and not cut_short(text, boxes)
         objects: list[DetectedObject] = []
-        whole = len(_OPENING.findall(text)) <= sum(m[0][0] in "[{" for m in boxes)
-        previous: str | None = None
-        for index, match in enumerate(boxes):
-            following = boxes[index + 1].start() if index + 1 < len(boxes) else len(text)
-            segment = (
-                text[match.end() : following]
-                if borders is None
-                else text[borders[index] : match.start()]
-            )
-            label = _label(segment, inputs) or previous
-            bbox, intact = _read_box(match.groups())
+        for label, group in labelled(text, boxes, inputs.labels):
+            bbox, intact = _read_box(group, scale)
             whole = whole and intact and label is not None
             if label is not None and bbox is not None:
                 objects.append(DetectedObject(label=label, bbox=bbox))
-            previous = label
         if not objects:
             return ParseResult.unparsed()
         status = ParseStatus.OK if whole else ParseStatus.PARTIAL
@@ -142,7 +135,8 @@ class DetectionTask(Task[DetectionInputs, DetectionAnswer]):
         if not isinstance(sample.target, list):
             raise ValueError(f"target is {sample.target!r}; it must be a list of label and bbox")
         objects = tuple(DetectedObject.model_validate(item) for item in sample.target)
-        return DetectionInputs(labels=sample.labels), DetectionAnswer(objects=objects)
+        inputs = DetectionInputs(labels=sample.labels, size=sample.size)
+        return inputs, DetectionAnswer(objects=objects)
 
     def is_hit(self, answer: DetectionAnswer | None, target: DetectionAnswer) -> bool:
         """Every object found, none made up."""
@@ -178,25 +172,11 @@ def _counts(answer: DetectionAnswer | None, target: DetectionAnswer) -> Detectio
     return DetectionCounts(matched, len(found) - matched, len(target.objects) - matched)
 
 
-def _label(segment: str, inputs: DetectionInputs) -> str | None:
-    """The label that a stretch of text next to a box names, or None."""
-    if inputs.labels is not None:
-        named = find_labels(segment, inputs.labels)
-        return inputs.labels[named[-1].label] if named else None
-    pieces = [piece for piece in re.split(r"[;:,.\n]|\band\b", segment) if tokens(piece)]
-    words = pieces[-1].split() if pieces else []
-    while words and (words[0].casefold() in _FILLER or not tokens(words[0])):
-        words = words[1:]
-    while words and (words[-1].casefold() in _FILLER or not tokens(words[-1])):
-        words = words[:-1]
-    return " ".join(words).strip("[](){}<>;\"' ") or None
-
-
-def _read_box(values: Sequence[str]) -> tuple[Box | None, bool]:
+def _read_box(group: Group, scale: tuple[float, float] | None) -> tuple[Box | None, bool]:
     """A box in order and within 0-1 (None: another frame), and whether it needed no repair."""
-    shares = [float(v.rstrip("% ")) / 100 if v.endswith("%") else float(v) for v in values]
-    if any(not -OVERSHOOT <= share <= 1 + OVERSHOOT for share in shares):
+    values, intact = shares(group, scale)
+    if values is None:
         return None, False
-    left, upper, right, lower = (min(1.0, max(0.0, share)) for share in shares)
+    left, upper, right, lower = values
     box = (min(left, right), min(upper, lower), max(left, right), max(upper, lower))
-    return box, list(box) == shares
+    return box, intact and box == values

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from typing import Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt, model_validator
 
 
 class Sample(BaseModel):
     """A question about at most one medium, and what a right answer is.
 
-    `image` and `pcl` are paths relative to the suite's directory. `target` has the task's own form:
-    a label, a count, `[{"label", "bbox"}]`, `{"choice", "choices"}` or a word; the task reads it.
+    `image` and `pcl` are paths relative to the suite's directory; `size` is the image's width and
+    height in pixels. `target` has the task's own form: a label, a count, `[{"label", "bbox"}]`,
+    `{"choice", "choices"}`, a word ...; the task reads it.
     Unknown fields are kept out, so that readers may leave notes.
     """
 
@@ -25,6 +26,7 @@ class Sample(BaseModel):
     pcl: str | None = None
     labels: tuple[str, ...] | None = None
     chance: float | None = Field(default=None, ge=0.0, le=1.0)
+    size: tuple[PositiveInt, PositiveInt] | None = None
 
     @model_validator(mode="after")
     def _one_medium_at_most(self) -> Self:

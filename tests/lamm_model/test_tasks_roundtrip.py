@@ -12,13 +12,26 @@ from pydantic import ValidationError
 
 from lamm_model.conversation import Modality
 from lamm_model.tasks import TASKS, ParseStatus
+from lamm_model.tasks.boxes_3d import (
+    Box3DAnswer,
+    Detection3DAnswer,
+    Detection3DInputs,
+    GroundingInputs,
+    Object3D,
+)
 from lamm_model.tasks.classification import (
     ClassificationAnswer,
     ClassificationInputs,
 )
 from lamm_model.tasks.counting import MAX_COUNT, CountingAnswer, CountingInputs
 from lamm_model.tasks.detection import DetectedObject, DetectionAnswer, DetectionInputs
+from lamm_model.tasks.free_text import CaptionInputs, QuestionInputs, TextAnswer
+from lamm_model.tasks.label_sets import HAIR_COLOURS, JOINTS, UCMERCED
 from lamm_model.tasks.ocr import OcrAnswer, OcrInputs
+from lamm_model.tasks.ocr_words import OcrWordsAnswer, OcrWordsInputs
+from lamm_model.tasks.points import KeypointInputs, LocatingInputs
+from lamm_model.tasks.smile import SmileAnswer, SmileInputs
+from lamm_model.tasks.targets import LocatedObject, LocatingAnswer, PointAnswer
 from lamm_model.tasks.vqa_choice import ChoiceAnswer, ChoiceInputs
 
 RELAXED = settings(
@@ -117,6 +130,96 @@ def test_ocr_round_trip(text: str) -> None:
     )
 
 
+ONE_LINE = st.text(
+    st.characters(categories=("L", "N", "P", "S", "Zs"), exclude_characters='"\u201c\u201d'),
+    max_size=40,
+)
+SENTENCES = st.one_of(
+    ONE_LINE, st.from_regex(r"(the |answer|is|caption|: |\. |[a-z0-9]{1,5} ){1,8}", fullmatch=True)
+)
+POINTS = st.tuples(*[st.integers(0, 1000).map(lambda n: n / 1000)] * 2)
+METRES = st.integers(-99_999, 99_999).map(lambda n: n / 100)
+EXTENTS = st.integers(0, 9_999).map(lambda n: n / 100)
+BOXES_3D = st.tuples(METRES, METRES, METRES, EXTENTS, EXTENTS, EXTENTS)
+
+
+@RELAXED
+@given(text=SENTENCES, name=st.sampled_from(["vqa", "caption"]))
+def test_free_text_round_trip(text: str, name: str) -> None:
+    try:
+        answer = TextAnswer(text=text.strip())
+    except ValidationError:
+        return
+    inputs = QuestionInputs(question="What?") if name == "vqa" else CaptionInputs()
+    result = TASKS[name].parse(TASKS[name].render(answer, inputs), inputs)
+    assert (result.answer, result.status) == (answer, ParseStatus.OK)
+
+
+@RELAXED
+@given(st.lists(ONE_LINE, max_size=6))
+def test_ocr_words_round_trip(words: list[str]) -> None:
+    task, inputs = TASKS["ocr_words"], OcrWordsInputs()
+    answer = OcrWordsAnswer(words=tuple(word for text in words for word in text.split()))
+    result = task.parse(task.render(answer, inputs), inputs)
+    assert (result.answer, result.status) == (answer, ParseStatus.OK)
+
+
+@pytest.mark.parametrize(
+    ("name", "labels"), [("facial_hair", HAIR_COLOURS), ("fine_grained_classification", UCMERCED)]
+)
+def test_closed_set_round_trip(name: str, labels: tuple[str, ...]) -> None:
+    for label in labels:
+        answer, inputs = ClassificationAnswer(label=label), ClassificationInputs()
+        result = TASKS[name].parse(TASKS[name].render(answer, inputs), inputs)
+        assert (result.answer, result.status) == (answer, ParseStatus.OK)
+
+
+@pytest.mark.parametrize("smiling", [True, False])
+def test_smile_round_trip(smiling: bool) -> None:
+    task, answer = TASKS["facial_smile"], SmileAnswer(smiling=smiling)
+    result = task.parse(task.render(answer, SmileInputs()), SmileInputs())
+    assert (result.answer, result.status) == (answer, ParseStatus.OK)
+
+
+@RELAXED
+@given(point=POINTS, joint=st.sampled_from(JOINTS), size=st.none() | st.just((640, 480)))
+def test_keypoint_round_trip(
+    point: tuple[float, float], joint: str, size: tuple[int, int] | None
+) -> None:
+    task, inputs = TASKS["keypoints"], KeypointInputs(joint=joint, size=size)
+    result = task.parse(task.render(PointAnswer(point=point), inputs), inputs)
+    assert (result.answer, result.status) == (PointAnswer(point=point), ParseStatus.OK)
+
+
+@RELAXED
+@given(data=st.data(), labels=closed_sets(), labelled=st.booleans())
+def test_locating_round_trip(data: st.DataObject, labels: tuple[str, ...], labelled: bool) -> None:
+    label = st.sampled_from(labels) if labelled else st.none()
+    objects = data.draw(st.lists(st.builds(LocatedObject, label=label, point=POINTS), max_size=5))
+    answer, inputs = LocatingAnswer(objects=tuple(objects)), LocatingInputs(labels=labels)
+    result = TASKS["locating"].parse(TASKS["locating"].render(answer, inputs), inputs)
+    assert (result.answer, result.status) == (answer, ParseStatus.OK)
+
+
+@RELAXED
+@given(data=st.data(), labels=closed_sets())
+def test_detection_3d_round_trip(data: st.DataObject, labels: tuple[str, ...]) -> None:
+    objects = st.builds(Object3D, label=st.sampled_from(labels), bbox=BOXES_3D)
+    answer = Detection3DAnswer(objects=tuple(data.draw(st.lists(objects, max_size=5))))
+    task, inputs = TASKS["detection_3d"], Detection3DInputs(labels=labels)
+    result = task.parse(task.render(answer, inputs), inputs)
+    assert (result.answer, result.status) == (answer, ParseStatus.OK)
+
+
+@RELAXED
+@given(BOXES_3D)
+def test_grounding_round_trip(bbox: tuple[float, float, float, float, float, float]) -> None:
+    task, inputs = TASKS["grounding_3d"], GroundingInputs(description="the red chair")
+    answer = Box3DAnswer(bbox=bbox)
+    result = task.parse(task.render(answer, inputs), inputs)
+    assert (result.answer, result.status) == (answer, ParseStatus.OK)
+
+
 @RELAXED
 @given(
     text=st.one_of(
@@ -127,6 +230,9 @@ def test_no_text_makes_a_parser_raise(text: str) -> None:
     inputs = {
         "vqa_choice": ChoiceInputs(question="Which?", choices=("red", "dark red")),
         "vqa_choice_3d": ChoiceInputs(question="Which?", choices=("1", "2")),
+        "vqa": QuestionInputs(question="Which?"),
+        "keypoints": KeypointInputs(joint="neck", size=(30, 20)),
+        "grounding_3d": GroundingInputs(description="the chair"),
     }
     for name, task in TASKS.items():
         result = task.parse(text, inputs.get(name) or task.inputs_model())

@@ -1,0 +1,109 @@
+"""Scores of stored answers under four protocols, one after the other or side by side.
+
+`score` is a pure function of records and answers: it needs no server, no model and no pictures.
+Called by `lamm bench`. Scores of a task under two protocols are two different quantities.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
+
+from benchmark.protocols.binary_locating import binary_locating, locating_scorer
+from benchmark.protocols.corrected import ClassScorer, HitScorer, SmileScorer
+from benchmark.protocols.corrected_places import (
+    COCO_THRESHOLDS,
+    BoxScorer,
+    GroundingScorer,
+    KeypointScorer,
+)
+from benchmark.protocols.corrected_text import CaptionScorer, CountScorer, WordsScorer
+from benchmark.protocols.results import (
+    ItemScore,
+    Metric,
+    Protocol,
+    ProtocolScore,
+    Scorer,
+    Stored,
+    measure,
+)
+from benchmark.protocols.upstream import upstream_scorer
+from lamm_model.tasks.metrics import box_3d_iou, box_iou
+
+__all__ = [
+    "ItemScore",
+    "Metric",
+    "Protocol",
+    "ProtocolScore",
+    "Stored",
+    "binary_locating",
+    "score",
+    "scorer_of",
+]
+
+CORRECTED: Mapping[str, Callable[[], Scorer]] = MappingProxyType(
+    {
+        "classification": ClassScorer,
+        "classification_3d": ClassScorer,
+        "fine_grained_classification": ClassScorer,
+        "facial_hair": ClassScorer,
+        "facial_smile": SmileScorer,
+        "vqa": HitScorer,
+        "vqa_choice": HitScorer,
+        "vqa_choice_3d": HitScorer,
+        "caption": CaptionScorer,
+        "counting": CountScorer,
+        "ocr": WordsScorer,
+        "ocr_words": WordsScorer,
+        "detection": lambda: BoxScorer(box_iou, (0.5,), COCO_THRESHOLDS),
+        "detection_3d": lambda: BoxScorer(box_3d_iou, (0.25, 0.5), (0.25, 0.5)),
+        "grounding_3d": GroundingScorer,
+        "keypoints": KeypointScorer,
+    }
+)
+
+
+def score(task: str, protocol: Protocol | str, stored: Sequence[Stored]) -> ProtocolScore:
+    """Scores the answers to records of one task. Records without an answer are not to be passed.
+
+    Raises:
+        ValueError: the protocol is unknown or has no rule for the task, a record is of another
+            task, or an id stands twice.
+    """
+    protocol = Protocol(protocol)
+    scorer = scorer_of(task, protocol)
+    ids = Counter(one.sample.id for one in stored)
+    if repeated := [id_ for id_, times in ids.items() if times > 1]:
+        raise ValueError(f"{len(repeated)} ids stand twice, the first is {repeated[0]!r}")
+    if others := {one.sample.task for one in stored} - {task}:
+        raise ValueError(f"records of task {', '.join(sorted(others))} among those of {task}")
+    items = scorer.items(stored)
+    return ProtocolScore(
+        protocol=protocol,
+        task=task,
+        primary=scorer.rules[0].name,
+        metrics=measure(items, scorer.rules),
+        items=tuple(items),
+        chance=scorer.chance(stored),
+        faults=Counter(fault for item in items for fault in item.faults),
+    )
+
+
+def scorer_of(task: str, protocol: Protocol) -> Scorer:
+    """A protocol's scorer of a task.
+
+    June's rules are July's but for the sets that Binary-Locating pools.
+
+    Raises:
+        ValueError: the protocol has no rule for the task.
+    """
+    if task == "locating":
+        return locating_scorer(protocol)
+    if protocol is Protocol.CORRECTED_V1:
+        found = CORRECTED[task]() if task in CORRECTED else None
+    else:
+        found = upstream_scorer(task, repaired=protocol is Protocol.UPSTREAM_INTENDED)
+    if found is None:
+        raise ValueError(f"protocol {protocol} has no rule for task {task!r}")
+    return found

@@ -1,0 +1,126 @@
+"""`corrected-v1` for answers that are right or wrong: classes, yes or no, options, short words.
+
+One answer is read as one class or option; what cannot be read is wrong, and counted. Called by the
+registry of protocols.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from benchmark.protocols.chance import chance_of
+from benchmark.protocols.results import (
+    ItemScore,
+    Rule,
+    Scorer,
+    Stored,
+    make_item,
+    mean_over,
+    ratio,
+    share,
+)
+from lamm_model.tasks import TASKS, ParseStatus
+from lamm_model.tasks.closed_set import ClosedSetTask
+from lamm_model.tasks.free_text import accepted, token_f1
+from lamm_model.tasks.label_sets import find_classes
+
+
+class ClassScorer(Scorer):
+    """Exactly one class an answer: the first that is named and not denied, synonyms included."""
+
+    rules = (
+        Rule("accuracy", share("hits")),
+        Rule(
+            "balanced_accuracy",
+            lambda s: mean_over(s, "class", lambda c: ratio(s[f"hits|{c}"], s[f"class|{c}"])),
+            "mean of the classes' recalls",
+        ),
+    )
+
+    def item(self, stored: Stored) -> ItemScore:
+        """A hit where the one class read is the right one."""
+        sample, task = stored.sample, TASKS[stored.sample.task]
+        inputs, target = task.read_sample(sample)
+        labels = inputs.labels or (task.labels if isinstance(task, ClosedSetTask) else None)
+        if labels is None:
+            result = task.parse(stored.text, inputs)
+            hit, status, right = task.is_hit(result.answer, target), result.status, target.label
+        else:
+            named = [m.label for m in find_classes(stored.text, labels) if not m.negated]
+            right = target.label
+            hit = bool(named) and labels[named[0]] == right
+            status = (
+                ParseStatus.UNPARSED
+                if not named
+                else ParseStatus.OK
+                if len(set(named)) == 1
+                else ParseStatus.PARTIAL
+            )
+        counts = {"hits": hit, f"class|{right}": 1, f"hits|{right}": hit}
+        return make_item(stored, status, counts, cluster=sample.media)
+
+    def chance(self, stored: Sequence[Stored]) -> float | None:
+        """One over the number of classes."""
+        return chance_of(stored)
+
+
+class SmileScorer(Scorer):
+    """Yes, no or neither; neither is wrong whichever was right."""
+
+    rules = (
+        Rule(
+            "balanced_accuracy",
+            lambda s: mean_over(s, "class", lambda c: ratio(s[f"hits|{c}"], s[f"class|{c}"])),
+            "mean of the recalls of smiling and not smiling",
+        ),
+        Rule("accuracy", share("hits")),
+        Rule(
+            "f1_smiling",
+            lambda s: ratio(2 * s["hits|smiling"], s["class|smiling"] + s["said_smiling"]),
+        ),
+        Rule("neither", share("neither"), "share of answers that say neither"),
+    )
+
+    def item(self, stored: Stored) -> ItemScore:
+        """Reads the answer by the task's parser."""
+        task = TASKS[stored.sample.task]
+        inputs, target = task.read_sample(stored.sample)
+        result = task.parse(stored.text, inputs)
+        name = "smiling" if target.smiling else "not smiling"
+        hit = result.answer == target
+        numbers = {
+            "hits": hit,
+            f"class|{name}": 1,
+            f"hits|{name}": hit,
+            "said_smiling": result.answer is not None and result.answer.smiling,
+            "neither": result.answer is None,
+        }
+        return make_item(stored, result.status, numbers, cluster=stored.sample.media)
+
+    def chance(self, stored: Sequence[Stored]) -> float | None:
+        """A half, for balanced accuracy whatever the mixture."""
+        return 0.5 if stored else None
+
+
+class HitScorer(Scorer):
+    """Right or wrong by the task's own parser: options and open questions."""
+
+    rules: Sequence[Rule] = (
+        Rule("accuracy", share("hits")),
+        Rule("token_f1", share("token_f1", "texts"), "shared words with the closest answer"),
+    )
+
+    def item(self, stored: Stored) -> ItemScore:
+        """A hit where the task says so."""
+        task = TASKS[stored.sample.task]
+        inputs, target = task.read_sample(stored.sample)
+        result = task.parse(stored.text, inputs)
+        numbers: dict[str, float] = {"hits": task.is_hit(result.answer, target)}
+        if stored.sample.task == "vqa":
+            said = "" if result.answer is None else result.answer.text
+            numbers |= {"texts": 1, "token_f1": max(token_f1(said, t) for t in accepted(target))}
+        return make_item(stored, result.status, numbers, cluster=stored.sample.media)
+
+    def chance(self, stored: Sequence[Stored]) -> float | None:
+        """One over the number of options."""
+        return chance_of(stored)

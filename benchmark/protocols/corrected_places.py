@@ -1,0 +1,195 @@
+"""`corrected-v1` for answers with places: boxes, points and joints.
+
+A place belongs to the label beside it, and every object has at most one place: matches are one to
+one, and places too many cost precision. Called by the registry of protocols.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from benchmark.protocols.results import (
+    ItemScore,
+    Numbers,
+    Rule,
+    Scorer,
+    Stored,
+    Sums,
+    make_item,
+    mean_over,
+    ratio,
+    share,
+)
+from lamm_model.tasks import TASKS
+from lamm_model.tasks.label_sets import class_index
+from lamm_model.tasks.metrics import box_3d_iou, match_count
+from lamm_model.tasks.targets import LocatingAnswer, region_counts
+
+COCO_THRESHOLDS = tuple(round(0.5 + 0.05 * step, 2) for step in range(10))
+_UNIFORM = (
+    "answers carry no confidence: all boxes enter at once, so a class's AP is precision x recall"
+)
+
+
+class BoxScorer(Scorer):
+    """Boxes with labels, in the plane or in space, at several thresholds of IoU."""
+
+    def __init__(
+        self, iou: Callable[[Any, Any], float], shown: Sequence[float], all_: Sequence[float]
+    ) -> None:
+        self._iou = iou
+        self._thresholds = sorted({*shown, *all_})
+        rules: list[Rule] = []
+        for at in sorted(shown, reverse=True):
+            rules += [
+                Rule(f"f1@{at}", _f1(at)),
+                Rule(f"precision@{at}", share(f"matched@{at}", "said")),
+                Rule(f"recall@{at}", share(f"matched@{at}", "there")),
+                Rule(f"ap_uniform@{at}", _mean_ap([at]), _UNIFORM),
+            ]
+        if len(all_) > len(shown):
+            name = f"ap_uniform@{all_[0]}:{all_[-1]}"
+            rules.append(Rule(name, _mean_ap(all_), _UNIFORM))
+        self.rules = rules
+
+    def item(self, stored: Stored) -> ItemScore:
+        """Matches of each class at each threshold, one to one."""
+        task = TASKS[stored.sample.task]
+        inputs, target = task.read_sample(stored.sample)
+        result = task.parse(stored.text, inputs)
+        said, there = defaultdict(list), defaultdict(list)
+        for found in target.objects:
+            there[found.label].append(found.bbox)
+        for found in result.answer.objects if result.answer else ():
+            index = class_index(found.label, list(there))
+            said[list(there)[index] if index is not None else found.label].append(found.bbox)
+        numbers: dict[str, float] = defaultdict(float)
+        for label in {*said, *there}:
+            numbers[f"said|{label}"] = len(said[label])
+            numbers[f"there|{label}"] = len(there[label])
+            ious = [[self._iou(mine, right) for right in there[label]] for mine in said[label]]
+            for at in self._thresholds:
+                hits = match_count([[j for j, v in enumerate(row) if v >= at] for row in ious])
+                numbers[f"matched@{at}|{label}"] = hits
+                numbers[f"matched@{at}"] += hits
+        numbers["said"] = sum(map(len, said.values()))
+        numbers["there"] = sum(map(len, there.values()))
+        return make_item(stored, result.status, numbers, cluster=stored.sample.media)
+
+
+class GroundingScorer(Scorer):
+    """The first box against the object meant, with a clamped IoU."""
+
+    rules = tuple(
+        Rule(f"accuracy@{at}{suffix}", share(f"hits@{at}{suffix}", f"n{suffix}"))
+        for suffix in ("", "_unique", "_multiple")
+        for at in (0.5, 0.25)
+    )
+
+    def item(self, stored: Stored) -> ItemScore:
+        """Hits at both thresholds, split by whether the scene has one such object or several."""
+        task = TASKS[stored.sample.task]
+        inputs, target = task.read_sample(stored.sample)
+        result = task.parse(stored.text, inputs)
+        iou = box_3d_iou(result.answer.bbox, target.bbox) if result.answer else 0.0
+        suffixes = [""]
+        if target.unique is not None:
+            suffixes.append("_unique" if target.unique else "_multiple")
+        numbers: dict[str, float] = {f"n{suffix}": 1 for suffix in suffixes}
+        numbers |= {f"hits@{at}{suffix}": iou >= at for at in (0.25, 0.5) for suffix in suffixes}
+        return make_item(stored, result.status, numbers, cluster=stored.sample.media)
+
+
+class KeypointScorer(Scorer):
+    """PCK: one point an answer, within a share of the torso or of the picture of its joint."""
+
+    rules = (
+        Rule("pck@0.2_torso", share("torso"), "within 0.2 of shoulder to opposite hip, in pixels"),
+        Rule("pck@0.1_image", share("image"), "within 0.1 of the sides, upstream's radius"),
+        Rule("pck@0.2_torso_flag_0", share("torso_0", "n_0"), "joints annotated with flag 0"),
+        Rule("pck@0.2_torso_flag_1", share("torso_1", "n_1"), "joints annotated with flag 1"),
+        Rule(
+            "pck@0.2_torso_mean_joint",
+            lambda s: mean_over(s, "joint", lambda j: ratio(s[f"torso|{j}"], s[f"joint|{j}"])),
+            "mean over the 14 kinds of joints",
+        ),
+    )
+
+    def item(self, stored: Stored) -> ItemScore:
+        """One joint of one picture; pictures are what the bootstrap draws."""
+        task = TASKS[stored.sample.task]
+        inputs, target = task.read_sample(stored.sample)
+        result = task.parse(stored.text, inputs)
+        torso = image = False
+        if result.answer is not None:
+            torso = target.within_torso(result.answer.point, 0.2)
+            image = math.dist(result.answer.point, target.point) < 0.1
+        numbers = {
+            "torso": torso,
+            "image": image,
+            f"joint|{target.joint}": 1,
+            f"torso|{target.joint}": torso,
+        }
+        if target.flag in {0, 1}:
+            numbers |= {f"torso_{target.flag}": torso, f"n_{target.flag}": 1}
+        return make_item(stored, result.status, numbers, cluster=stored.sample.media)
+
+
+class LocatingScorer(Scorer):
+    """Points with labels against objects, one to one; `guarded` sees no more points than objects.
+
+    With k objects there, only an answer's first k points count for `guarded_recall`, so that a grid
+    over the picture finds no more than guessing does.
+    """
+
+    rules = (
+        Rule("guarded_recall", share("guarded", "there"), "of the first k points, k objects there"),
+        Rule("f1", lambda s: ratio(2 * s["matched"], s["said"] + s["there"])),
+        Rule("precision", share("matched", "said")),
+        Rule("recall", share("matched", "there")),
+    )
+
+    def item(self, stored: Stored) -> ItemScore:
+        """Matches of all points, and of the first as many as there are objects."""
+        task = TASKS[stored.sample.task]
+        inputs, target = task.read_sample(stored.sample)
+        result = task.parse(stored.text, inputs)
+        every = region_counts(result.answer, target)
+        there = every.true_positives + every.false_negatives
+        first = None
+        if result.answer is not None:
+            first = LocatingAnswer(objects=result.answer.objects[:there])
+        numbers = {
+            "matched": every.true_positives,
+            "said": every.true_positives + every.false_positives,
+            "there": there,
+            "guarded": region_counts(first, target).true_positives,
+        }
+        return make_item(stored, result.status, numbers, cluster=stored.sample.media)
+
+
+def _f1(at: float) -> Callable[[Sums], Numbers]:
+    return lambda sums: ratio(2 * sums[f"matched@{at}"], sums["said"] + sums["there"])
+
+
+def _mean_ap(thresholds: Sequence[float]) -> Callable[[Sums], Numbers]:
+    """Mean over thresholds and classes that are there of precision x recall."""
+
+    def mean(sums: Sums) -> Numbers:
+        def of_class(label: str) -> Numbers:
+            there, said = sums[f"there|{label}"], sums[f"said|{label}"]
+            points = [
+                ratio(sums[f"matched@{at}|{label}"] ** 2, there * np.maximum(1.0, said))
+                for at in thresholds
+            ]
+            result: Numbers = np.mean(points, axis=0)
+            return result
+
+        return mean_over(sums, "there", of_class)
+
+    return mean

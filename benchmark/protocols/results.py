@@ -1,0 +1,221 @@
+"""What a protocol gives: scores of items, and metrics with intervals over them.
+
+Every item contributes named numbers (hits, boxes predicted, n-grams ...); a metric is a ratio or
+another function of their sums, so that its bootstrap is a product of matrices. Called by the
+scorers and by whoever prints a `ProtocolScore`.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lamm_model.tasks import ParseStatus, Sample
+
+RESAMPLES = 1000
+SEED = 0
+_CHUNK = 50
+
+Numbers = NDArray[np.float64]
+
+
+class Protocol(StrEnum):
+    """A set of scoring rules. Scores of different protocols are never to be compared."""
+
+    UPSTREAM_2023_07 = "upstream-2023-07"
+    UPSTREAM_2023_06 = "upstream-2023-06"
+    UPSTREAM_INTENDED = "upstream-intended"
+    CORRECTED_V1 = "corrected-v1"
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """A record and the text that a model wrote to it."""
+
+    sample: Sample
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class ItemScore:
+    """What one answer contributes to the metrics.
+
+    `cluster` is what the bootstrap draws (a picture with 14 questions is one); `faults` name what
+    would have stopped upstream's scorer or is only approximated.
+    """
+
+    id: str
+    numbers: Mapping[str, float]
+    status: ParseStatus
+    cluster: str
+    faults: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """A value with its 95 % interval (percentile bootstrap, seeded) over `n` items."""
+
+    value: float
+    low: float
+    high: float
+    n: int
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ProtocolScore:
+    """One task's score under one protocol. `chance` is that of `primary`, None where unknown.
+
+    `metrics` leaves out what has nothing to measure. `faults` counts each named fault.
+    """
+
+    protocol: Protocol
+    task: str
+    primary: str
+    metrics: Mapping[str, Metric]
+    items: tuple[ItemScore, ...]
+    chance: float | None
+    faults: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def n(self) -> int:
+        """Number of answers."""
+        return len(self.items)
+
+    @property
+    def unparsed(self) -> float:
+        """Share of answers that the task's own parser could not read."""
+        if not self.items:
+            return 0.0
+        return sum(item.status is ParseStatus.UNPARSED for item in self.items) / len(self.items)
+
+
+class Sums:
+    """Sums of the items' numbers, each an array [R] over resamples."""
+
+    def __init__(self, columns: Mapping[str, int], totals: Numbers) -> None:
+        self._columns = columns
+        self._totals = totals
+
+    def __getitem__(self, name: str) -> Numbers:
+        if name not in self._columns:
+            return np.zeros(len(self._totals))
+        column: Numbers = self._totals[:, self._columns[name]]
+        return column
+
+    def named(self, prefix: str) -> list[str]:
+        """What follows `prefix|` in the names that begin so: the classes of a per-class count."""
+        return [n.partition("|")[2] for n in self._columns if n.startswith(f"{prefix}|")]
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """A metric's name, how it follows from sums (nan: nothing to measure), and what to know."""
+
+    name: str
+    of: Callable[[Sums], Numbers]
+    note: str = ""
+
+
+class Scorer(ABC):
+    """How one protocol scores one task. `rules` begin with the metric that a table shows."""
+
+    rules: Sequence[Rule]
+
+    @abstractmethod
+    def item(self, stored: Stored) -> ItemScore:
+        """Scores one answer.
+
+        Raises:
+            ValueError: the record's target does not fit the task.
+        """
+
+    def items(self, stored: Sequence[Stored]) -> list[ItemScore]:
+        """Scores all answers; overridden where an item's score depends on the others."""
+        return [self.item(one) for one in stored]
+
+    def chance(self, stored: Sequence[Stored]) -> float | None:  # noqa: ARG002 - for subclasses
+        """What guessing scores on the first rule; None where that cannot be said."""
+        return None
+
+
+def ratio(part: Numbers, whole: Numbers) -> Numbers:
+    """`part / whole`, nan where `whole` is 0."""
+    result = np.full(np.broadcast(part, whole).shape, np.nan)
+    np.divide(part, whole, out=result, where=whole != 0)
+    return result
+
+
+def share(part: str, whole: str = "n") -> Callable[[Sums], Numbers]:
+    """A rule's function: the ratio of two sums."""
+    return lambda sums: ratio(sums[part], sums[whole])
+
+
+def mean_over(sums: Sums, prefix: str, value: Callable[[str], Numbers]) -> Numbers:
+    """Mean of `value(class)` over the classes that are counted under `prefix` and were drawn."""
+    rows = np.array([value(name) for name in sums.named(prefix)])
+    known = ~np.isnan(rows)
+    return ratio(np.where(known, rows, 0.0).sum(axis=0), known.sum(axis=0).astype(np.float64))
+
+
+def measure(items: Sequence[ItemScore], rules: Sequence[Rule]) -> dict[str, Metric]:
+    """Every rule's value and interval; rules with nothing to measure are left out."""
+    if not items:
+        return {}
+    names = sorted({name for item in items for name in item.numbers})
+    columns = {name: index for index, name in enumerate(names)}
+    matrix = np.zeros((len(items), len(names)))
+    for row, item in enumerate(items):
+        for name, value in item.numbers.items():
+            matrix[row, columns[name]] = value
+    clusters = {c: i for i, c in enumerate(dict.fromkeys(item.cluster for item in items))}
+    pooled = np.zeros((len(clusters), len(names)))
+    np.add.at(pooled, [clusters[item.cluster] for item in items], matrix)
+    point = Sums(columns, matrix.sum(axis=0, keepdims=True))
+    drawn = Sums(columns, _resampled(pooled))
+    found: dict[str, Metric] = {}
+    for rule in rules:
+        value = float(rule.of(point)[0])
+        if np.isnan(value):
+            continue
+        spread = rule.of(drawn)
+        low, high = (
+            np.nanquantile(spread, [0.025, 0.975])
+            if not np.isnan(spread).all()
+            else (
+                value,
+                value,
+            )
+        )
+        found[rule.name] = Metric(value, float(low), float(high), len(items), rule.note)
+    return found
+
+
+def make_item(
+    stored: Stored,
+    status: ParseStatus,
+    numbers: Mapping[str, Any],
+    faults: Sequence[str] = (),
+    cluster: str | None = None,
+) -> ItemScore:
+    """An item with `n` counted; the cluster is the record itself unless named."""
+    values = {name: float(value) for name, value in {"n": 1, **numbers}.items()}
+    return ItemScore(stored.sample.id, values, status, cluster or stored.sample.id, tuple(faults))
+
+
+def _resampled(pooled: Numbers) -> Numbers:
+    """Sums over clusters drawn with replacement, [RESAMPLES, columns]; the same draw every time."""
+    rng = np.random.default_rng(SEED)
+    count = len(pooled)
+    even = np.full(count, 1 / count)
+    sums = [
+        rng.multinomial(count, even, size=_CHUNK).astype(np.float64) @ pooled
+        for _ in range(RESAMPLES // _CHUNK)
+    ]
+    return np.concatenate(sums)

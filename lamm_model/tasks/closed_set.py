@@ -1,0 +1,63 @@
+"""Classification over a set that belongs to the task: land use from above, the colour of hair."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from typing_extensions import override
+
+from lamm_model.conversation import Modality
+from lamm_model.tasks.base import ParseResult, ParseStatus
+from lamm_model.tasks.classification import (
+    ClassificationAnswer,
+    ClassificationInputs,
+    ClassificationTask,
+)
+from lamm_model.tasks.label_sets import class_index, find_classes
+from lamm_model.tasks.sample import Sample
+
+
+class ClosedSetTask(ClassificationTask):
+    """Name which class of the task's own set the medium shows; `question` asks for it.
+
+    A request may bring a set of its own in `labels`. Known synonyms name their class.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        modality: Modality,
+        description: str,
+        labels: Sequence[str],
+        question: str,
+    ) -> None:
+        super().__init__(name, modality, description)
+        self.labels = tuple(labels)
+        self._question = question
+
+    @override
+    def prompt(self, inputs: ClassificationInputs) -> str:
+        """The task's question with the set written out."""
+        return f"{self._question} Choose one of: {', '.join(inputs.labels or self.labels)}."
+
+    @override
+    def parse(self, text: str, inputs: ClassificationInputs) -> ParseResult[ClassificationAnswer]:
+        """The first class that is not denied; partial when others are named beside it."""
+        labels = inputs.labels or self.labels
+        named = [match.label for match in find_classes(text, labels) if not match.negated]
+        if not named:
+            return ParseResult.unparsed()
+        status = ParseStatus.OK if len(set(named)) == 1 else ParseStatus.PARTIAL
+        return ParseResult(ClassificationAnswer(label=labels[named[0]]), status)
+
+    @override
+    def read_sample(self, sample: Sample) -> tuple[ClassificationInputs, ClassificationAnswer]:
+        """Target: a class of the set, however it is spaced or cased."""
+        inputs = ClassificationInputs(labels=sample.labels)
+        labels = inputs.labels or self.labels
+        if not isinstance(sample.target, str):
+            raise ValueError(f"target is {sample.target!r}; it must be a label")
+        index = class_index(sample.target, labels)
+        if index is None:
+            raise ValueError(f"target {sample.target!r} is not among the {len(labels)} labels")
+        return inputs, ClassificationAnswer(label=labels[index])

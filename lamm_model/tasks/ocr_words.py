@@ -1,0 +1,141 @@
+"""Reading all the words that a picture shows."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+
+from pydantic import field_validator
+from typing_extensions import override
+
+from lamm_model.tasks.base import ParseResult, ParseStatus, Task, TaskModel
+from lamm_model.tasks.metrics import DetectionCounts, Estimate, bootstrap, sum_counts
+from lamm_model.tasks.parsing import plain
+from lamm_model.tasks.sample import Sample
+
+_REFUSAL = re.compile(
+    r"\b(?:cannot|can't|can not|unable to|don't)\s+(?:\w+\s+)?(?:read|see|tell|recognize|recognise)"
+    r"\b|\bI am sorry\b|\bI'm sorry\b",
+    re.IGNORECASE,
+)
+_NONE = re.compile(r"\bno (?:visible |readable )?(?:words?|text|letters|writing)\b", re.IGNORECASE)
+_LEAD = re.compile(
+    r"^.*?(?:\b(?:says?|reads?|spells?)\b:?|\b(?:words?|text|phrases?)\b[^:.\n]{0,60}?"
+    r"(?:\b(?:are|is|include)\b:?|:)|^[^:\n]{0,80}:)\s+",
+    re.IGNORECASE,
+)
+_ITEM = re.compile(r"^\s*(?:[-*\u2022]|\d{1,2}[.)])\s+", re.MULTILINE)
+_EDGES = " .,:;!?()[]{}<>*\u2022\u201c\u201d'`"
+_EDGE_TEST = re.compile(r"\w")
+SHORT_LIST_WORDS = 4
+
+
+class OcrWordsInputs(TaskModel):
+    """Nothing but the picture."""
+
+
+class OcrWordsAnswer(TaskModel):
+    """The words, in the order they were read; none has a space or a double quote in it."""
+
+    words: tuple[str, ...]
+
+    @field_validator("words")
+    @classmethod
+    def _single_words(cls, words: tuple[str, ...]) -> tuple[str, ...]:
+        for word in words:
+            if not word or not word.isprintable() or any(c.isspace() or c == '"' for c in word):
+                raise ValueError(f"word {word!r} is empty or holds a space or a double quote")
+        return words
+
+
+class OcrWordsTask(Task[OcrWordsInputs, OcrWordsAnswer]):
+    """Read every word."""
+
+    inputs_model = OcrWordsInputs
+    answer_model = OcrWordsAnswer
+    max_tokens = 128
+    primary_metric = "word_f1"
+
+    @override
+    def prompt(self, inputs: OcrWordsInputs) -> str:
+        """Asks for a list of words."""
+        return f"Which words are written in this {self.noun()}? Answer with a list of words."
+
+    @override
+    def parse(self, text: str, inputs: OcrWordsInputs) -> ParseResult[OcrWordsAnswer]:
+        """Quoted words, else a list after "says" or a colon, else every word of the text.
+
+        Sentences without any mark of what was read are partial: their own words are in it.
+        """
+        quotes = re.findall(r'"([^"\n]+)"', text) or re.findall(r"\u201c([^\u201d\n]+)\u201d", text)
+        if quotes:
+            return _result(" ".join(quotes).split(), sure=True)
+        if _REFUSAL.search(plain(text)):
+            return ParseResult.unparsed()
+        if _NONE.search(text):
+            return ParseResult(OcrWordsAnswer(words=()), ParseStatus.OK)
+        rest, introductions = _LEAD.subn("", plain(text).strip(), count=1)
+        rest, items = _ITEM.subn(" ", rest)
+        pieces = re.split(r"[,;\n/|]|\band\b", rest)
+        words = [word for piece in pieces for word in _cleaned(piece)]
+        listed = bool(introductions or items) or len(pieces) > 1 or len(words) <= SHORT_LIST_WORDS
+        return _result(words, sure=listed) if words else ParseResult.unparsed()
+
+    @override
+    def render(self, answer: OcrWordsAnswer, inputs: OcrWordsInputs) -> str:
+        """`"HOTEL", "PARIS"`."""
+        if not answer.words:
+            return "There are no words."
+        return ", ".join(f'"{word}"' for word in answer.words)
+
+    def read_sample(self, sample: Sample) -> tuple[OcrWordsInputs, OcrWordsAnswer]:
+        """Target: a list of words."""
+        words = sample.target
+        if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
+            raise ValueError(f"target is {words!r}; it must be a list of words")
+        return OcrWordsInputs(), OcrWordsAnswer(words=tuple(" ".join(words).split()))
+
+    def is_hit(self, answer: OcrWordsAnswer | None, target: OcrWordsAnswer) -> bool:
+        """The same words as often, in any order, whatever their case and punctuation."""
+        return answer is not None and word_counts(answer, target).f1 == 1.0
+
+    def score(
+        self, pairs: Sequence[tuple[OcrWordsAnswer | None, OcrWordsAnswer]]
+    ) -> Mapping[str, Estimate]:
+        """`word_precision`, `word_recall`, `word_f1` over all words; unparsed read nothing."""
+        if not pairs:
+            return {}
+        counts = [word_counts(answer, target) for answer, target in pairs]
+        return {
+            "word_precision": bootstrap(counts, lambda c: sum_counts(c).precision),
+            "word_recall": bootstrap(counts, lambda c: sum_counts(c).recall),
+            "word_f1": bootstrap(counts, lambda c: sum_counts(c).f1),
+        }
+
+
+def word_counts(answer: OcrWordsAnswer | None, target: OcrWordsAnswer) -> DetectionCounts:
+    """Words read, made up and missed, each counted as often as it stands there."""
+    said = Counter(map(normalised, answer.words if answer else ()))
+    there = Counter(map(normalised, target.words))
+    shared = sum((said & there).values())
+    return DetectionCounts(shared, said.total() - shared, there.total() - shared)
+
+
+def normalised(word: str) -> str:
+    """A word as it is compared: case-folded, without punctuation at its edges."""
+    folded = plain(word).casefold()
+    return folded.strip(_EDGES + '"-') or folded
+
+
+def _cleaned(piece: str) -> list[str]:
+    words = [word.replace('"', "").strip(_EDGES) for word in piece.split()]
+    return [word for word in words if _EDGE_TEST.search(word)]
+
+
+def _result(words: Sequence[str], *, sure: bool) -> ParseResult[OcrWordsAnswer]:
+    printable = ["".join(c for c in word if c.isprintable()) for word in words]
+    kept = tuple(word for word in printable if word)
+    if not kept:
+        return ParseResult.unparsed()
+    return ParseResult(OcrWordsAnswer(words=kept), ParseStatus.OK if sure else ParseStatus.PARTIAL)

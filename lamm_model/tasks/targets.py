@@ -1,0 +1,250 @@
+"""What a right point is: a joint and the body around it, or the region of an object.
+
+Called by the tasks that answer with points, and by the benchmark's protocols.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any, Self
+
+from pydantic import Field, ValidationInfo, field_validator, model_validator
+
+from lamm_model.tasks.base import TaskModel
+from lamm_model.tasks.coordinates import Point, Size
+from lamm_model.tasks.detection import DetectedObject
+from lamm_model.tasks.label_sets import JOINTS
+from lamm_model.tasks.metrics import Box, DetectionCounts, match_count
+from lamm_model.tasks.parsing import tokens
+from lamm_model.tasks.places import label_pattern_fault
+from lamm_model.tasks.sample import Sample
+
+# A point this share of the sides away from an object's own point is still on it (FSC147).
+POINT_RADIUS = 0.1
+_RIGHT_SHOULDER, _LEFT_HIP = JOINTS.index("right shoulder"), JOINTS.index("left hip")
+_LEFT_SHOULDER, _RIGHT_HIP = JOINTS.index("left shoulder"), JOINTS.index("right hip")
+
+
+class PointAnswer(TaskModel):
+    """A point [x, y], shares of the picture's sides from the top left."""
+
+    point: Point
+
+    @field_validator("point")
+    @classmethod
+    def _shares(cls, point: Point) -> Point:
+        return _within(point, "point")
+
+
+class JointTarget(PointAnswer):
+    """A joint among the 14 of its body: `joints` in pixels of a picture of `size`.
+
+    `flag` is the third number of the joint's annotation; data sets differ in what it means.
+    """
+
+    joint: str
+    joints: tuple[Point, ...]
+    size: Size
+    flag: int | None = None
+
+    @property
+    def torso(self) -> float:
+        """Pixels between shoulder and opposite hip, the longer of the two diagonals."""
+        return max(
+            math.dist(self.joints[_RIGHT_SHOULDER], self.joints[_LEFT_HIP]),
+            math.dist(self.joints[_LEFT_SHOULDER], self.joints[_RIGHT_HIP]),
+        )
+
+    def distance(self, point: Point) -> float:
+        """Pixels between a point given in shares and the joint."""
+        width, height = self.size
+        return math.dist(
+            (point[0] * width, point[1] * height), self.joints[JOINTS.index(self.joint)]
+        )
+
+    def within_torso(self, point: Point, share: float) -> bool:
+        """Whether a point lies within this share of the torso's length of the joint."""
+        return self.distance(point) <= share * self.torso
+
+
+class LocatedObject(TaskModel):
+    """One object's place; `label` is None where only a place was asked for."""
+
+    label: str | None = Field(default=None, min_length=1)
+    point: Point
+
+    @field_validator("label")
+    @classmethod
+    def _no_brackets(cls, label: str | None) -> str | None:
+        if label is not None and (fault := label_pattern_fault(label)):
+            raise ValueError(fault)
+        return label
+
+    @field_validator("point")
+    @classmethod
+    def _shares(cls, point: Point, info: ValidationInfo) -> Point:
+        return _within(point, f"point of {info.data.get('label')!r}")
+
+
+class LocatingAnswer(TaskModel):
+    """The objects found, all with a label or all without."""
+
+    objects: tuple[LocatedObject, ...]
+
+    @model_validator(mode="after")
+    def _all_or_none_labelled(self) -> Self:
+        unlabelled = sum(found.label is None for found in self.objects)
+        if 0 < unlabelled < len(self.objects):
+            raise ValueError(
+                f"{unlabelled} of {len(self.objects)} objects have no label; all or none may"
+            )
+        return self
+
+
+class Region(TaskModel):
+    """Where a point is right: in `box`, or around the box's centre where `radius` is given."""
+
+    label: str | None
+    box: Box
+    radius: float | None = None
+
+    def holds(self, found: LocatedObject) -> bool:
+        """Whether an answer lies here and, where both have a label, names what is here."""
+        if self.label is not None and found.label is not None:
+            if tokens(self.label) != tokens(found.label):
+                return False
+        elif self.label is not None:
+            return False
+        x, y = found.point
+        x1, y1, x2, y2 = self.box
+        if self.radius is None:
+            return x1 <= x <= x2 and y1 <= y <= y2
+        return math.dist((x, y), ((x1 + x2) / 2, (y1 + y2) / 2)) <= self.radius
+
+
+class LocatingTarget(LocatingAnswer):
+    """The centres of all objects, and the `regions` in which a point counts as theirs."""
+
+    regions: tuple[Region, ...]
+
+
+def region_counts(answer: LocatingAnswer | None, target: LocatingAnswer) -> DetectionCounts:
+    """Points matched one to one with the regions that hold them."""
+    found = () if answer is None else answer.objects
+    regions = target.regions if isinstance(target, LocatingTarget) else ()
+    candidates = [
+        [index for index, region in enumerate(regions) if region.holds(seen)] for seen in found
+    ]
+    matched = match_count(candidates)
+    return DetectionCounts(matched, len(found) - matched, len(regions) - matched)
+
+
+def read_joint_target(sample: Sample) -> JointTarget:
+    """A sample's joint, its body and the size of the picture.
+
+    Raises:
+        ValueError: there is no size, no such joint, or not 14 joints.
+    """
+    target, size = sample.target, sample.size
+    if not isinstance(target, dict) or set(target) != {"joint", "joints"}:
+        raise ValueError(f"target is {target!r}; it must have 'joint' and 'joints'")
+    if size is None:
+        raise ValueError("joints in pixels need the picture's size; the sample has none")
+    if target["joint"] not in JOINTS:
+        raise ValueError(f"joint {target['joint']!r} is none of {', '.join(JOINTS)}")
+    joints = read_joints(target["joints"])
+    index = JOINTS.index(target["joint"])
+    annotated = target["joints"][index]
+    return JointTarget(
+        point=_clipped(_divided(joints[index], size)),
+        joint=target["joint"],
+        joints=tuple(joints),
+        size=size,
+        flag=int(annotated[2]) if len(annotated) > 2 else None,
+    )
+
+
+def read_joints(rows: Any) -> list[Point]:
+    """14 points in pixels from rows of x, y and perhaps a flag.
+
+    Raises:
+        ValueError: there are not 14 rows of two or three numbers.
+    """
+    if not isinstance(rows, list | tuple) or len(rows) != len(JOINTS):
+        raise ValueError(f"joints are {rows!r}; there must be {len(JOINTS)} of them")
+    return [_pixel(row) for row in rows]
+
+
+def read_locating_target(sample: Sample) -> LocatingTarget:
+    """Regions of a sample's objects, in one of three forms.
+
+    - `{"objects": [{"label", "bbox": [x1, y1, x2, y2] in shares}]}`: a point in the box (VOC2012).
+    - `{"joints": [14 rows in pixels]}`: a point in the box around the joints (LSP).
+    - `{"points": [[x, y] in pixels]}`: a point within a tenth of the sides (FSC147).
+
+    Raises:
+        ValueError: the target has another form, or pixels come without the picture's size.
+    """
+    target = sample.target
+    if not isinstance(target, dict) or len(target) != 1:
+        raise ValueError(f"target is {target!r}; it must have one of objects, joints, points")
+    if "objects" in target:
+        found = [DetectedObject.model_validate(there) for there in _rows(target["objects"])]
+        regions = [Region(label=there.label, box=there.bbox) for there in found]
+    elif "joints" in target:
+        points = [_divided(joint, _size(sample)) for joint in read_joints(target["joints"])]
+        regions = [Region(label=None, box=_around(points))]
+    elif "points" in target:
+        rows = [_divided(_pixel(row), _size(sample)) for row in _rows(target["points"])]
+        regions = [Region(label=None, box=(*p, *p), radius=POINT_RADIUS) for p in rows]
+    else:
+        raise ValueError(f"target has {list(target)}; it must have objects, joints or points")
+    objects = tuple(LocatedObject(label=r.label, point=_clipped(_centre(r.box))) for r in regions)
+    return LocatingTarget(objects=objects, regions=tuple(regions))
+
+
+def _size(sample: Sample) -> Size:
+    if sample.size is None:
+        raise ValueError("coordinates in pixels need the picture's size; the sample has none")
+    return sample.size
+
+
+def _rows(rows: Any) -> Sequence[Any]:
+    if not isinstance(rows, list | tuple):
+        raise ValueError(f"{rows!r} is no list of objects or points")
+    return rows
+
+
+def _pixel(row: Any) -> Point:
+    numbers = isinstance(row, list | tuple) and all(isinstance(v, int | float) for v in row)
+    if not numbers or len(row) not in {2, 3}:
+        raise ValueError(f"{row!r} is no point; it must be x, y and perhaps a flag")
+    return float(row[0]), float(row[1])
+
+
+def _divided(point: Point, size: Size) -> Point:
+    return point[0] / size[0], point[1] / size[1]
+
+
+def _around(points: Sequence[Point]) -> Box:
+    return (
+        min(x for x, _ in points),
+        min(y for _, y in points),
+        max(x for x, _ in points),
+        max(y for _, y in points),
+    )
+
+
+def _centre(box: Box) -> Point:
+    return (box[0] + box[2]) / 2, (box[1] + box[3]) / 2
+
+
+def _clipped(point: Point) -> Point:
+    return min(1.0, max(0.0, point[0])), min(1.0, max(0.0, point[1]))
+
+
+def _within(point: Point, name: str) -> Point:
+    if not all(0 <= share <= 1 for share in point):
+        raise ValueError(f"{name} is {point}; both numbers must be from 0 to 1")
+    return point
