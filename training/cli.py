@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import argparse
 import importlib
-import json
 import logging
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from training.config import RecipeError, explain, load_recipe
 
@@ -97,13 +95,16 @@ DATA_COMMANDS: Mapping[str, DataCommand] = {
     "fetch": DataCommand("training.mini.cli:fetch_sources", "fetch lamm-mini's source packages"),
     "mini-records": DataCommand("training.mini.cli:mini_records", "write lamm-mini's records"),
     "mini-suite": DataCommand("training.mini.cli:mini_suite", "write the mini benchmark suite"),
-    "check": DataCommand("training.cli:check", "find bad records and media before training"),
+    "mini-benchmark": DataCommand(
+        "training.datasets.cli:mini_benchmark", "write a small benchmark in LAMM's layout"
+    ),
+    "check": DataCommand("training.datasets.cli:check", "find bad records and media"),
 }
 
 
 def data(argv: Sequence[str]) -> int:
     """Runs `lamm data COMMAND ARGV...`; returns the exit status."""
-    lines = [f"  {name:<13} {command.summary}" for name, command in DATA_COMMANDS.items()]
+    lines = [f"  {name:<15} {command.summary}" for name, command in DATA_COMMANDS.items()]
     parser = argparse.ArgumentParser(
         prog="lamm data",
         description="Fetches, makes and checks training data.",
@@ -116,53 +117,3 @@ def data(argv: Sequence[str]) -> int:
     module, _, name = DATA_COMMANDS[arguments.command].function.partition(":")
     function: Callable[[Sequence[str]], int] = getattr(importlib.import_module(module), name)
     return function(arguments.arguments)
-
-
-def check(argv: Sequence[str]) -> int:
-    """Runs `lamm data check ARGV...`: 0 when every record is good, else 1."""
-    parser = argparse.ArgumentParser(
-        prog="lamm data check",
-        description="Reads every record of a file as training would, and lists what is wrong with "
-        "which record: malformed turns, missing files; with --base undecodable media too.",
-    )
-    parser.add_argument("file", type=Path, help="instruction file (.json or .jsonl)")
-    parser.add_argument("--media-root", type=Path, help="default: the file's own folder")
-    parser.add_argument(
-        "--base", type=Path, help="checkpoint whose preprocessing decodes the media"
-    )
-    parser.add_argument("--out", type=Path, help="writes the good records there")
-    arguments = parser.parse_args(argv)
-    good, faults = _check_records(
-        arguments.file, arguments.media_root or arguments.file.parent, arguments.base
-    )
-    for fault in faults:
-        print(fault)
-    print(f"{arguments.file}: {len(good)} good records, {len(faults)} bad")
-    if arguments.out is not None:
-        arguments.out.write_text(json.dumps(good, ensure_ascii=False), encoding="utf8")
-    return 1 if faults else 0
-
-
-def _check_records(
-    file: Path, media_root: Path, base: Path | None
-) -> tuple[list[dict[str, Any]], list[str]]:
-    from lamm_model.processing import LammProcessor  # noqa: PLC0415 - see `train`
-    from training.data.dataset import media_fault  # noqa: PLC0415
-    from training.data.records import RecordError, parse_record, read_json_items  # noqa: PLC0415
-
-    processor = None if base is None else LammProcessor.from_pretrained(base)
-    good, faults = [], []
-    try:
-        for index, item in enumerate(read_json_items(file)):
-            try:
-                record = parse_record(item, file, index, media_root)
-                fault = None if processor is None else media_fault(record.media, processor)
-                if fault is not None:
-                    raise RecordError(file, index, record.id, fault)
-            except RecordError as error:
-                faults.append(str(error))
-            else:
-                good.append(item)
-    except (RecordError, OSError) as error:
-        faults.append(str(error))
-    return good, faults

@@ -117,6 +117,11 @@ def parse_record(item: Any, file: Path, index: int, media_root: Path) -> Record:
     return Record(file, index, str(record_id), turns, media, task_type)
 
 
+def strip_placeholders(question: str) -> str:
+    """A conversation's first question without the `<image>` or `<pcl>` that marks its medium."""
+    return _PLACEHOLDER.sub("", question)
+
+
 def _media(
     item: Mapping[str, Any], media_root: Path, fail: Callable[[str], RecordError]
 ) -> Iterator[MediaFile]:
@@ -144,7 +149,7 @@ def _turns(
         if not answer.strip():
             raise fail(f"message {number + 1} is an empty answer")
         first = number == 0
-        human = _PLACEHOLDER.sub("", human) if first else human
+        human = strip_placeholders(human) if first else human
         yield Turn(
             human=neutralise(human),
             assistant=neutralise(answer),

@@ -1,0 +1,181 @@
+"""The records of the benchmark's meta files, one type for each form of answer.
+
+Built by `training.datasets.reading`; `training.datasets.layout` says which file has which type.
+Field names are the files' own, as OpenLAMM's benchmark loader and scorers read them (@ d5ca246).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic_core import PydanticCustomError
+
+from lamm_model.tasks.label_sets import JOINTS
+from training.datasets.complaints import Kind
+from training.datasets.records import (
+    CloudRecord,
+    Doubt,
+    PictureRecord,
+    QuestionRecord,
+    Text,
+    TextOrInteger,
+    integer_as_text,
+)
+
+# Normalised boxes may leave the picture by rounding.
+_FRAME_SLACK = 0.01
+
+Box2D = tuple[float, float, float, float]
+Box3D = tuple[float, float, float, float, float, float]
+
+
+class Classification(PictureRecord, QuestionRecord):
+    """CIFAR10 and UCMerced: one label."""
+
+    label: Text
+
+
+class HairColour(PictureRecord, QuestionRecord):
+    """CelebA(Hair): the name of a colour."""
+
+    attr: Text
+
+
+class Smile(PictureRecord, QuestionRecord):
+    """CelebA(Smile): "1" for a smile, "-1" for none."""
+
+    attr: Annotated[Literal["1", "-1"], BeforeValidator(integer_as_text)]
+
+
+class ChoiceRecord(QuestionRecord):
+    """A multiple-choice question: `gt_choice` is the position of the right option from 0."""
+
+    gt_choice: int = Field(ge=0)
+    gt_choices: tuple[TextOrInteger, ...] = Field(min_length=2)
+
+    @model_validator(mode="after")
+    def _the_answer_is_an_option(self) -> Self:
+        if self.gt_choice >= len(self.gt_choices):
+            raise PydanticCustomError(
+                Kind.SCHEMA,
+                "gt_choice is {choice}; there are {count} options, from 0",
+                {"choice": self.gt_choice, "count": len(self.gt_choices)},
+            )
+        return self
+
+
+class PictureChoice(PictureRecord, ChoiceRecord):
+    """SQAimage and AI2D."""
+
+
+class CloudChoice(CloudRecord, ChoiceRecord):
+    """ScanQA."""
+
+
+class Caption(PictureRecord, QuestionRecord):
+    """flickr30k: sentences that describe the picture, all of them right."""
+
+    sentences: tuple[Text, ...] = Field(min_length=1)
+
+
+class Words(PictureRecord, QuestionRecord):
+    """SVT: the words that the picture shows."""
+
+    word_list: tuple[TextOrInteger, ...] = Field(min_length=1)
+
+
+class Counting(PictureRecord, QuestionRecord):
+    """FSC147: how many objects."""
+
+    num: int = Field(ge=0)
+
+
+class CountedPoints(Counting):
+    """FSC147 for locating: a point on each of the objects, in pixels."""
+
+    points: tuple[tuple[float, float], ...]
+
+    def doubts(self) -> Iterator[Doubt]:
+        """See `DatasetRecord`."""
+        if len(self.points) != self.num:
+            yield Doubt(Kind.BOX, f"num is {self.num}, but there are {len(self.points)} points")
+        if any(min(point) < 0 for point in self.points):
+            yield Doubt(Kind.BOX, "a point has a negative coordinate; they are pixels")
+
+
+class Keypoints(PictureRecord, QuestionRecord):
+    """LSP: x and y in pixels of each of `JOINTS`, and whether it is visible where the file says."""
+
+    gt_joints: tuple[tuple[float, float] | tuple[float, float, float], ...]
+
+    @model_validator(mode="after")
+    def _has_all_joints(self) -> Self:
+        if len(self.gt_joints) != len(JOINTS):
+            raise PydanticCustomError(
+                Kind.SCHEMA,
+                "gt_joints has {count} joints, not {expected}",
+                {"count": len(self.gt_joints), "expected": len(JOINTS)},
+            )
+        return self
+
+
+class PictureObject(BaseModel):
+    """A labelled box [x1, y1, x2, y2], as fractions of the picture's width and height."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False)
+
+    label: Text
+    bbox: Box2D
+
+
+class Detection(PictureRecord, QuestionRecord):
+    """VOC2012, for detection and for locating."""
+
+    object: tuple[PictureObject, ...] = Field(min_length=1)
+
+    def doubts(self) -> Iterator[Doubt]:
+        """See `DatasetRecord`."""
+        for number, found in enumerate(self.object):
+            left, top, right, bottom = found.bbox
+            if not (left < right and top < bottom):
+                yield Doubt(Kind.BOX, f"object {number}: box {_plain(found.bbox)} has no area")
+            elif min(found.bbox) < -_FRAME_SLACK or max(found.bbox) > 1 + _FRAME_SLACK:
+                yield Doubt(Kind.BOX, f"object {number}: box {_plain(found.bbox)} leaves 0 to 1")
+
+
+class RoomObject(BaseModel):
+    """A labelled box [x, y, z, length, width, height] around a centre, in metres."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False)
+
+    label: Text
+    bbox: Box3D
+
+
+class RoomDetection(CloudRecord, QuestionRecord):
+    """ScanNet."""
+
+    object: tuple[RoomObject, ...] = Field(min_length=1)
+
+    def doubts(self) -> Iterator[Doubt]:
+        """See `DatasetRecord`."""
+        for number, found in enumerate(self.object):
+            if min(found.bbox[3:]) <= 0:
+                yield Doubt(Kind.BOX, f"object {number}: box {_plain(found.bbox)} has no volume")
+
+
+class Grounding(CloudRecord, QuestionRecord):
+    """ScanRefer: the box of the one object that the query describes, in metres."""
+
+    object: Box3D
+
+    def doubts(self) -> Iterator[Doubt]:
+        """See `DatasetRecord`."""
+        if min(self.object[3:]) <= 0:
+            yield Doubt(Kind.BOX, f"box {_plain(self.object)} has no volume")
+
+
+def _plain(numbers: Sequence[float]) -> str:
+    return "[" + ", ".join(f"{number:g}" for number in numbers) + "]"

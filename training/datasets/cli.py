@@ -1,0 +1,202 @@
+"""`lamm data check`, of an instruction file or a published tree, and `lamm data mini-benchmark`."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from lamm_model.spec import CheckpointError
+from training.datasets.complaints import ERRORS, MEANINGS, WARNINGS, Kind
+
+_EPILOG = """kinds of complaint (* = not an error unless --fail-on names it):
+{kinds}
+
+a ROOT looks like this, or like a part of it:
+  2D_Instruct/meta_file/LAMM_instruct_186k.json    2D_Instruct/coco_images/...
+  2D_Benchmark/meta_file/Detection_VOC2012.json    2D_Benchmark/voc2012_images/...
+  3D_Instruct/..., 3D_Benchmark/...
+
+exit status: 0 without errors, 1 with errors, 2 if there was nothing to check
+
+examples:
+  lamm data check records.json --base checkpoints/base --out good.json
+  lamm data check LAMM_Dataset --jobs 8 --tokenizer checkpoints/base --limit-length 2048
+  lamm data check LAMM_Dataset --fail-on any --json check.json"""
+
+
+def check(argv: Sequence[str]) -> int:
+    """Runs `lamm data check ARGV...`; returns the exit status (see the help)."""
+    parser = _parser()
+    arguments = parser.parse_args(argv)
+    if arguments.limit_length is not None and arguments.tokenizer is None:
+        parser.error("--limit-length needs --tokenizer")
+    if arguments.path.is_dir():
+        return _check_root(arguments)
+    return _check_file(arguments)
+
+
+def mini_benchmark(argv: Sequence[str]) -> int:
+    """Runs `lamm data mini-benchmark OUT ARGV...`; returns the exit status."""
+    parser = argparse.ArgumentParser(
+        prog="lamm data mini-benchmark",
+        description="Writes all 14 2D and 3 3D files of the LAMM-Benchmark in their published "
+        "layout, with media made of lamm-mini's held-out data, and drawn where there is none: "
+        "faces, people, land from above. `lamm data check OUT` reads it.",
+    )
+    parser.add_argument("out", type=Path, help="folder to write to")
+    parser.add_argument("--count", type=_positive, default=200, help="samples a file (%(default)s)")
+    parser.add_argument(
+        "--sources", type=Path, default=Path("data/sources"),
+        help="folder of the source packages, fetched with apt where absent (%(default)s)",
+    )  # fmt: skip
+    arguments = parser.parse_args(argv)
+    from training.datasets.mini_benchmark import write_benchmark  # noqa: PLC0415 - for --help
+    from training.mini.corpus import Pools  # noqa: PLC0415
+    from training.mini.sources import PACKAGES, SourceError, fetch  # noqa: PLC0415
+
+    try:
+        fetch(arguments.sources)
+    except SourceError as error:
+        print(f"lamm data mini-benchmark: {error}", file=sys.stderr)
+        return 1
+    pools = Pools.load(arguments.sources, "test")
+    print(write_benchmark(pools, arguments.out, arguments.count, PACKAGES))
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    kinds = "\n".join(
+        f"  {kind:<18}{'*' if kind in WARNINGS else ' '} {meaning}"
+        for kind, meaning in MEANINGS.items()
+    )
+    parser = argparse.ArgumentParser(
+        prog="lamm data check",
+        description="Reads every record as training would, and lists what is wrong with which. "
+        "FILE: malformed turns, missing files; with --base undecodable media too. "
+        "ROOT: every file of the published layout, and every medium is decoded.",
+        epilog=_EPILOG.format(kinds=kinds),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "path", type=Path, metavar="FILE | ROOT", help="an instruction file (.json or .jsonl), or "
+        "a folder with 2D_Instruct, 2D_Benchmark, 3D_Instruct or 3D_Benchmark",
+    )  # fmt: skip
+    file = parser.add_argument_group("for a FILE")
+    file.add_argument("--media-root", type=Path, help="default: the file's own folder")
+    file.add_argument("--base", type=Path, help="checkpoint whose preprocessing decodes the media")
+    file.add_argument("--out", type=Path, help="writes the good records there")
+    root = parser.add_argument_group("for a ROOT")
+    cores = len(os.sched_getaffinity(0))
+    root.add_argument(
+        "--jobs", type=_positive, default=cores, metavar="N", help="decoding threads (%(default)s)"
+    )
+    root.add_argument(
+        "--tokenizer", type=Path, metavar="DIR",
+        help="counts tokens with this checkpoint, or with a folder's tokenizer.json",
+    )  # fmt: skip
+    root.add_argument(
+        "--limit-length", type=_positive, metavar="N",
+        help="complains of records with more tokens, as max_length of a recipe would cut them",
+    )  # fmt: skip
+    root.add_argument("--json", type=Path, metavar="OUT", help="writes the report there")
+    root.add_argument(
+        "--fail-on", type=_kinds, default=ERRORS, metavar="KIND,...",
+        help="what is an error: kinds, any, or none (default: those without * below)",
+    )  # fmt: skip
+    root.add_argument(
+        "--show", type=_positive, default=20, metavar="N",
+        help="complaints of each kind to show; all are counted (%(default)s)",
+    )  # fmt: skip
+    return parser
+
+
+def _positive(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"{value} is less than 1")
+    return value
+
+
+def _kinds(text: str) -> frozenset[Kind]:
+    if text in ("any", "none"):
+        return frozenset(Kind) if text == "any" else frozenset()
+    names = [name.strip() for name in text.split(",")]
+    unknown = [name for name in names if name not in {kind.value for kind in Kind}]
+    if unknown:
+        known = ", ".join(Kind)
+        raise argparse.ArgumentTypeError(f"no kind {unknown[0]!r}; there are: any, none, {known}")
+    return frozenset(Kind(name) for name in names)
+
+
+def _check_root(arguments: argparse.Namespace) -> int:
+    # Only now: the help needs neither Pillow nor the tokenizer.
+    from rich.console import Console  # noqa: PLC0415
+
+    from training.datasets.check import CheckError, CheckOptions, check_tree  # noqa: PLC0415
+    from training.datasets.lengths import LengthCounter  # noqa: PLC0415
+    from training.datasets.report import as_json, print_report  # noqa: PLC0415
+
+    try:
+        counter = (
+            None
+            if arguments.tokenizer is None
+            else LengthCounter.from_pretrained(arguments.tokenizer)
+        )
+        options = CheckOptions(
+            jobs=arguments.jobs,
+            lengths=counter,
+            limit_length=arguments.limit_length,
+            keep=arguments.show,
+            progress=True,
+        )
+        report = check_tree(arguments.path, options)
+    except (CheckError, CheckpointError, FileNotFoundError) as error:
+        print(f"lamm data check: {error}", file=sys.stderr)
+        return 2
+    print_report(report, arguments.fail_on, Console())
+    if arguments.json is not None:
+        document = as_json(report, arguments.fail_on)
+        text = json.dumps(document, indent=1)
+        arguments.json.write_text(text + "\n", encoding="utf8")
+    return 1 if report.complaints.total(arguments.fail_on) else 0
+
+
+def _check_file(arguments: argparse.Namespace) -> int:
+    file: Path = arguments.path
+    good, faults = _read_file(file, arguments.media_root or file.parent, arguments.base)
+    for fault in faults:
+        print(fault)
+    print(f"{file}: {len(good)} good records, {len(faults)} bad")
+    if arguments.out is not None:
+        arguments.out.write_text(json.dumps(good, ensure_ascii=False), encoding="utf8")
+    return 1 if faults else 0
+
+
+def _read_file(
+    file: Path, media_root: Path, base: Path | None
+) -> tuple[list[dict[str, Any]], list[str]]:
+    from lamm_model.processing import LammProcessor  # noqa: PLC0415 - loads torch
+    from training.data.dataset import media_fault  # noqa: PLC0415
+    from training.data.records import RecordError, parse_record, read_json_items  # noqa: PLC0415
+
+    processor = None if base is None else LammProcessor.from_pretrained(base)
+    good, faults = [], []
+    try:
+        for index, item in enumerate(read_json_items(file)):
+            try:
+                record = parse_record(item, file, index, media_root)
+                fault = None if processor is None else media_fault(record.media, processor)
+                if fault is not None:
+                    raise RecordError(file, index, record.id, fault)
+            except RecordError as error:
+                faults.append(str(error))
+            else:
+                good.append(item)
+    except (RecordError, OSError) as error:
+        faults.append(str(error))
+    return good, faults

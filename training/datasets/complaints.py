@@ -1,0 +1,118 @@
+"""What can be wrong with a dataset, and a log that counts all of it and keeps a few examples.
+
+Written by `training.datasets.reading` and `check`, shown by `report`.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Kind(StrEnum):
+    """Kinds of complaint; the values are what `--fail-on` and the JSON report say."""
+
+    UNREADABLE = "unreadable"
+    SCHEMA = "schema"
+    EMPTY_CONVERSATION = "empty_conversation"
+    WRONG_SPEAKER = "wrong_speaker"
+    UNKNOWN_TASK_TYPE = "unknown_task_type"
+    MISSING_MEDIA = "missing_media"
+    CORRUPT_MEDIA = "corrupt_media"
+    MEDIA_OUTSIDE = "media_outside"
+    DUPLICATE_MEDIA = "duplicate_media"
+    RECORD_ID = "record_id"
+    BOX = "box"
+    TOO_LONG = "too_long"
+    RECORD_COUNT = "record_count"
+    MISSING_FILE = "missing_file"
+    UNKNOWN_FILE = "unknown_file"
+    MISSING_FOLDER = "missing_folder"
+
+
+MEANINGS: Mapping[Kind, str] = {
+    Kind.UNREADABLE: "a file that is not one whole JSON list",
+    Kind.SCHEMA: "a record that lacks a field, or has one of another form",
+    Kind.EMPTY_CONVERSATION: "a conversation without messages, or with an empty one",
+    Kind.WRONG_SPEAKER: "messages that are not human and gpt in turn, ending with gpt",
+    Kind.UNKNOWN_TASK_TYPE: "a task_type that LAMM's table of system texts lacks",
+    Kind.MISSING_MEDIA: "a record whose picture or cloud does not exist",
+    Kind.CORRUPT_MEDIA: "a record whose picture or cloud cannot be decoded within the limits",
+    Kind.MEDIA_OUTSIDE: "a media path that is absolute or leads out of the dataset's folder",
+    Kind.DUPLICATE_MEDIA: "a picture or cloud with the same bytes as another one",
+    Kind.RECORD_ID: "an id that is missing, or stands twice in a file",
+    Kind.BOX: "a box, point or joint that is degenerate or beyond its frame",
+    Kind.TOO_LONG: "a record with more tokens than --limit-length",
+    Kind.RECORD_COUNT: "a file or benchmark with another number of records than published",
+    Kind.MISSING_FILE: "a published file that is not there",
+    Kind.UNKNOWN_FILE: "a .json file under no published name, which is not read",
+    Kind.MISSING_FOLDER: "a published media folder that is not there",
+}
+
+# What does not make training or scoring wrong by itself: a part of the data, an unwise record.
+WARNINGS = frozenset(
+    {
+        Kind.DUPLICATE_MEDIA,
+        Kind.RECORD_ID,
+        Kind.BOX,
+        Kind.TOO_LONG,
+        Kind.RECORD_COUNT,
+        Kind.MISSING_FILE,
+        Kind.UNKNOWN_FILE,
+        Kind.MISSING_FOLDER,
+    }
+)
+ERRORS = frozenset(Kind) - WARNINGS
+
+
+@dataclass(frozen=True, slots=True)
+class Complaint:
+    """One fault. `file` is relative to the root; `index` counts records from 0."""
+
+    kind: Kind
+    file: str
+    message: str
+    index: int | None = None
+    record_id: str | None = None
+
+    def __str__(self) -> str:
+        record = "" if self.index is None else f" record {self.index} (id {self.record_id!r}):"
+        text = f"{self.file}:{record} {self.message}"
+        # What a dataset says must not steer the terminal, nor be unprintable on it.
+        return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+
+
+class ComplaintLog:
+    """Counts every complaint by file and kind; keeps the first `keep` of each kind."""
+
+    def __init__(self, keep: int) -> None:
+        self._keep = keep
+        self._counts: Counter[tuple[str, Kind]] = Counter()
+        self._kept: dict[Kind, list[Complaint]] = {}
+
+    def add(self, complaint: Complaint) -> None:
+        """Counts a complaint."""
+        self._counts[complaint.file, complaint.kind] += 1
+        kept = self._kept.setdefault(complaint.kind, [])
+        if len(kept) < self._keep:
+            kept.append(complaint)
+
+    def total(self, kinds: Iterable[Kind] = tuple(Kind)) -> int:
+        """Complaints of some kinds, over all files."""
+        wanted = frozenset(kinds)
+        return sum(count for (_, kind), count in self._counts.items() if kind in wanted)
+
+    def by_kind(self) -> dict[Kind, int]:
+        """Totals of the kinds that occurred, in the order of `Kind`."""
+        totals = {kind: self.total((kind,)) for kind in Kind}
+        return {kind: total for kind, total in totals.items() if total}
+
+    def of_file(self, file: str) -> dict[Kind, int]:
+        """Totals of one file, in the order of `Kind`."""
+        return {kind: self._counts[file, kind] for kind in Kind if (file, kind) in self._counts}
+
+    def examples(self, kind: Kind) -> tuple[Complaint, ...]:
+        """The first complaints of a kind, in the order they came."""
+        return tuple(self._kept.get(kind, ()))

@@ -1,0 +1,174 @@
+"""The published layout as data: which files there are, under which names, and what is in them.
+
+Read by `training.datasets.check` and by whoever reads one file with `training.datasets.reading`.
+Sources: the README of LAMM (file names, folders, number of records) and its evaluation scripts
+(names that they open instead).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from training.datasets.benchmark_records import (
+    Caption,
+    Classification,
+    CloudChoice,
+    CountedPoints,
+    Counting,
+    Detection,
+    Grounding,
+    HairColour,
+    Keypoints,
+    PictureChoice,
+    RoomDetection,
+    Smile,
+    Words,
+)
+from training.datasets.records import CloudInstruction, DatasetRecord, PictureInstruction
+
+META_FOLDER = "meta_file"
+LOCATING = "locating"
+
+
+@dataclass(frozen=True, slots=True)
+class DatasetFile:
+    """One published file.
+
+    Attributes:
+        folder: which of the four folders of the root it belongs to; media paths start there.
+        names: what the file is called, the README's name first.
+        task: the task of the LAMM-Benchmark, or `instruction`.
+        record: the type of its records.
+        media_folders: the folders beside `meta_file` that its media may be in.
+        count: how many records were published; a range where the README rounds, None where it is
+            silent.
+    """
+
+    folder: str
+    names: tuple[str, ...]
+    task: str
+    record: type[DatasetRecord]
+    media_folders: tuple[str, ...]
+    count: range | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class FoundFile:
+    """A published file in a tree: `name` is its path relative to the root."""
+
+    dataset: DatasetFile
+    root: Path
+    name: str
+
+    @property
+    def path(self) -> Path:
+        """Where the file is."""
+        return self.root / self.name
+
+    @property
+    def media_root(self) -> Path:
+        """The folder that the records' media paths are relative to."""
+        return self.root / self.dataset.folder
+
+
+def _exactly(count: int) -> range:
+    return range(count, count + 1)
+
+
+def _thousands(count: int) -> range:
+    # "49k" may be rounded, or cut.
+    return range(count * 1000 - 500, (count + 1) * 1000)
+
+
+def _instruct_2d(count: range, *names: str) -> DatasetFile:
+    media = ("bamboo_images", "coco_images", "locount_images", "textvqa_images")
+    return DatasetFile("2D_Instruct", names, "instruction", PictureInstruction, media, count)
+
+
+def _benchmark_2d(task: str, record: type[DatasetRecord], media: str, *names: str) -> DatasetFile:
+    return DatasetFile("2D_Benchmark", names, task, record, (media,))
+
+
+def _benchmark_3d(task: str, record: type[DatasetRecord], *names: str) -> DatasetFile:
+    return DatasetFile("3D_Benchmark", names, task, record, ("scannet_pcls",))
+
+
+PUBLISHED_FILES: tuple[DatasetFile, ...] = (
+    _instruct_2d(_thousands(49), "daily_dialogue_49k.json"),
+    _instruct_2d(_thousands(49), "detailed_description_49k.json"),
+    _instruct_2d(_thousands(42), "factual_knowledge_dialogue_42k.json"),
+    _instruct_2d(_thousands(46), "vision_task_dialogue_46k.json"),
+    # The README writes the first of these names, and links to the second.
+    _instruct_2d(_thousands(98), "LAMM_instruct_98k.json", "LAMM_2dinstruct_98k.json"),
+    _instruct_2d(_thousands(140), "LAMM_instruct_140k.json", "LAMM_2dinstruct_140k.json"),
+    _instruct_2d(_exactly(186_098), "LAMM_instruct_186k.json", "LAMM_2dinstruct_186k.json"),
+    DatasetFile(
+        "3D_Instruct",
+        ("LAMM_3dinstruct_10k.json",),
+        "instruction",
+        CloudInstruction,
+        ("3rscan_pcls", "shapenet_pcls"),
+        _exactly(10_262),
+    ),
+    _benchmark_2d(
+        "classification", Classification, "cifar10_images", "Classification_CIFAR10.json"
+    ),
+    _benchmark_2d("detection", Detection, "voc2012_images", "Detection_VOC2012.json"),
+    _benchmark_2d(
+        "vqa_choice", PictureChoice, "sqaimage_images", "VQA_SQAimage.json", "VQA_ScienceQA.json"
+    ),
+    _benchmark_2d("vqa_choice", PictureChoice, "ai2d_images", "VQA_AI2D.json"),
+    _benchmark_2d("caption", Caption, "flickr30k_images", "Caption_flickr30k.json"),
+    _benchmark_2d(
+        "fine_grained_classification",
+        Classification,
+        "ucmerced_images",
+        "Fine-grained_Classification_UCMerced.json",
+    ),
+    _benchmark_2d("counting", Counting, "fsc147_images", "Counting_FSC147.json"),
+    _benchmark_2d("ocr_words", Words, "svt_images", "OCR_SVT.json"),
+    _benchmark_2d(
+        "facial_smile", Smile, "celeba_images", "Facial_Classification_CelebA(Smile).json"
+    ),
+    _benchmark_2d(
+        "facial_hair", HairColour, "celeba_images", "Facial_Classification_CelebA(Hair).json"
+    ),
+    _benchmark_2d(
+        "keypoints",
+        Keypoints,
+        "lsp_images",
+        "Keypoints_Dectection_LSP.json",  # the README's spelling; the scripts open the next
+        "Keypoints_Detection_LSP.json",
+    ),
+    _benchmark_2d(LOCATING, Detection, "voc2012_images", "Locating_VOC2012.json"),
+    _benchmark_2d(LOCATING, Keypoints, "lsp_images", "Locating_LSP.json"),
+    _benchmark_2d(LOCATING, CountedPoints, "fsc147_images", "Locating_FSC147.json"),
+    _benchmark_3d("detection_3d", RoomDetection, "Detection_ScanNet.json"),
+    _benchmark_3d("grounding_3d", Grounding, "VG_ScanRefer.json"),
+    _benchmark_3d("vqa_choice_3d", CloudChoice, "VQA_ScanQA_multiplechoice.json"),
+)
+
+# Records of a whole benchmark, locating left out: it asks about pictures of the other sets.
+PUBLISHED_TOTALS: Mapping[str, int] = {"2D_Benchmark": 62_439, "3D_Benchmark": 12_788}
+
+
+def find_files(root: Path) -> Iterator[FoundFile]:
+    """The published files of a tree, under every name that they have there."""
+    for dataset in PUBLISHED_FILES:
+        for name in dataset.names:
+            relative = f"{dataset.folder}/{META_FOLDER}/{name}"
+            if (root / relative).is_file():
+                yield FoundFile(dataset, root, relative)
+
+
+def unknown_files(root: Path) -> Iterator[str]:
+    """JSON files beside the published ones whose names nobody published, relative to the root."""
+    known = {f"{dataset.folder}/{META_FOLDER}/{name}" for dataset in PUBLISHED_FILES
+             for name in dataset.names}  # fmt: skip
+    for folder in dict.fromkeys(dataset.folder for dataset in PUBLISHED_FILES):
+        for path in sorted((root / folder / META_FOLDER).glob("*.json")):
+            relative = f"{folder}/{META_FOLDER}/{path.name}"
+            if relative not in known:
+                yield relative

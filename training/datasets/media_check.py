@@ -1,0 +1,64 @@
+"""Decodes media as training and service do, by several threads, and says which are bad.
+
+Called by `training.datasets.check`. Threads suffice: Pillow, zlib and hashing leave Python's lock.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import deque
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+
+from lamm_model.conversation import Modality
+from lamm_model.media import (
+    DEFAULT_LIMITS,
+    MediaError,
+    MediaLimits,
+    decode_image,
+    decode_point_cloud,
+)
+from training.datasets.complaints import Kind
+from training.datasets.record_index import Medium, Verdict
+
+# Files read ahead for each thread: enough to keep it busy, few enough to bound the memory.
+_AHEAD = 4
+
+
+def judge_media(
+    root: Path, media: Iterable[Medium], jobs: int, limits: MediaLimits = DEFAULT_LIMITS
+) -> Iterator[Verdict]:
+    """A verdict on every medium, in order; `jobs` are decoded at a time."""
+    waiting: deque[Future[Verdict]] = deque()
+    with ThreadPoolExecutor(jobs) as pool:
+        for medium in media:
+            waiting.append(pool.submit(_judge, root, medium, limits))
+            if len(waiting) >= _AHEAD * jobs:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+
+
+def _judge(root: Path, medium: Medium, limits: MediaLimits) -> Verdict:
+    path = root / medium.path
+    try:
+        # A file above the limit is refused unread: the decoder's own check needs the bytes.
+        size = path.stat().st_size
+        if not path.is_file():
+            return Verdict(medium.number, None, Kind.MISSING_MEDIA, "is not a file")
+        if size > limits.max_bytes:
+            fault = f"has {size} bytes; the limit is {limits.max_bytes}"
+            return Verdict(medium.number, None, Kind.CORRUPT_MEDIA, fault)
+        data = path.read_bytes()
+        if medium.modality is Modality.IMAGE:
+            decode_image(data, limits)
+        else:
+            decode_point_cloud(data, path.suffix.removeprefix(".").lower(), limits=limits)
+    except MediaError as error:
+        return Verdict(medium.number, None, Kind.CORRUPT_MEDIA, str(error))
+    except (FileNotFoundError, NotADirectoryError):
+        return Verdict(medium.number, None, Kind.MISSING_MEDIA, "does not exist")
+    except OSError as error:
+        return Verdict(medium.number, None, Kind.MISSING_MEDIA, f"unreadable: {error.strerror}")
+    return Verdict(medium.number, hashlib.sha256(data).digest())
