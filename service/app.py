@@ -32,7 +32,7 @@ from service.media_pool import MediaPool, MediaPoolConfig
 from service.metrics import Metrics
 from service.middleware import ApiKeyMiddleware, BodyLimitMiddleware, RequestContextMiddleware
 from service.model_groups import group_models
-from service.model_sources import read_model_sources
+from service.model_sources import Presets, read_model_sources
 
 logger = logging.getLogger(__name__)
 
@@ -45,7 +45,8 @@ def create_app(settings: Settings, engine: Engine | None = None) -> FastAPI:
         engine: takes the place of those that the settings name, for all models.
 
     Raises:
-        CheckpointError: a checkpoint's files cannot be read, or an adapter's base is missing.
+        CheckpointError: a checkpoint's files cannot be read, an adapter's base is missing, or a
+            preset is unknown.
         EngineConfigError: the engine's sizes make no sense.
         ValueError, OSError: the API keys cannot be read, or models' names are wrong.
     """
@@ -101,7 +102,8 @@ def engine_config(settings: Settings, num_engines: int = 1) -> EngineConfig:
 
 def _services(settings: Settings, engine: Engine | None) -> tuple[Services, tuple[MediaPool, ...]]:
     """What handlers need, and the decode workers behind the input processors."""
-    sources = read_model_sources(settings.checkpoint, settings.served_model_name)
+    presets = Presets(settings.prompt_preset, settings.image_preset, settings.prompt_pack)
+    sources = read_model_sources(settings.checkpoint, settings.served_model_name, presets)
     if engine is None:
         engines = _engines(settings, sources)
     else:
@@ -166,7 +168,8 @@ def _served_model(
     settings: Settings, source: ModelSource, engine: Engine, pool: MediaPool, metrics: Metrics
 ) -> ServedModel:
     spec = source.spec
-    identity = f"{spec.digest}|{spec.prompt_preset}|{sorted(spec.system_prompts.items())}"
+    prompts = f"{spec.prompt_preset}|{sorted(spec.system_prompts.items())}"
+    identity = f"{spec.digest}|{prompts}|{spec.image.preset if spec.image else None}"
     max_model_len = min(spec.max_model_len, settings.max_model_len or spec.max_model_len)
     limits = InputLimits(
         max_model_len,

@@ -108,7 +108,8 @@ def _loading_message(settings: Settings, app: FastAPI) -> str:
     services: Services = app.state.services
     return "\n".join(
         f"Loading {model.name} from {checkpoint} ({', '.join(['text', *model.spec.modalities])}; "
-        f"context {model.max_model_len} tokens; weights {model.spec.digest[:12]})"
+        f"context {model.max_model_len} tokens; prompts {model.spec.prompt_preset}; "
+        f"weights {model.spec.digest[:12]})"
         for model, checkpoint in zip(services.models, settings.checkpoint, strict=True)
     )
 

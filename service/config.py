@@ -14,6 +14,9 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from lamm_model.conversation import PromptPreset
+from lamm_model.spec import IMAGE_PRESETS
+
 MIB = 1 << 20
 PositiveInt = Annotated[int, Field(ge=1)]
 PositiveFloat = Annotated[float, Field(gt=0)]
@@ -34,6 +37,21 @@ class Settings(BaseSettings):
         default=None,
         description="name clients use as `model` where there is one checkpoint "
         "(default: the directory's name)",
+    )
+    prompt_preset: str | None = Field(
+        default=None,
+        description=f"how prompts are written, for all models: {', '.join(PromptPreset)} "
+        "(default: each checkpoint's own)",
+    )
+    image_preset: str | None = Field(
+        default=None,
+        description=f"how pictures are made to fit, for all models: {', '.join(IMAGE_PRESETS)} "
+        "(default: each checkpoint's own)",
+    )
+    prompt_pack: Path | None = Field(
+        default=None,
+        description="file of `lamm model import-prompts` with the presets' system texts "
+        "(default: each checkpoint's own prompt_pack.json, if there)",
     )
     engine: Literal["torch", "echo"] = Field(
         default="torch", description="`echo` repeats a fixed text: for trying clients"

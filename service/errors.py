@@ -16,6 +16,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException
 
+from lamm_model.conversation import PromptError
 from lamm_model.media_errors import (
     MediaDependencyError,
     MediaError,
@@ -50,6 +51,7 @@ _INVALID = "invalid_request_error"
 _OVERLOADED = "overloaded_error"
 _RETRY: Mapping[str, str] = {"Retry-After": "1"}
 _NO_RETRY: Mapping[str, str] = {"x-should-retry": "false"}
+_CLOSE: Mapping[str, str] = {"Connection": "close"}
 _HTTP_MESSAGES = {404: "there is no such route", 405: "the route does not take this method"}
 
 
@@ -74,31 +76,20 @@ class ErrorReply:
         return JSONResponse(self.body(), self.status, headers=dict(self.headers))
 
 
-def translate(error: BaseException) -> ErrorReply:  # noqa: PLR0911 - a table, a row a return
-    """The table."""
-    if isinstance(error, RequestError):
-        return _request_error(error)
-    match error:
-        case SamplingParamsError():
-            return ErrorReply(400, _INVALID, str(error), error.param, "invalid_value")
-        case PromptTooLongError():
-            return ErrorReply(400, _INVALID, str(error), "messages", "context_length_exceeded")
-        case QueueFullError():
-            return ErrorReply(503, _OVERLOADED, str(error), None, "queue_full", _RETRY)
-        case EngineStoppedError():
-            message = "the engine takes no requests"
-            return ErrorReply(503, "service_unavailable", message, None, "engine_stopped", _RETRY)
-        case RequestFailedError():
-            message = "this request failed in the engine; the log says why"
-            return ErrorReply(500, "server_error", message, None, "request_failed", _NO_RETRY)
-        case RequestValidationError():
-            message, param = describe_validation(error.errors())
-            return ErrorReply(400, _INVALID, message, param, "invalid_value")
-        case HTTPException(__cause__=RequestError() as cause):
-            return _request_error(cause)
-        case HTTPException():
+def translate(error: BaseException) -> ErrorReply:
+    """The table's reply; an error that is not in it is "internal error"."""
+    if isinstance(error, HTTPException):
+        if not isinstance(error.__cause__, RequestError):
             return _http_error(error.status_code, error.headers)
-    return ErrorReply(500, "server_error", "internal error", None, "internal_error", _NO_RETRY)
+        error = error.__cause__
+    if isinstance(error, RequestValidationError):
+        message, param = describe_validation(error.errors())
+        return ErrorReply(400, _INVALID, message, param, "invalid_value")
+    reason = error.reason if isinstance(error, MediaRefusedError) else error
+    row = next((_ROWS[kind] for kind in type(reason).__mro__ if kind in _ROWS), _INTERNAL)
+    param = error.param if isinstance(error, (RequestError, SamplingParamsError)) else row.param
+    code = error.code if isinstance(error, RequestError) and error.code else row.code
+    return ErrorReply(row.status, row.type, row.message or str(error), param, code, row.headers)
 
 
 def install(app: FastAPI) -> None:
@@ -111,8 +102,8 @@ def install(app: FastAPI) -> None:
         return reply.response()
 
     for kind in (
-        RequestError, SamplingParamsError, PromptTooLongError, QueueFullError, EngineStoppedError,
-        RequestFailedError, RequestValidationError, HTTPException,
+        RequestError, SamplingParamsError, PromptError, PromptTooLongError, QueueFullError,
+        EngineStoppedError, RequestFailedError, RequestValidationError, HTTPException,
     ):  # fmt: skip
         app.add_exception_handler(kind, handle)
 
@@ -122,39 +113,52 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(ClientDisconnectedError, gone)
 
 
-def _request_error(error: RequestError) -> ErrorReply:  # noqa: PLR0911 - the table goes on
-    reply = (error.message, error.param, error.code)
-    match error:
-        case MediaRefusedError():
-            return _media_error(error.reason, error.param)
-        case AuthenticationError():
-            headers = {"WWW-Authenticate": "Bearer"}
-            return ErrorReply(401, "authentication_error", *reply, headers)
-        case ModelNotFoundError():
-            return ErrorReply(404, _INVALID, *reply)
-        case BodyTooLargeError():
-            return ErrorReply(413, _INVALID, *reply, {"Connection": "close"})
-        case BodyTimeoutError():
-            return ErrorReply(408, _INVALID, *reply, {"Connection": "close"})
-        case OverloadedError():
-            return ErrorReply(503, _OVERLOADED, *reply, _RETRY)
-        case NotReadyError():
-            return ErrorReply(503, "service_unavailable", *reply, _RETRY)
-    return ErrorReply(400, _INVALID, error.message, error.param, error.code or "invalid_value")
-
-
-def _media_error(error: MediaError, param: str | None) -> ErrorReply:
-    match error:
-        case MediaDependencyError():
-            return ErrorReply(415, _INVALID, str(error), param, "media_format_not_installed")
-        case MediaFormatError():
-            return ErrorReply(415, _INVALID, str(error), param, "unsupported_media_format")
-        case MediaTooLargeError():
-            return ErrorReply(413, _INVALID, str(error), param, "media_too_large")
-    return ErrorReply(422, _INVALID, str(error), param, "media_undecodable")
-
-
 def _http_error(status: int, headers: Mapping[str, str] | None) -> ErrorReply:
     message = _HTTP_MESSAGES.get(status, "the request cannot be read")
     code = {404: "not_found", 405: "method_not_allowed"}.get(status)
     return ErrorReply(status, _INVALID, message, None, code, headers or {})
+
+
+@dataclass(frozen=True, slots=True)
+class _Row:
+    """The reply to one kind of error and its subclasses; None takes the error's own words."""
+
+    status: int
+    type: str
+    code: str | None = None
+    param: str | None = None
+    message: str | None = None
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+_ROWS: Mapping[type[BaseException], _Row] = {
+    # The request is wrong.
+    RequestError: _Row(400, _INVALID, "invalid_value"),
+    SamplingParamsError: _Row(400, _INVALID, "invalid_value"),
+    PromptError: _Row(400, _INVALID, "unsupported_conversation", "messages"),
+    PromptTooLongError: _Row(400, _INVALID, "context_length_exceeded", "messages"),
+    AuthenticationError: _Row(
+        401, "authentication_error", headers={"WWW-Authenticate": "Bearer"}
+    ),
+    ModelNotFoundError: _Row(404, _INVALID),
+    BodyTimeoutError: _Row(408, _INVALID, headers=_CLOSE),
+    BodyTooLargeError: _Row(413, _INVALID, headers=_CLOSE),
+    # A medium of it is.
+    MediaError: _Row(422, _INVALID, "media_undecodable"),
+    MediaFormatError: _Row(415, _INVALID, "unsupported_media_format"),
+    MediaDependencyError: _Row(415, _INVALID, "media_format_not_installed"),
+    MediaTooLargeError: _Row(413, _INVALID, "media_too_large"),
+    # The service cannot, now or ever.
+    OverloadedError: _Row(503, _OVERLOADED, headers=_RETRY),
+    QueueFullError: _Row(503, _OVERLOADED, "queue_full", headers=_RETRY),
+    NotReadyError: _Row(503, "service_unavailable", headers=_RETRY),
+    EngineStoppedError: _Row(
+        503, "service_unavailable", "engine_stopped",
+        message="the engine takes no requests", headers=_RETRY,
+    ),
+    RequestFailedError: _Row(
+        500, "server_error", "request_failed",
+        message="this request failed in the engine; the log says why", headers=_NO_RETRY,
+    ),
+}  # fmt: skip
+_INTERNAL = _Row(500, "server_error", "internal_error", message="internal error", headers=_NO_RETRY)

@@ -12,7 +12,7 @@ import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from lamm_model.conversation import NORMAL_SYSTEM, Modality, neutralise, render
+from lamm_model.conversation import Modality, neutralise, render
 from lamm_model.media import PreparedMedia
 from lamm_model.media_errors import MediaError
 from lamm_model.spec import CheckpointSpec
@@ -82,6 +82,7 @@ class InputProcessor:
 
         Raises:
             RequestError: any part of it is wrong; the message has the value and the limit.
+            PromptError: the checkpoint's prompt preset has no way to write the conversation.
             SamplingParamsError: a sampling value is out of range.
             OverloadedError: too many requests wait for a decoder, or this one waited too long.
         """
@@ -89,7 +90,8 @@ class InputProcessor:
         self._check_characters(body.messages)
         conversation, prompt, fetch_s = await asyncio.to_thread(self._read, body.messages)
         max_tokens = self._answer_tokens(body, prompt)
-        params = sampling_params(body, max_tokens, self._spec.vocab_size)
+        stops = self._spec.stop_rule.strings
+        params = sampling_params(body, max_tokens, self._spec.vocab_size, stops)
         started = time.perf_counter()
         media = await self._decode(conversation.media, fetch_s)
         decode_s = time.perf_counter() - started
@@ -150,13 +152,10 @@ class InputProcessor:
     def _tokenize(self, conversation: Conversation) -> _Prompt:
         """Ids of the prompt and where each medium's placeholders begin."""
         system = conversation.system
-        if system is None:
-            system = self._spec.system_prompts.get("normal", NORMAL_SYSTEM)
-        else:
-            system = neutralise(system)
+        system = self._spec.system_text() if system is None else neutralise(system)
         placeholders = [self._spec.placeholder(item.modality) for item in conversation.media]
         ids = self._tokenizer.encode_prompt(
-            render(conversation.turns, system),
+            render(conversation.turns, system, self._spec.prompt_preset),
             self._spec.bos_token_id,
             [[token] * count for token, count in placeholders],
         )

@@ -33,6 +33,15 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/-]{0,127}")
 
 
 @dataclass(frozen=True, slots=True)
+class Presets:
+    """What takes the place of each checkpoint's own; None leaves it (`CheckpointSpec`)."""
+
+    prompt_preset: str | None = None
+    image_preset: str | None = None
+    prompt_pack: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class _Flag:
     """One `--checkpoint`, taken apart."""
 
@@ -46,7 +55,9 @@ class _Flag:
 
 
 def read_model_sources(
-    checkpoints: Sequence[str], served_model_name: str | None = None
+    checkpoints: Sequence[str],
+    served_model_name: str | None = None,
+    presets: Presets | None = None,
 ) -> tuple[ModelSource, ...]:
     """The models that the flags name, in their order.
 
@@ -55,10 +66,11 @@ def read_model_sources(
 
     Args:
         served_model_name: the name of the one checkpoint there is; it wins over the flag's own.
+        presets: for all models; None leaves each checkpoint its own.
 
     Raises:
         CheckpointError: a directory is neither a checkpoint nor an adapter, or an adapter's base is
-            missing or another one.
+            missing or another one; or a preset or the prompt pack is unknown.
         ValueError: a name is given twice, or cannot be one.
     """
     flags = [_parse(text) for text in checkpoints]
@@ -69,7 +81,7 @@ def read_model_sources(
                 "checkpoints; name each: --checkpoint NAME=DIR"
             )
         flags = [dataclasses.replace(flags[0], name=served_model_name)]
-    bases = _Bases()
+    bases = _Bases(presets or Presets())
     for flag in flags:
         if flag.base is not None:
             bases.read(flag.base)
@@ -87,7 +99,8 @@ def read_model_sources(
 class _Bases:
     """Checkpoints by digest; each directory is read once, for a digest may cost a long reading."""
 
-    def __init__(self) -> None:
+    def __init__(self, presets: Presets) -> None:
+        self._presets = presets
         self._by_path: dict[Path, CheckpointSpec] = {}
         self._by_digest: dict[str, tuple[Path, CheckpointSpec]] = {}
 
@@ -95,7 +108,12 @@ class _Bases:
         """The checkpoint there, and the first directory that has the same one."""
         resolved = path.resolve()
         if resolved not in self._by_path:
-            spec = CheckpointSpec.from_pretrained(path)
+            spec = CheckpointSpec.from_pretrained(
+                path,
+                prompt_preset=self._presets.prompt_preset,
+                image_preset=self._presets.image_preset,
+                prompt_pack=self._presets.prompt_pack,
+            )
             self._by_path[resolved] = spec
             self._by_digest.setdefault(spec.digest, (path, spec))
         # Twins may differ in what is not weights, such as prompts: the spec is their own.

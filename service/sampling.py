@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from lamm_model.conversation import STOP_STRINGS
+from collections.abc import Sequence
+
 from lamm_model.sampling_params import SamplingParams, SamplingParamsError
 from service.schemas.openai import ChatCompletionRequest
 
@@ -18,12 +19,12 @@ _SAME_NAMES = (
 
 
 def sampling_params(
-    body: ChatCompletionRequest, max_tokens: int, vocab_size: int
+    body: ChatCompletionRequest, max_tokens: int, vocab_size: int, stop_strings: Sequence[str]
 ) -> tuple[SamplingParams, ...]:
     """One set a choice; choice i of a seeded request is seeded with `seed + i`.
 
-    The stop strings of the prompt preset are always among them; left-out numbers take the defaults
-    of `SamplingParams` (greedy).
+    `stop_strings`, those of the prompt preset, are always among them; left-out numbers take the
+    defaults of `SamplingParams` (greedy).
 
     Raises:
         SamplingParamsError: a value is out of range, or a token id not in the vocabulary.
@@ -43,7 +44,7 @@ def sampling_params(
             top_k=max(body.top_k or 0, 0),
             logit_bias=_biases(body, vocab_size),
             seed=seed,
-            stop=(*STOP_STRINGS, *(stop for stop in stops if stop not in STOP_STRINGS)),
+            stop=(*stop_strings, *(stop for stop in stops if stop not in stop_strings)),
             stop_token_ids=tuple(body.stop_token_ids or ()),
             ignore_eos=body.ignore_eos,
             logprobs=(body.top_logprobs or 0) if body.logprobs else None,

@@ -35,9 +35,7 @@ def test_hadolint_finds_nothing_in_the_dockerfile() -> None:
 
 def test_shellcheck_finds_nothing_in_the_scripts() -> None:
     scripts = [ROOT / ".ci" / "run", ENTRYPOINT, *sorted((ROOT / "scripts").glob("*.sh"))]
-    done = subprocess.run(
-        [_tool("shellcheck"), *map(str, scripts)], capture_output=True, text=True
-    )
+    done = subprocess.run([_tool("shellcheck"), *map(str, scripts)], capture_output=True, text=True)
     assert done.stdout + done.stderr == ""
 
 
@@ -98,7 +96,7 @@ def test_prometheus_scrapes_the_service_where_compose_puts_it() -> None:
     assert job["metrics_path"] == "/metrics"
 
 
-def _run_entrypoint(tmp_path: Path, *arguments: str, checkpoint: Path) -> str:
+def _run_entrypoint(tmp_path: Path, *arguments: str, checkpoint: Path | str) -> str:
     """Runs the entrypoint with a `lamm` that prints its arguments; returns what was printed."""
     stand_in = tmp_path / "lamm"
     stand_in.write_text('#!/bin/sh\necho "lamm $*"\n')
@@ -122,3 +120,24 @@ def test_entrypoint_serves_and_passes_arguments_on(tmp_path: Path) -> None:
 def test_entrypoint_says_which_checkpoint_it_cannot_read(tmp_path: Path) -> None:
     said = _run_entrypoint(tmp_path, "serve", checkpoint=tmp_path / "absent")
     assert f"LAMM_CHECKPOINT={tmp_path / 'absent'}" in said
+    half = tmp_path / "half" / "adapter"
+    half.mkdir(parents=True)
+    (half / "adapter_config.json").write_text("{}")
+    said = _run_entrypoint(tmp_path, "--port", "1", checkpoint=half.parent)
+    assert "No readable checkpoint" in said
+    assert "LAMM_CHECKPOINT=(not set)" in _run_entrypoint(tmp_path, checkpoint="")
+
+
+def test_entrypoint_takes_all_that_a_checkpoint_may_be(tmp_path: Path) -> None:
+    for name in ("merged/config.json", "pair/base/config.json", "pair/adapter/adapter_config.json"):
+        (tmp_path / name).parent.mkdir(parents=True)
+        (tmp_path / name).write_text("{}")
+    merged, pair = tmp_path / "merged", tmp_path / "pair"
+    for checkpoint in (
+        str(pair), str(pair / "adapter"), f"mine={merged}", f"{pair}/adapter@{pair}/base",
+        f"{merged},{pair}", f"mine={merged},theirs={pair}/adapter@{pair}/base",
+    ):  # fmt: skip
+        said = _run_entrypoint(tmp_path, "serve", "--port", "1", checkpoint=checkpoint)
+        assert said == "lamm serve --port 1", checkpoint
+    given = ("serve", "--checkpoint", str(merged))
+    assert _run_entrypoint(tmp_path, *given, checkpoint="/absent") == f"lamm {' '.join(given)}"

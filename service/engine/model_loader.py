@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -19,14 +18,15 @@ from transformers import LlamaConfig
 
 from lamm_model.checkpoint.load import load_model
 from lamm_model.config import LammConfig
-from lamm_model.decoder.lora import FUSED, LoraPair, LoraWeights
+from lamm_model.decoder.lora import FUSED, LoraWeights
 from lamm_model.modeling import LammForConditionalGeneration
 from lamm_model.spec import CheckpointError
+from service.engine.adapter_reader import read_adapter
 from service.engine.media_encoder import EncodesMedia
 from service.engine.model_source import ModelSource
 
 _LANGUAGE_MODEL = "language_model."
-_LORA_SUFFIXES = (".lora_A.weight", ".lora_B.weight")
+_PROJECTORS = ("image_projector.", "point_projector.")
 _TARGETS = frozenset(part for parts in FUSED.values() for part in parts)
 
 
@@ -132,42 +132,21 @@ def _load_encoders(base: Path, dtype: torch.dtype) -> LammForConditionalGenerati
 
 def _load_adapter(base: Path, adapter: Path) -> tuple[LoraWeights, Mapping[str, Tensor]]:
     """An adapter's LoRA and projectors, held against a model of the base's sizes without memory."""
-    try:
-        # Only here: PEFT takes seconds to import, and a merged checkpoint does not need it.
-        from lamm_model.checkpoint.adapter import copy_adapter, load_adapter  # noqa: PLC0415
-        from lamm_model.checkpoint.lora import inject_lora  # noqa: PLC0415
-    except ModuleNotFoundError as error:
-        raise CheckpointError(
-            f"{adapter}: {error.name} is not installed, which an adapter is read with; install it, "
-            "or merge the adapter where it is (lamm model merge)"
-        ) from error
-    loaded = load_adapter(adapter)
-    config = LammConfig.from_pretrained(base)
-    if "image_projector.weight" not in loaded.projectors:
-        config.vision_config = None
-    if "point_projector.weight" not in loaded.projectors:
-        config.point_config = None
     with torch.device("meta"):
-        skeleton = LammForConditionalGeneration(config)
-    inject_lora(skeleton, loaded.config)
-    copy_adapter(loaded, skeleton, str(adapter))
-    strangers = [key for key in loaded.lora if not key.endswith(_LORA_SUFFIXES)]
-    if strangers:
-        raise CheckpointError(
-            f"{adapter}: plain LoRA alone is served unmerged; it has {', '.join(strangers[:5])}"
-        )
-    pairs: dict[tuple[int, str], LoraPair] = {}
-    for key in sorted(loaded.lora):
-        if not key.endswith(_LORA_SUFFIXES[0]):
-            continue
-        stem = key.removesuffix(_LORA_SUFFIXES[0])
-        name = stem.removeprefix("base_model.model.")
-        # PEFT's own layer knows the scale, whatever pattern or rule its configuration has for it.
-        layer: Any = skeleton.language_model.get_submodule(name)
-        pairs[_place(name, adapter)] = LoraPair(
-            loaded.lora[key], loaded.lora[stem + _LORA_SUFFIXES[1]], layer.scaling["default"]
-        )
-    return pairs, loaded.projectors
+        skeleton = LammForConditionalGeneration(LammConfig.from_pretrained(base))
+    linears = {
+        name: (module.in_features, module.out_features)
+        for name, module in skeleton.language_model.named_modules()
+        if isinstance(module, nn.Linear)
+    }
+    projectors = {
+        key: tuple(tensor.shape)
+        for key, tensor in skeleton.state_dict().items()
+        if key.startswith(_PROJECTORS)
+    }
+    loaded = read_adapter(adapter, linears, projectors)
+    lora = {_place(name, adapter): pair for name, pair in sorted(loaded.lora.items())}
+    return lora, loaded.projectors
 
 
 def _place(name: str, adapter: Path) -> tuple[int, str]:

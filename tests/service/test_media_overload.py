@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import signal
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 
 import httpx
 import pytest
@@ -48,9 +49,32 @@ def pid_of(pool: MediaPool) -> int:
     return worker._process.pid
 
 
-async def until_requests(pool: MediaPool, count: int) -> None:
-    while pool._requests != count:  # noqa: ASYNC110 - waits for another task's request
-        await asyncio.sleep(0.01)
+class RequestCount:
+    """Tells when the requests in a pool are so many."""
+
+    def __init__(self, pool: MediaPool, monkeypatch: pytest.MonkeyPatch) -> None:
+        self._pool, self._changed = pool, asyncio.Event()
+        self._admit = pool.admit
+        monkeypatch.setattr(pool, "admit", self._watched)
+
+    async def until(self, count: int) -> None:
+        while self._pool._requests != count:
+            self._changed.clear()
+            await self._changed.wait()
+
+    @contextlib.contextmanager
+    def _watched(self) -> Iterator[None]:
+        try:
+            with self._admit():
+                self._changed.set()
+                yield
+        finally:
+            self._changed.set()
+
+
+@pytest.fixture
+def requests(pool: MediaPool, monkeypatch: pytest.MonkeyPatch) -> RequestCount:
+    return RequestCount(pool, monkeypatch)
 
 
 async def rejections(client: httpx.AsyncClient, reason: str) -> float:
@@ -60,14 +84,14 @@ async def rejections(client: httpx.AsyncClient, reason: str) -> float:
 
 
 async def test_too_many_are_refused_and_too_long_a_wait_ends(
-    client: httpx.AsyncClient, pool: MediaPool
+    client: httpx.AsyncClient, pool: MediaPool, requests: RequestCount
 ) -> None:
     first = pid_of(pool)
     os.kill(first, signal.SIGSTOP)
     running = asyncio.create_task(client.post(URL, json=chat_body(image())))
-    await until_requests(pool, 1)
+    await requests.until(1)
     waiting = asyncio.create_task(client.post(URL, json=chat_body(image())))
-    await until_requests(pool, 2)
+    await requests.until(2)
     gauge = 'lamm:num_requests_preparing_media{model_name="tiny-lamm"} 2.0'
     assert gauge in (await client.get("/metrics")).text
 
@@ -95,12 +119,12 @@ async def test_too_many_are_refused_and_too_long_a_wait_ends(
 
 
 async def test_a_client_that_leaves_the_line_makes_room(
-    app: FastAPI, client: httpx.AsyncClient, pool: MediaPool
+    app: FastAPI, client: httpx.AsyncClient, pool: MediaPool, requests: RequestCount
 ) -> None:
     first = pid_of(pool)
     os.kill(first, signal.SIGSTOP)
     running = asyncio.create_task(client.post(URL, json=chat_body(image())))
-    await until_requests(pool, 1)
+    await requests.until(1)
     left, sent = asyncio.Event(), False
 
     async def receive() -> dict[str, object]:
@@ -119,9 +143,9 @@ async def test_a_client_that_leaves_the_line_makes_room(
         "headers": [(b"content-type", b"application/json")], "app": app,
     }  # fmt: skip
     waiting = asyncio.create_task(app(scope, receive, send))  # type: ignore[arg-type]
-    await until_requests(pool, 2)
+    await requests.until(2)
     left.set()
-    await until_requests(pool, 1)
+    await requests.until(1)
     await waiting
     assert len(pool._jobs) == 1
     os.kill(first, signal.SIGCONT)

@@ -79,7 +79,9 @@ async def test_ends_of_text(torch_engine, make_request, oracle):
     assert (biased[-1].finish_reason, biased[-1].stop_reason) == (FinishReason.STOP, None)
     assert (biased[-1].token_ids, biased[-1].text) == ((2,), "")
     assert ignored[-1].finish_reason is FinishReason.LENGTH
-    assert (late[-1].completion_tokens, late[-1].token_ids) == (5, (2,))
+    # A reader that falls behind gets several tokens in one chunk.
+    assert late[-1].completion_tokens == 5
+    assert [t for c in late for t in c.token_ids].index(2) == 4
 
 
 async def test_a_medium_that_breaks_its_encoder_fails_alone(torch_engine, make_request, oracle):
