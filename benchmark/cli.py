@@ -11,20 +11,30 @@ from typing import Any
 
 import httpx
 from rich.console import Console
+from rich.measure import Measurement
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
 
-from benchmark import load_report, report
+from benchmark import load_report, protocol_report, report
 from benchmark.baseline import TransformersBaseline
 from benchmark.client import ChatClient, server_root
 from benchmark.errors import BenchmarkError
 from benchmark.load import LoadSpec, run_load, send_all
 from benchmark.load_metrics import METRICS
 from benchmark.options import bench_parser
+from benchmark.protocol_scores import (
+    DEFAULT_PROTOCOLS,
+    ProtocolRow,
+    ProtocolsMissingError,
+    require_protocols,
+    score_protocols,
+)
 from benchmark.quality import QualityRun, rescore, run_quality
 from benchmark.suite import Suite, find_suite, load_suite
 from benchmark.workload import WorkItem, WorkloadSpec, make_workload
 
 FAILED = 1
+WIDEST_TABLE = 200
 
 
 def bench(argv: Sequence[str] | None = None) -> int:
@@ -42,18 +52,42 @@ def bench(argv: Sequence[str] | None = None) -> int:
 
 
 def _quality(arguments: argparse.Namespace, console: Console) -> int:
+    if arguments.protocol:
+        require_protocols()
     suite = load_suite(find_suite(arguments.suite, arguments.data), arguments.limit)
     if arguments.rescore:
         run = rescore(suite, arguments.out)
     else:
         run = asyncio.run(_ask(suite, arguments, console))
-    console.print(report.table(run))
-    for note in report.notes(run):
+    _print_whole(report.table(run), console)
+    protocol_rows, missing = _protocol_rows(run, arguments)
+    if protocol_rows:
+        _print_whole(protocol_report.table(protocol_rows), console)
+    for note in [*report.notes(run), *protocol_report.notes(protocol_rows), *missing]:
         console.print(f"- {note}", markup=False, highlight=False, soft_wrap=True)
     console.print(f"{run.asked} asked, {run.reused} kept from before", highlight=False)
-    for path in report.write_reports(run, arguments.out):
+    for path in report.write_reports(run, arguments.out, protocol_rows):
         console.print(f"wrote {path}", highlight=False, markup=False, soft_wrap=True)
     return 0 if run.complete else FAILED
+
+
+def _protocol_rows(
+    run: QualityRun, arguments: argparse.Namespace
+) -> tuple[tuple[ProtocolRow, ...], list[str]]:
+    """The protocols' scores, and a note where they were not asked for and cannot be had."""
+    try:
+        return score_protocols(run.rows, arguments.protocol or DEFAULT_PROTOCOLS), []
+    except ProtocolsMissingError as error:
+        if arguments.protocol:
+            raise
+        return (), [str(error)]
+
+
+def _print_whole(table: Table, console: Console) -> None:
+    """A table as wide as it needs, however narrow a log's console is: cut names tell nothing."""
+    options = console.options.update(width=WIDEST_TABLE)
+    width = max(console.width, Measurement.get(console, options, table).maximum)
+    Console(file=console.file, width=width, force_terminal=console.is_terminal).print(table)
 
 
 async def _ask(suite: Suite, arguments: argparse.Namespace, console: Console) -> QualityRun:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from benchmark.load_metrics import METRICS
+from benchmark.protocol_scores import DEFAULT_PROTOCOLS, PROTOCOLS
 from benchmark.suite import MINI_SUITE
 
 N = TypeVar("N", int, float)
@@ -22,6 +23,10 @@ Asks a suite's questions of a running server, greedily, and scores the answers.
   lamm data mini-suite data/mini-suite      makes the suite's files
   lamm serve --checkpoint checkpoints/lamm-mini
   lamm bench quality --suite mini
+
+  lamm data suite LAMM_Dataset data/lamm-suite      the published benchmark as a suite
+  lamm bench quality --suite data/lamm-suite
+  lamm bench quality --suite data/lamm-suite --rescore --protocol upstream-2023-07
 
 Answers are kept in OUT/answers.jsonl as they come. A run that was killed, or whose server died,
 goes on where it stopped when started again; --rescore reads the kept answers without any server. A
@@ -113,6 +118,14 @@ def _quality_options(parser: argparse.ArgumentParser) -> None:
         type=Path,
         default=Path("results/quality"),
         help="directory of answers and reports (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--protocol",
+        action="append",
+        choices=PROTOCOLS,
+        metavar="NAME",
+        help="also score under this protocol, again for several: "
+        f"{', '.join(PROTOCOLS)} (default: {', '.join(DEFAULT_PROTOCOLS)})",
     )
     parser.add_argument(
         "--rescore", action="store_true", help="score the answers kept in OUT, without a server"

@@ -5,15 +5,17 @@ from __future__ import annotations
 import base64
 import html
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from rich.table import Table
 
+from benchmark import protocol_report
 from benchmark.answers import write_whole
 from benchmark.content import IMAGE_TYPES
+from benchmark.protocol_scores import ProtocolRow
 from benchmark.quality import QualityRun
 from benchmark.scoring import RowScore, ScoredItem
 from lamm_model.tasks import Estimate, ParseStatus
@@ -51,11 +53,13 @@ def notes(run: QualityRun) -> list[str]:
     return lines
 
 
-def write_reports(run: QualityRun, out: Path) -> list[Path]:
+def write_reports(
+    run: QualityRun, out: Path, protocol_rows: Sequence[ProtocolRow] = ()
+) -> list[Path]:
     """Writes `scores.json`, `scores.md` and `gallery.html` to `out`; returns their paths."""
     texts = {
-        "scores.json": json.dumps(as_json(run), indent=2) + "\n",
-        "scores.md": as_markdown(run),
+        "scores.json": json.dumps(as_json(run, protocol_rows), indent=2) + "\n",
+        "scores.md": as_markdown(run, protocol_rows),
         "gallery.html": as_gallery(run),
     }
     for name, text in texts.items():
@@ -63,7 +67,7 @@ def write_reports(run: QualityRun, out: Path) -> list[Path]:
     return [out / name for name in texts]
 
 
-def as_json(run: QualityRun) -> dict[str, Any]:
+def as_json(run: QualityRun, protocol_rows: Sequence[ProtocolRow] = ()) -> dict[str, Any]:
     """Scores, counts and provenance, for programs."""
     return {
         "suite": run.suite.name,
@@ -89,10 +93,11 @@ def as_json(run: QualityRun) -> dict[str, Any]:
             }
             for row in run.rows
         ],
+        "protocols": protocol_report.as_json(protocol_rows),
     }
 
 
-def as_markdown(run: QualityRun) -> str:
+def as_markdown(run: QualityRun, protocol_rows: Sequence[ProtocolRow] = ()) -> str:
     """The table and its notes, for a document."""
     identity = run.identity
     lines = [
@@ -105,6 +110,7 @@ def as_markdown(run: QualityRun) -> str:
         *("| " + " | ".join(_cells(row)) + " |" for row in run.rows),
         "",
         *(f"- {note}" for note in notes(run)),
+        *protocol_report.as_markdown(protocol_rows),
     ]
     return "\n".join(lines).rstrip() + "\n"
 

@@ -10,7 +10,7 @@ import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -44,7 +44,10 @@ class Item:
 
 @dataclass(frozen=True, slots=True)
 class SuiteRow:
-    """One line of the score table. `chance` and `target` are shares, or None where not stated."""
+    """One line of the score table. `chance` and `target` are shares, or None where not stated.
+
+    `set` names the row among those that Binary-Locating pools: VOC2012, LSP or FSC147.
+    """
 
     name: str
     task: AnyTask
@@ -53,6 +56,7 @@ class SuiteRow:
     target: float | None
     items: tuple[Item, ...]
     problems: tuple[str, ...]
+    set: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +97,9 @@ def load_suite(directory: Path, limit: int | None = None) -> Suite:
     names = [row.name for row in rows]
     if len(set(names)) != len(names):
         raise BenchmarkError(f"{directory}/suite.json: two rows have the same name: {names}")
+    sets = [row.set for row in rows if row.set is not None]
+    if len(set(sets)) != len(sets):
+        raise BenchmarkError(f"{directory}/suite.json: two rows are of the same set: {sets}")
     return Suite(described.name, directory, rows, described.provenance)
 
 
@@ -105,6 +112,7 @@ class _RowFile(BaseModel):
     metric: str | None = None
     chance: float | None = Field(default=None, ge=0, le=1)
     target: float | None = Field(default=None, ge=0, le=1)
+    set: Literal["VOC2012", "LSP", "FSC147"] | None = None
 
 
 class _SuiteFile(BaseModel):
@@ -146,7 +154,9 @@ def _read_row(directory: Path, row: _RowFile, limit: int | None) -> SuiteRow:
     stated = [item.sample.chance for item in items if item.sample.chance is not None]
     if chance is None and items and len(stated) == len(items):
         chance = sum(stated) / len(stated)
-    return SuiteRow(row.name, task, metric, chance, row.target, tuple(items), tuple(problems))
+    return SuiteRow(
+        row.name, task, metric, chance, row.target, tuple(items), tuple(problems), row.set
+    )
 
 
 def _read_item(directory: Path, row: str, task: AnyTask, line: bytes) -> Item:

@@ -99,6 +99,9 @@ DATA_COMMANDS: Mapping[str, DataCommand] = {
         "training.datasets.cli:mini_benchmark", "write a small benchmark in LAMM's layout"
     ),
     "check": DataCommand("training.datasets.cli:check", "find bad records and media"),
+    "suite": DataCommand(
+        "training.datasets.suite_cli:suite", "make a benchmark suite of the published files"
+    ),
 }
 
 

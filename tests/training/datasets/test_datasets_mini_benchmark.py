@@ -17,6 +17,7 @@ from training.datasets.check import CheckOptions, check_tree
 from training.datasets.complaints import Kind
 from training.datasets.layout import META_FOLDER, PUBLISHED_FILES
 from training.datasets.mini_benchmark import write_benchmark
+from training.datasets.suite import SuiteOptions, write_suite
 from training.mini import clouds, corpus, pictures
 from training.mini.sources import FURNITURE, PRODUCTS, Mesh
 
@@ -151,3 +152,17 @@ def test_land_is_drawn_whole(label: str) -> None:
     picture = Image.fromarray(drawings.land(np.random.default_rng(3), label))
     assert picture.size == (drawings.SIZE, drawings.SIZE)
     assert np.asarray(picture).std() > 5
+
+
+def test_it_becomes_a_suite_of_its_own_labels(benchmark_root: Path, tmp_path: Path) -> None:
+    report = write_suite(benchmark_root, tmp_path / "suite", SuiteOptions())
+    assert report.complaints.total() == 0
+    rows = {row.name: row for row in report.rows}
+    assert len(rows) == 17
+    assert set(rows["Classification_CIFAR10"].labels or ()) <= set(PRODUCTS)
+    assert set(rows["Detection_ScanNet"].labels or ()) <= set(FURNITURE)
+    assert rows["Fine-grained_Classification_UCMerced"].labels == UCMERCED
+    assert rows["Keypoints_Dectection_LSP"].samples == 14 * COUNT
+    suite = json.loads((tmp_path / "suite" / "suite.json").read_text())
+    assert suite["name"] == "mini-benchmark"
+    assert suite["provenance"]["source"]["comparable_with_published_results"] is False

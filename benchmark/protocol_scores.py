@@ -1,0 +1,113 @@
+"""The scores of a run under the protocols asked for, row by row and pooled for Binary-Locating.
+
+Called by `lamm bench quality`. The rules are `benchmark.protocols`', imported only when they are
+needed: they need sacrebleu, and asking a server does not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from benchmark.errors import BenchmarkError
+from benchmark.scoring import RowScore
+
+if TYPE_CHECKING:
+    from benchmark.protocols import ProtocolScore, Stored
+
+# As `benchmark.protocols.Protocol` names them, which the parser of options must not import.
+PROTOCOLS = ("corrected-v1", "upstream-2023-07", "upstream-2023-06", "upstream-intended")
+DEFAULT_PROTOCOLS = ("corrected-v1",)
+BINARY_LOCATING = "Binary-Locating"
+# The forms that a protocol's own time had; the others have both.
+_FORMS: Mapping[str, tuple[str, ...]] = {
+    "upstream-2023-07": ("2-set",),
+    "upstream-2023-06": ("3-set",),
+}
+
+
+class ProtocolsMissingError(BenchmarkError):
+    """The protocols' rules cannot be loaded: a package is not installed."""
+
+
+@dataclass(frozen=True, slots=True)
+class ProtocolRow:
+    """A line of the protocols' table; without a score, `reason` says why there is none."""
+
+    row: str
+    task: str
+    protocol: str
+    score: ProtocolScore | None
+    reason: str = ""
+
+
+def require_protocols() -> None:
+    """Makes sure that the rules can be loaded, before minutes are spent on asking.
+
+    Raises:
+        ProtocolsMissingError: sacrebleu is not installed; the message says how to get it.
+    """
+    try:
+        import benchmark.protocols  # noqa: F401, PLC0415 - see the module's docstring
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] != "sacrebleu":
+            raise
+        raise ProtocolsMissingError(
+            "scores under a protocol need sacrebleu; install it with: pip install 'lamm[bench]'"
+        ) from None
+
+
+def score_protocols(rows: Sequence[RowScore], names: Sequence[str]) -> tuple[ProtocolRow, ...]:
+    """Every row's answers under every protocol of `names`, then Binary-Locating's pooled sets.
+
+    Records without an answer are in no score; the row's own notes count them.
+
+    Raises:
+        ProtocolsMissingError: sacrebleu is not installed.
+    """
+    require_protocols()
+    stored = {row.row.name: _stored(row) for row in rows}
+    names = tuple(dict.fromkeys(names))
+    scored = [_score_row(row, name, stored[row.row.name]) for row in rows for name in names]
+    sets = {row.row.set: stored[row.row.name] for row in rows if row.row.set and row.scored}
+    # One set alone is not Binary-Locating, and its own row is there already.
+    pooled = [line for name in names for line in _pool(name, sets)] if len(sets) > 1 else []
+    return (*scored, *pooled)
+
+
+def _stored(row: RowScore) -> list[Stored]:
+    from benchmark.protocols import Stored  # noqa: PLC0415
+
+    return [Stored(item.item.sample, item.text) for item in row.scored]
+
+
+def _score_row(row: RowScore, name: str, stored: Sequence[Stored]) -> ProtocolRow:
+    from benchmark.protocols import score  # noqa: PLC0415
+
+    title, task = row.row.name, row.row.task.name
+    if not stored:
+        return ProtocolRow(title, task, name, None, "nothing was answered")
+    try:
+        return ProtocolRow(title, task, name, score(task, name, stored))
+    except ValueError as error:
+        # No rule for the task, or none for a record of this form: the other rows still count.
+        return ProtocolRow(title, task, name, None, str(error))
+
+
+def _pool(name: str, sets: Mapping[str, Sequence[Stored]]) -> list[ProtocolRow]:
+    from benchmark.protocols import binary_locating  # noqa: PLC0415
+
+    try:
+        forms = binary_locating(name, sets)
+    except ValueError as error:
+        return [ProtocolRow(BINARY_LOCATING, "locating", name, None, str(error))]
+    wanted = _FORMS.get(name, tuple(forms))
+    return [
+        ProtocolRow(f"{BINARY_LOCATING} {form}", "locating", name, forms.get(form))
+        if form in forms
+        else ProtocolRow(
+            f"{BINARY_LOCATING} {form}", "locating", name, None, f"only {', '.join(sets)} are here"
+        )
+        for form in wanted
+    ]

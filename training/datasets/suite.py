@@ -1,0 +1,253 @@
+"""Turns a copy of the published benchmark into a suite that `lamm bench quality` runs.
+
+Called by `lamm data suite`. One row a published file; media are linked where the file system allows
+it and copied elsewhere. A suite appears under its name whole or not at all.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import random
+import shutil
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+from tqdm import tqdm
+
+from lamm_model.media import MediaError
+from training.datasets.complaints import ERRORS, Complaint, ComplaintLog, Kind
+from training.datasets.layout import LOCATING, PUBLISHED_FILES, FoundFile, find_files
+from training.datasets.reading import ReadRecord, read_dataset
+from training.datasets.records import QuestionRecord
+from training.datasets.suite_media import add_media, media_name, upright_size
+from training.datasets.suite_samples import SIZED_TASKS, closed_set, samples_of
+
+INSTRUCTION = "instruction"
+PARTS = ("all", "2d", "3d")
+_FOLDERS = {"2d": "2D_Benchmark", "3d": "3D_Benchmark"}
+
+
+class SuiteError(Exception):
+    """No suite can be written; the message says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class SuiteOptions:
+    """What to write.
+
+    Attributes:
+        part: `all`, `2d`, `3d` or the name of a task.
+        limit: records a file, drawn by `seed`; None for all.
+        seed: of that draw, which does not depend on the other files.
+        copy: copies media even where they could be linked.
+        keep: complaints of each kind to keep for the report.
+        progress: shows a bar a file.
+    """
+
+    part: str = "all"
+    limit: int | None = None
+    seed: int = 0
+    copy: bool = False
+    keep: int = 5
+    progress: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class WrittenRow:
+    """A row of the suite: `records` were usable, `samples` written, `left_out` are faults."""
+
+    name: str
+    task: str
+    file: str
+    records: int
+    samples: int
+    left_out: int
+    labels: tuple[str, ...] | None
+
+
+@dataclass(frozen=True, slots=True)
+class SuiteReport:
+    """A suite as written, and what was wrong with the records that are not in it."""
+
+    path: Path
+    rows: tuple[WrittenRow, ...]
+    complaints: ComplaintLog
+
+
+def parts() -> tuple[str, ...]:
+    """What `SuiteOptions.part` may be."""
+    tasks = [dataset.task for dataset in PUBLISHED_FILES if dataset.task != INSTRUCTION]
+    return (*PARTS, *dict.fromkeys(tasks))
+
+
+def write_suite(root: Path, out: Path, options: SuiteOptions) -> SuiteReport:
+    """Writes the suite of the benchmark files under `root` to `out`, a new or an empty folder.
+
+    Raises:
+        SuiteError: `out` holds something, or no file of the part asked for has a usable record.
+        OSError: a medium cannot be linked or copied, or the disk is full.
+    """
+    out = out.resolve()
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise SuiteError(f"{out} is not empty; remove it, or name another folder")
+    files = list(_chosen(root, options.part))
+    if not files:
+        wanted = "benchmark" if options.part == "all" else options.part
+        raise SuiteError(f"{root} holds no {wanted} file of the published layout")
+    complaints = ComplaintLog(options.keep)
+    partial = out.with_name(f".{out.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    try:
+        writer = _Writer(root, partial, options, complaints)
+        rows = tuple(row for file in files if (row := writer.write_row(file)) is not None)
+        if not rows:
+            raise SuiteError(f"no record of {len(files)} files can be used")
+        _write_json(partial / "suite.json", _description(root, rows, options))
+        partial.replace(out)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    return SuiteReport(out, rows, complaints)
+
+
+class _Writer:
+    """Writes rows and their media into the unfinished suite."""
+
+    def __init__(
+        self, root: Path, partial: Path, options: SuiteOptions, complaints: ComplaintLog
+    ) -> None:
+        self._root = root
+        self._partial = partial
+        self._options = options
+        self._complaints = complaints
+
+    def write_row(self, file: FoundFile) -> WrittenRow | None:
+        """One published file; None where none of its records can be used."""
+        task, name = file.dataset.task, file.path.stem
+        usable = [read for read in read_dataset(file, self._complaints.add) if read.media]
+        named = list(zip(_unique_ids(usable), usable, strict=True))
+        labels = closed_set(task, (read.record for read in usable))
+        drawn = _drawn(named, self._options.limit, f"{self._options.seed}:{file.name}")
+        bar = tqdm(
+            drawn, desc=name, unit="record", disable=None if self._options.progress else True
+        )
+        count = 0
+        with (self._partial / f"{name}.jsonl").open("w", encoding="utf8") as stream:
+            for id_, read in bar:
+                for line in self._lines(file, id_, read, labels):
+                    stream.write(line + "\n")
+                    count += 1
+        faults = self._complaints.of_file(file.name)
+        if not count:
+            (self._partial / f"{name}.jsonl").unlink()
+            fault = "no record of it can be used; the suite has no such row"
+            self._complaints.add(Complaint(Kind.RECORD_COUNT, file.name, fault))
+            return None
+        left_out = sum(times for kind, times in faults.items() if kind in ERRORS)
+        return WrittenRow(name, task, file.name, len(usable), count, left_out, labels)
+
+    def _lines(
+        self, file: FoundFile, id_: str, read: ReadRecord, labels: Sequence[str] | None
+    ) -> list[str]:
+        """A record's samples as JSON lines; none, and a complaint, where it cannot be used."""
+        record, path, task = read.record, read.media, file.dataset.task
+        if path is None or not isinstance(record, QuestionRecord):
+            return []
+        if not path.is_file():
+            return self._refuse(file, read, Kind.MISSING_MEDIA, f"{record.media_name} is missing")
+        try:
+            size = upright_size(path) if task in SIZED_TASKS else None
+            media = media_name(self._root, path)
+            samples = samples_of(task, record, id_, media, size, labels)
+        except MediaError as error:
+            fault = f"{record.media_name}: {error}"
+            return self._refuse(file, read, Kind.CORRUPT_MEDIA, fault)
+        except ValueError as error:
+            return self._refuse(file, read, Kind.SCHEMA, _one_line(error))
+        add_media(path, self._partial / media, copy=self._options.copy)
+        return [sample.model_dump_json(exclude_none=True) for sample in samples]
+
+    def _refuse(self, file: FoundFile, read: ReadRecord, kind: Kind, fault: str) -> list[str]:
+        self._complaints.add(Complaint(kind, file.name, fault, read.index, read.record.id))
+        return []
+
+
+def _chosen(root: Path, part: str) -> Iterator[FoundFile]:
+    """Benchmark files of a part, each under the first of its names that is there."""
+    seen: set[str] = set()
+    for file in find_files(root):
+        dataset = file.dataset
+        wanted = part in ("all", dataset.task) or _FOLDERS.get(part) == dataset.folder
+        if wanted and dataset.task != INSTRUCTION and dataset.names[0] not in seen:
+            seen.add(dataset.names[0])
+            yield file
+
+
+def _unique_ids(reads: Sequence[ReadRecord]) -> Iterator[str]:
+    """Ids, with the position after those that stand twice: answers and records meet by them."""
+    seen: set[str] = set()
+    for read in reads:
+        id_ = read.record.id
+        yield f"{id_}@{read.index}" if id_ in seen else id_
+        seen.add(id_)
+
+
+def _drawn(
+    named: Sequence[tuple[str, ReadRecord]], limit: int | None, seed: str
+) -> Sequence[tuple[str, ReadRecord]]:
+    if limit is None or limit >= len(named):
+        return named
+    return [named[i] for i in sorted(random.Random(seed).sample(range(len(named)), limit))]
+
+
+def _description(root: Path, rows: Sequence[WrittenRow], options: SuiteOptions) -> dict[str, Any]:
+    """`suite.json`. A mini-benchmark's own provenance goes along: its scores are no others'."""
+    source = _source(root)
+    described = []
+    for row in rows:
+        entry = {"name": row.name, "task": row.task, "file": f"{row.name}.jsonl"}
+        if row.task == LOCATING:
+            entry["set"] = row.name.removeprefix("Locating_")
+        described.append(entry)
+    files = {
+        row.file: asdict(row)
+        | {"sha256": hashlib.sha256((root / row.file).read_bytes()).hexdigest()}
+        for row in rows
+    }
+    name = source.get("name")
+    return {
+        "name": name if isinstance(name, str) else "lamm-benchmark",
+        "rows": described,
+        "provenance": {
+            "part": options.part,
+            "limit": options.limit,
+            "seed": options.seed,
+            "files": files,
+            "source": source,
+        },
+    }
+
+
+def _source(root: Path) -> dict[str, Any]:
+    try:
+        value = json.loads((root / "provenance.json").read_text(encoding="utf8"))
+    except FileNotFoundError:
+        return {}
+    except ValueError as error:
+        raise SuiteError(f"{root / 'provenance.json'} is not JSON: {error}") from None
+    return value if isinstance(value, dict) else {}
+
+
+def _write_json(path: Path, value: Any) -> None:
+    path.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf8")
+
+
+def _one_line(error: ValueError) -> str:
+    if isinstance(error, ValidationError):
+        first = error.errors(include_url=False)[0]
+        return f"{'.'.join(str(part) for part in first['loc'])}: {first['msg']}"
+    return str(error)

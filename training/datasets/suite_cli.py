@@ -1,0 +1,89 @@
+"""`lamm data suite`: a copy of the published benchmark as a suite for `lamm bench quality`."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+
+LEFT_OUT, NOTHING_WRITTEN = 1, 2
+_DESCRIPTION = """\
+Turns benchmark files of the published layout into a suite. Each file becomes a row; media are
+linked (hard links), or copied where they cannot be. OUT appears whole or not at all.
+
+  lamm data suite LAMM_Dataset data/lamm-suite --limit 200
+  lamm bench quality --suite data/lamm-suite --protocol corrected-v1 --protocol upstream-2023-07
+
+Records that no task can use are left out, counted and named."""
+
+
+def suite(argv: Sequence[str]) -> int:
+    """Runs `lamm data suite ARGV...`: 0, 1 if records were left out, 2 if nothing was written."""
+    # Only now: other `lamm data` commands need not load the readers.
+    from training.datasets.complaints import ERRORS  # noqa: PLC0415
+    from training.datasets.suite import (  # noqa: PLC0415
+        SuiteError,
+        SuiteOptions,
+        parts,
+        write_suite,
+    )
+
+    arguments = _parser(parts()).parse_args(argv)
+    options = SuiteOptions(
+        part=arguments.suite,
+        limit=arguments.limit,
+        seed=arguments.seed,
+        copy=arguments.copy,
+        progress=True,
+    )
+    out, err = Console(), Console(stderr=True)
+    try:
+        report = write_suite(arguments.root, arguments.out, options)
+    except (SuiteError, OSError) as error:
+        _say(err, f"lamm data suite: {error}")
+        return NOTHING_WRITTEN
+    for kind, total in report.complaints.by_kind().items():
+        _say(err, f"{kind}: {total} ({'left out' if kind in ERRORS else 'warning'})")
+        examples = report.complaints.examples(kind)
+        for complaint in examples:
+            _say(err, f"  {complaint}")
+        if total > len(examples):
+            _say(err, f"  ... and {total - len(examples)} more")
+    for row in report.rows:
+        _say(out, f"{row.name}: {row.samples} samples ({row.records} records can be used)")
+    _say(out, f"{report.path}\nnext: lamm bench quality --suite {report.path}")
+    return LEFT_OUT if report.complaints.total(ERRORS) else 0
+
+
+def _say(console: Console, text: str) -> None:
+    # Brackets in file names and messages are not markup.
+    console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+
+def _parser(parts: Sequence[str]) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="lamm data suite",
+        description=_DESCRIPTION,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("root", type=Path, help="folder with 2D_Benchmark or 3D_Benchmark")
+    parser.add_argument("out", type=Path, help="folder to write to, new or empty")
+    parser.add_argument(
+        "--suite", choices=parts, default="all", metavar="PART",
+        help=f"{', '.join(parts)} (default: %(default)s)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--limit", type=_positive, metavar="N", help="draw N records of each file (default: all)"
+    )
+    parser.add_argument("--seed", type=int, default=0, help="of that draw (default: %(default)s)")
+    parser.add_argument("--copy", action="store_true", help="copy media rather than link them")
+    return parser
+
+
+def _positive(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"{value} is less than 1")
+    return value

@@ -1,0 +1,198 @@
+"""A published benchmark record as samples of a suite: question, target, closed set, chance.
+
+Called by `training.datasets.suite`. The targets' forms are those of `lamm_model.tasks`, which reads
+every sample once here, so that nothing is written that a run would refuse.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from types import MappingProxyType
+from typing import Any
+
+from lamm_model.conversation import Modality
+from lamm_model.tasks import TASKS, Sample
+from lamm_model.tasks.classification import MAX_LABELS
+from lamm_model.tasks.label_sets import (
+    CIFAR10,
+    HAIR_COLOURS,
+    JOINTS,
+    SCANNET,
+    UCMERCED,
+    VOC2012,
+    class_index,
+)
+from lamm_model.tasks.parsing import tokens
+from training.datasets.benchmark_records import (
+    Caption,
+    Classification,
+    CloudChoice,
+    CountedPoints,
+    Counting,
+    Detection,
+    Grounding,
+    HairColour,
+    Keypoints,
+    PictureChoice,
+    RoomDetection,
+    Smile,
+    Words,
+)
+from training.datasets.records import DatasetRecord, QuestionRecord
+
+# Tasks with answers in pixels, or whose targets are: their samples state the picture's size.
+SIZED_TASKS = frozenset({"detection", "keypoints", "locating"})
+# Boxes that leave the picture by rounding are clipped; the task refuses those farther out.
+FRAME_SLACK = 0.01
+_SETS: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {
+        "classification": CIFAR10,
+        "detection": VOC2012,
+        "locating": VOC2012,
+        "detection_3d": SCANNET,
+        "fine_grained_classification": UCMERCED,
+        "facial_hair": HAIR_COLOURS,
+    }
+)
+_CLASS_TASKS = frozenset({"classification", "fine_grained_classification", "facial_hair"})
+
+Size = tuple[int, int]
+
+
+def closed_set(task: str, records: Iterable[DatasetRecord]) -> tuple[str, ...] | None:
+    """The label set of a whole file.
+
+    The benchmark's own set where it holds every label that occurs, however spelled; else the labels
+    that occur, sorted. None where records have no labels, or too few or many for a set.
+    """
+    occurring = sorted({label for record in records for label in _labels_of(record)})
+    if not occurring:
+        return None
+    published = _SETS[task]
+    if all(class_index(label, published) is not None for label in occurring):
+        return published
+    by_spelling = {"".join(tokens(label)): label for label in reversed(occurring)}
+    own = tuple(sorted(label for spelling, label in by_spelling.items() if spelling))
+    return own if 2 <= len(own) <= MAX_LABELS else None
+
+
+def samples_of(
+    task: str,
+    record: QuestionRecord,
+    name: str,
+    media: str,
+    size: Size | None,
+    labels: Sequence[str] | None,
+) -> list[Sample]:
+    """The samples of one record, all of them good: one, or one a joint for `keypoints`.
+
+    Args:
+        task: the suite row's task.
+        record: the record as read.
+        name: the samples' id, unique in the row; joints add their number.
+        media: path of the medium within the suite.
+        size: width and height of the picture in pixels, for `SIZED_TASKS`.
+        labels: the file's closed set.
+
+    Raises:
+        ValueError: the task refuses the record's target, labels or choices.
+    """
+    shared: dict[str, Any] = {
+        "task": task,
+        "image" if record.modality is Modality.IMAGE else "pcl": media,
+        "size": size,
+        "labels": labels,
+        "chance": _chance(task, record, labels),
+    }
+    found = [
+        Sample.model_validate({**shared, "id": name + suffix, "question": question, "target": to})
+        for suffix, question, to in _asked(task, record, labels)
+    ]
+    for sample in found:
+        # As a run reads it: what JSON cannot hold must fail here, not there.
+        again = Sample.model_validate(json.loads(sample.model_dump_json(exclude_none=True)))
+        TASKS[task].read_sample(again)
+    return found
+
+
+def _asked(
+    task: str, record: QuestionRecord, labels: Sequence[str] | None
+) -> Iterator[tuple[str, str, Any]]:
+    """What follows the id, the question and the target of each sample."""
+    target = _target(task, record, labels)
+    if task != "keypoints":
+        yield "", record.query, target
+        return
+    definition = TASKS[task]
+    for number, joint in enumerate(JOINTS):
+        # The published query has a gap for the joint; one without would ask for all alike.
+        question = record.query.replace("{}", joint)
+        if question == record.query:
+            question = definition.prompt(definition.inputs_model.model_validate({"joint": joint}))
+        yield f"/{number:02d}", question, {"joint": joint, **target}
+
+
+def _target(task: str, record: DatasetRecord, labels: Sequence[str] | None) -> Any:  # noqa: PLR0911 - one line a form
+    match record:
+        case Classification():
+            # Upstream's rule for UCMerced searches the label as the file spells it.
+            return _spelled(record.label, labels) if task == "classification" else record.label
+        case HairColour() | Smile():
+            return record.attr
+        case PictureChoice() | CloudChoice():
+            return {"choice": record.gt_choice, "choices": list(record.gt_choices)}
+        case Caption():
+            return list(record.sentences)
+        case Words():
+            return list(record.word_list)
+        case CountedPoints():
+            return {"points": [list(point) for point in record.points]}
+        case Counting():
+            return record.num
+        case Keypoints():
+            return {"joints": [list(joint) for joint in record.gt_joints]}
+        case Grounding():
+            return list(record.object)
+        case Detection():
+            objects = [
+                {"label": _spelled(o.label, labels), "bbox": [_clipped(v) for v in o.bbox]}
+                for o in record.object
+            ]
+            return {"objects": objects} if task == "locating" else objects
+        case RoomDetection():
+            return [
+                {"label": _spelled(o.label, labels), "bbox": list(o.bbox)} for o in record.object
+            ]
+    raise ValueError(f"records of type {type(record).__name__} belong to no task")
+
+
+def _labels_of(record: DatasetRecord) -> tuple[str, ...]:
+    match record:
+        case Classification():
+            return (record.label,)
+        case HairColour():
+            return (record.attr,)
+        case Detection() | RoomDetection():
+            return tuple(found.label for found in record.object)
+    return ()
+
+
+def _chance(task: str, record: DatasetRecord, labels: Sequence[str] | None) -> float | None:
+    """What guessing one option scores; None where there are none to guess among."""
+    if isinstance(record, PictureChoice | CloudChoice):
+        return 1 / len(record.gt_choices)
+    if isinstance(record, Smile):
+        return 0.5
+    return 1 / len(labels) if task in _CLASS_TASKS and labels else None
+
+
+def _spelled(label: str, labels: Sequence[str] | None) -> str:
+    """A label as its set spells it."""
+    index = class_index(label, labels) if labels else None
+    return label if index is None or labels is None else labels[index]
+
+
+def _clipped(share: float) -> float:
+    near = -FRAME_SLACK <= share <= 1 + FRAME_SLACK
+    return min(1.0, max(0.0, share)) if near else share
