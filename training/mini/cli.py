@@ -31,15 +31,24 @@ def mini_records(argv: Sequence[str]) -> int:
         "--validation", type=int, default=400, help="validation records (%(default)s)"
     )
     parser.add_argument("--seed", type=int, default=1, help="(%(default)s)")
+    parser.add_argument(
+        "--word-share",
+        type=float,
+        default=None,
+        help="share of pictures of words (default: the mixture's, 0.16)",
+    )
     args = parser.parse_args(argv)
 
     def run() -> None:
-        from training.mini.corpus import Pools  # noqa: PLC0415 - numpy and PIL, not for --help
+        # numpy and PIL, not for --help
+        from training.mini.corpus import WORD_SHARE, Pools  # noqa: PLC0415
         from training.mini.records import write_records  # noqa: PLC0415
 
         fetch(args.sources)
         for split, count in (("test", args.validation), ("train", args.count)):
-            print(write_records(Pools.load(args.sources, split), args.out, count, args.seed, split))  # type: ignore[arg-type]
+            pools = Pools.load(args.sources, split)  # type: ignore[arg-type]
+            share = WORD_SHARE if args.word_share is None else args.word_share
+            print(write_records(pools, args.out, count, args.seed, split, share))  # type: ignore[arg-type]
 
     return _guarded(run)
 

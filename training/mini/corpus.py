@@ -23,6 +23,9 @@ SYSTEM = (
 )
 
 
+WORD_SHARE = 0.16
+
+
 @dataclass(frozen=True, slots=True)
 class Pools:
     """Everything scenes are made from, of one split."""
@@ -65,9 +68,15 @@ class Conversation:
         ]
 
 
-def draw(pools: Pools, rng: np.random.Generator) -> Conversation:
-    """A conversation of the training mixture: pictures, clouds, small talk."""
+def draw(pools: Pools, rng: np.random.Generator, word_share: float = WORD_SHARE) -> Conversation:
+    """A conversation of the training mixture: pictures, clouds, small talk.
+
+    `word_share` of all are about a picture of a word; the rest keep their proportions.
+    """
     kind = rng.random()
+    # On the default mixture's scale, where the words begin at 1 - WORD_SHARE.
+    others = 1 - word_share
+    kind = 1.0 if kind >= others else kind / others * (1 - WORD_SHARE)
     if kind < 0.08:
         return Conversation(tuple(language.small_talk(rng)))
     if kind < 0.34:
@@ -79,7 +88,7 @@ def draw(pools: Pools, rng: np.random.Generator) -> Conversation:
         return Conversation(tuple(language.cloud_turns(cloud, rng)), cloud=cloud)
     if kind < 0.50:
         picture = pictures.alone(pools.products, rng)
-    elif kind < 0.84:
+    elif kind < 1 - WORD_SHARE:
         picture = pictures.scene(pools.products, rng)
     else:
         picture = pictures.word(pools.words, rng)

@@ -20,7 +20,14 @@ from training.mini.sources import Split
 _PER_FOLDER = 1000
 
 
-def write_records(pools: corpus.Pools, out: Path, count: int, seed: int, split: Split) -> Path:
+def write_records(
+    pools: corpus.Pools,
+    out: Path,
+    count: int,
+    seed: int,
+    split: Split,
+    word_share: float = corpus.WORD_SHARE,
+) -> Path:
     """`count` conversations under `out`: `<split>.json`, whose path is returned, and its media.
 
     Record `i` depends on `seed` and `i` alone; media that are already there are not written again,
@@ -29,7 +36,7 @@ def write_records(pools: corpus.Pools, out: Path, count: int, seed: int, split: 
     records = []
     for index in tqdm(range(count), desc=f"writing {split} records", unit="record", mininterval=5):
         rng = np.random.default_rng((seed, index))
-        conversation = corpus.draw(pools, rng)
+        conversation = corpus.draw(pools, rng, word_share)
         records.append(_record(conversation, f"{split}-{index:06d}", out, split, index))
     path = out / f"{split}.json"
     write_atomic(path, json.dumps(records, ensure_ascii=False).encode())
