@@ -30,7 +30,7 @@ COMMANDS: Mapping[str, CommandHelp] = {
     "chat": CommandHelp("talk to a running service, with pictures and point clouds", "serve"),
     "train": CommandHelp("train projectors and LoRA from a recipe", "train"),
     "data": CommandHelp("fetch and prepare training and test data", "train"),
-    "model": CommandHelp("merge an adapter into a checkpoint, or inspect one", "train"),
+    "model": CommandHelp("convert, merge or inspect checkpoints", "train"),
     "bench": CommandHelp("measure a running service: answers, latency, throughput", "bench"),
 }
 _EXTRA_OF_PACKAGE: Mapping[str, str] = {"open3d": "points"}

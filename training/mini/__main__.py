@@ -114,7 +114,7 @@ def _language_model(args: argparse.Namespace) -> None:
     train, test = (corpus.Pools.load(args.sources, split) for split in _SPLITS)
     tokenizer = language_model.make_tokenizer(train, args.out / args.stage)
     settings = PretrainSettings(
-        steps=args.steps or 1500,
+        steps=args.steps or 3000,
         batch_size=16,
         learning_rate=args.learning_rate or 2e-3,
         warmup_steps=100,

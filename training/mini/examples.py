@@ -26,7 +26,7 @@ def write_examples(pools: corpus.Pools, chair: Mesh, out: Path) -> None:
     coat = int(products.by_label[PRODUCTS.index("coat")][2])
     scenes = {
         "coat": pictures.alone(products, np.random.default_rng(3), coat),
-        "products": pictures.scene(products, np.random.default_rng(16), 3),
+        "products": pictures.scene(products, np.random.default_rng(18), 3),
         "word": pictures.word(pools.words, np.random.default_rng(16)),
     }
     for name, scene in scenes.items():
