@@ -36,9 +36,7 @@ def test_every_command_has_an_entry_point_and_a_line_of_help() -> None:
 
 
 @pytest.mark.parametrize("arguments", [[], ["--help"], ["-h"], ["help"]])
-def test_help_lists_the_commands(
-    arguments: list[str], capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_help_lists_the_commands(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(arguments) == 0
     listed = [line.split()[0] for line in capsys.readouterr().out.splitlines() if line[:2] == "  "]
     assert listed == list(COMMANDS)

@@ -60,9 +60,7 @@ def distributions() -> Mapping[str, list[str]]:
 
 
 @pytest.mark.parametrize("room", ROOMS)
-def test_what_a_room_imports_is_declared(
-    room: str, distributions: Mapping[str, list[str]]
-) -> None:
+def test_what_a_room_imports_is_declared(room: str, distributions: Mapping[str, list[str]]) -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     lines = list(project["dependencies"])
     for extra in EXTRAS[room]:

@@ -71,9 +71,7 @@ def test_the_apt_get_line_is_printed_where_it_is_not(machine: Machine) -> None:
 
 def test_an_old_python_is_refused_with_the_remedy(machine: Machine, tmp_path: Path) -> None:
     machine.stand_in("old-python", "exit 1")
-    done = machine.run(
-        "scripts/install.sh", str(tmp_path / "venv"), "serve", PYTHON="old-python"
-    )
+    done = machine.run("scripts/install.sh", str(tmp_path / "venv"), "serve", PYTHON="old-python")
     assert done.returncode == 1
     assert "apt-get install python3 python3-venv" in done.stderr
 
