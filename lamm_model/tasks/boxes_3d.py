@@ -17,11 +17,10 @@ from lamm_model.tasks.metrics import (
     Box3D,
     DetectionCounts,
     Estimate,
-    bootstrap,
     box_3d_iou,
-    match_count,
+    matched_counts,
+    precision_recall_f1,
     proportion,
-    sum_counts,
 )
 from lamm_model.tasks.parsing import tokens
 from lamm_model.tasks.places import (
@@ -149,11 +148,7 @@ class Detection3DTask(Task[Detection3DInputs, Detection3DAnswer]):
         scores: dict[str, Estimate] = {}
         for threshold in THRESHOLDS:
             counts = [counts_3d(answer, target, threshold) for answer, target in pairs]
-            scores |= {
-                f"precision@{threshold}": bootstrap(counts, lambda c: sum_counts(c).precision),
-                f"recall@{threshold}": bootstrap(counts, lambda c: sum_counts(c).recall),
-                f"f1@{threshold}": bootstrap(counts, lambda c: sum_counts(c).f1),
-            }
+            scores |= precision_recall_f1(counts, f"@{threshold}")
         return scores
 
 
@@ -217,18 +212,14 @@ def counts_3d(
     answer: Detection3DAnswer | None, target: Detection3DAnswer, threshold: float
 ) -> DetectionCounts:
     """One-to-one matches of same label and IoU of at least `threshold`."""
-    found = () if answer is None else answer.objects
-    candidates = [
-        [
-            index
-            for index, there in enumerate(target.objects)
-            if tokens(seen.label) == tokens(there.label)
+    return matched_counts(
+        () if answer is None else answer.objects,
+        target.objects,
+        lambda seen, there: (
+            tokens(seen.label) == tokens(there.label)
             and box_3d_iou(seen.bbox, there.bbox) >= threshold
-        ]
-        for seen in found
-    ]
-    matched = match_count(candidates)
-    return DetectionCounts(matched, len(found) - matched, len(target.objects) - matched)
+        ),
+    )
 
 
 def _read_box(group: Group) -> tuple[Box3D, bool]:

@@ -22,10 +22,9 @@ from lamm_model.tasks.metrics import (
     Box,
     DetectionCounts,
     Estimate,
-    bootstrap,
     box_iou,
-    match_count,
-    sum_counts,
+    matched_counts,
+    precision_recall_f1,
 )
 from lamm_model.tasks.parsing import tokens
 from lamm_model.tasks.places import (
@@ -149,27 +148,19 @@ class DetectionTask(Task[DetectionInputs, DetectionAnswer]):
         if not pairs:
             return {}
         counts = [_counts(answer, target) for answer, target in pairs]
-        return {
-            "precision@0.5": bootstrap(counts, lambda c: sum_counts(c).precision),
-            "recall@0.5": bootstrap(counts, lambda c: sum_counts(c).recall),
-            "f1@0.5": bootstrap(counts, lambda c: sum_counts(c).f1),
-        }
+        return precision_recall_f1(counts, f"@{IOU_THRESHOLD}")
 
 
 def _counts(answer: DetectionAnswer | None, target: DetectionAnswer) -> DetectionCounts:
     """One-to-one matches of same label and IoU of at least 0.5."""
-    found = () if answer is None else answer.objects
-    candidates = [
-        [
-            index
-            for index, there in enumerate(target.objects)
-            if tokens(seen.label) == tokens(there.label)
+    return matched_counts(
+        () if answer is None else answer.objects,
+        target.objects,
+        lambda seen, there: (
+            tokens(seen.label) == tokens(there.label)
             and box_iou(seen.bbox, there.bbox) >= IOU_THRESHOLD
-        ]
-        for seen in found
-    ]
-    matched = match_count(candidates)
-    return DetectionCounts(matched, len(found) - matched, len(target.objects) - matched)
+        ),
+    )
 
 
 def _read_box(group: Group, scale: tuple[float, float] | None) -> tuple[Box | None, bool]:

@@ -12,6 +12,7 @@ Z_95 = 1.959963984540054
 RESAMPLES = 1000
 
 T = TypeVar("T")
+S = TypeVar("S")
 Box = tuple[float, float, float, float]
 Box3D = tuple[float, float, float, float, float, float]
 
@@ -155,3 +156,23 @@ def sum_counts(counts: Sequence[DetectionCounts]) -> DetectionCounts:
         sum(c.false_positives for c in counts),
         sum(c.false_negatives for c in counts),
     )
+
+
+def matched_counts(
+    found: Sequence[T], wanted: Sequence[S], fits: Callable[[T, S], bool]
+) -> DetectionCounts:
+    """Counts of one picture or cloud: `found` matched one to one with the `wanted` it fits."""
+    candidates = [
+        [index for index, there in enumerate(wanted) if fits(seen, there)] for seen in found
+    ]
+    matched = match_count(candidates)
+    return DetectionCounts(matched, len(found) - matched, len(wanted) - matched)
+
+
+def precision_recall_f1(counts: Sequence[DetectionCounts], suffix: str = "") -> dict[str, Estimate]:
+    """`precision`, `recall` and `f1` over all counts together, each name with `suffix` behind."""
+    return {
+        f"precision{suffix}": bootstrap(counts, lambda c: sum_counts(c).precision),
+        f"recall{suffix}": bootstrap(counts, lambda c: sum_counts(c).recall),
+        f"f1{suffix}": bootstrap(counts, lambda c: sum_counts(c).f1),
+    }

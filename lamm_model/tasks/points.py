@@ -20,7 +20,11 @@ from lamm_model.tasks.coordinates import (
     tidy,
 )
 from lamm_model.tasks.label_sets import JOINTS
-from lamm_model.tasks.metrics import Estimate, bootstrap, proportion, sum_counts
+from lamm_model.tasks.metrics import (
+    Estimate,
+    precision_recall_f1,
+    proportion,
+)
 from lamm_model.tasks.places import (
     cut_short,
     labelled,
@@ -190,11 +194,7 @@ class LocatingTask(Task[LocatingInputs, LocatingAnswer]):
         if not pairs:
             return {}
         counts = [region_counts(answer, target) for answer, target in pairs]
-        return {
-            "precision": bootstrap(counts, lambda c: sum_counts(c).precision),
-            "recall": bootstrap(counts, lambda c: sum_counts(c).recall),
-            "f1": bootstrap(counts, lambda c: sum_counts(c).f1),
-        }
+        return precision_recall_f1(counts)
 
 
 def _read_point(group: Group, scale: tuple[float, float] | None) -> tuple[Point | None, bool]:

@@ -15,7 +15,11 @@ from lamm_model.tasks.base import TaskModel
 from lamm_model.tasks.coordinates import Point, Size
 from lamm_model.tasks.detection import DetectedObject
 from lamm_model.tasks.label_sets import JOINTS
-from lamm_model.tasks.metrics import Box, DetectionCounts, match_count
+from lamm_model.tasks.metrics import (
+    Box,
+    DetectionCounts,
+    matched_counts,
+)
 from lamm_model.tasks.parsing import tokens
 from lamm_model.tasks.places import label_pattern_fault
 from lamm_model.tasks.sample import Sample
@@ -133,11 +137,7 @@ def region_counts(answer: LocatingAnswer | None, target: LocatingAnswer) -> Dete
     """Points matched one to one with the regions that hold them."""
     found = () if answer is None else answer.objects
     regions = target.regions if isinstance(target, LocatingTarget) else ()
-    candidates = [
-        [index for index, region in enumerate(regions) if region.holds(seen)] for seen in found
-    ]
-    matched = match_count(candidates)
-    return DetectionCounts(matched, len(found) - matched, len(regions) - matched)
+    return matched_counts(found, regions, lambda seen, region: region.holds(seen))
 
 
 def read_joint_target(sample: Sample) -> JointTarget:

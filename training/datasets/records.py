@@ -7,6 +7,7 @@ usable. Field names are the files' own (OpenLAMM, "Meta file format").
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from typing import Annotated, Any, ClassVar, Literal, NamedTuple, Self
 
@@ -59,7 +60,7 @@ Text = Annotated[str, AfterValidator(_text)]
 TextOrInteger = Annotated[Text, BeforeValidator(integer_as_text)]
 
 
-class DatasetRecord(BaseModel):
+class DatasetRecord(BaseModel, ABC):
     """What every record has. `media_name` is the path of its medium, as the file spells it."""
 
     model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False)
@@ -68,13 +69,13 @@ class DatasetRecord(BaseModel):
     id: TextOrInteger
 
     @property
+    @abstractmethod
     def media_name(self) -> str:
         """Path relative to the folder of the dataset, perhaps with a leading `./`."""
-        raise NotImplementedError
 
+    @abstractmethod
     def turns(self) -> tuple[Turn, ...]:
         """The texts as the model sees them; the medium precedes the first question."""
-        raise NotImplementedError
 
     def doubts(self) -> Iterator[Doubt]:
         """What is odd about the record."""
