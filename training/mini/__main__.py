@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -79,17 +80,9 @@ def _image_encoder(args: argparse.Namespace) -> None:
         )
         for split in _SPLITS
     )
-    settings = PretrainSettings(
-        steps=args.steps or 8400,
-        batch_size=32,
-        learning_rate=args.learning_rate or 1.2e-3,
-        threads=args.threads,
-        restart=args.restart,
-        seed=args.seed,
-        save_every=400,
-    )
+    settings = PretrainSettings(steps=8400, batch_size=32, learning_rate=1.2e-3, save_every=400)
     task = encoders.ImageTask(geometry.vision_config(), train, test)
-    pretrain(task, settings, args.out / args.stage)
+    pretrain(task, _asked(args, settings), args.out / args.stage)
 
 
 def _point_encoder(args: argparse.Namespace) -> None:
@@ -97,34 +90,31 @@ def _point_encoder(args: argparse.Namespace) -> None:
         clouds.SurfacePool(sources.furniture(args.sources, split), seed)
         for seed, split in enumerate(_SPLITS)
     )
-    settings = PretrainSettings(
-        steps=args.steps or 600,
-        batch_size=32,
-        learning_rate=args.learning_rate or 1.5e-3,
-        threads=args.threads,
-        restart=args.restart,
-        seed=args.seed,
-        save_every=200,
-    )
+    settings = PretrainSettings(steps=600, batch_size=32, learning_rate=1.5e-3, save_every=200)
     task = encoders.PointTask(geometry.point_config(), train, test)
-    pretrain(task, settings, args.out / args.stage)
+    pretrain(task, _asked(args, settings), args.out / args.stage)
 
 
 def _language_model(args: argparse.Namespace) -> None:
     train, test = (corpus.Pools.load(args.sources, split) for split in _SPLITS)
     tokenizer = language_model.make_tokenizer(train, args.out / args.stage)
     settings = PretrainSettings(
-        steps=args.steps or 3000,
-        batch_size=16,
-        learning_rate=args.learning_rate or 2e-3,
-        warmup_steps=100,
+        steps=3000, batch_size=16, learning_rate=2e-3, warmup_steps=100, bfloat16=True
+    )
+    task = language_model.TextTask(train, test, tokenizer)
+    pretrain(task, _asked(args, settings), args.out / args.stage)
+
+
+def _asked(args: argparse.Namespace, recipe: PretrainSettings) -> PretrainSettings:
+    """The stage's recipe with what the command line says instead."""
+    return replace(
+        recipe,
+        steps=args.steps or recipe.steps,
+        learning_rate=args.learning_rate or recipe.learning_rate,
         threads=args.threads,
         restart=args.restart,
         seed=args.seed,
-        bfloat16=True,
     )
-    task = language_model.TextTask(train, test, tokenizer)
-    pretrain(task, settings, args.out / args.stage)
 
 
 def _examples(args: argparse.Namespace) -> None:
