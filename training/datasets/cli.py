@@ -49,7 +49,7 @@ def mini_benchmark(argv: Sequence[str]) -> int:
         "faces, people, land from above. `lamm data check OUT` reads it.",
     )
     parser.add_argument("out", type=Path, help="folder to write to")
-    parser.add_argument("--count", type=_positive, default=200, help="samples a file (%(default)s)")
+    parser.add_argument("--count", type=positive, default=200, help="samples a file (%(default)s)")
     parser.add_argument(
         "--sources", type=Path, default=Path("data/sources"),
         help="folder of the source packages, fetched with apt where absent (%(default)s)",
@@ -93,14 +93,14 @@ def _parser() -> argparse.ArgumentParser:
     root = parser.add_argument_group("for a ROOT")
     cores = len(os.sched_getaffinity(0))
     root.add_argument(
-        "--jobs", type=_positive, default=cores, metavar="N", help="decoding threads (%(default)s)"
+        "--jobs", type=positive, default=cores, metavar="N", help="decoding threads (%(default)s)"
     )
     root.add_argument(
         "--tokenizer", type=Path, metavar="DIR",
         help="counts tokens with this checkpoint, or with a folder's tokenizer.json",
     )  # fmt: skip
     root.add_argument(
-        "--limit-length", type=_positive, metavar="N",
+        "--limit-length", type=positive, metavar="N",
         help="complains of records with more tokens, as max_length of a recipe would cut them",
     )  # fmt: skip
     root.add_argument("--json", type=Path, metavar="OUT", help="writes the report there")
@@ -109,13 +109,14 @@ def _parser() -> argparse.ArgumentParser:
         help="what is an error: kinds, any, or none (default: those without * below)",
     )  # fmt: skip
     root.add_argument(
-        "--show", type=_positive, default=20, metavar="N",
+        "--show", type=positive, default=20, metavar="N",
         help="complaints of each kind to show; all are counted (%(default)s)",
     )  # fmt: skip
     return parser
 
 
-def _positive(text: str) -> int:
+def positive(text: str) -> int:
+    """An argument that counts something, from 1."""
     value = int(text)
     if value < 1:
         raise argparse.ArgumentTypeError(f"{value} is less than 1")

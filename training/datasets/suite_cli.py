@@ -8,6 +8,8 @@ from pathlib import Path
 
 from rich.console import Console
 
+from training.datasets.cli import positive
+
 LEFT_OUT, NOTHING_WRITTEN = 1, 2
 _DESCRIPTION = """\
 Turns benchmark files of the published layout into a suite. Each file becomes a row; media are
@@ -75,15 +77,8 @@ def _parser(parts: Sequence[str]) -> argparse.ArgumentParser:
         help=f"{', '.join(parts)} (default: %(default)s)",
     )  # fmt: skip
     parser.add_argument(
-        "--limit", type=_positive, metavar="N", help="draw N records of each file (default: all)"
+        "--limit", type=positive, metavar="N", help="draw N records of each file (default: all)"
     )
     parser.add_argument("--seed", type=int, default=0, help="of that draw (default: %(default)s)")
     parser.add_argument("--copy", action="store_true", help="copy media rather than link them")
     return parser
-
-
-def _positive(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"{value} is less than 1")
-    return value

@@ -18,6 +18,8 @@ from tokenizers import Tokenizer, decoders, models, normalizers
 from torch import Tensor, nn
 from transformers import LlamaConfig, LlamaForCausalLM
 
+from lamm_model.checkpoint.convert_inputs import ConvertOptions
+
 HIDDEN, LAYERS, RANK, WIDTH = 64, 2, 4, 64
 
 
@@ -283,3 +285,15 @@ def epcl_file(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
         return path
 
     return write
+
+
+@pytest.fixture
+def options(upstream: Any, tmp_path: Path) -> ConvertOptions:
+    """A picture delta to be merged."""
+    return ConvertOptions(
+        delta=upstream.image_delta,
+        llm=upstream.llm,
+        vision=upstream.clip,
+        out=tmp_path / "out",
+        merge=True,
+    )

@@ -27,17 +27,6 @@ from lamm_model.checkpoint.torch_files import load_torch_file
 from lamm_model.spec import CheckpointError
 
 
-@pytest.fixture
-def options(upstream: Any, tmp_path: Path) -> ConvertOptions:
-    return ConvertOptions(
-        delta=upstream.image_delta,
-        llm=upstream.llm,
-        vision=upstream.clip,
-        out=tmp_path / "out",
-        merge=True,
-    )
-
-
 def refusal(options: ConvertOptions, **changes: Any) -> str:
     with pytest.raises(CheckpointError) as caught:
         convert(dataclasses.replace(options, **changes))

@@ -8,7 +8,6 @@ import fcntl
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -20,16 +19,9 @@ from lamm_model.spec import CheckpointError, weights_digest
 
 
 @pytest.fixture
-def options(upstream: Any, tmp_path: Path) -> ConvertOptions:
+def options(options: ConvertOptions) -> ConvertOptions:
     """About five shards."""
-    return ConvertOptions(
-        delta=upstream.image_delta,
-        llm=upstream.llm,
-        vision=upstream.clip,
-        out=tmp_path / "out",
-        merge=True,
-        max_shard_bytes=4_200_000,
-    )
+    return dataclasses.replace(options, max_shard_bytes=4_200_000)
 
 
 @pytest.fixture
