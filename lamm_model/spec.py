@@ -21,6 +21,13 @@ from lamm_model.prompt_pack import PACK_FILE, PromptPack, PromptPackError
 IMAGE_PRESETS = ("lamm-squash", "upstream-bench-centercrop")
 
 
+PROVENANCE = "provenance.json"
+# An adapter directory's other files; the first two are PEFT's own format.
+ADAPTER_CONFIG = "adapter_config.json"
+ADAPTER_WEIGHTS = "adapter_model.safetensors"
+PROJECTORS = "projectors.safetensors"
+
+
 class CheckpointError(ValueError):
     """A checkpoint directory that cannot be served; the message says which file, and why."""
 
@@ -121,7 +128,7 @@ class CheckpointSpec:
         """
         path = Path(directory)
         config, processor = _read(path, "config.json"), _read(path, "processor_config.json")
-        provenance = _read(path, "provenance.json") if (path / "provenance.json").is_file() else {}
+        provenance = _read(path, PROVENANCE) if (path / PROVENANCE).is_file() else {}
         if prompt_preset is not None:
             processor["prompt_preset"] = _known("prompt preset", prompt_preset, PromptPreset)
         if image_preset is not None:

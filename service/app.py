@@ -19,6 +19,7 @@ from lamm_model.media import MediaLimits
 from lamm_model.spec import CheckpointSpec, ImageSpec, PointSpec
 from lamm_model.tokenizer import LammTokenizer
 from service import errors
+from service.checkpoint_flags import Presets, read_checkpoint_flags
 from service.config import Settings
 from service.dependencies import ServedEngine, ServedModel, ServedModels, Services, Timeouts
 from service.endpoints import chat, models, probes
@@ -32,7 +33,6 @@ from service.media_pool import MediaPool, MediaPoolConfig
 from service.metrics import Metrics
 from service.middleware import ApiKeyMiddleware, BodyLimitMiddleware, RequestContextMiddleware
 from service.model_groups import group_models
-from service.model_sources import Presets, read_model_sources
 
 logger = logging.getLogger(__name__)
 
@@ -103,7 +103,7 @@ def engine_config(settings: Settings, num_engines: int = 1) -> EngineConfig:
 def _services(settings: Settings, engine: Engine | None) -> tuple[Services, tuple[MediaPool, ...]]:
     """What handlers need, and the decode workers behind the input processors."""
     presets = Presets(settings.prompt_preset, settings.image_preset, settings.prompt_pack)
-    sources = read_model_sources(settings.checkpoint, settings.served_model_name, presets)
+    sources = read_checkpoint_flags(settings.checkpoint, settings.served_model_name, presets)
     if engine is None:
         engines = _engines(settings, sources)
     else:

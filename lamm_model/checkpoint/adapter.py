@@ -20,12 +20,12 @@ from torch import Tensor, nn
 
 from lamm_model.checkpoint.load import listed
 from lamm_model.modeling import LammForConditionalGeneration
-from lamm_model.spec import CheckpointError
-
-ADAPTER_CONFIG = "adapter_config.json"
-ADAPTER_WEIGHTS = "adapter_model.safetensors"
-PROJECTORS = "projectors.safetensors"
-PROVENANCE = "provenance.json"
+from lamm_model.spec import (
+    ADAPTER_WEIGHTS,
+    PROJECTORS,
+    PROVENANCE,
+    CheckpointError,
+)
 
 # PEFT names the wrapped language model so in the files that it reads.
 _PREFIX = "base_model.model."

@@ -16,11 +16,6 @@ from typing import Any
 
 from safetensors.torch import save_file
 
-from lamm_model.checkpoint.adapter import (
-    ADAPTER_WEIGHTS,
-    PROJECTORS,
-    PROVENANCE,
-)
 from lamm_model.checkpoint.clip_keys import ClipTower
 from lamm_model.checkpoint.convert_inputs import ConvertOptions, OpenedInputs, open_inputs
 from lamm_model.checkpoint.lora import lora_config
@@ -41,6 +36,11 @@ from lamm_model.checkpoint.tensor_sources import StateDictSource, TensorRecipe
 from lamm_model.checkpoint.workspace import MANIFEST, Workspace, file_identity, workspace
 from lamm_model.config import LammConfig
 from lamm_model.processing import write_processor_config
+from lamm_model.spec import (
+    ADAPTER_WEIGHTS,
+    PROJECTORS,
+    PROVENANCE,
+)
 
 LICENCE = (
     "LAMM's weights: CC BY-NC 4.0 by its README (its hub cards disagree). Vicuna v0 is derived "

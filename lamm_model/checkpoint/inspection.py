@@ -24,7 +24,11 @@ from lamm_model.checkpoint.inspection_parts import (
 )
 from lamm_model.checkpoint.serving_memory import GIB, GPU_FRACTION, serving_memory
 from lamm_model.checkpoint.workspace import MANIFEST
-from lamm_model.spec import CheckpointError, CheckpointSpec
+from lamm_model.spec import (
+    ADAPTER_CONFIG,
+    CheckpointError,
+    CheckpointSpec,
+)
 
 
 def describe(path: Path, gpu_gib: float | None, context: int | None, verify: bool) -> Iterator[str]:
@@ -50,7 +54,7 @@ def describe(path: Path, gpu_gib: float | None, context: int | None, verify: boo
         yield from describe(path / "base", gpu_gib, context, verify)
         yield from describe(path / "adapter", None, None, False)
         return
-    if (path / "adapter_config.json").is_file():
+    if (path / ADAPTER_CONFIG).is_file():
         yield from describe_adapter(path)
         return
     kind = read_json(path / "config.json").get("model_type")

@@ -15,14 +15,18 @@ from typing import Any
 
 from safetensors import SafetensorError, safe_open
 
-from lamm_model.spec import CheckpointError
+from lamm_model.spec import (
+    ADAPTER_CONFIG,
+    PROVENANCE,
+    CheckpointError,
+)
 
 
 def describe_adapter(path: Path) -> Iterator[str]:
     """Lines about an adapter directory."""
     config, provenance = (
-        read_json(path / "adapter_config.json"),
-        read_json(path / "provenance.json"),
+        read_json(path / ADAPTER_CONFIG),
+        read_json(path / PROVENANCE),
     )
     shapes, dtypes, size = read_headers(path)
     projectors = sorted({n.split(".")[0] for n in shapes if n.split(".")[0].endswith("_projector")})

@@ -17,8 +17,6 @@ from peft import LoraConfig
 from torch import nn
 
 from lamm_model.checkpoint.adapter import (
-    PROJECTORS,
-    PROVENANCE,
     Adapter,
     check_adapter,
     copy_adapter,
@@ -40,7 +38,12 @@ from lamm_model.checkpoint.workspace import MANIFEST, file_identity, workspace
 from lamm_model.config import LammConfig
 from lamm_model.modeling import LammForConditionalGeneration
 from lamm_model.processing import LammProcessor
-from lamm_model.spec import CheckpointError, CheckpointSpec
+from lamm_model.spec import (
+    PROJECTORS,
+    PROVENANCE,
+    CheckpointError,
+    CheckpointSpec,
+)
 
 _COPIED_FILES = ("LICENSE", "NOTICE", "README.md")
 # PEFT's extensions of LoRA change the arithmetic; the trainer writes none of them.

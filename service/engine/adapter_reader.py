@@ -21,11 +21,13 @@ from torch import Tensor
 
 from lamm_model.checkpoint.load import listed
 from lamm_model.decoder.lora import LoraPair
-from lamm_model.spec import CheckpointError
+from lamm_model.spec import (
+    ADAPTER_CONFIG,
+    ADAPTER_WEIGHTS,
+    PROJECTORS,
+    CheckpointError,
+)
 
-_CONFIG = "adapter_config.json"
-_WEIGHTS = "adapter_model.safetensors"
-_PROJECTORS = "projectors.safetensors"
 # PEFT names the wrapped language model so.
 _PREFIX = "base_model.model."
 _DOWN, _UP = ".lora_A.weight", ".lora_B.weight"
@@ -75,7 +77,7 @@ def read_adapter(
     """
     config = _read_config(directory)
     try:
-        lora, own = load_file(directory / _WEIGHTS), load_file(directory / _PROJECTORS)
+        lora, own = load_file(directory / ADAPTER_WEIGHTS), load_file(directory / PROJECTORS)
     except FileNotFoundError as error:
         raise CheckpointError(f"{directory}: {error}; is this an adapter?") from None
     except (OSError, SafetensorError) as error:
@@ -101,13 +103,15 @@ def read_adapter(
 
 def _read_config(directory: Path) -> dict[str, Any]:
     try:
-        config = json.loads((directory / _CONFIG).read_text(encoding="utf8"))
+        config = json.loads((directory / ADAPTER_CONFIG).read_text(encoding="utf8"))
     except FileNotFoundError:
-        raise CheckpointError(f"{directory}: {_CONFIG} is missing; is this an adapter?") from None
+        raise CheckpointError(
+            f"{directory}: {ADAPTER_CONFIG} is missing; is this an adapter?"
+        ) from None
     except (OSError, ValueError) as error:
-        raise CheckpointError(f"{directory}: {_CONFIG} cannot be read: {error}") from None
+        raise CheckpointError(f"{directory}: {ADAPTER_CONFIG} cannot be read: {error}") from None
     if not isinstance(config, dict):
-        raise CheckpointError(f"{directory}: {_CONFIG} is not a JSON object")
+        raise CheckpointError(f"{directory}: {ADAPTER_CONFIG} is not a JSON object")
     strange = [
         f"{name}={value!r}"
         for name, value in sorted(config.items())
@@ -138,7 +142,7 @@ def _targets(
             part for part, end in ends if not any(n == part or n.endswith(end) for n in linears)
         ]
     else:
-        raise CheckpointError(f"{directory}: {_CONFIG} has target_modules {modules!r}")
+        raise CheckpointError(f"{directory}: {ADAPTER_CONFIG} has target_modules {modules!r}")
     if unmatched:
         raise CheckpointError(
             f"{directory}: LoRA targets {', '.join(unmatched)} match no linear layer of the "
@@ -153,12 +157,15 @@ def _of_layer(
     """A layer's rank or alpha: of the first pattern that its name ends in, else the default."""
     own = config.get(patterns) or {}
     if not isinstance(own, dict):
-        raise CheckpointError(f"{directory}: {_CONFIG} has {patterns} {own!r}, not an object")
+        raise CheckpointError(
+            f"{directory}: {ADAPTER_CONFIG} has {patterns} {own!r}, not an object"
+        )
     matching = (v for key, v in own.items() if _matches(directory, rf"(?:.*\.)?(?:{key})", name))
     value = next(matching, config.get(default))
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not value > 0:
         raise CheckpointError(
-            f"{directory}: {_CONFIG} has {default} {value!r} for {name}, not a positive number"
+            f"{directory}: {ADAPTER_CONFIG} has {default} {value!r} for {name}, "
+            "not a positive number"
         )
     return value
 
@@ -168,7 +175,7 @@ def _matches(directory: Path, pattern: str, name: str) -> bool:
         return re.fullmatch(pattern, name) is not None
     except re.error as error:
         raise CheckpointError(
-            f"{directory}: {_CONFIG} has a pattern that cannot be read, {pattern!r}: {error}"
+            f"{directory}: {ADAPTER_CONFIG} has a pattern that cannot be read, {pattern!r}: {error}"
         ) from None
 
 

@@ -21,13 +21,15 @@ from typing import Any
 
 from safetensors import SafetensorError, safe_open
 
-from lamm_model.spec import CheckpointError, CheckpointSpec, weights_digest
+from lamm_model.spec import (
+    ADAPTER_CONFIG,
+    PROJECTORS,
+    PROVENANCE,
+    CheckpointError,
+    CheckpointSpec,
+    weights_digest,
+)
 from service.engine.model_source import ModelSource
-
-# An adapter directory's files, as `lamm_model.checkpoint.adapter` (which needs torch) writes them.
-_ADAPTER_CONFIG = "adapter_config.json"
-_PROJECTORS = "projectors.safetensors"
-_PROVENANCE = "provenance.json"
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/-]{0,127}")
 
@@ -51,10 +53,10 @@ class _Flag:
 
     @property
     def is_adapter(self) -> bool:
-        return (self.path / _ADAPTER_CONFIG).is_file()
+        return (self.path / ADAPTER_CONFIG).is_file()
 
 
-def read_model_sources(
+def read_checkpoint_flags(
     checkpoints: Sequence[str],
     served_model_name: str | None = None,
     presets: Presets | None = None,
@@ -152,7 +154,7 @@ def _model(flag: _Flag, bases: _Bases) -> ModelSource:
     if not flag.is_adapter:
         if flag.base is not None:
             raise CheckpointError(
-                f"{flag.path}: {_ADAPTER_CONFIG} is missing; only an adapter has a base "
+                f"{flag.path}: {ADAPTER_CONFIG} is missing; only an adapter has a base "
                 f"(@{flag.base})"
             )
         base, spec = bases.read(flag.path)
@@ -180,10 +182,10 @@ def _model(flag: _Flag, bases: _Bases) -> ModelSource:
 def _adapted(spec: CheckpointSpec, adapter: Path, provenance: dict[str, Any]) -> CheckpointSpec:
     """The base's spec, changed in identity and in the media that there are projectors for."""
     try:
-        with safe_open(adapter / _PROJECTORS, framework="numpy") as stored:
+        with safe_open(adapter / PROJECTORS, framework="numpy") as stored:
             projectors = {key.partition(".")[0] for key in stored.keys()}  # noqa: SIM118
     except (OSError, SafetensorError) as error:
-        raise CheckpointError(f"{adapter}: {_PROJECTORS} cannot be read: {error}") from None
+        raise CheckpointError(f"{adapter}: {PROJECTORS} cannot be read: {error}") from None
     identity = f"{spec.digest}+{weights_digest(adapter)}"
     return dataclasses.replace(
         spec,
@@ -196,9 +198,9 @@ def _adapted(spec: CheckpointSpec, adapter: Path, provenance: dict[str, Any]) ->
 
 def _provenance(adapter: Path) -> dict[str, Any]:
     try:
-        value = json.loads((adapter / _PROVENANCE).read_text(encoding="utf8"))
+        value = json.loads((adapter / PROVENANCE).read_text(encoding="utf8"))
     except (OSError, ValueError) as error:
-        raise CheckpointError(f"{adapter}: {_PROVENANCE} cannot be read: {error}") from None
+        raise CheckpointError(f"{adapter}: {PROVENANCE} cannot be read: {error}") from None
     if not isinstance(value, dict) or not isinstance(value.get("base", {}), dict):
-        raise CheckpointError(f"{adapter}: {_PROVENANCE} does not say what the base is")
+        raise CheckpointError(f"{adapter}: {PROVENANCE} does not say what the base is")
     return value

@@ -12,10 +12,10 @@ from safetensors.numpy import save_file
 
 from lamm_model.conversation import Modality
 from lamm_model.spec import CheckpointError
+from service.checkpoint_flags import read_checkpoint_flags
 from service.cli import serve
 from service.engine.model_source import ModelSource
 from service.model_groups import group_models, same_language_model
-from service.model_sources import read_model_sources
 from tests.service.adapter_files import write_adapter
 
 DIGEST = "0123456789abcdef"
@@ -33,12 +33,12 @@ def other_base(checkpoint: Path, directory: Path, digest: str) -> Path:
 
 
 def test_a_directory_is_named_after_itself_or_as_told(checkpoint: Path) -> None:
-    [model] = read_model_sources([str(checkpoint)])
+    [model] = read_checkpoint_flags([str(checkpoint)])
     assert (model.name, model.base, model.adapter) == ("tiny-lamm", checkpoint, None)
     assert model.spec.digest == DIGEST
-    [model] = read_model_sources([f"mine/1={checkpoint}"])
+    [model] = read_checkpoint_flags([f"mine/1={checkpoint}"])
     assert model.name == "mine/1"
-    [model] = read_model_sources([f"mine={checkpoint}"], served_model_name="theirs")
+    [model] = read_checkpoint_flags([f"mine={checkpoint}"], served_model_name="theirs")
     assert model.name == "theirs"
 
 
@@ -46,13 +46,13 @@ def test_a_directory_with_signs_in_its_name_is_taken_as_it_stands(
     checkpoint: Path, tmp_path: Path
 ) -> None:
     odd = other_base(checkpoint, tmp_path / "a=b@c", "x")
-    assert read_model_sources([str(odd)])[0].base == odd
-    [model] = read_model_sources([f"odd={odd}"])
+    assert read_checkpoint_flags([str(odd)])[0].base == odd
+    [model] = read_checkpoint_flags([f"odd={odd}"])
     assert (model.name, model.base) == ("odd", odd)
 
 
 def test_an_adapter_over_its_base(checkpoint: Path, adapter: Path) -> None:
-    [model] = read_model_sources([f"red={adapter}@{checkpoint}"])
+    [model] = read_checkpoint_flags([f"red={adapter}@{checkpoint}"])
     assert (model.name, model.base, model.adapter) == ("red", checkpoint, adapter)
     assert model.spec.modalities == (Modality.IMAGE, Modality.POINT_CLOUD)
     assert model.spec.vocab_size == ModelSource.from_pretrained(checkpoint).spec.vocab_size
@@ -65,12 +65,12 @@ def test_an_adapter_finds_its_base_among_the_others(
     checkpoint: Path, adapter: Path, tmp_path: Path
 ) -> None:
     blue = write_adapter(tmp_path / "blue", DIGEST, ["image"])
-    models = read_model_sources([str(adapter), f"{blue}@{checkpoint}"])
+    models = read_checkpoint_flags([str(adapter), f"{blue}@{checkpoint}"])
     assert [(m.name, m.base) for m in models] == [("adapter", checkpoint), ("blue", checkpoint)]
     assert models[0].spec.digest != models[1].spec.digest
     assert models[1].spec.modalities == (Modality.IMAGE,)
     twin = other_base(checkpoint, tmp_path / "twin", DIGEST)
-    models = read_model_sources([str(checkpoint), f"{blue}@{twin}"])
+    models = read_checkpoint_flags([str(checkpoint), f"{blue}@{twin}"])
     assert [m.base for m in models] == [checkpoint, checkpoint]
 
 
@@ -79,7 +79,7 @@ def test_a_converted_directory_has_both(checkpoint: Path, tmp_path: Path) -> Non
     write_adapter(tmp_path / "lamm-7b" / "adapter", DIGEST)
     pair = tmp_path / "lamm-7b"
     for flag, name in ((str(pair), "lamm-7b"), (f"seven={pair}", "seven")):
-        [model] = read_model_sources([flag])
+        [model] = read_checkpoint_flags([flag])
         assert (model.name, model.base, model.adapter) == (name, pair / "base", pair / "adapter")
 
 
@@ -106,19 +106,19 @@ def test_wrong_choices_are_told(
         "other": other_base(checkpoint, tmp_path / "other", "fedc"),
     }
     with pytest.raises(error, match=message):
-        read_model_sources([flag.format(**places) for flag in flags])
+        read_checkpoint_flags([flag.format(**places) for flag in flags])
 
 
 @pytest.mark.parametrize("name", ["projectors.safetensors", "provenance.json"])
 def test_a_broken_adapter_is_told(checkpoint: Path, adapter: Path, name: str) -> None:
     (adapter / name).write_bytes(b"rubbish")
     with pytest.raises(CheckpointError, match=f"adapter: {name} cannot be read"):
-        read_model_sources([f"{adapter}@{checkpoint}"])
+        read_checkpoint_flags([f"{adapter}@{checkpoint}"])
 
 
 def test_one_name_for_many_is_refused(checkpoint: Path) -> None:
     with pytest.raises(ValueError, match="served_model_name is 'x', but there are 2 checkpoints"):
-        read_model_sources([str(checkpoint), f"b={checkpoint}"], "x")
+        read_checkpoint_flags([str(checkpoint), f"b={checkpoint}"], "x")
 
 
 def with_weights(directory: Path, **tensors: float) -> Path:
@@ -164,7 +164,7 @@ def test_models_over_one_language_model_share_an_engine(checkpoint: Path, tmp_pa
         flags.append(f"{name}={adapter}@{base}")
     merged = with_weights(other_base(checkpoint, tmp_path / "merged", "m"), language_model__a=1)
     flags += [f"bare={bases['clouds']}", str(merged), f"again={merged}"]
-    groups = group_models(read_model_sources(flags))
+    groups = group_models(read_checkpoint_flags(flags))
     assert [[model.name for model in group] for group in groups] == [
         ["pics", "clouds", "bare"],
         ["else"],
