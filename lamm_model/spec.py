@@ -127,8 +127,8 @@ class CheckpointSpec:
             CheckpointError: a file or a field is missing or malformed, or a preset is unknown.
         """
         path = Path(directory)
-        config, processor = _read(path, "config.json"), _read(path, "processor_config.json")
-        provenance = _read(path, PROVENANCE) if (path / PROVENANCE).is_file() else {}
+        config, processor = read_json(path, "config.json"), read_json(path, "processor_config.json")
+        provenance = read_json(path, PROVENANCE) if (path / PROVENANCE).is_file() else {}
         if prompt_preset is not None:
             processor["prompt_preset"] = _known("prompt preset", prompt_preset, PromptPreset)
         if image_preset is not None:
@@ -208,15 +208,26 @@ def weights_digest(path: Path) -> str:
     return digest.hexdigest()
 
 
-def _read(path: Path, name: str) -> dict[str, Any]:
+def read_json(directory: Path, name: str, kind: str = "a LAMM checkpoint") -> dict[str, Any]:
+    """The JSON object in a file of `directory`, which should be `kind`.
+
+    Raises:
+        CheckpointError: the file is missing, cannot be read, or holds something else.
+    """
     try:
-        value = json.loads((path / name).read_text(encoding="utf8"))
+        value = json.loads((directory / name).read_text(encoding="utf8"))
     except FileNotFoundError:
-        raise CheckpointError(f"{path}: {name} is missing; is this a LAMM checkpoint?") from None
+        raise CheckpointError(f"{directory}: {name} is missing; is this {kind}?") from None
     except json.JSONDecodeError as error:
-        raise CheckpointError(f"{path}: {name} is not JSON (line {error.lineno})") from None
+        raise CheckpointError(
+            f"{directory}: {name} cannot be read: it is not JSON (line {error.lineno})"
+        ) from None
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{directory}: {name} cannot be read: {error}") from None
     if not isinstance(value, dict):
-        raise CheckpointError(f"{path}: {name} holds a {type(value).__name__}, not an object")
+        raise CheckpointError(
+            f"{directory}: {name} holds a {type(value).__name__}, not a JSON object"
+        )
     return value
 
 

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -27,6 +26,7 @@ from lamm_model.spec import (
     PROVENANCE,
     CheckpointError,
     CheckpointSpec,
+    read_json,
     weights_digest,
 )
 from service.engine.model_source import ModelSource
@@ -197,10 +197,7 @@ def _adapted(spec: CheckpointSpec, adapter: Path, provenance: dict[str, Any]) ->
 
 
 def _provenance(adapter: Path) -> dict[str, Any]:
-    try:
-        value = json.loads((adapter / PROVENANCE).read_text(encoding="utf8"))
-    except (OSError, ValueError) as error:
-        raise CheckpointError(f"{adapter}: {PROVENANCE} cannot be read: {error}") from None
-    if not isinstance(value, dict) or not isinstance(value.get("base", {}), dict):
+    value = read_json(adapter, PROVENANCE, "an adapter")
+    if not isinstance(value.get("base", {}), dict):
         raise CheckpointError(f"{adapter}: {PROVENANCE} does not say what the base is")
     return value

@@ -21,7 +21,7 @@ import torch
 from transformers import LlamaConfig
 
 from lamm_model.checkpoint.tensor_sources import TensorRecipe, TensorSource, open_weights
-from lamm_model.spec import CheckpointError
+from lamm_model.spec import CheckpointError, read_json
 
 # Vicuna v0 came out of LLaMA-1 with one row added for a padding token; v1.1 and later, and LLaMA
 # itself, have 32000 rows (FastChat issue 363).
@@ -147,16 +147,9 @@ def _fingerprint(path: Path, config: LlamaConfig, source: TensorSource) -> BaseF
 
 
 def _read_config(path: Path) -> dict[str, Any]:
-    try:
-        value = json.loads((path / "config.json").read_text(encoding="utf8"))
-    except FileNotFoundError:
-        raise CheckpointError(
-            f"{path}: config.json is missing; is this a LLaMA directory?"
-        ) from None
-    except (OSError, ValueError) as error:
-        raise CheckpointError(f"{path}/config.json: {error}") from error
-    if not isinstance(value, dict) or value.get("model_type") != "llama":
-        kind = value.get("model_type") if isinstance(value, dict) else type(value).__name__
+    value = read_json(path, "config.json", "a LLaMA directory")
+    kind = value.get("model_type")
+    if kind != "llama":
         raise CheckpointError(f"{path}: model_type is {kind!r}; LAMM's base is a 'llama'")
     return value
 

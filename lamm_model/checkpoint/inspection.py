@@ -20,7 +20,6 @@ from lamm_model.checkpoint.inspection_parts import (
     describe_file,
     licence_of,
     read_headers,
-    read_json,
 )
 from lamm_model.checkpoint.serving_memory import GIB, GPU_FRACTION, serving_memory
 from lamm_model.checkpoint.workspace import MANIFEST
@@ -28,6 +27,7 @@ from lamm_model.spec import (
     ADAPTER_CONFIG,
     CheckpointError,
     CheckpointSpec,
+    read_json,
 )
 
 
@@ -57,7 +57,7 @@ def describe(path: Path, gpu_gib: float | None, context: int | None, verify: boo
     if (path / ADAPTER_CONFIG).is_file():
         yield from describe_adapter(path)
         return
-    kind = read_json(path / "config.json").get("model_type")
+    kind = read_json(path, "config.json", "a checkpoint").get("model_type")
     if kind == "llama":
         yield from describe_base(path)
     elif kind in ("clip", "clip_vision_model"):
@@ -93,7 +93,7 @@ def _describe_checkpoint(
         for name, shape in shapes.items()
         if name.startswith("language_model.model.layers.") and len(shape) == 2
     )
-    text = read_json(path / "config.json")["text_config"]
+    text = read_json(path, "config.json", "a checkpoint")["text_config"]
     yield from _memory_lines(
         matrices, total - matrices, text, gpu_gib, context or spec.max_model_len
     )
@@ -150,7 +150,9 @@ def _memory_lines(
 
 
 def _verified(path: Path) -> Iterator[str]:
-    files: Mapping[str, Mapping[str, Any]] = read_json(path / MANIFEST)["files"]
+    files: Mapping[str, Mapping[str, Any]] = read_json(path, MANIFEST, "a merged checkpoint")[
+        "files"
+    ]
     for name, entry in files.items():
         with (path / name).open("rb") as stream:
             found = hashlib.file_digest(stream, "sha256").hexdigest()

@@ -6,7 +6,6 @@ Called by `inspection`. torch is imported only where a pickle or a TorchScript a
 from __future__ import annotations
 
 import hashlib
-import json
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from math import prod
@@ -19,14 +18,15 @@ from lamm_model.spec import (
     ADAPTER_CONFIG,
     PROVENANCE,
     CheckpointError,
+    read_json,
 )
 
 
 def describe_adapter(path: Path) -> Iterator[str]:
     """Lines about an adapter directory."""
     config, provenance = (
-        read_json(path / ADAPTER_CONFIG),
-        read_json(path / PROVENANCE),
+        read_json(path, ADAPTER_CONFIG, "an adapter"),
+        read_json(path, PROVENANCE, "an adapter"),
     )
     shapes, dtypes, size = read_headers(path)
     projectors = sorted({n.split(".")[0] for n in shapes if n.split(".")[0].endswith("_projector")})
@@ -168,16 +168,3 @@ def read_headers(path: Path) -> tuple[dict[str, tuple[int, ...]], Counter[str], 
         except (OSError, SafetensorError) as error:
             raise CheckpointError(f"{file}: the weights cannot be read: {error}") from error
     return shapes, dtypes, size
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """A JSON object; CheckpointError if it is none."""
-    try:
-        value = json.loads(path.read_text(encoding="utf8"))
-    except FileNotFoundError:
-        raise CheckpointError(f"{path} is missing; is this a checkpoint?") from None
-    except (OSError, ValueError) as error:
-        raise CheckpointError(f"{path}: {error}") from error
-    if not isinstance(value, dict):
-        raise CheckpointError(f"{path}: holds a {type(value).__name__}, not an object")
-    return value

@@ -7,7 +7,6 @@ matrices. What else PEFT can train (DoRA, biases, tokens) is refused here, and m
 
 from __future__ import annotations
 
-import json
 import math
 import re
 from collections.abc import Mapping
@@ -26,6 +25,7 @@ from lamm_model.spec import (
     ADAPTER_WEIGHTS,
     PROJECTORS,
     CheckpointError,
+    read_json,
 )
 
 # PEFT names the wrapped language model so.
@@ -102,16 +102,7 @@ def read_adapter(
 
 
 def _read_config(directory: Path) -> dict[str, Any]:
-    try:
-        config = json.loads((directory / ADAPTER_CONFIG).read_text(encoding="utf8"))
-    except FileNotFoundError:
-        raise CheckpointError(
-            f"{directory}: {ADAPTER_CONFIG} is missing; is this an adapter?"
-        ) from None
-    except (OSError, ValueError) as error:
-        raise CheckpointError(f"{directory}: {ADAPTER_CONFIG} cannot be read: {error}") from None
-    if not isinstance(config, dict):
-        raise CheckpointError(f"{directory}: {ADAPTER_CONFIG} is not a JSON object")
+    config = read_json(directory, ADAPTER_CONFIG, "an adapter")
     strange = [
         f"{name}={value!r}"
         for name, value in sorted(config.items())
