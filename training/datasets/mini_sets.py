@@ -14,8 +14,7 @@ import numpy as np
 
 from lamm_model.tasks import TASKS
 from lamm_model.tasks.label_sets import JOINTS
-from training.datasets import drawings
-from training.mini import clouds, corpus, language, pictures
+from training.mini import clouds, corpus, drawings, language, pictures
 from training.mini.pictures import PictureScene
 from training.mini.records import npy_bytes, png_bytes
 from training.mini.sources import FURNITURE, PRODUCTS
@@ -127,7 +126,7 @@ def _land(_: corpus.Pools, rng: np.random.Generator) -> Made:
 
 def _faces(_: corpus.Pools, rng: np.random.Generator) -> Made:
     smile, hair = bool(rng.random() < 0.5), str(rng.choice(list(drawings.HAIR)))
-    return png_bytes(drawings.face(rng, smile, hair)), {
+    return png_bytes(drawings.face(rng, smile, hair)[0]), {
         "Facial_Classification_CelebA(Smile).json": {
             "query": _ask("facial_smile"),
             "attr": "1" if smile else "-1",

@@ -18,11 +18,11 @@ from lamm_model.config import LammConfig
 from lamm_model.encoders.epcl import EpclEncoder
 from lamm_model.modeling import LammForConditionalGeneration
 from lamm_model.processing import write_processor_config
-from training.mini import clouds, corpus, encoders, facts, pictures
+from training.mini import clouds, corpus, drawn_scenes, encoders, facts, pictures
 from training.mini.language_model import FactReader
 
 _RIDGE = 1e-2
-_SCENES = 2400
+_SCENES = 2800
 
 
 def assemble(parts: Path, pools: corpus.Pools, out: Path) -> LammForConditionalGeneration:
@@ -102,4 +102,6 @@ def _draw_picture(pools: corpus.Pools, rng: np.random.Generator) -> pictures.Pic
     kind = rng.random()
     if kind < 0.3:
         return pictures.alone(pools.products, rng)
-    return pictures.scene(pools.products, rng) if kind < 0.75 else pictures.word(pools.words, rng)
+    if kind < 0.65:
+        return pictures.scene(pools.products, rng)
+    return pictures.word(pools.words, rng) if kind < 0.88 else drawn_scenes.draw(rng)

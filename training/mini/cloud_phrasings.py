@@ -54,6 +54,24 @@ CLOUD_GRAMMARS: dict[str, Grammar] = {
         ),
         CLOSERS,
     ),
+    "cloud_detect": (
+        (
+            "list every object with its box.",
+            "detect all objects and give their boxes in metres.",
+            "where are the objects? Give a box for each.",
+            "find all furniture with its boxes.",
+        ),
+        CLOSERS,
+    ),
+    "cloud_ground": (
+        (
+            "where is the {x}?",
+            "give the box of the {x}.",
+            "find the {x} and give its box.",
+            "locate the {x} in the scan.",
+        ),
+        CLOSERS,
+    ),
     "cloud_exists": (
         (
             "is there {x} in the scan?",

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lamm_model.conversation import Modality, Turn
-from training.mini import clouds, facts, language, pictures, sources
+from training.mini import clouds, drawn_scenes, facts, language, pictures, sources
 from training.mini.language import Exchange
 from training.mini.sources import Split
 
@@ -23,7 +23,9 @@ SYSTEM = (
 )
 
 
-WORD_SHARE = 0.16
+WORD_SHARE = 0.17
+# Of the conversations that are not about words.
+_TALK, _CLOUD, _ALONE, _DRAWN = 0.06, 0.26, 0.14, 0.12
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,25 +75,26 @@ def draw(pools: Pools, rng: np.random.Generator, word_share: float = WORD_SHARE)
 
     `word_share` of all are about a picture of a word; the rest keep their proportions.
     """
+    if rng.random() < word_share:
+        picture = pictures.word(pools.words, rng)
+        return Conversation(tuple(language.picture_turns(picture, rng)), picture=picture)
     kind = rng.random()
-    # On the default mixture's scale, where the words begin at 1 - WORD_SHARE.
-    others = 1 - word_share
-    kind = 1.0 if kind >= others else kind / others * (1 - WORD_SHARE)
-    if kind < 0.08:
+    if kind < _TALK:
         return Conversation(tuple(language.small_talk(rng)))
-    if kind < 0.34:
+    if kind < _TALK + _CLOUD:
         cloud = (
             clouds.single(pools.surfaces, rng)
             if rng.random() < 0.65
             else clouds.room(pools.surfaces, rng)
         )
         return Conversation(tuple(language.cloud_turns(cloud, rng)), cloud=cloud)
-    if kind < 0.50:
+    if kind > 1 - _DRAWN:
+        picture = drawn_scenes.draw(rng)
+        return Conversation(tuple(language.drawn_turns(picture, rng)), picture=picture)
+    if kind < _TALK + _CLOUD + _ALONE:
         picture = pictures.alone(pools.products, rng)
-    elif kind < 1 - WORD_SHARE:
-        picture = pictures.scene(pools.products, rng)
     else:
-        picture = pictures.word(pools.words, rng)
+        picture = pictures.scene(pools.products, rng)
     return Conversation(tuple(language.picture_turns(picture, rng)), picture=picture)
 
 

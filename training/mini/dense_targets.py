@@ -12,11 +12,12 @@ import numpy as np
 import numpy.typing as npt
 
 from training.mini.clouds import CloudScene
+from training.mini.drawn_scenes import PARTS
 from training.mini.pictures import SIZE, Box, PictureScene
 
 IGNORE = -100
 MAX_LETTERS = 6
-NUM_CLASSES = 1 + 10 + 26
+NUM_CLASSES = 1 + 10 + 26 + len(PARTS)
 _COVERED = 0.2
 
 
@@ -24,10 +25,10 @@ _COVERED = 0.2
 class PatchTargets:
     """Targets of the G x G patches of a picture, row by row (P = G * G).
 
-    `label` [P]: 0 background, 1-10 products, 11-36 letters. `centre` [P]: an object's centre lies
-    here. `box` [P, 4]: its centre's offset, width and height over the picture's side, where `label`
-    is not 0. `colour`, `place` [P]: -100 where it does not apply. `slots` [6]: letters of the word,
-    26 for none.
+    `label` [P]: 0 background, 1-10 products, 11-36 letters, then the parts of drawings.
+    `centre` [P]: an object's centre lies here. `box` [P, 4]: its centre's offset, width and
+    height over the picture's side, where `label` is not 0. `colour`, `place` [P]: -100 where it
+    does not apply. `slots` [6]: letters of the word, 26 for none.
     """
 
     label: npt.NDArray[np.int64]
@@ -44,6 +45,7 @@ def patch_targets(scene: PictureScene, grid: int) -> PatchTargets:
         (p.box, 1 + p.label, p.colour, IGNORE) for p in scene.products
     ]
     items += [(c.box, 11 + c.letter, IGNORE, c.place) for c in scene.letters]
+    items += [(p.box, 37 + p.kind, IGNORE, IGNORE) for p in scene.parts]
     cells = grid * grid
     best = np.full(cells, _COVERED)
     label, box = np.zeros(cells, np.int64), np.zeros((cells, 4), np.float32)

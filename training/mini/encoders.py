@@ -15,7 +15,7 @@ from transformers import CLIPVisionConfig, CLIPVisionModel
 from lamm_model.config import EpclConfig
 from lamm_model.encoders.epcl import EpclEncoder
 from lamm_model.processing import CLIP_MEAN, CLIP_STD
-from training.mini import clouds, pictures
+from training.mini import clouds, drawn_scenes, pictures
 from training.mini.dense_targets import (
     IGNORE,
     MAX_LETTERS,
@@ -113,6 +113,10 @@ class ImageTask(DenseTask):
         count = np.mean([n == len(s.products) for n, s in zip(seen, many, strict=True)])
         want = torch.from_numpy(np.stack([patch_targets(s, self._grid).label for s in many]))
         patch = (out["label"].argmax(-1) == want)[want > 0].float().mean().item()
+        drawn = [drawn_scenes.draw(rng) for _ in range(300)]
+        out, _ = self._batched(drawn)
+        want = torch.from_numpy(np.stack([patch_targets(s, self._grid).label for s in drawn]))
+        part = (out["label"].argmax(-1) == want)[want > 0].float().mean().item()
         _, slots = self._batched(texts)
         read = ["".join(chr(65 + k) for k in row if k < 26) for row in slots.argmax(-1).tolist()]
         word = np.mean([r == s.word for r, s in zip(read, texts, strict=True)])
@@ -121,6 +125,7 @@ class ImageTask(DenseTask):
             "count": float(count),
             "patch": patch,
             "word": float(word),
+            "part": part,
         }
 
     def _batched(self, scenes: list[pictures.PictureScene]) -> tuple[dict[str, Tensor], Tensor]:
@@ -187,9 +192,11 @@ def _draw_picture(
     pools: tuple[pictures.ProductPool, pictures.WordPool], rng: np.random.Generator
 ) -> pictures.PictureScene:
     kind = rng.random()
-    if kind < 0.38:
+    if kind < 0.36:
         return pictures.alone(pools[0], rng)
-    return pictures.scene(pools[0], rng) if kind < 0.74 else pictures.word(pools[1], rng)
+    if kind < 0.68:
+        return pictures.scene(pools[0], rng)
+    return pictures.word(pools[1], rng) if kind < 0.88 else drawn_scenes.draw(rng)
 
 
 def _draw_cloud(pool: clouds.SurfacePool, rng: np.random.Generator) -> clouds.CloudScene:

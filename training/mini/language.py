@@ -21,6 +21,17 @@ from training.mini.cloud_questions import (
     cloud_list,
 )
 from training.mini.clouds import CloudScene
+from training.mini.drawn_questions import (
+    body_describe,
+    body_points,
+    face_describe,
+    hair,
+    joint,
+    land,
+    land_describe,
+    smile,
+)
+from training.mini.drawn_scenes import shows_body, shows_face
 from training.mini.exchanges import Exchange, Family, converse, options_text, pick, unknown
 from training.mini.phrasings import ask
 from training.mini.picture_questions import (
@@ -40,6 +51,17 @@ from training.mini.picture_questions import (
 )
 from training.mini.pictures import PictureScene
 from training.mini.sources import Split
+from training.mini.task_questions import (
+    cloud_detect,
+    cloud_ground,
+    cloud_task_classify,
+    task_caption,
+    task_classify,
+    task_count,
+    task_detect,
+    task_points,
+    task_read,
+)
 from training.mini.word_questions import (
     absent_product,
     first_letter,
@@ -61,6 +83,7 @@ __all__ = [
     "cloud_turns",
     "count_products",
     "detect",
+    "drawn_turns",
     "identify",
     "options_text",
     "picture_turns",
@@ -74,6 +97,7 @@ def picture_turns(scene: PictureScene, rng: np.random.Generator, count: int = 4)
     if scene.word:
         families: list[tuple[float, Family]] = [
             (4.0, read),
+            (1.5, task_read),
             (1.0, letters),
             (1.0, first_letter),
             (0.6, absent_product),
@@ -84,7 +108,8 @@ def picture_turns(scene: PictureScene, rng: np.random.Generator, count: int = 4)
     elif len(scene.products) == 1 and scene.products[0].box[2] - scene.products[0].box[0] > 20:
         families = [
             (3.0, identify),
-            (1.5, classify),
+            (1.2, classify),
+            (0.8, task_classify),
             (3.0, choice),
             (1.2, its_colour),
             (0.8, exists),
@@ -96,17 +121,38 @@ def picture_turns(scene: PictureScene, rng: np.random.Generator, count: int = 4)
         ]
     else:
         families = [
-            (3.0, count_products),
-            (3.0, detect),
+            (2.6, count_products),
+            (0.4, task_count),
+            (2.6, detect),
+            (1.0, task_detect),
             (3.0, choice),
+            (1.0, task_points),
             (1.0, count_class),
             (1.2, colour),
             (1.0, exists),
             (1.0, locate),
-            (0.8, describe),
+            (0.6, describe),
+            (0.3, task_caption),
             (0.4, unknown),
             (0.4, no_text),
         ]
+    return converse(scene, families, rng, count)
+
+
+def drawn_turns(scene: PictureScene, rng: np.random.Generator, count: int = 4) -> list[Exchange]:
+    """A conversation of `count` turns about a drawing; a person is asked for several joints."""
+    if shows_face(scene):
+        families: list[tuple[float, Family]] = [
+            (3.0, smile),
+            (3.0, hair),
+            (1.0, face_describe),
+            (0.4, unknown),
+            (0.4, no_text),
+        ]
+    elif shows_body(scene):
+        families = [*[(1.5, joint)] * 6, (1.0, body_describe), (1.0, body_points), (0.4, unknown)]
+    else:
+        families = [(3.0, land), (1.0, land_describe), (0.4, unknown), (0.4, no_text)]
     return converse(scene, families, rng, count)
 
 
@@ -115,8 +161,10 @@ def cloud_turns(scene: CloudScene, rng: np.random.Generator, count: int = 4) -> 
     if len(scene.objects) == 1:
         families: list[tuple[float, Family]] = [
             (3.0, cloud_identify),
-            (1.5, cloud_classify),
+            (1.2, cloud_classify),
+            (0.6, cloud_task_classify),
             (3.5, cloud_choice),
+            (0.6, cloud_ground),
             (1.0, cloud_exists),
             (0.8, cloud_count),
             (1.0, cloud_height),
@@ -128,6 +176,8 @@ def cloud_turns(scene: CloudScene, rng: np.random.Generator, count: int = 4) -> 
             (2.0, cloud_count),
             (2.0, cloud_list),
             (3.5, cloud_choice),
+            (1.5, cloud_detect),
+            (1.5, cloud_ground),
             (1.5, cloud_exists),
             (0.4, cloud_colour),
             (0.4, unknown),

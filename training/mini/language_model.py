@@ -23,7 +23,7 @@ from training.mini.tokenizer import train_tokenizer
 
 BOS = 1
 PAD = 2
-VOCAB_SIZE = 1300
+VOCAB_SIZE = 1700
 _MUST_HAVE = tuple("ABCDEFGHIJKLMNOPQRSTUVWXYZ")
 FACT_READER = "fact_reader.safetensors"
 _QUESTION_WEIGHT = 0.1

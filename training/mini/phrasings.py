@@ -1,7 +1,8 @@
 """How questions are put: each intent is a small grammar with well over thirty phrasings.
 
 One phrasing in ten, chosen by digest, is held out of training; the mini suite asks with those
-alone. The grammars stand in `picture_phrasings`, `cloud_phrasings` and `talk_phrasings`.
+alone. The grammars stand in `picture_phrasings`, `drawn_phrasings`,
+`cloud_phrasings` and `talk_phrasings`.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from itertools import product
 import numpy as np
 
 from training.mini.cloud_phrasings import CLOUD_GRAMMARS
+from training.mini.drawn_phrasings import DRAWN_GRAMMARS
 from training.mini.grammar import Grammar
 from training.mini.picture_phrasings import PICTURE_GRAMMARS
 from training.mini.sources import Split
@@ -32,7 +34,12 @@ _OPENERS = (
     "Hello! ",
     "Now, ",
 )
-_GRAMMARS: dict[str, Grammar] = {**PICTURE_GRAMMARS, **CLOUD_GRAMMARS, **TALK_GRAMMARS}
+_GRAMMARS: dict[str, Grammar] = {
+    **PICTURE_GRAMMARS,
+    **DRAWN_GRAMMARS,
+    **CLOUD_GRAMMARS,
+    **TALK_GRAMMARS,
+}
 INTENTS = tuple(_GRAMMARS)
 
 

@@ -48,6 +48,14 @@ class Letter:
 
 
 @dataclass(frozen=True, slots=True)
+class Part:
+    """Something in a drawing: an index into `drawn_scenes.PARTS`, its box in pixels."""
+
+    kind: int
+    box: Box
+
+
+@dataclass(frozen=True, slots=True)
 class PictureScene:
     """`picture` [64, 64, 3] uint8 and all that is in it."""
 
@@ -55,6 +63,7 @@ class PictureScene:
     products: tuple[PlacedProduct, ...] = ()
     letters: tuple[Letter, ...] = ()
     word: str = ""
+    parts: tuple[Part, ...] = ()
 
 
 class ProductPool:

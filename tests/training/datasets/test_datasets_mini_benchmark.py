@@ -12,13 +12,12 @@ from PIL import Image, ImageFont
 
 from lamm_model.tasks import TASKS
 from lamm_model.tasks.label_sets import HAIR_COLOURS, UCMERCED
-from training.datasets import drawings
 from training.datasets.check import CheckOptions, check_tree
 from training.datasets.complaints import Kind
 from training.datasets.layout import META_FOLDER, PUBLISHED_FILES
 from training.datasets.mini_benchmark import write_benchmark
 from training.datasets.suite import SuiteOptions, write_suite
-from training.mini import clouds, corpus, pictures
+from training.mini import clouds, corpus, drawings, pictures
 from training.mini.sources import FURNITURE, PRODUCTS, Mesh
 
 COUNT = 3
@@ -137,7 +136,7 @@ def test_joints_lie_on_the_drawn_person() -> None:
 
 def test_a_smile_bends_up_and_hair_has_its_colour() -> None:
     faces = {
-        (smile, hair): drawings.face(np.random.default_rng(7), smile, hair)
+        (smile, hair): drawings.face(np.random.default_rng(7), smile, hair)[0]
         for smile in (True, False)
         for hair in drawings.HAIR
     }

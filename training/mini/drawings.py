@@ -1,6 +1,7 @@
 """Drawn pictures where no real ones can be had: faces, bodies, land from above. 64 x 64 pixels.
 
-Used by `training.datasets.mini_benchmark`. Each picture is a function of its generator alone.
+Used by `training.mini.drawn_scenes` and `training.datasets.mini_sets`. Each picture is a function
+of its generator alone.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ SIZE = 64
 Picture = npt.NDArray[np.uint8]
 Colour = tuple[int, int, int]
 Point = tuple[float, float]
+Box = tuple[float, float, float, float]
 
 HAIR: Mapping[str, Colour] = {
     "black": (25, 22, 24),
@@ -29,8 +31,11 @@ HAIR: Mapping[str, Colour] = {
 _SCALE = 4
 
 
-def face(rng: np.random.Generator, smile: bool, hair: str) -> Picture:
-    """A face with open eyes; the mouth bends up for a smile, else it is straight or bends down."""
+def face(rng: np.random.Generator, smile: bool, hair: str) -> tuple[Picture, Box, Box]:
+    """A face with open eyes, and the boxes of its mouth and of the hair above it, in pixels.
+
+    The mouth bends up for a smile, else it is straight or bends down.
+    """
     image, pen = _canvas(_tone(rng, 60, 210))
     x, y = 32 + rng.uniform(-4, 4), 35 + rng.uniform(-3, 3)
     width, height = rng.uniform(15, 19), rng.uniform(19, 23)
@@ -47,7 +52,9 @@ def face(rng: np.random.Generator, smile: bool, hair: str) -> Picture:
         for t in np.linspace(-1, 1, 15)
     ]
     _line(pen, mouth, (150, 30, 40), 1.8)
-    return _reduced(image, rng)
+    lips = (x - width * 0.5, y + height * 0.5 - 4, x + width * 0.5, y + height * 0.5 + 4)
+    crown = (x - width - 3, y - height - 6, x + width + 3, y - height * 0.5)
+    return _reduced(image, rng), _inside(lips), _inside(crown)
 
 
 def body(rng: np.random.Generator) -> tuple[Picture, list[Point]]:
@@ -213,6 +220,12 @@ def _limb(
 def _canvas(fill: Colour) -> tuple[Image.Image, ImageDraw.ImageDraw]:
     image = Image.new("RGB", (SIZE * _SCALE, SIZE * _SCALE), fill)
     return image, ImageDraw.Draw(image)
+
+
+def _inside(box: Box) -> Box:
+    """A box without what lies beyond the picture."""
+    x1, y1, x2, y2 = (min(max(float(value), 0.0), float(SIZE)) for value in box)
+    return x1, y1, x2, y2
 
 
 def _reduced(image: Image.Image, rng: np.random.Generator) -> Picture:
