@@ -1,18 +1,28 @@
-"""Answers on disk, each written once as it comes, so that a killed run goes on where it stopped."""
+"""Answers on disk, each written once as it comes, so that a killed run goes on where it stopped.
+
+Written by `quality`; read by it and by whatever scores or shows kept answers.
+"""
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
+
+from benchmark.errors import BenchmarkError
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What a model said to one item; `key` is the item's (`suite.Item.key`)."""
+    """What a model said to one item; `key` says who was asked what, and how (`Item.key`).
+
+    `options` are the options' log-probabilities where they decided, as the server gave them.
+    """
 
     key: str
     row: str
@@ -24,21 +34,67 @@ class Answer:
     prompt_tokens: int
     completion_tokens: int
     seconds: float
+    options: Sequence[Mapping[str, Any]] | None = None
 
 
-class AnswerStore:
-    """An append-only JSONL file of answers. `broken_lines` counts what a kill cut short."""
+_FIELDS = tuple(field.name for field in fields(Answer))
+
+
+class KeptAnswers:
+    """The answers that a file holds, without touching it.
+
+    `broken_lines` counts what a kill cut short; of two answers to a key the first counts.
+    """
 
     def __init__(self, path: Path) -> None:
         self.broken_lines = 0
-        self._path = path
         self._answers: dict[str, Answer] = {}
-        if path.is_file():
-            self._load()
+        if not path.is_file():
+            return
+        with path.open(encoding="utf8", errors="replace", newline="\n") as lines:
+            for line in lines:
+                self._read(line)
+
+    def __len__(self) -> int:
+        return len(self._answers)
+
+    def get(self, key: str) -> Answer | None:
+        """The stored answer, or None."""
+        return self._answers.get(key)
+
+    def _read(self, line: str) -> None:
+        if not line.strip():
+            return
+        try:
+            answer = Answer(**json.loads(line))
+        except (ValueError, TypeError):
+            self.broken_lines += 1
+            return
+        self._answers.setdefault(answer.key, answer)
+
+
+class AnswerStore(KeptAnswers):
+    """An append-only JSONL file of answers, open to one writer at a time.
+
+    Raises:
+        BenchmarkError: another run is writing to the file.
+    """
+
+    def __init__(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
-        self._stream = path.open("a", encoding="utf8")
-        if self._stream.tell() and not path.read_bytes().endswith(b"\n"):
-            self._stream.write("\n")
+        # Its end is read too: a kill may have left half a line there.
+        self._stream = path.open("a+b")
+        try:
+            # Two runs would ask everything twice. A killed run holds no lock.
+            fcntl.flock(self._stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            self._stream.close()
+            raise BenchmarkError(f"another run is writing to {path}; wait for its end") from None
+        super().__init__(path)
+        if self._stream.seek(0, os.SEEK_END):
+            self._stream.seek(-1, os.SEEK_END)
+            if self._stream.read(1) != b"\n":
+                self._stream.write(b"\n")
 
     def __enter__(self) -> Self:
         return self
@@ -51,28 +107,24 @@ class AnswerStore:
     ) -> None:
         self._stream.close()
 
-    def get(self, key: str) -> Answer | None:
-        """The stored answer, or None."""
-        return self._answers.get(key)
-
     def add(self, answer: Answer) -> None:
-        """Stores a new answer on disk before it counts; the first of a key stays."""
+        """Stores a new answer on disk before it counts; the first of a key stays.
+
+        Raises:
+            BenchmarkError: it cannot be written; nothing that is not kept may count as asked.
+        """
         if answer.key in self._answers:
             return
-        self._stream.write(json.dumps(asdict(answer), ensure_ascii=False) + "\n")
-        self._stream.flush()
+        # Not `asdict`, which copies every value of every answer.
+        line = json.dumps({name: getattr(answer, name) for name in _FIELDS}, ensure_ascii=False)
+        try:
+            # A lone surrogate, which JSON can spell and UTF-8 cannot, must not end the run.
+            self._stream.write((line + "\n").encode("utf8", errors="backslashreplace"))
+            # With the operating system it survives a kill of this process.
+            self._stream.flush()
+        except OSError as error:
+            raise BenchmarkError(f"{self._stream.name}: {error.strerror}; asking stops") from None
         self._answers[answer.key] = answer
-
-    def _load(self) -> None:
-        for line in self._path.read_text(encoding="utf8", errors="replace").split("\n"):
-            if not line.strip():
-                continue
-            try:
-                answer = Answer(**json.loads(line))
-            except (ValueError, TypeError):
-                self.broken_lines += 1
-                continue
-            self._answers.setdefault(answer.key, answer)
 
 
 def write_whole(path: Path, text: str) -> None:

@@ -57,11 +57,11 @@ class TransformersBaseline:
         return baseline
 
     async def run(self, items: Sequence[WorkItem], batch_size: int) -> BaselineRound:
-        """Generates for all items, in their order, `batch_size` at a time."""
+        """Generates for all items, in their order, `batch_size` at a time; media are pictures."""
         requests = [
             {
                 "prompt": item.prompt,
-                "image": None if item.image is None else base64.b64encode(item.image).decode(),
+                "image": base64.b64encode(item.media.content).decode() if item.media else None,
                 "output_len": item.output_len,
             }
             for item in items

@@ -28,12 +28,24 @@ CHAT_PATH = "/v1/chat/completions"
 class RetryPolicy:
     """`attempts` tries in all; waits double from `base_delay` to `max_delay` seconds, with jitter.
 
-    A `Retry-After` of the server takes the place of the computed wait.
+    A `Retry-After` of the server takes the place of the computed wait, up to `max_retry_after`
+    seconds: a server that names an hour is tried sooner, and given up sooner.
     """
 
     attempts: int = 6
     base_delay: float = 0.5
     max_delay: float = 20.0
+    max_retry_after: float = 60.0
+
+    def wait(self, attempt: int, told: float | None) -> float:
+        """Seconds to wait after attempt `attempt` (from 0), where the server `told` so many.
+
+        Never less than it told, and up to a quarter more: what was refused together must not come
+        back together.
+        """
+        if told is not None:
+            return min(told, self.max_retry_after) * random.uniform(1.0, 1.25)
+        return min(self.max_delay, self.base_delay * (1 << attempt)) * random.uniform(0.5, 1.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +108,7 @@ class ChatClient:
         self._http = http
         self._retry = retry or RetryPolicy()
         self._slots = asyncio.Semaphore(max_concurrency)
+        self._urls: dict[str, httpx.URL] = {}
 
     async def first_model(self) -> str:
         """Id of the first model that the server lists.
@@ -109,17 +122,20 @@ class ChatClient:
         except (ValueError, LookupError, TypeError):
             raise RequestFailedError(f"/v1/models names no model: {response.text[:200]}") from None
 
-    async def complete(self, body: Mapping[str, Any]) -> ChatResult:
+    async def complete(self, body: Mapping[str, Any] | bytes) -> ChatResult:
         """A whole answer; retried on refusals and lost connections.
+
+        Args:
+            body: the request, or the request as JSON already; it asks for no stream.
 
         Raises:
             ServerGoneError: no connection after every attempt.
             RequestFailedError: refused for good, or not a chat completion.
         """
-        async with self._slots:
-            response = await self._retried("POST", CHAT_PATH, {**body, "stream": False})
+        content = body if isinstance(body, bytes) else json.dumps({**body, "stream": False})
+        response = await self.post(CHAT_PATH, content)
         try:
-            value = response.json()
+            value = json.loads(response.content)
             choice = value["choices"][0]
             return ChatResult(
                 text=str(choice["message"]["content"] or ""),
@@ -132,14 +148,23 @@ class ChatClient:
             message = f"not a chat completion: {response.text[:200]}"
             raise RequestFailedError(message, response.status_code) from None
 
+    async def post(self, path: str, content: bytes | str) -> httpx.Response:
+        """The answer to a JSON body, retried as the policy says, when a slot is free.
+
+        Raises:
+            ServerGoneError: no connection after every attempt.
+            RequestFailedError: refused for good, or out of retries.
+        """
+        async with self._slots:
+            return await self._retried("POST", path, content)
+
     async def stream(self, content: bytes) -> StreamRecord:
         """One timed stream of an `encode_stream` body; no retries, no errors raised."""
-        headers = {"Content-Type": "application/json"}
         async with self._slots:
             record = StreamRecord(start=time.perf_counter())
             try:
                 async with self._http.stream(
-                    "POST", CHAT_PATH, content=content, headers=headers
+                    "POST", CHAT_PATH, content=content, headers=_JSON
                 ) as response:
                     if response.status_code != httpx.codes.OK:
                         await response.aread()
@@ -151,14 +176,14 @@ class ChatClient:
             record.end = time.perf_counter()
         return record
 
-    async def _retried(
-        self, method: str, path: str, body: Mapping[str, Any] | None
-    ) -> httpx.Response:
+    async def _retried(self, method: str, path: str, content: bytes | str | None) -> httpx.Response:
         failure = RequestFailedError(f"{method} {path} was never sent")
+        headers = None if content is None else _JSON
+        url = self._url(path)
         for attempt in range(self._retry.attempts):
-            wait: float | None = None
+            told: float | None = None
             try:
-                response = await self._http.request(method, path, json=body)
+                response = await self._http.request(method, url, content=content, headers=headers)
             except httpx.TransportError as error:
                 where = f"{self._http.base_url}{path}"
                 failure = ServerGoneError(f"no answer from {where}: {type(error).__name__}")
@@ -168,14 +193,16 @@ class ChatClient:
                 failure = RequestFailedError(_refusal(response), response.status_code)
                 if not _may_retry(response):
                     raise failure
-                wait = retry_after(response.headers.get("retry-after"), datetime.now(UTC))
+                told = retry_after(response.headers.get("retry-after"), datetime.now(UTC))
             if attempt + 1 < self._retry.attempts:
-                await asyncio.sleep(self._wait(attempt) if wait is None else wait)
+                await asyncio.sleep(self._retry.wait(attempt, told))
         raise failure
 
-    def _wait(self, attempt: int) -> float:
-        ceiling = min(self._retry.max_delay, self._retry.base_delay * (1 << attempt))
-        return ceiling * random.uniform(0.5, 1.0)
+    def _url(self, path: str) -> httpx.URL:
+        """The whole address: httpx would parse it anew for every request."""
+        if path not in self._urls:
+            self._urls[path] = httpx.URL(f"{str(self._http.base_url).rstrip('/')}{path}")
+        return self._urls[path]
 
 
 def encode_stream(body: Mapping[str, Any]) -> bytes:
@@ -199,6 +226,9 @@ def retry_after(value: str | None, now: datetime) -> float | None:
         return max(0.0, (parsedate_to_datetime(value) - now).total_seconds())
     except (ValueError, TypeError):
         return None
+
+
+_JSON = {"Content-Type": "application/json"}
 
 
 async def _read_stream(response: httpx.Response, record: StreamRecord) -> None:

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import base64
+import hashlib
+import json
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +17,7 @@ IMAGE_TYPES = {
     ".bmp": "image/bmp", ".gif": "image/gif",
 }  # fmt: skip
 CLOUD_FORMATS = ("npy", "npz", "ply", "pcd", "xyz", "bin")
+CACHED_BYTES = 64 * 1024 * 1024
 
 
 def media_part(path: Path, content: bytes) -> dict[str, Any]:
@@ -39,6 +44,11 @@ def image_part(content: bytes, mime: str) -> dict[str, Any]:
     return {"type": "image_url", "image_url": {"url": data_url(content, mime)}}
 
 
+def is_cloud(path: Path) -> bool:
+    """Whether a medium goes as a point cloud, which no standard content part carries."""
+    return path.suffix.lower()[1:] in CLOUD_FORMATS
+
+
 def user_message(text: str, part: dict[str, Any] | None) -> dict[str, Any]:
     """One user message; the medium stands before the text, as LAMM was trained."""
     if part is None:
@@ -49,3 +59,74 @@ def user_message(text: str, part: dict[str, Any] | None) -> dict[str, Any]:
 def data_url(content: bytes, mime: str) -> str:
     """Bytes as a base64 data: URL (RFC 2397)."""
     return f"data:{mime};base64,{base64.b64encode(content).decode('ascii')}"
+
+
+def encode_chat(text: str, part: bytes | None, fields: Mapping[str, Any]) -> bytes:
+    """A whole chat request's body around an encoded part of `MediaCache`.
+
+    The same as `json.dumps` of `fields` with one `user_message`. Put together as bytes, because
+    escaping a picture's base64 anew for every request is most of what a request would cost.
+    """
+    if part is None:
+        return _encoded({**fields, "messages": [user_message(text, None)]})
+    head = _encoded({**fields, "messages": []})[: -len(b"]}")]
+    words = _encoded({"type": "text", "text": text})
+    return b"".join([head, b'{"role":"user","content":[', part, b",", words, b"]}]}"])
+
+
+class MediaCache:
+    """Digests of media files and their encoded content parts: each read and encoded once.
+
+    Digests stay for a whole run. Parts stay while they have room, the longest unused go first:
+    questions about one picture stand together in a row, so a little room is enough.
+    """
+
+    def __init__(self, max_bytes: int = CACHED_BYTES) -> None:
+        self._max_bytes = max_bytes
+        self._digests: dict[Path, str] = {}
+        self._parts: OrderedDict[tuple[Path, str], bytes] = OrderedDict()
+        self._held = 0
+        # A question's answer is looked for by digest just before its medium is sent.
+        self._last: tuple[Path, bytes] | None = None
+
+    def digest(self, path: Path) -> str:
+        """SHA-256 of the file's bytes, in hexadecimal.
+
+        Raises:
+            OSError: the file cannot be read.
+        """
+        known = self._digests.get(path)
+        if known is None:
+            self._last = path, path.read_bytes()
+            known = self._digests[path] = hashlib.sha256(self._last[1]).hexdigest()
+        return known
+
+    def part(
+        self, path: Path, way: str = "", make: Callable[[Path, bytes], dict[str, Any]] = media_part
+    ) -> bytes:
+        """The medium's content part as JSON; `make` makes it, and `way` names what that depends on.
+
+        Raises:
+            OSError: the file cannot be read.
+            BenchmarkError: as `make`.
+        """
+        known = self._parts.get((path, way))
+        if known is not None:
+            self._parts.move_to_end((path, way))
+            return known
+        last, self._last = self._last, None
+        content = last[1] if last is not None and last[0] == path else path.read_bytes()
+        encoded = _encoded(make(path, content))
+        self._parts[path, way] = encoded
+        self._held += len(encoded)
+        while self._held > self._max_bytes and len(self._parts) > 1:
+            self._held -= len(self._parts.popitem(last=False)[1])
+        return encoded
+
+
+# Made once: `json.dumps` with separators makes an encoder a call.
+_ENCODER = json.JSONEncoder(separators=(",", ":"))
+
+
+def _encoded(value: Mapping[str, Any]) -> bytes:
+    return _ENCODER.encode(value).encode()

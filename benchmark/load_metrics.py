@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from benchmark.client import StreamRecord
+from benchmark.load_statistics import percentile
 
 METRICS: Mapping[str, str] = {
     "ttft": "time to first token",
@@ -18,19 +19,26 @@ METRICS: Mapping[str, str] = {
     "itl": "inter-token latency",
     "e2el": "end-to-end latency",
 }
+# Of one request; gaps between tokens are many a request.
+GOODPUT_METRICS = ("ttft", "tpot", "e2el")
 
 
 def summarise(
-    records: Sequence[StreamRecord], duration: float, percentiles: Sequence[float] = (99.0,)
+    records: Sequence[StreamRecord],
+    duration: float,
+    percentiles: Sequence[float] = (99.0,),
+    goodput: Mapping[str, float] | None = None,
 ) -> dict[str, Any]:
     """Counts, throughputs (per second) and latencies (milliseconds) over successful requests.
 
-    A latency without any measurement is left out: a zero would look like a perfect score.
+    `goodput` are limits in milliseconds by metric; `request_goodput` counts the requests that keep
+    them all. A latency without any measurement is left out: a zero would look like a perfect score.
     """
     done = [record for record in records if record.error is None and record.usage is not None]
     usages = [record.usage for record in done if record.usage is not None]
     prompt_tokens = sum(usage.prompt_tokens for usage in usages)
     output_tokens = sum(usage.completion_tokens for usage in usages)
+    good = sum(keeps(record, goodput) for record in done) if goodput else 0
     result: dict[str, Any] = {
         "duration": duration,
         "completed": len(done),
@@ -39,8 +47,10 @@ def summarise(
         "total_output_tokens": output_tokens,
         "total_cached_tokens": sum(usage.cached_tokens for usage in usages),
         "request_throughput": len(done) / duration,
+        "request_goodput": good / duration if goodput else None,
         "output_throughput": output_tokens / duration,
         "total_token_throughput": (prompt_tokens + output_tokens) / duration,
+        "max_output_tokens_per_s": max(tokens_per_second(done), default=0.0),
         "max_concurrent_requests": peak_concurrency(records),
     }
     for name, seconds in latencies(done).items():
@@ -53,6 +63,19 @@ def summarise(
         for rank in percentiles:
             result[f"p{rank:g}_{name}_ms"] = percentile(values, rank)
     return result
+
+
+def keeps(record: StreamRecord, limits: Mapping[str, float]) -> bool:
+    """Whether a successful request is within all limits, in milliseconds by metric.
+
+    Without a second token there is no `tpot`, and any limit on it is kept.
+    """
+    return all(
+        1000 * value <= limits[name]
+        for name, values in latencies([record]).items()
+        if name in limits
+        for value in values
+    )
 
 
 def latencies(records: Sequence[StreamRecord]) -> dict[str, list[float]]:
@@ -69,14 +92,6 @@ def latencies(records: Sequence[StreamRecord]) -> dict[str, list[float]]:
     }
 
 
-def percentile(ordered: Sequence[float], rank: float) -> float:
-    """The `rank`-th percentile (0-100) of sorted values, interpolated linearly as numpy does."""
-    position = (len(ordered) - 1) * rank / 100
-    below = math.floor(position)
-    above = min(below + 1, len(ordered) - 1)
-    return ordered[below] + (ordered[above] - ordered[below]) * (position - below)
-
-
 def peak_concurrency(records: Sequence[StreamRecord]) -> int:
     """The most requests that were in flight at one time."""
     # At equal times an end comes first: it freed the slot that the start took.
@@ -86,3 +101,21 @@ def peak_concurrency(records: Sequence[StreamRecord]) -> int:
         running += step
         peak = max(peak, running)
     return peak
+
+
+def tokens_per_second(records: Sequence[StreamRecord]) -> list[float]:
+    """Output tokens in each whole second of the test, over successful records.
+
+    A request's tokens are spread evenly over its chunks: how many a chunk held is not told.
+    """
+    if not records:
+        return []
+    first = min(record.start for record in records)
+    last = max(record.end for record in records)
+    counts = [0.0] * (math.floor(last - first) + 1)
+    for record in records:
+        times = record.chunk_times or [record.end]
+        tokens = record.usage.completion_tokens if record.usage is not None else 0
+        for time in times:
+            counts[math.floor(time - first)] += tokens / len(times)
+    return counts

@@ -1,4 +1,7 @@
-"""What a load test looks like: terminal tables and result files in vLLM's layout."""
+"""What a load test looks like: terminal tables and result files in vLLM's layout.
+
+Called by `load_cli`.
+"""
 
 from __future__ import annotations
 
@@ -10,11 +13,16 @@ from typing import Any
 from rich.table import Table
 
 from benchmark.answers import write_whole
+from benchmark.load_detail import without_details
 
 
 def throughput_table(results: Sequence[dict[str, Any]]) -> Table:
     """One line a concurrency: what was done and how fast, beside the baseline if there was one."""
-    columns = ["concurrency", "done", "failed", "req/s", "out tok/s"]
+    cut = any(row.get("cancelled") for row in results)
+    good = any(row.get("request_goodput") is not None for row in results)
+    columns = ["concurrency", "done", "failed", *(["cut off"] if cut else []), "req/s"]
+    columns += ["good req/s"] if good else []
+    columns += ["out tok/s"]
     baseline = next((r["baseline"] for r in results if "baseline" in r), None)
     if baseline is not None:
         columns += ["baseline tok/s", "ratio"]
@@ -25,7 +33,9 @@ def throughput_table(results: Sequence[dict[str, Any]]) -> Table:
             _concurrency(row),
             str(row["completed"]),
             str(row["failed"]),
+            *([str(row["cancelled"])] if cut else []),
             f"{row['request_throughput']:.2f}",
+            *([f"{row['request_goodput']:.2f}"] if good else []),
             f"{row['output_throughput']:.1f}",
         ]
         if baseline is not None:
@@ -50,35 +60,80 @@ def latency_table(results: Sequence[dict[str, Any]], metrics: Sequence[str]) -> 
     return result
 
 
+def quality_table(results: Sequence[dict[str, Any]]) -> Table | None:
+    """The scores of the suite's questions among the requests; None where there were none."""
+    if not any("quality" in row for row in results):
+        return None
+    name = next(row["quality"]["suite"] for row in results if "quality" in row)
+    columns = ["concurrency", "row", "n", "metric", "score", "95 %", "chance", "target"]
+    result = _table(f"answers to questions of {name}, under this load", columns)
+    for row in results:
+        for score in row.get("quality", {}).get("rows", ()):
+            interval = (score["low"], score["high"])
+            result.add_row(
+                _concurrency(row),
+                score["row"],
+                str(score["n"]),
+                score["metric"],
+                _percent(score["value"]),
+                "-" if score["low"] is None else " - ".join(map(_percent, interval)),
+                _percent(score["chance"]),
+                _percent(score["target"]),
+            )
+    return result
+
+
 def notes(results: Sequence[dict[str, Any]]) -> list[str]:
     """What keeps the table from telling the whole story, a sentence each."""
     lines = []
     for row in results:
         where = f"concurrency {_concurrency(row)}"
         if row["failed"]:
-            lines.append(f"{where}: {row['failed']} failed: {'; '.join(row['errors'][:3])}")
+            reasons = sorted(row["error_counts"], key=row["error_counts"].get, reverse=True)
+            lines.append(f"{where}: {row['failed']} failed: {'; '.join(reasons[:3])}")
+        if row.get("cancelled"):
+            lines.append(f"{where}: {row['cancelled']} were cut off, and count nowhere else")
         if row["short_outputs"]:
             lines.append(f"{where}: some outputs were not of the length asked for")
         if row["total_cached_tokens"]:
             share = row["total_cached_tokens"] / max(1, row["total_input_tokens"])
             lines.append(f"{where}: {100 * share:.0f} % of prompt tokens came from a cache")
+        if quality := row.get("quality"):
+            lines.append(
+                f"{where}: {quality['correct']} of {quality['answered']} questions right, "
+                f"{quality['correct_throughput']:.2f} right answers/s"
+            )
+            low = [score["row"] for score in quality["rows"] if score["below_target"]]
+            if low:
+                lines.append(f"{where}: below target under this load: {', '.join(low)}")
     return lines
 
 
-def save(results: Sequence[dict[str, Any]], directory: Path, filename: str | None) -> list[Path]:
+def save(
+    results: Sequence[dict[str, Any]], directory: Path, filename: str | None, detailed: bool = False
+) -> list[Path]:
     """Writes one JSON file a result, named by its concurrency; returns the paths."""
     paths = []
     for row in results:
-        limit = row["max_concurrency"]
-        suffix = "" if limit is None else f"-concurrency{limit}"
-        model = str(row["model_id"]).rsplit("/", 1)[-1]
-        name = f"{row['backend']}-{row['request_rate']}qps{suffix}-{model}-{row['date']}.json"
-        if filename is not None:
-            stem = Path(filename)
-            name = filename if len(results) == 1 else f"{stem.stem}{suffix}{stem.suffix}"
-        write_whole(directory / name, json.dumps(row, indent=2) + "\n")
-        paths.append(directory / name)
+        path = directory / _file_name(row, filename, alone=len(results) == 1)
+        kept = row if detailed else without_details(row)
+        write_whole(path, json.dumps(kept, indent=2) + "\n")
+        paths.append(path)
     return paths
+
+
+def _file_name(row: dict[str, Any], filename: str | None, alone: bool) -> str:
+    limit = row["max_concurrency"]
+    suffix = "" if limit is None else f"-concurrency{limit}"
+    if filename is not None:
+        stem = Path(filename)
+        return filename if alone else f"{stem.stem}{suffix}{stem.suffix}"
+    rate = f"{row['request_rate']}qps"
+    if "ramp_up_strategy" in row:
+        first, last = row["ramp_up_start_rps"], row["ramp_up_end_rps"]
+        rate = f"ramp-up-{row['ramp_up_strategy']}-{first:g}qps-{last:g}qps"
+    model = str(row["model_id"]).rsplit("/", 1)[-1]
+    return f"{row.get('label') or row['backend']}-{rate}{suffix}-{model}-{row['date']}.json"
 
 
 def _table(title: str, columns: Sequence[str]) -> Table:
@@ -91,3 +146,7 @@ def _table(title: str, columns: Sequence[str]) -> Table:
 def _concurrency(row: dict[str, Any]) -> str:
     limit = row["max_concurrency"]
     return "unbounded" if limit is None else str(limit)
+
+
+def _percent(value: float | None) -> str:
+    return "-" if value is None else f"{100 * value:.1f} %"

@@ -12,11 +12,10 @@ from typing import Any
 from rich.table import Table
 
 from benchmark.protocol_scores import ProtocolRow
+from benchmark.report_figures import number
 
 COLUMNS = ("row", "protocol", "n", "metric", "score", "95 %", "chance", "unparsed")
 _LEFT = frozenset({"row", "protocol", "metric"})
-# Errors in objects; BLEU, which is in percent already. All other metrics are shares.
-_COUNTS, _PERCENT = ("mae", "rmse"), "bleu"
 NAMED_FAULTS = 5
 
 
@@ -94,14 +93,8 @@ def _cells(row: ProtocolRow) -> tuple[str, ...]:
         row.protocol,
         str(score.n),
         name,
-        "-" if first is None else _number(first.value, name),
-        "-" if first is None else f"{_number(first.low, name)}-{_number(first.high, name)}",
-        "-" if score.chance is None else _number(score.chance, name),
+        "-" if first is None else number(first.value, name),
+        "-" if first is None else f"{number(first.low, name)}-{number(first.high, name)}",
+        "-" if score.chance is None else number(score.chance, name),
         f"{100 * score.unparsed:.1f}",
     )
-
-
-def _number(value: float, metric: str) -> str:
-    if metric.startswith(_COUNTS):
-        return f"{value:.2f}"
-    return f"{value:.1f}" if metric.startswith(_PERCENT) else f"{100 * value:.1f}"

@@ -1,39 +1,30 @@
 """Task quality over HTTP: asks a suite's questions greedily, keeps the answers, scores them.
 
-Called by `lamm bench quality`. Answers are kept in `OUT/answers.jsonl`, what was asked of whom in
-`OUT/run.json`; a second run asks only what is missing.
+Called by `quality_command`. Answers are kept in `OUT/answers.jsonl`, those under a blind control in
+`OUT/answers.CONTROL.jsonl`, what was asked of whom in `OUT/run.json`; a second run asks only what
+is missing.
 """
 
 from __future__ import annotations
 
-import asyncio
 import json
-import time
-from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
 
-from benchmark.answers import Answer, AnswerStore, write_whole
+from benchmark.answers import AnswerStore, KeptAnswers, write_whole
 from benchmark.client import ChatClient
-from benchmark.content import media_part, user_message
-from benchmark.errors import BenchmarkError, RequestFailedError, ServerGoneError
+from benchmark.content import MediaCache
+from benchmark.controls import Control, Question, questions_of
+from benchmark.controls_score import order_check
+from benchmark.errors import BenchmarkError, ServerGoneError
 from benchmark.scoring import RowScore, score_row
-from benchmark.suite import Item, Suite
+from benchmark.suite import Item, Suite, SuiteRow
+from benchmark.targets import Backend, Mode, ModelIdentity, Target, identify, refusal
+from benchmark.targets_asker import Asker, BusyError, Exam, Finder, Place, place_of
 
-ANSWERS_FILE = "answers.jsonl"
 RUN_FILE = "run.json"
-
-
-@dataclass(frozen=True, slots=True)
-class ModelIdentity:
-    """Who answers. `fingerprint` names the weights where the server tells, else repeats the id."""
-
-    url: str
-    model: str
-    fingerprint: str
-    asked_at: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,31 +52,45 @@ async def run_quality(
     workers: int,
     model: str | None = None,
     on_answer: Callable[[Item], None] = lambda _item: None,
+    *,
+    backend: Backend = Backend.LAMM,
+    mode: Mode = Mode.TEXT,
+    controls: Sequence[Control] = (),
 ) -> QualityRun:
     """Asks what `out` does not hold yet, then scores everything.
 
-    `workers` questions are in flight at once; `on_answer` is told of each item as it is done.
+    `workers` questions are in flight at once; `on_answer` is told of each item as it is done, once
+    more for each control that it is asked under.
 
     Raises:
         ServerGoneError: the server stopped answering; what was answered is kept.
-        BenchmarkError: the model changed while the run went on.
+        BenchmarkError: the model changed while the run went on, the server refuses everything, or
+            another run is writing to `out`.
     """
-    identity = await identify(client, url, model)
-    write_whole(out / RUN_FILE, json.dumps(asdict(identity), indent=2) + "\n")
-    with AnswerStore(out / ANSWERS_FILE) as store:
-        missing: list[Item] = []
-        for item in _items(suite):
-            if _stored(store, item, identity) is None:
-                missing.append(item)
-            else:
-                on_answer(item)
-        asker = _Asker(client, identity, store, on_answer)
-        await asker.ask_all(missing, workers)
-        return _score(suite, identity, store, asker.failures, asked=asker.asked)
+    exam = _exam(suite, controls)
+    media = MediaCache()
+    with ExitStack() as stack:
+        books = {
+            control: stack.enter_context(AnswerStore(out / answers_file(control)))
+            for control in (None, *dict.fromkeys(controls))
+        }
+        identity = await identify(client, url, model, backend, mode)
+        write_whole(out / RUN_FILE, json.dumps(asdict(identity), indent=2) + "\n")
+        finder = Finder(identity, media, books)
+        asker = Asker(Target(client, identity, media), finder, books, on_answer)
+        total = sum(len(questions) for row in exam for questions in row.values())
+        try:
+            await asker.ask_all(exam, workers)
+        except (ServerGoneError, BusyError) as error:
+            raise type(error)(
+                f"{error}; {asker.done} of {total} questions are done and their answers kept in "
+                f"{out}: the same command goes on from there"
+            ) from None
+        return _score(suite, exam, finder, asker.failures, asker.asked)
 
 
 def rescore(suite: Suite, out: Path) -> QualityRun:
-    """Scores the answers that `out` holds, without a server.
+    """Scores the answers that `out` holds, to controls too, without a server.
 
     Raises:
         BenchmarkError: `out` holds no run.
@@ -94,114 +99,68 @@ def rescore(suite: Suite, out: Path) -> QualityRun:
         identity = ModelIdentity(**json.loads((out / RUN_FILE).read_text(encoding="utf8")))
     except (OSError, ValueError, TypeError) as error:
         raise BenchmarkError(f"{out / RUN_FILE} is not a kept run: {error}") from None
-    with AnswerStore(out / ANSWERS_FILE) as store:
-        return _score(suite, identity, store, {}, asked=0)
+    controls = [control for control in Control if (out / answers_file(control)).is_file()]
+    books = {control: KeptAnswers(out / answers_file(control)) for control in (None, *controls)}
+    finder = Finder(identity, MediaCache(), books)
+    return _score(suite, _exam(suite, controls), finder, {}, asked=0)
 
 
-async def identify(client: ChatClient, url: str, model: str | None) -> ModelIdentity:
-    """Asks the server for its model (unless named) and one token, whose reply names the weights."""
-    name = model or await client.first_model()
-    message = user_message("Hello", None)
-    probe = await client.complete(
-        {"model": name, "messages": [message], "max_tokens": 1, "temperature": 0}
-    )
-    now = datetime.now(UTC).isoformat(timespec="seconds")
-    return ModelIdentity(url, name, probe.fingerprint or name, now)
+def answers_file(control: Control | None) -> str:
+    """Name of the file that holds the answers to questions as they are, or under a control."""
+    return "answers.jsonl" if control is None else f"answers.{control}.jsonl"
 
 
-class _Asker:
-    """Asks items with some workers; failures of single items are kept, a dead server ends it."""
-
-    def __init__(
-        self,
-        client: ChatClient,
-        identity: ModelIdentity,
-        store: AnswerStore,
-        on_answer: Callable[[Item], None],
-    ) -> None:
-        self.failures: dict[tuple[str, str], str] = {}
-        self.asked = 0
-        self._client = client
-        self._identity = identity
-        self._store = store
-        self._on_answer = on_answer
-
-    async def ask_all(self, items: list[Item], workers: int) -> None:
-        queue = iter(items)
-        try:
-            async with asyncio.TaskGroup() as group:
-                for _ in range(min(workers, len(items))):
-                    group.create_task(self._work(queue))
-        except ExceptionGroup as group:
-            raise group.exceptions[0] from None
-
-    async def _work(self, queue: Iterator[Item]) -> None:
-        for item in queue:
-            try:
-                await self._ask(item)
-            except ServerGoneError:
-                raise
-            except RequestFailedError as error:
-                self.failures[item.row, item.sample.id] = str(error)
-            self._on_answer(item)
-
-    async def _ask(self, item: Item) -> None:
-        part = media_part(item.media, item.media.read_bytes()) if item.media else None
-        message = user_message(item.sample.question, part)
-        started = time.perf_counter()
-        result = await self._client.complete(
-            {"model": self._identity.model, "messages": [message], **parameters(item)}
-        )
-        self.asked += 1
-        if (result.fingerprint or self._identity.model) != self._identity.fingerprint:
-            raise BenchmarkError(
-                f"the model changed during the run: {self._identity.fingerprint!r} became "
-                f"{result.fingerprint!r}; run again to ask the new one everything"
-            )
-        self._store.add(
-            Answer(
-                key=item.key(self._identity.fingerprint, parameters(item)),
-                row=item.row,
-                id=item.sample.id,
-                text=result.text,
-                finish_reason=result.finish_reason,
-                model=self._identity.model,
-                fingerprint=self._identity.fingerprint,
-                prompt_tokens=result.usage.prompt_tokens,
-                completion_tokens=result.usage.completion_tokens,
-                seconds=round(time.perf_counter() - started, 4),
-            )
-        )
-
-
-def parameters(item: Item) -> dict[str, Any]:
-    """Sampling of an item: greedy, with room for any answer of its task."""
-    return {"temperature": 0, "max_tokens": item.task.max_tokens}
-
-
-def _items(suite: Suite) -> list[Item]:
-    return [item for row in suite.rows for item in row.items]
-
-
-def _stored(store: AnswerStore, item: Item, identity: ModelIdentity) -> Answer | None:
-    return store.get(item.key(identity.fingerprint, parameters(item)))
+def _exam(suite: Suite, controls: Sequence[Control]) -> Exam:
+    """Each row's questions, in the suite's order."""
+    return tuple(questions_of(row, controls) for row in suite.rows)
 
 
 def _score(
-    suite: Suite,
-    identity: ModelIdentity,
-    store: AnswerStore,
-    failures: dict[tuple[str, str], str],
-    asked: int,
+    suite: Suite, exam: Exam, finder: Finder, failures: Mapping[Place, str], asked: int
 ) -> QualityRun:
     rows = []
     answered = 0
-    for row in suite.rows:
-        found = {item.sample.id: _stored(store, item, identity) for item in row.items}
-        answers = {key: answer for key, answer in found.items() if answer is not None}
-        answered += len(answers)
-        reasons = {id_: text for (name, id_), text in failures.items() if name == row.name}
-        rows.append(score_row(row, answers, reasons))
+    for row, kinds in zip(suite.rows, exam, strict=True):
+        scores = {
+            control: _score_kind(row, questions, finder, failures)
+            for control, questions in kinds.items()
+        }
+        answered += sum(len(score.scored) for score in scores.values())
+        rows.append(_with_controls(scores))
     return QualityRun(
-        suite, identity, tuple(rows), asked, max(0, answered - asked), store.broken_lines
+        suite,
+        finder.identity,
+        tuple(rows),
+        asked,
+        max(0, answered - asked),
+        sum(book.broken_lines for book in finder.books.values()),
     )
+
+
+def _score_kind(
+    row: SuiteRow, questions: Sequence[Question], finder: Finder, failures: Mapping[Place, str]
+) -> RowScore:
+    """A row as it is, or under one control."""
+    found = {question.item.sample.id: finder.answer(question) for question in questions}
+    answers = {id_: answer for id_, answer in found.items() if answer is not None}
+    refused = {
+        question.item.sample.id: refusal(question, finder.identity) for question in questions
+    }
+    refusals = {id_: reason for id_, reason in refused.items() if reason is not None}
+    reasons = {
+        question.item.sample.id: failures[place_of(question)]
+        for question in questions
+        if place_of(question) in failures
+    }
+    control = questions[0].control if questions else None
+    items = tuple(question.item for question in questions)
+    # Broken records are the row's, not each control's.
+    asked = row if control is None else replace(row, items=items, problems=())
+    return score_row(asked, answers, reasons, refusals)
+
+
+def _with_controls(scores: Mapping[Control | None, RowScore]) -> RowScore:
+    under = {control.value: score for control, score in scores.items() if control is not None}
+    shuffled = scores.get(Control.SHUFFLED_OPTIONS)
+    order = None if shuffled is None else order_check(scores[None], shuffled)
+    return replace(scores[None], under=under, order=order)

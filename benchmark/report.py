@@ -1,27 +1,31 @@
-"""What a quality run looks like: a terminal table, Markdown, JSON and a one-file HTML gallery."""
+"""What a quality run looks like: a terminal table, Markdown, JSON and a one-file HTML gallery.
+
+Called by `lamm bench quality`. `lamm bench report` puts runs together from these files alone.
+"""
 
 from __future__ import annotations
 
-import base64
-import html
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from rich.table import Table
 
-from benchmark import protocol_report
+from benchmark import controls_report, protocol_report
 from benchmark.answers import write_whole
-from benchmark.content import IMAGE_TYPES
+from benchmark.gallery import GALLERY_FILE, make_gallery
 from benchmark.protocol_scores import ProtocolRow
 from benchmark.quality import QualityRun
-from benchmark.scoring import RowScore, ScoredItem
+from benchmark.report_figures import number
+from benchmark.report_files import ITEMS_FILE
+from benchmark.report_page import gallery_page
+from benchmark.report_provenance import client_facts
+from benchmark.scoring import RowScore
 from lamm_model.tasks import Estimate, ParseStatus
 
 COLUMNS = ("row", "n", "metric", "score", "95 %", "chance", "target", "unparsed")
-GALLERY_SIZE = 8
 NAMED_PROBLEMS = 5
 
 
@@ -56,11 +60,14 @@ def notes(run: QualityRun) -> list[str]:
 def write_reports(
     run: QualityRun, out: Path, protocol_rows: Sequence[ProtocolRow] = ()
 ) -> list[Path]:
-    """Writes `scores.json`, `scores.md` and `gallery.html` to `out`; returns their paths."""
+    """Writes what `lamm bench report` and `judge` read, and what people do; returns the paths."""
+    gallery = make_gallery(run.rows)
     texts = {
         "scores.json": json.dumps(as_json(run, protocol_rows), indent=2) + "\n",
         "scores.md": as_markdown(run, protocol_rows),
-        "gallery.html": as_gallery(run),
+        ITEMS_FILE: "".join(json.dumps(item, ensure_ascii=False) + "\n" for item in as_items(run)),
+        GALLERY_FILE: gallery.model_dump_json() + "\n",
+        "gallery.html": gallery_page(_title(run), gallery),
     }
     for name, text in texts.items():
         write_whole(out / name, text)
@@ -73,6 +80,7 @@ def as_json(run: QualityRun, protocol_rows: Sequence[ProtocolRow] = ()) -> dict[
         "suite": run.suite.name,
         "suite_provenance": run.suite.provenance,
         "model": asdict(run.identity),
+        "client": client_facts(),
         "complete": run.complete,
         "rows": [
             {
@@ -88,6 +96,8 @@ def as_json(run: QualityRun, protocol_rows: Sequence[ProtocolRow] = ()) -> dict[
                 "unparsed": row.share(ParseStatus.UNPARSED),
                 "partial": row.share(ParseStatus.PARTIAL),
                 "metrics": {name: asdict(value) for name, value in row.metrics.items()},
+                "controls": controls_report.as_json(row),
+                "order_check": controls_report.order_as_json(row),
                 "unanswered": dict(row.unanswered),
                 "problems": list(row.problems),
             }
@@ -101,7 +111,7 @@ def as_markdown(run: QualityRun, protocol_rows: Sequence[ProtocolRow] = ()) -> s
     """The table and its notes, for a document."""
     identity = run.identity
     lines = [
-        f"# {run.suite.name}: {identity.model}",
+        f"# {_title(run)}",
         "",
         f"Weights `{identity.fingerprint}` at {identity.url}, asked {identity.asked_at}.",
         "",
@@ -110,56 +120,37 @@ def as_markdown(run: QualityRun, protocol_rows: Sequence[ProtocolRow] = ()) -> s
         *("| " + " | ".join(_cells(row)) + " |" for row in run.rows),
         "",
         *(f"- {note}" for note in notes(run)),
+        *controls_report.as_markdown(run.rows),
         *protocol_report.as_markdown(protocol_rows),
     ]
     return "\n".join(lines).rstrip() + "\n"
 
 
 def as_gallery(run: QualityRun) -> str:
-    """Hits and misses of each row with their pictures, in one file without outside references."""
-    sections = []
+    """Hits and misses of each row with their places drawn in, in one file."""
+    return gallery_page(_title(run), make_gallery(run.rows))
+
+
+def as_items(run: QualityRun) -> Iterator[dict[str, Any]]:
+    """Every answered item in words, for judges and for whoever compares two runs."""
     for row in run.rows:
-        hits = [item for item in row.scored if item.hit][:GALLERY_SIZE]
-        misses = [item for item in row.scored if not item.hit][:GALLERY_SIZE]
-        cards = "".join(_card(row, item) for item in (*misses, *hits))
-        score = html.escape(" ".join(_cells(row)[2:5]))
-        name = html.escape(row.row.name)
-        sections.append(f"<h2>{name} <small>{score}</small></h2><div class=row>{cards}</div>")
-    title = html.escape(f"{run.suite.name}: {run.identity.model}")
-    return _PAGE.format(title=title, body="\n".join(sections))
+        task = row.row.task
+        for scored in row.scored:
+            item = scored.item
+            yield {
+                "row": row.row.name,
+                "id": item.sample.id,
+                "task": task.name,
+                "question": item.sample.question,
+                "reference": task.render(item.target, item.inputs),
+                "text": scored.text,
+                "status": str(scored.status),
+                "hit": scored.hit,
+            }
 
 
-_PAGE = """<!doctype html><html lang="en"><meta charset="utf-8"><title>{title}</title>
-<style>
-body {{ font: 15px system-ui, sans-serif; margin: 2rem; color: #222; background: #fafafa }}
-.row {{ display: flex; flex-wrap: wrap; gap: 12px }}
-.card {{ width: 190px; padding: 10px; background: #fff; border-top: 4px solid #2a7 }}
-.miss {{ border-color: #c43 }}
-.card img {{ width: 100%; image-rendering: pixelated }}
-.card p {{ margin: 6px 0; overflow-wrap: anywhere }}
-small, .want {{ color: #777 }}
-</style>
-<h1>{title}</h1>
-{body}
-</html>
-"""
-
-
-def _card(row: RowScore, scored: ScoredItem) -> str:
-    media, picture = scored.item.media, ""
-    if media is not None and (mime := IMAGE_TYPES.get(media.suffix.lower())):
-        data = base64.b64encode(media.read_bytes()).decode("ascii")
-        picture = f'<img alt="" src="data:{mime};base64,{data}">'
-    elif media is not None:
-        picture = f"<p><small>{html.escape(media.name)}</small></p>"
-    wanted = row.row.task.render(scored.item.target, scored.item.inputs)
-    kind = "card" if scored.hit else "card miss"
-    status = "" if scored.status is ParseStatus.OK else f" <small>({scored.status})</small>"
-    return (
-        f'<div class="{kind}">{picture}<p>{html.escape(scored.item.sample.question)}</p>'
-        f"<p><b>{html.escape(scored.text)}</b>{status}</p>"
-        f"<p class=want>{html.escape(wanted)}</p></div>"
-    )
+def _title(run: QualityRun) -> str:
+    return f"{run.suite.name}: {run.identity.model}"
 
 
 def _cells(row: RowScore) -> tuple[str, ...]:
@@ -168,7 +159,7 @@ def _cells(row: RowScore) -> tuple[str, ...]:
         row.row.name,
         str(len(row.scored)),
         row.row.metric,
-        "-" if estimate is None else _number(estimate.value, row.row.metric),
+        "-" if estimate is None else number(estimate.value, row.row.metric),
         "-" if estimate is None else _interval(estimate, row.row.metric),
         _share(row.row.chance),
         _share(row.row.target),
@@ -177,12 +168,7 @@ def _cells(row: RowScore) -> tuple[str, ...]:
 
 
 def _interval(estimate: Estimate, metric: str) -> str:
-    return f"{_number(estimate.low, metric)}-{_number(estimate.high, metric)}"
-
-
-def _number(value: float, metric: str) -> str:
-    # An error is a number of objects; every other metric is a share.
-    return f"{value:.2f}" if metric == "mae" else f"{100 * value:.1f}"
+    return f"{number(estimate.low, metric)}-{number(estimate.high, metric)}"
 
 
 def _share(value: float | None) -> str:

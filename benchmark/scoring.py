@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from benchmark.answers import Answer
 from benchmark.suite import Item, SuiteRow
@@ -20,12 +21,40 @@ class ScoredItem:
     hit: bool
 
 
+class ControlScore(NamedTuple):
+    """A row's own metric under a blind control, its 95 % interval, and the items it rests on."""
+
+    score: float
+    interval: tuple[float, float]
+    n: int
+
+
+@dataclass(frozen=True, slots=True)
+class OrderCheck:
+    """What moving the options about did to the answers of a multiple-choice row.
+
+    Attributes:
+        consistency: share of the questions whose answer names the same option in both orders, over
+            the `n` questions where both answers could be read.
+        position_bias: how far the positions that were chosen are from those where the right options
+            stood, over both orders: half the sum of absolute differences of shares, 0 to 1.
+        positions: how often each position was chosen, from the first.
+    """
+
+    consistency: Estimate | None
+    position_bias: float
+    positions: tuple[int, ...]
+
+
 @dataclass(frozen=True, slots=True)
 class RowScore:
     """A row of the table. Metrics rest on the answered items alone; all others are counted here.
 
     `estimate` is the row's own metric (None: nothing was answered); `unanswered` says for each item
-    without an answer why; `problems` are records that could not be asked at all.
+    without an answer why; `problems` are records that could not be asked at all. `refused` are the
+    ids among `unanswered` that such a server cannot be asked: nothing a further run could mend.
+    `under` holds the row under each blind control, of the items that the control fits; `order` is
+    what shuffled options did.
     """
 
     row: SuiteRow
@@ -33,6 +62,20 @@ class RowScore:
     metrics: Mapping[str, Estimate]
     scored: tuple[ScoredItem, ...]
     unanswered: Mapping[str, str] = field(default_factory=dict)
+    refused: frozenset[str] = frozenset()
+    under: Mapping[str, RowScore] = field(default_factory=dict)
+    order: OrderCheck | None = None
+
+    @property
+    def controls(self) -> Mapping[str, ControlScore]:
+        """Each control's score beside the row's own; without those that nothing was answered to."""
+        return {
+            name: ControlScore(
+                row.estimate.value, (row.estimate.low, row.estimate.high), len(row.scored)
+            )
+            for name, row in self.under.items()
+            if row.estimate is not None
+        }
 
     @property
     def problems(self) -> tuple[str, ...]:
@@ -41,8 +84,17 @@ class RowScore:
 
     @property
     def complete(self) -> bool:
-        """Whether every record was sound and answered."""
-        return not self.problems and not self.unanswered and bool(self.scored)
+        """Whether every record was sound and answered, under the controls too.
+
+        What a server has no way to be asked is not missing: it is said, and scored nowhere.
+        """
+        missing = self.unanswered.keys() - self.refused
+        return (
+            not self.problems
+            and not missing
+            and bool(self.scored or self.refused)
+            and all(row.complete for row in self.under.values())
+        )
 
     @property
     def reaches_target(self) -> bool | None:
@@ -59,23 +111,35 @@ class RowScore:
 
 
 def score_row(
-    row: SuiteRow, answers: Mapping[str, Answer], failures: Mapping[str, str]
+    row: SuiteRow,
+    answers: Mapping[str, Answer],
+    failures: Mapping[str, str],
+    refusals: Mapping[str, str] | None = None,
 ) -> RowScore:
-    """Reads and judges the answers of one row; `answers` and `failures` are keyed by sample id.
+    """Reads and judges the answers of one row.
 
     Answers and items meet by id alone, so a missing answer shifts nothing.
+
+    Args:
+        row: the items.
+        answers: by sample id.
+        failures: why items have no answer, by sample id.
+        refusals: why items cannot be asked, by sample id.
     """
+    refusals = refusals or {}
     scored: list[ScoredItem] = []
     pairs = []
     unanswered: dict[str, str] = {}
     for item in row.items:
         answer = answers.get(item.sample.id)
         if answer is None:
-            unanswered[item.sample.id] = failures.get(item.sample.id, "not asked yet")
+            reason = failures.get(item.sample.id, "not asked yet")
+            unanswered[item.sample.id] = refusals.get(item.sample.id, reason)
             continue
         result = row.task.parse(answer.text, item.inputs)
         pairs.append((result.answer, item.target))
         hit = row.task.is_hit(result.answer, item.target)
         scored.append(ScoredItem(item, answer.text, result.status, hit))
     metrics = row.task.score(pairs)
-    return RowScore(row, metrics.get(row.metric), metrics, tuple(scored), unanswered)
+    refused = frozenset(unanswered.keys() & refusals.keys())
+    return RowScore(row, metrics.get(row.metric), metrics, tuple(scored), unanswered, refused)

@@ -1,15 +1,16 @@
 """A benchmark suite on disk: `suite.json`, one JSONL file a row, and the media they name.
 
 Everything wrong with a record is kept as a sentence naming file and line: counted, never skipped in
-silence. Called by `quality`.
+silence. Called by `tree`, which knows more ways to name a suite, and by `load_cli`.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -23,7 +24,7 @@ MINI_DIRECTORY = Path("data/mini-suite")
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """One question ready to ask; `media` is an existing file within the suite, or None."""
+    """One question ready to ask; `media` is an existing file, or None."""
 
     row: str
     sample: Sample
@@ -32,12 +33,25 @@ class Item:
     target: Any
     media: Path | None
 
-    def key(self, fingerprint: str, parameters: dict[str, Any]) -> str:
-        """Identity of the answer to this item: who was asked what, about which bytes, and how."""
-        media = self.media.read_bytes() if self.media else b""
+    def key(
+        self, fingerprint: str, parameters: Mapping[str, Any], media_digest: str | None = None
+    ) -> str:
+        """Identity of the answer to this item: who was asked what, about which bytes, and how.
+
+        Args:
+            fingerprint: of the weights, their adapter and the prompt preset, as the server tells.
+            parameters: whatever else the answer depends on.
+            media_digest: SHA-256 of the medium's bytes in hexadecimal, where it is known already.
+
+        Raises:
+            OSError: the medium cannot be read.
+        """
+        if media_digest is None or self.media is None:
+            media = self.media.read_bytes() if self.media else b""
+            media_digest = hashlib.sha256(media).hexdigest()
         parts = [
-            fingerprint, self.row, self.sample.id, self.sample.question,
-            hashlib.sha256(media).hexdigest(), parameters,
+            fingerprint, self.row, self.sample.id, self.sample.question, media_digest,
+            dict(parameters),
         ]  # fmt: skip
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:32]
 
@@ -82,8 +96,14 @@ def find_suite(suite: str, data: Path | None) -> Path:
     raise BenchmarkError(f"{directory} holds no suite.json.{hint}")
 
 
-def load_suite(directory: Path, limit: int | None = None) -> Suite:
+def load_suite(directory: Path, limit: int | None = None, media_root: Path | None = None) -> Suite:
     """Reads `suite.json` and the first `limit` good records of each row.
+
+    Args:
+        directory: where `suite.json` and the rows' files are.
+        limit: records a row; None for all.
+        media_root: folder that media paths are relative to, where it is not `directory`. Links in
+            it may lead out of it, as in a tree of the published layout: it is the user's own.
 
     Raises:
         BenchmarkError: `suite.json` is malformed, or a row names an unknown task or metric.
@@ -93,7 +113,11 @@ def load_suite(directory: Path, limit: int | None = None) -> Suite:
         described = _SuiteFile.model_validate_json(text)
     except (OSError, ValidationError) as error:
         raise BenchmarkError(f"{directory}/suite.json: {error}") from None
-    rows = tuple(_read_row(directory, row, limit) for row in described.rows)
+    places = _Places(directory, media_root)
+    rows = (
+        *(_read_row(places, row, limit) for row in described.rows),
+        *(_empty_row(row) for row in described.without_records),
+    )
     names = [row.name for row in rows]
     if len(set(names)) != len(names):
         raise BenchmarkError(f"{directory}/suite.json: two rows have the same name: {names}")
@@ -113,24 +137,62 @@ class _RowFile(BaseModel):
     chance: float | None = Field(default=None, ge=0, le=1)
     target: float | None = Field(default=None, ge=0, le=1)
     set: Literal["VOC2012", "LSP", "FSC147"] | None = None
+    # What the writer of the suite left out of the row's file, a sentence a record.
+    problems: list[str] = Field(default_factory=list)
+
+
+class _EmptyRowFile(BaseModel):
+    name: str
+    task: str
+    problems: list[str]
 
 
 class _SuiteFile(BaseModel):
     name: str
     rows: list[_RowFile] = Field(min_length=1)
+    # Files of which the writer could use no record: rows all the same, so that they are missed.
+    without_records: list[_EmptyRowFile] = Field(default_factory=list)
     provenance: dict[str, Any] = Field(default_factory=dict)
 
 
-def _read_row(directory: Path, row: _RowFile, limit: int | None) -> SuiteRow:
+@dataclass(frozen=True, slots=True)
+class _Places:
+    """Where rows and media are."""
+
+    directory: Path
+    media_root: Path | None
+
+    def row(self, name: str) -> Path:
+        return _inside(self.directory, name)
+
+    def medium(self, name: str) -> Path:
+        if self.media_root is None:
+            return _inside(self.directory, name)
+        path = PurePosixPath(name)
+        if path.is_absolute() or ".." in path.parts:
+            raise ValueError(f"{name!r} lies outside {self.media_root}")
+        return self.media_root / path
+
+
+def _task(row: _RowFile | _EmptyRowFile) -> AnyTask:
     if row.task not in TASKS:
         known = ", ".join(TASKS)
         raise BenchmarkError(f"row {row.name}: task {row.task!r} is none of {known}")
-    task = TASKS[row.task]
+    return TASKS[row.task]
+
+
+def _empty_row(row: _EmptyRowFile) -> SuiteRow:
+    task = _task(row)
+    return SuiteRow(row.name, task, task.primary_metric, None, None, (), tuple(row.problems))
+
+
+def _read_row(places: _Places, row: _RowFile, limit: int | None) -> SuiteRow:
+    task = _task(row)
     items: list[Item] = []
-    problems: list[str] = []
+    problems = list(row.problems)
     seen: set[str] = set()
     try:
-        lines = _inside(directory, row.file).read_bytes().splitlines()
+        lines = places.row(row.file).read_bytes().splitlines()
     except (OSError, ValueError) as error:
         raise BenchmarkError(f"row {row.name}: {row.file} cannot be read: {error}") from None
     for number, line in enumerate(lines, start=1):
@@ -139,7 +201,7 @@ def _read_row(directory: Path, row: _RowFile, limit: int | None) -> SuiteRow:
         if not line.strip():
             continue
         try:
-            item = _read_item(directory, row.name, task, line)
+            item = _read_item(places, row.name, task, line)
             if item.sample.id in seen:
                 raise ValueError(f"id {item.sample.id!r} stands twice")
         except ValueError as error:
@@ -159,7 +221,7 @@ def _read_row(directory: Path, row: _RowFile, limit: int | None) -> SuiteRow:
     )
 
 
-def _read_item(directory: Path, row: str, task: AnyTask, line: bytes) -> Item:
+def _read_item(places: _Places, row: str, task: AnyTask, line: bytes) -> Item:
     try:
         value = json.loads(line)
     except ValueError:
@@ -170,7 +232,7 @@ def _read_item(directory: Path, row: str, task: AnyTask, line: bytes) -> Item:
     inputs, target = task.read_sample(sample)
     media = None
     if sample.media is not None:
-        media = _inside(directory, sample.media)
+        media = places.medium(sample.media)
         if not media.is_file():
             raise ValueError(f"id {sample.id!r}: {sample.media} is missing")
     return Item(row, sample, task, inputs, target, media)

@@ -1,18 +1,25 @@
-"""The requests of a load test and when they are sent; seeded, so that all contenders get the same.
+"""The requests of a load test; seeded, so that all contenders get the same.
 
 Called by `load`, for the server and for the baseline alike.
 """
 
 from __future__ import annotations
 
-import math
 import random
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from io import BytesIO
 from pathlib import Path
+from typing import TypeVar
 
-from benchmark.content import IMAGE_TYPES
-from benchmark.errors import BenchmarkError
+from benchmark.load_media import (
+    Media,
+    changed,
+    drawn_cloud,
+    drawn_picture,
+    read_cloud,
+    read_picture,
+)
+from benchmark.suite import Item
 
 _WORDS = (
     "picture", "item", "coat", "bag", "shoe", "shirt", "chair", "table", "lamp", "sofa", "left",
@@ -20,93 +27,92 @@ _WORDS = (
     "far", "what", "where", "which", "how", "many", "colour", "shape", "side", "middle", "corner",
     "thing"
 )  # fmt: skip
+# Media that repeat are the same in every round, whatever the round's seed.
+_REPEATED_SEED = 1
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
 class WorkItem:
-    """One request: its text, its picture as encoded bytes (or None), the tokens it must give."""
+    """One request: its text, its medium (or None), the tokens it must give.
+
+    `question` is the suite's item where the request is one: then `output_len` is only a limit, and
+    the answer is scored.
+    """
 
     prompt: str
-    image: bytes | None
-    mime: str
+    media: Media | None
     output_len: int
+    question: Item | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class WorkloadSpec:
-    """What to send. `output_lens` are mixed in equal shares; `images` are taken in turn.
+    """What to send. Lengths are mixed in equal shares, each kind of medium in turn.
 
-    `unique_images` changes one pixel a request, so that no cache of encoded pictures can answer.
+    `image_sizes` (width, height) and `cloud_points` ask for drawn media beside the files. Unique
+    media differ from request to request, so that no cache of encoded media can answer.
     """
 
     num_prompts: int
-    input_words: int = 16
+    input_words: tuple[int, ...] = (16,)
     output_lens: tuple[int, ...] = (128,)
     images: tuple[Path, ...] = ()
+    clouds: tuple[Path, ...] = ()
+    image_sizes: tuple[tuple[int, int], ...] = ()
+    cloud_points: tuple[int, ...] = ()
     unique_images: bool = False
+    unique_clouds: bool = False
+
+    @property
+    def has_clouds(self) -> bool:
+        """Whether some request carries a point cloud."""
+        return bool(self.clouds or self.cloud_points)
 
 
 def make_workload(spec: WorkloadSpec, seed: int) -> list[WorkItem]:
-    """Distinct random questions; the mix of output lengths is exact and its order shuffled.
+    """Distinct random questions; the mix of lengths is exact and its order shuffled.
 
     Raises:
-        BenchmarkError: an image cannot be read, or `unique_images` without Pillow.
+        BenchmarkError: a file cannot be read or made unique.
     """
     rng = random.Random(seed)
-    images = [_read_image(path) for path in spec.images]
-    lens = [spec.output_lens[i % len(spec.output_lens)] for i in range(spec.num_prompts)]
-    rng.shuffle(lens)
+    sources = _media_sources(spec)
+    outputs = _mixed(spec.output_lens, spec.num_prompts, rng)
+    inputs = _mixed(spec.input_words, spec.num_prompts, rng)
     items = []
-    for index, output_len in enumerate(lens):
-        words = rng.choices(_WORDS, k=spec.input_words)
-        image, mime = images[index % len(images)] if images else (None, "")
-        if image is not None and spec.unique_images:
-            image, mime = with_changed_pixel(image, rng), "image/png"
-        items.append(WorkItem(f"{' '.join(words)} {index}?", image, mime, output_len))
+    for index, (words, output_len) in enumerate(zip(inputs, outputs, strict=True)):
+        text = " ".join(rng.choices(_WORDS, k=words))
+        media = sources[index % len(sources)](rng) if sources else None
+        items.append(WorkItem(f"{text} {index}?", media, output_len))
     return items
 
 
-def arrival_times(count: int, rate: float, burstiness: float, seed: int) -> list[float]:
-    """Seconds after the start at which requests are due.
-
-    Intervals are gamma-distributed with mean `1 / rate` and shape `burstiness`: 1 is a Poisson
-    process, less is burstier. An infinite rate sends all at once.
-
-    Raises:
-        BenchmarkError: the rate or the burstiness is not above 0.
-    """
-    if not rate > 0 or not burstiness > 0:
-        raise BenchmarkError(f"request rate {rate} and burstiness {burstiness} must be above 0")
-    if math.isinf(rate):
-        return [0.0] * count
-    rng = random.Random(seed)
-    due, times = 0.0, []
-    for _ in range(count):
-        times.append(due)
-        due += rng.gammavariate(burstiness, 1 / (rate * burstiness))
-    return times
+def _mixed(values: Sequence[T], count: int, rng: random.Random) -> list[T]:
+    mixed = [values[index % len(values)] for index in range(count)]
+    rng.shuffle(mixed)
+    return mixed
 
 
-def with_changed_pixel(image: bytes, rng: random.Random) -> bytes:
-    """The picture as PNG with one pixel of random place and colour."""
-    try:
-        from PIL import Image  # noqa: PLC0415 - only this option needs Pillow
-    except ImportError:
-        raise BenchmarkError("--unique-images needs Pillow: pip install pillow") from None
-    with Image.open(BytesIO(image)) as opened:
-        picture = opened.convert("RGB")
-    place = rng.randrange(picture.width), rng.randrange(picture.height)
-    picture.putpixel(place, (rng.randrange(256), rng.randrange(256), rng.randrange(256)))
-    stream = BytesIO()
-    picture.save(stream, "PNG")
-    return stream.getvalue()
+def _media_sources(spec: WorkloadSpec) -> list[Callable[[random.Random], Media]]:
+    """One function a source of media; each gives the medium of one request."""
+    sources = [_from_file(read_picture(path), spec.unique_images) for path in spec.images]
+    sources += [_drawn_pictures(*size, spec.unique_images) for size in spec.image_sizes]
+    sources += [_from_file(read_cloud(path), spec.unique_clouds) for path in spec.clouds]
+    sources += [_drawn_clouds(points, spec.unique_clouds) for points in spec.cloud_points]
+    return sources
 
 
-def _read_image(path: Path) -> tuple[bytes, str]:
-    mime = IMAGE_TYPES.get(path.suffix.lower())
-    if mime is None:
-        raise BenchmarkError(f"{path}: a load test takes pictures ({', '.join(IMAGE_TYPES)})")
-    try:
-        return path.read_bytes(), mime
-    except OSError as error:
-        raise BenchmarkError(f"{path} cannot be read: {error.strerror}") from None
+def _from_file(media: Media, unique: bool) -> Callable[[random.Random], Media]:
+    return lambda rng: changed(media, rng) if unique else media
+
+
+def _drawn_pictures(width: int, height: int, unique: bool) -> Callable[[random.Random], Media]:
+    repeated = drawn_picture(width, height, random.Random(_REPEATED_SEED))
+    return lambda rng: drawn_picture(width, height, rng) if unique else repeated
+
+
+def _drawn_clouds(points: int, unique: bool) -> Callable[[random.Random], Media]:
+    repeated = drawn_cloud(points, random.Random(_REPEATED_SEED))
+    return lambda rng: drawn_cloud(points, rng) if unique else repeated

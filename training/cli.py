@@ -95,9 +95,10 @@ DATA_COMMANDS: Mapping[str, DataCommand] = {
     "fetch": DataCommand("training.mini.cli:fetch_sources", "fetch lamm-mini's source packages"),
     "mini-records": DataCommand("training.mini.cli:mini_records", "write lamm-mini's records"),
     "mini-suite": DataCommand("training.mini.cli:mini_suite", "write the mini benchmark suite"),
-    "mini-benchmark": DataCommand(
+    "mini": DataCommand(
         "training.datasets.cli:mini_benchmark", "write a small benchmark in LAMM's layout"
     ),
+    "mini-benchmark": DataCommand("training.datasets.cli:mini_benchmark", "the same as mini"),
     "check": DataCommand("training.datasets.cli:check", "find bad records and media"),
     "suite": DataCommand(
         "training.datasets.suite_cli:suite", "make a benchmark suite of the published files"

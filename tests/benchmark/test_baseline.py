@@ -57,7 +57,7 @@ def oracle(checkpoint: Path, item: WorkItem) -> str:
     model = LammForConditionalGeneration.from_pretrained(checkpoint).eval()
     model.generation_config.eos_token_id = None
     processor = LammProcessor.from_pretrained(checkpoint)
-    inputs = processor(item.prompt, images=() if item.image is None else (item.image,))
+    inputs = processor(item.prompt, images=(item.media.content,) if item.media else ())
     with torch.inference_mode():
         output = model.generate(
             **inputs, do_sample=False, max_new_tokens=item.output_len, pad_token_id=0
@@ -72,13 +72,15 @@ def test_batches_give_what_each_prompt_gives_alone(checkpoint: Path, tmp_path: P
 
     image = tmp_path / "a.png"
     Image.new("RGB", (20, 20), (200, 30, 30)).save(image)
-    spec = WorkloadSpec(3, input_words=4, output_lens=(3, 9), images=(image,), unique_images=True)
+    spec = WorkloadSpec(
+        3, input_words=(4,), output_lens=(3, 9), images=(image,), unique_images=True
+    )
     items = make_workload(spec, seed=1)
-    items[0] = WorkItem("Short", None, "", 5)
+    items[0] = WorkItem("Short", None, 5)
     requests = [
         {
             "prompt": item.prompt,
-            "image": None if item.image is None else base64.b64encode(item.image).decode(),
+            "image": base64.b64encode(item.media.content).decode() if item.media else None,
             "output_len": item.output_len,
         }
         for item in items

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 import time
 from datetime import UTC, datetime
 from typing import Any
@@ -15,6 +16,7 @@ from starlette.responses import JSONResponse, Response
 from benchmark.client import ChatClient, RetryPolicy, encode_stream, retry_after, server_root
 from benchmark.errors import RequestFailedError, ServerGoneError
 from benchmark.sse import SseParser
+from benchmark.targets_http import LeanClient, open_http
 
 QUICK = RetryPolicy(attempts=3, base_delay=0.01, max_delay=0.02)
 
@@ -131,6 +133,17 @@ async def test_streams_that_fail_say_why(server: Any) -> None:
         )
 
 
+def test_waits_are_bounded_and_never_shorter_than_told() -> None:
+    policy = RetryPolicy(base_delay=0.5, max_delay=4.0, max_retry_after=60.0)
+    for _ in range(200):
+        assert 7.0 <= policy.wait(0, told=7.0) <= 8.75
+        assert 60.0 <= policy.wait(0, told=86_400.0) <= 75.0
+        assert 0.25 <= policy.wait(0, told=None) <= 0.5
+        assert 2.0 <= policy.wait(9, told=None) <= 4.0
+    # What was refused together does not come back together.
+    assert len({policy.wait(0, told=1.0) for _ in range(20)}) > 10
+
+
 def test_retry_after_in_both_forms() -> None:
     now = datetime(2026, 1, 1, tzinfo=UTC)
     assert retry_after("7", now) == 7.0
@@ -138,6 +151,39 @@ def test_retry_after_in_both_forms() -> None:
     assert retry_after("Wed, 31 Dec 2025 00:00:00 GMT", now) == 0.0
     assert retry_after("soon", now) is None
     assert retry_after(None, now) is None
+
+
+async def test_the_lean_client_behaves_as_httpx_does(server: Any) -> None:
+    server.refusals = [Response(status_code=503, headers={"Retry-After": "0"})]
+    async with open_http(server.url + "/v1", timeout=10.0, api_key="k") as http:
+        assert isinstance(http, LeanClient)
+        client = ChatClient(http, 2, QUICK)
+        assert await client.first_model() == "fake-lamm"
+        assert (await client.complete(body())).text == "I do not know."
+        server.refusals = [Response("nothing", status_code=404)]
+        with pytest.raises(RequestFailedError, match="HTTP 404: nothing"):
+            await client.complete(body())
+        assert (await client.stream(encode_stream(body(max_tokens=2)))).text == "t0 t1 "
+        server.stop()
+        with pytest.raises(ServerGoneError, match=f"no answer from {server.url}"):
+            await client.complete(body())
+    server.start()
+
+
+async def test_the_lean_client_gives_up_a_silent_server(server: Any) -> None:
+    server.delay = 5.0
+    async with open_http(server.url, timeout=0.2) as http:
+        with pytest.raises(ServerGoneError, match="ReadTimeout"):
+            await ChatClient(http, 1, QUICK).complete(body())
+
+
+async def test_without_aiohttp_httpx_does_everything(
+    server: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "aiohttp", None)
+    async with open_http(server.url, timeout=10.0) as http:
+        assert not isinstance(http, LeanClient)
+        assert (await ChatClient(http, 1, QUICK).complete(body())).finish_reason == "stop"
 
 
 def test_server_root() -> None:

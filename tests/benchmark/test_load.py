@@ -1,16 +1,14 @@
-"""Load tests: workload, arrivals, metrics against hand-made records, loops, baseline and files."""
+"""Load tests: metrics against hand-made records, loops, goodput, baseline, command and files."""
 
 from __future__ import annotations
 
 import json
-import statistics
-from collections import Counter
 from collections.abc import Sequence
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 
 from benchmark import load_report
 from benchmark.baseline import TransformersBaseline
@@ -18,48 +16,17 @@ from benchmark.cli import bench
 from benchmark.client import StreamRecord, Usage
 from benchmark.errors import BenchmarkError
 from benchmark.load import BaselineRound, LoadSpec, merge_rounds, run_load
-from benchmark.load_metrics import percentile, summarise
-from benchmark.workload import WorkItem, WorkloadSpec, arrival_times, make_workload
+from benchmark.load_arrivals import Arrivals
+from benchmark.load_detail import DETAIL_KEYS
+from benchmark.load_metrics import summarise, tokens_per_second
+from benchmark.load_requests import RequestStyle
+from benchmark.load_statistics import percentile
+from benchmark.workload import WorkItem, WorkloadSpec
 
 
 def picture(path: Path) -> Path:
-    from PIL import Image
-
     Image.new("RGB", (8, 8), (10, 20, 30)).save(path)
     return path
-
-
-def test_a_workload_is_seeded_and_its_mix_exact() -> None:
-    spec = WorkloadSpec(num_prompts=12, output_lens=(8, 16, 32))
-    items = make_workload(spec, seed=3)
-    assert items == make_workload(spec, seed=3)
-    assert items != make_workload(spec, seed=4)
-    assert Counter(item.output_len for item in items) == {8: 4, 16: 4, 32: 4}
-    assert len({item.prompt for item in items}) == 12
-
-
-def test_unique_images_differ_in_bytes(tmp_path: Path) -> None:
-    path = picture(tmp_path / "a.png")
-    same = make_workload(WorkloadSpec(4, images=(path,)), 0)
-    assert len({item.image for item in same}) == 1
-    unique = make_workload(WorkloadSpec(4, images=(path,), unique_images=True), 0)
-    assert len({item.image for item in unique}) == 4
-    with pytest.raises(BenchmarkError, match="takes pictures"):
-        make_workload(WorkloadSpec(1, images=(tmp_path / "a.npy",)), 0)
-    with pytest.raises(BenchmarkError, match="cannot be read"):
-        make_workload(WorkloadSpec(1, images=(tmp_path / "b.png",)), 0)
-
-
-@pytest.mark.parametrize(("burstiness", "variation"), [(1.0, 1.0), (4.0, 0.5), (0.25, 2.0)])
-def test_arrivals_have_the_rate_and_the_burstiness(burstiness: float, variation: float) -> None:
-    times = arrival_times(20000, rate=5.0, burstiness=burstiness, seed=1)
-    gaps = [b - a for a, b in pairwise(times)]
-    mean = statistics.fmean(gaps)
-    assert mean == pytest.approx(0.2, rel=0.05)
-    assert statistics.pstdev(gaps) / mean == pytest.approx(variation, rel=0.05)
-    assert arrival_times(3, float("inf"), 1.0, 0) == [0.0, 0.0, 0.0]
-    with pytest.raises(BenchmarkError, match="must be above 0"):
-        arrival_times(3, 0.0, 1.0, 0)
 
 
 def record(start: float, times: list[float], end: float, tokens: int) -> StreamRecord:
@@ -85,7 +52,27 @@ def test_metrics_against_values_by_hand() -> None:
     assert result["p99_e2el_ms"] == pytest.approx(498.0)
     assert result["max_concurrent_requests"] == 2
     assert "mean_ttft_ms" not in summarise([failed], 1.0)
+    assert result["request_goodput"] is None
     assert percentile([1.0, 2.0, 3.0, 4.0], 25) == 1.75
+
+
+def test_goodput_counts_the_requests_that_keep_every_limit() -> None:
+    fast = record(0.0, [0.1, 0.2], 0.2, 2)
+    slow_start = record(0.0, [0.9, 1.0], 1.0, 2)
+    slow_tokens = record(0.0, [0.1, 0.5], 0.5, 2)
+    one_token = record(0.0, [0.1], 0.1, 1)
+    failed = StreamRecord(start=0.0, end=0.01, error="HTTP 503: full")
+    records = [fast, slow_start, slow_tokens, one_token, failed]
+    limits = {"ttft": 500.0, "tpot": 150.0}
+    assert summarise(records, 2.0, goodput=limits)["request_goodput"] == 1.0
+    assert summarise(records, 2.0, goodput={"e2el": 50.0})["request_goodput"] == 0.0
+
+
+def test_tokens_are_spread_over_the_seconds_of_their_chunks() -> None:
+    records = [record(10.0, [10.5, 11.5], 11.5, 6), record(11.0, [], 12.2, 1)]
+    assert tokens_per_second(records) == [3.0, 3.0, 1.0]
+    assert summarise(records, 2.2)["max_output_tokens_per_s"] == 3.0
+    assert tokens_per_second([]) == []
 
 
 async def test_a_closed_loop_keeps_to_its_concurrency(server: Any) -> None:
@@ -104,13 +91,44 @@ async def test_a_closed_loop_keeps_to_its_concurrency(server: Any) -> None:
 
 async def test_an_open_loop_keeps_to_its_rate(server: Any) -> None:
     workload = WorkloadSpec(10, output_lens=(1,))
-    spec = LoadSpec("fake-lamm", workload, None, request_rate=50, burstiness=100, seed=2)
+    arrivals = Arrivals(request_rate=50, burstiness=100)
+    spec = LoadSpec("fake-lamm", workload, None, arrivals, seed=2)
     async with server.client() as http:
         result = await run_load(http, spec)
     # Ten requests 20 ms apart; how much longer it takes is the machine's affair.
     assert 0.15 < result["duration"] < 5.0
     assert result["completed"] == 10
     assert (result["request_rate"], result["max_concurrency"]) == (50, None)
+
+
+async def test_each_request_is_told_in_detail(server: Any) -> None:
+    spec = LoadSpec("fake-lamm", WorkloadSpec(6, output_lens=(2, 3)), 2, rounds=2)
+    async with server.client() as http:
+        result = await run_load(http, spec)
+    assert {len(result[key]) for key in DETAIL_KEYS} == {12}
+    assert sorted(result["output_lens"]) == [2] * 6 + [3] * 6
+    assert [len(gaps) + 1 for gaps in result["itls"]] == result["output_lens"]
+    assert result["generated_texts"][0].startswith("t0 t1")
+    assert set(result["errors"]) == {""}
+    # With two slots the later requests waited for one, and that is no latency.
+    assert max(result["queue_times"]) > 0
+    assert result["mean_e2el_ms"] < 1000 * max(result["queue_times"]) + 1000
+
+
+async def test_another_server_gets_standard_fields_alone(server: Any) -> None:
+    style = RequestStyle("openai-chat", ignore_eos=False)
+    spec = LoadSpec("fake-lamm", WorkloadSpec(2, output_lens=(3,)), 2, style=style)
+    async with server.client() as http:
+        result = await run_load(http, spec)
+        standard = {"model", "messages", "temperature", "max_tokens", "stream", "stream_options"}
+        assert set(server.bodies[0]) == standard
+        assert (result["total_output_tokens"], result["short_outputs"]) == (6, 0)
+        clouds = WorkloadSpec(1, cloud_points=(4,))
+        with pytest.raises(BenchmarkError, match="openai-chat has no part for point clouds"):
+            await run_load(http, LoadSpec("fake-lamm", clouds, 1, style=style))
+        extra = RequestStyle("openai-chat", ignore_eos=True, extra_body={"top_p": 0.5})
+        await run_load(http, LoadSpec("fake-lamm", WorkloadSpec(1), 1, style=extra))
+    assert (server.bodies[-1]["ignore_eos"], server.bodies[-1]["top_p"]) == (True, 0.5)
 
 
 async def test_a_load_test_without_any_success_is_an_error(server: Any) -> None:
@@ -155,11 +173,17 @@ async def test_baseline_and_server_take_turns_on_the_same_prompts(server: Any) -
 
 def test_rounds_merge_to_medians_and_sums() -> None:
     rounds = [
-        {"completed": n, "mean_ttft_ms": t, "output_throughput": t, "errors": [], "duration": 1.0}
+        {
+            "completed": n, "mean_ttft_ms": t, "output_throughput": t, "duration": 1.0,
+            "request_goodput": None, "max_concurrent_requests": n, "ttfts": [t],
+            "error_counts": {"full": n} if n > 1 else {},
+        }
         for n, t in [(1, 5.0), (2, 9.0), (3, 7.0)]
-    ]
+    ]  # fmt: skip
     merged = merge_rounds(rounds)
     assert (merged["completed"], merged["mean_ttft_ms"], merged["duration"]) == (6, 7.0, 3.0)
+    assert (merged["request_goodput"], merged["max_concurrent_requests"]) == (None, 3)
+    assert (merged["error_counts"], merged["ttfts"]) == ({"full": 5}, [5.0, 9.0, 7.0])
 
 
 def test_the_command_runs_several_concurrencies_and_saves(
@@ -181,6 +205,7 @@ def test_the_command_runs_several_concurrencies_and_saves(
     expected = {"request_throughput", "output_throughput", "mean_ttft_ms", "p99_itl_ms", "date"}
     assert expected <= set(result)
     assert result["request_rate"] == "inf"
+    assert not set(DETAIL_KEYS) & set(result)
     assert server.bodies[0]["messages"][0]["content"][0]["type"] == "image_url"
     with pytest.raises(SystemExit):
         bench(["load", "--percentile-metrics", "speed"])
@@ -188,8 +213,64 @@ def test_the_command_runs_several_concurrencies_and_saves(
     server.stream_error = True
     assert bench(["load", "--url", server.url, "--num-prompts", "4"]) == 1
     assert "a warm-up request failed: the engine stopped" in capsys.readouterr().err
-    assert bench(["load", "--url", server.url, "--baseline", "transformers"]) == 1
-    assert "--checkpoint DIR" in capsys.readouterr().err.replace("\n", " ")
+
+
+def test_the_command_takes_vllms_flags(
+    server: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    argv = ["load", "--base-url", server.url, "--num-prompts", "5", "--output-len", "2"]
+    argv += ["--max-concurrency", "0", "--ramp-up-strategy", "linear", "--ramp-up-start-rps", "50"]
+    argv += ["--ramp-up-end-rps", "500", "--goodput", "ttft:60000", "e2el:60000", "--label", "me"]
+    argv += ["--metadata", "tp=1", "note=a=b", "--save-detailed", "--result-dir", str(tmp_path)]
+    argv += ["--header", "x-team=blue", "--extra-body", '{"top_k": 1}', "--image-sizes", "8x4"]
+    assert bench(argv) == 0
+    assert "good req/s" in capsys.readouterr().out
+    (path,) = tmp_path.iterdir()
+    assert path.name.startswith("me-ramp-up-linear-50qps-500qps-fake-lamm-")
+    result = json.loads(path.read_text())
+    assert (result["tp"], result["note"], result["ramp_up_end_rps"]) == ("1", "a=b", 500.0)
+    assert result["request_goodput"] == result["request_throughput"]
+    assert len(result["ttfts"]) == result["completed"] == 5
+    assert server.bodies[0]["top_k"] == 1
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        (["--ramp-up-strategy", "linear"], "needs --ramp-up-start-rps"),
+        (["--ramp-up-end-rps", "3"], "need --ramp-up-strategy"),
+        (["--baseline", "transformers"], "--checkpoint DIR"),
+        (["--baseline", "transformers", "--checkpoint", "x", "--cancel-rate", "0.5"], "beside"),
+        (["--cloud", "a.png"], "--cloud takes point clouds"),
+        (["--image", "a.npy"], "--image takes pictures"),
+        (["--suite", "nowhere"], "holds no suite.json"),
+    ],
+)
+def test_what_cannot_be_measured_is_refused(
+    server: Any, flags: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert bench(["load", "--url", server.url, *flags]) == 1
+    assert said in capsys.readouterr().err
+    assert server.asked == []
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        (["--goodput", "itl:5"], "'itl' is none of ttft, tpot, e2el"),
+        (["--goodput", "ttft"], "not of the form NAME:VALUE"),
+        (["--cancel-rate", "1.5"], "1.5 is not within 0 and 1"),
+        (["--extra-body", "[1]"], "no JSON object"),
+        (["--image-sizes", "0x5"], "no size such as"),
+        (["--max-concurrency", "-1"], "below 0"),
+    ],
+)
+def test_a_wrong_option_is_named(
+    flags: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        bench(["load", *flags])
+    assert said in capsys.readouterr().err
 
 
 def test_files_named_by_the_caller_keep_apart(tmp_path: Path) -> None:

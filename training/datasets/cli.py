@@ -1,4 +1,4 @@
-"""`lamm data check`, of an instruction file or a published tree, and `lamm data mini-benchmark`."""
+"""`lamm data check`, of an instruction file or a published tree, and `lamm data mini`."""
 
 from __future__ import annotations
 
@@ -41,9 +41,9 @@ def check(argv: Sequence[str]) -> int:
 
 
 def mini_benchmark(argv: Sequence[str]) -> int:
-    """Runs `lamm data mini-benchmark OUT ARGV...`; returns the exit status."""
+    """Runs `lamm data mini OUT ARGV...`; returns the exit status."""
     parser = argparse.ArgumentParser(
-        prog="lamm data mini-benchmark",
+        prog="lamm data mini",
         description="Writes all 14 2D and 3 3D files of the LAMM-Benchmark in their published "
         "layout, with media made of lamm-mini's held-out data, and drawn where there is none: "
         "faces, people, land from above. `lamm data check OUT` reads it.",
@@ -62,7 +62,7 @@ def mini_benchmark(argv: Sequence[str]) -> int:
     try:
         fetch(arguments.sources)
     except SourceError as error:
-        print(f"lamm data mini-benchmark: {error}", file=sys.stderr)
+        print(f"lamm data mini: {error}", file=sys.stderr)
         return 1
     pools = Pools.load(arguments.sources, "test")
     print(write_benchmark(pools, arguments.out, arguments.count, PACKAGES))

@@ -1,6 +1,6 @@
 """Writes a small benchmark in exactly the published layout, from real data where there is some.
 
-Called by `lamm data mini-benchmark`. Products, furniture and words are the held-out ones of
+Called by `lamm data mini`. Products, furniture and words are the held-out ones of
 lamm-mini's source packages; faces, bodies and land are drawn. Scores on it compare with nothing
 that was published: its sets bear the published files' names for their form alone, and
 `provenance.json` beside them says what they really show.

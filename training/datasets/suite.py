@@ -1,7 +1,9 @@
 """Turns a copy of the published benchmark into a suite that `lamm bench quality` runs.
 
-Called by `lamm data suite`. One row a published file; media are linked where the file system allows
-it and copied elsewhere. A suite appears under its name whole or not at all.
+Called by `lamm data suite`, and through that command by `lamm bench quality --data TREE`. One row a
+published file; media are linked where the file system allows it and copied elsewhere, or stay where
+they are. A suite appears under its name whole or not at all; `suite.json` names every record that
+was left out, so that a run of it misses none in silence.
 """
 
 from __future__ import annotations
@@ -23,7 +25,7 @@ from training.datasets.complaints import ERRORS, Complaint, ComplaintLog, Kind
 from training.datasets.layout import LOCATING, PUBLISHED_FILES, FoundFile, find_files
 from training.datasets.reading import ReadRecord, read_dataset
 from training.datasets.records import QuestionRecord
-from training.datasets.suite_media import add_media, media_name, upright_size
+from training.datasets.suite_media import add_media, media_name, place_in_tree, upright_size
 from training.datasets.suite_samples import SIZED_TASKS, closed_set, samples_of
 
 INSTRUCTION = "instruction"
@@ -44,6 +46,7 @@ class SuiteOptions:
         limit: records a file, drawn by `seed`; None for all.
         seed: of that draw, which does not depend on the other files.
         copy: copies media even where they could be linked.
+        in_place: puts no media into the suite; its records name them relative to the tree.
         keep: complaints of each kind to keep for the report.
         progress: shows a bar a file.
     """
@@ -52,6 +55,7 @@ class SuiteOptions:
     limit: int | None = None
     seed: int = 0
     copy: bool = False
+    in_place: bool = False
     keep: int = 5
     progress: bool = False
 
@@ -67,6 +71,15 @@ class WrittenRow:
     samples: int
     left_out: int
     labels: tuple[str, ...] | None
+
+
+@dataclass(frozen=True, slots=True)
+class EmptyFile:
+    """A published file of which no record could be used, and why, a sentence each."""
+
+    name: str
+    task: str
+    problems: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +120,11 @@ def write_suite(root: Path, out: Path, options: SuiteOptions) -> SuiteReport:
         rows = tuple(row for file in files if (row := writer.write_row(file)) is not None)
         if not rows:
             raise SuiteError(f"no record of {len(files)} files can be used")
-        _write_json(partial / "suite.json", _description(root, rows, options))
+        description = _description(root, rows, options)
+        for entry, row in zip(description["rows"], rows, strict=True):
+            entry["problems"] = writer.problems(row.file)
+        description["without_records"] = [asdict(empty) for empty in writer.empty]
+        _write_json(partial / "suite.json", description)
         partial.replace(out)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
@@ -124,11 +141,22 @@ class _Writer:
         self._partial = partial
         self._options = options
         self._complaints = complaints
+        self._problems: dict[str, list[str]] = {}
+        self.empty: list[EmptyFile] = []
+
+    def problems(self, file: str) -> list[str]:
+        """Every record of a published file that is not in the suite, a sentence each."""
+        return self._problems.get(file, [])
+
+    def _complain(self, complaint: Complaint) -> None:
+        self._complaints.add(complaint)
+        if complaint.kind in ERRORS:
+            self._problems.setdefault(complaint.file, []).append(str(complaint))
 
     def write_row(self, file: FoundFile) -> WrittenRow | None:
         """One published file; None where none of its records can be used."""
         task, name = file.dataset.task, file.path.stem
-        usable = [read for read in read_dataset(file, self._complaints.add) if read.media]
+        usable = [read for read in read_dataset(file, self._complain) if read.media]
         named = list(zip(_unique_ids(usable), usable, strict=True))
         labels = closed_set(task, (read.record for read in usable))
         drawn = _drawn(named, self._options.limit, f"{self._options.seed}:{file.name}")
@@ -145,7 +173,8 @@ class _Writer:
         if not count:
             (self._partial / f"{name}.jsonl").unlink()
             fault = "no record of it can be used; the suite has no such row"
-            self._complaints.add(Complaint(Kind.RECORD_COUNT, file.name, fault))
+            self._complain(Complaint(Kind.RECORD_COUNT, file.name, fault))
+            self.empty.append(EmptyFile(name, task, tuple(self.problems(file.name))))
             return None
         left_out = sum(times for kind, times in faults.items() if kind in ERRORS)
         return WrittenRow(name, task, file.name, len(usable), count, left_out, labels)
@@ -161,18 +190,20 @@ class _Writer:
             return self._refuse(file, read, Kind.MISSING_MEDIA, f"{record.media_name} is missing")
         try:
             size = upright_size(path) if task in SIZED_TASKS else None
-            media = media_name(self._root, path)
+            place = place_in_tree if self._options.in_place else media_name
+            media = place(self._root, path)
             samples = samples_of(task, record, id_, media, size, labels)
         except MediaError as error:
             fault = f"{record.media_name}: {error}"
             return self._refuse(file, read, Kind.CORRUPT_MEDIA, fault)
         except ValueError as error:
             return self._refuse(file, read, Kind.SCHEMA, _one_line(error))
-        add_media(path, self._partial / media, copy=self._options.copy)
+        if not self._options.in_place:
+            add_media(path, self._partial / media, copy=self._options.copy)
         return [sample.model_dump_json(exclude_none=True) for sample in samples]
 
     def _refuse(self, file: FoundFile, read: ReadRecord, kind: Kind, fault: str) -> list[str]:
-        self._complaints.add(Complaint(kind, file.name, fault, read.index, read.record.id))
+        self._complain(Complaint(kind, file.name, fault, read.index, read.record.id))
         return []
 
 

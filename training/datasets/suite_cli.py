@@ -38,6 +38,7 @@ def suite(argv: Sequence[str]) -> int:
         limit=arguments.limit,
         seed=arguments.seed,
         copy=arguments.copy,
+        in_place=arguments.in_place,
         progress=True,
     )
     out, err = Console(), Console(stderr=True)
@@ -46,6 +47,9 @@ def suite(argv: Sequence[str]) -> int:
     except (SuiteError, OSError) as error:
         _say(err, f"lamm data suite: {error}")
         return NOTHING_WRITTEN
+    left_out = LEFT_OUT if report.complaints.total(ERRORS) else 0
+    if arguments.quiet:
+        return left_out
     for kind, total in report.complaints.by_kind().items():
         _say(err, f"{kind}: {total} ({'left out' if kind in ERRORS else 'warning'})")
         examples = report.complaints.examples(kind)
@@ -56,7 +60,7 @@ def suite(argv: Sequence[str]) -> int:
     for row in report.rows:
         _say(out, f"{row.name}: {row.samples} samples ({row.records} records can be used)")
     _say(out, f"{report.path}\nnext: lamm bench quality --suite {report.path}")
-    return LEFT_OUT if report.complaints.total(ERRORS) else 0
+    return left_out
 
 
 def _say(console: Console, text: str) -> None:
@@ -81,4 +85,11 @@ def _parser(parts: Sequence[str]) -> argparse.ArgumentParser:
     )
     parser.add_argument("--seed", type=int, default=0, help="of that draw (default: %(default)s)")
     parser.add_argument("--copy", action="store_true", help="copy media rather than link them")
+    parser.add_argument(
+        "--in-place", action="store_true",
+        help="leave media where they are: OUT is read beside ROOT (lamm bench quality --data ROOT)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--quiet", action="store_true", help="name what was left out in OUT/suite.json alone"
+    )
     return parser

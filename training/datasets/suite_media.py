@@ -16,7 +16,12 @@ MEDIA_FOLDER = "media"
 
 def media_name(root: Path, path: Path) -> str:
     """A medium's path within a suite: below `media` as it was below the published root."""
-    return f"{MEDIA_FOLDER}/{os.path.normpath(path.relative_to(root))}"
+    return f"{MEDIA_FOLDER}/{place_in_tree(root, path)}"
+
+
+def place_in_tree(root: Path, path: Path) -> str:
+    """A medium's path relative to the published root, without detours."""
+    return os.path.normpath(path.relative_to(root))
 
 
 def add_media(path: Path, target: Path, *, copy: bool) -> None:

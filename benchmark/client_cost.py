@@ -1,0 +1,167 @@
+"""What asking costs the client: CPU seconds a request, against a trivial server of its own.
+
+    python -m benchmark.client_cost --requests 2000 --concurrency 64
+
+A quality run's own workers ask about distinct pictures, from reading the file to keeping the
+answer; the server runs in another process, so that its work is not counted. The promise: 64
+requests in flight at 100 a second take under a tenth of a core, that is, under 1 ms a request.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import multiprocessing
+import random
+import sys
+import tempfile
+import time
+from contextlib import ExitStack
+from dataclasses import dataclass
+from io import BytesIO
+from multiprocessing.connection import Connection
+from pathlib import Path
+
+from PIL import Image
+from rich.console import Console
+
+from benchmark.answers import AnswerStore
+from benchmark.client import ChatClient
+from benchmark.content import MediaCache
+from benchmark.controls import Control, questions_of
+from benchmark.option_types import above_zero
+from benchmark.suite import Suite, load_suite
+from benchmark.targets import Backend, Mode, Target, identify
+from benchmark.targets_asker import Asker, Finder
+from benchmark.targets_http import open_http
+
+# The engine's share of a request: long enough that all workers are in flight at once.
+SERVER_SECONDS = 0.05
+_REPLY = json.dumps(
+    {
+        "model": "trivial",
+        "system_fingerprint": "trivial",
+        "choices": [
+            {
+                "index": 0,
+                "message": {"role": "assistant", "content": "This is a coat."},
+                "finish_reason": "stop",
+            }
+        ],
+        "usage": {"prompt_tokens": 300, "completion_tokens": 6},
+    }
+).encode()
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """`cpu_seconds` of this process for `requests`, which took `wall_seconds`."""
+
+    requests: int
+    cpu_seconds: float
+    wall_seconds: float
+
+    @property
+    def cpu_ms_per_request(self) -> float:
+        """Milliseconds of one core a request; ten times that is its percentage at 100 a second."""
+        return 1000 * self.cpu_seconds / self.requests
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Measures and prints; 0 always, since a loaded machine proves nothing."""
+    parser = argparse.ArgumentParser(prog="python -m benchmark.client_cost", description=__doc__)
+    parser.add_argument("--requests", type=above_zero(int), default=2000)
+    parser.add_argument("--concurrency", type=above_zero(int), default=64)
+    parser.add_argument("--side", type=above_zero(int), default=96, help="of a picture, in pixels")
+    arguments = parser.parse_args(argv)
+    with tempfile.TemporaryDirectory(prefix="lamm-") as directory:
+        cost = measure(Path(directory), arguments.requests, arguments.concurrency, arguments.side)
+    Console().print(
+        f"{cost.requests} requests, {arguments.concurrency} in flight: "
+        f"{cost.cpu_ms_per_request:.2f} ms of CPU a request, "
+        f"{10 * cost.cpu_ms_per_request:.1f} % of a core at 100 requests/s "
+        f"({cost.requests / cost.wall_seconds:.0f} requests/s here)",
+        highlight=False,
+        soft_wrap=True,
+    )
+    return 0
+
+
+def measure(directory: Path, requests: int, concurrency: int, side: int) -> Cost:
+    """Asks `requests` questions about pictures of `side` pixels, written below `directory`."""
+    suite = _write_suite(directory, requests, side)
+    context = multiprocessing.get_context("spawn")
+    ours, theirs = context.Pipe()
+    server = context.Process(target=_serve, args=(theirs,), daemon=True)
+    server.start()
+    try:
+        return asyncio.run(_ask(suite, f"http://127.0.0.1:{ours.recv()}", directory, concurrency))
+    finally:
+        server.terminate()
+        server.join()
+
+
+async def _ask(suite: Suite, url: str, out: Path, workers: int) -> Cost:
+    media = MediaCache()
+    async with open_http(url, timeout=60.0) as http:
+        client = ChatClient(http, workers)
+        identity = await identify(client, url, "trivial", Backend.LAMM, Mode.TEXT)
+        with ExitStack() as stack:
+            store = stack.enter_context(AnswerStore(out / "answers.jsonl"))
+            books: dict[Control | None, AnswerStore] = {None: store}
+            target = Target(client, identity, media)
+            asker = Asker(target, Finder(identity, media, books), books, lambda _item: None)
+            cpu, wall = time.process_time(), time.perf_counter()
+            await asker.ask_all(tuple(questions_of(row, ()) for row in suite.rows), workers)
+            cpu, wall = time.process_time() - cpu, time.perf_counter() - wall
+    return Cost(asker.asked, cpu, wall)
+
+
+def _write_suite(directory: Path, count: int, side: int) -> Suite:
+    rng = random.Random(0)
+    lines = []
+    for index in range(count):
+        name = f"{index}.png"
+        stream = BytesIO()
+        Image.frombytes("RGB", (side, side), rng.randbytes(3 * side * side)).save(stream, "PNG")
+        (directory / name).write_bytes(stream.getvalue())
+        sample = {
+            "id": str(index), "task": "classification", "question": "What is this?",
+            "image": name, "target": "coat", "labels": ["coat", "bag"],
+        }  # fmt: skip
+        lines.append(json.dumps(sample))
+    (directory / "row.jsonl").write_text("\n".join(lines))
+    rows = [{"name": "row", "task": "classification", "file": "row.jsonl"}]
+    (directory / "suite.json").write_text(json.dumps({"name": "cost", "rows": rows}))
+    return load_suite(directory)
+
+
+def _serve(port: Connection) -> None:
+    """Answers every request the same, `SERVER_SECONDS` after its last byte."""
+    asyncio.run(_serve_forever(port))
+
+
+async def _serve_forever(port: Connection) -> None:
+    server = await asyncio.start_server(_converse, "127.0.0.1", 0)
+    port.send(server.sockets[0].getsockname()[1])
+    await server.serve_forever()
+
+
+async def _converse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    head = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n" % len(
+        _REPLY
+    )
+    try:
+        while True:
+            request = (await reader.readuntil(b"\r\n\r\n")).lower()
+            _, _, length = request.partition(b"content-length:")
+            await reader.readexactly(int(length.split(b"\r\n", 1)[0] or 0))
+            await asyncio.sleep(SERVER_SECONDS)
+            writer.write(head + _REPLY)
+    except (asyncio.IncompleteReadError, ConnectionError):
+        writer.close()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

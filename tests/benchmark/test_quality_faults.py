@@ -1,0 +1,300 @@
+"""Deaths and refusals in mid-run: nothing that was answered is asked again, no score changes."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import json
+import random
+import socket
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from starlette.responses import Response
+
+from benchmark import quality_command, report
+from benchmark.answers import Answer, AnswerStore, KeptAnswers
+from benchmark.cli import bench
+from benchmark.client import ChatClient, RetryPolicy
+from benchmark.errors import BenchmarkError, ServerGoneError
+from benchmark.quality import QualityRun, run_quality
+from benchmark.suite import load_suite
+from tests.benchmark.counting_server import asked, wait_until
+
+QUICK = RetryPolicy(attempts=2, base_delay=0.01, max_delay=0.02)
+QUESTIONS = 20
+WORKERS = 2
+SERVER = Path(__file__).with_name("counting_server.py")
+
+
+class Counting:
+    """A counting server in a process of its own, started and killed as often as wanted."""
+
+    def __init__(self, directory: Path, answers: dict[str, str]) -> None:
+        self.log = directory / "asked.log"
+        self._answers = directory / "right.json"
+        self._answers.write_text(json.dumps(answers))
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self.port = probe.getsockname()[1]
+        self.process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def start(self, seconds: float = 0.0) -> None:
+        """Serves, each answer taking so many seconds."""
+        argv = [str(self.port), str(self._answers), str(self.log), str(seconds)]
+        self.process = subprocess.Popen([sys.executable, str(SERVER), *argv])
+
+        def up() -> bool:
+            with socket.socket() as probe:
+                return probe.connect_ex(("127.0.0.1", self.port)) == 0
+
+        wait_until(up)
+
+    def kill(self) -> None:
+        """As `kill -9` does."""
+        assert self.process is not None
+        self.process.kill()
+        self.process.wait()
+
+    def asked(self) -> list[str]:
+        """Every question that came, whether it was answered or not."""
+        return asked(self.log)
+
+
+@pytest.fixture
+def counting(suite_files: Any, tmp_path: Path) -> Iterator[Counting]:
+    """A counting server that is not started yet."""
+    server = Counting(tmp_path, suite_files.right_answers)
+    yield server
+    if server.process is not None and server.process.poll() is None:
+        server.kill()
+
+
+async def ask(url: str, directory: Path, out: Path) -> QualityRun:
+    async with httpx.AsyncClient(base_url=url, timeout=30, trust_env=False) as http:
+        client = ChatClient(http, WORKERS, QUICK)
+        return await run_quality(load_suite(directory), client, url, out, workers=WORKERS)
+
+
+def kept(out: Path) -> list[str]:
+    """Ids of rows and records whose whole answers are on disk."""
+    lines = (out / "answers.jsonl").read_bytes().split(b"\n")
+    found = []
+    for line in lines[:-1]:
+        answer = json.loads(line)
+        found.append(f"{answer['row']}/{answer['id']}")
+    return found
+
+
+def questions_by_place(directory: Path) -> dict[str, str]:
+    items = [item for row in load_suite(directory).rows for item in row.items]
+    return {f"{item.row}/{item.sample.id}": item.sample.question for item in items}
+
+
+async def same_scores_as_undisturbed(
+    counting: Counting, directory: Path, disturbed: QualityRun, tmp_path: Path
+) -> None:
+    undisturbed = await ask(counting.url, directory, tmp_path / "undisturbed")
+    assert disturbed.complete
+    assert report.as_json(disturbed)["rows"] == report.as_json(undisturbed)["rows"]
+
+
+async def test_a_server_killed_in_mid_run(
+    counting: Counting, suite_files: Any, tmp_path: Path
+) -> None:
+    out, directory = tmp_path / "out", suite_files.directory
+    counting.start(seconds=0.05)
+    run = asyncio.create_task(ask(counting.url, directory, out))
+    await asyncio.to_thread(wait_until, lambda: len(counting.asked()) >= 12)
+    counting.kill()
+    with pytest.raises(ServerGoneError, match=r"of 20 questions are done .* goes on from there"):
+        await run
+    before, answered = counting.asked(), kept(out)
+    assert len(before) - WORKERS <= len(answered) < QUESTIONS
+    counting.start()
+    again = await ask(counting.url, directory, out)
+    assert (again.asked, again.reused) == (QUESTIONS - len(answered), len(answered))
+    times = Counter(counting.asked())
+    by_place = questions_by_place(directory)
+    # What had its answer was asked once; only what was in flight at the kill was asked again.
+    assert {times[by_place[place]] for place in answered} == {1}
+    assert len(counting.asked()) - QUESTIONS == len(before) - len(answered) <= WORKERS
+    counting.log.unlink()
+    await same_scores_as_undisturbed(counting, directory, again, tmp_path)
+
+
+async def test_a_client_killed_in_mid_run(
+    counting: Counting, suite_files: Any, tmp_path: Path
+) -> None:
+    out, directory = tmp_path / "out", suite_files.directory
+    counting.start(seconds=0.2)
+    program = (
+        "import asyncio, sys; from pathlib import Path;"
+        "from tests.benchmark.test_quality_faults import ask;"
+        "asyncio.run(ask(sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3])))"
+    )
+    argv = [sys.executable, "-c", program, counting.url, str(directory), str(out)]
+    client = await asyncio.create_subprocess_exec(*argv, cwd=Path(__file__).parents[2])
+    try:
+        await asyncio.to_thread(wait_until, lambda: len(counting.asked()) >= 9, 100)
+    finally:
+        client.kill()
+        await client.wait()
+    before, answered = counting.asked(), kept(out)
+    assert 0 < len(answered) < QUESTIONS
+    counting.kill()
+    counting.start()
+    again = await ask(counting.url, directory, out)
+    assert (again.asked, again.reused) == (QUESTIONS - len(answered), len(answered))
+    times = Counter(counting.asked())
+    by_place = questions_by_place(directory)
+    assert {times[by_place[place]] for place in answered} == {1}
+    assert len(counting.asked()) - QUESTIONS == len(before) - len(answered) <= WORKERS
+    counting.log.unlink()
+    await same_scores_as_undisturbed(counting, directory, again, tmp_path)
+
+
+async def test_an_answer_file_cut_anywhere(server: Any, suite_files: Any, tmp_path: Path) -> None:
+    server.answers = {**suite_files.right_answers, "What is item 2?": "Un café, “coat” é."}
+    whole = tmp_path / "whole"
+    undisturbed = await ask(server.url, suite_files.directory, whole)
+    content = (whole / "answers.jsonl").read_bytes()
+    rng = random.Random(1)
+    ends = [index for index, byte in enumerate(content) if byte == ord("\n")]
+    # Anywhere, just before a line's end, just after it, within a character, and at the beginning.
+    accent = content.index("é".encode()) + 1
+    for cut in [rng.randrange(len(content)), ends[7], ends[7] + 1, accent, 0]:
+        out = tmp_path / f"cut-{cut}"
+        out.mkdir()
+        (out / "run.json").write_bytes((whole / "run.json").read_bytes())
+        (out / "answers.jsonl").write_bytes(content[:cut])
+        # A line that lacks nothing but its end is whole.
+        left = content[:cut].count(b"\n") + (cut in ends)
+        again = await ask(server.url, suite_files.directory, out)
+        assert (again.asked, again.reused) == (QUESTIONS - left, left), cut
+        assert report.as_json(again)["rows"] == report.as_json(undisturbed)["rows"], cut
+        assert (await ask(server.url, suite_files.directory, out)).asked == 0, cut
+
+
+def test_the_command_says_what_is_kept_and_goes_on(
+    server: Any,
+    suite_files: Any,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(quality_command, "ChatClient", partial(ChatClient, retry=QUICK))
+    server.answers = suite_files.right_answers
+    server.die_after = 12
+    out = str(tmp_path / "out")
+    argv = ["quality", "--url", server.url, "--suite", str(suite_files.directory), "--out", out]
+    argv += ["--concurrency", "4"]
+    assert bench(argv) == 1
+    shown = capsys.readouterr()
+    assert "no answer from http://127.0.0.1" in shown.err
+    assert f"of 20 questions are done and their answers kept in {out}" in shown.err.replace(
+        "\n", " "
+    )
+    assert "Traceback" not in shown.err
+    server.stop()
+    server.die_after = None
+    server.start()
+    assert bench(argv) == 0
+    scores = json.loads((tmp_path / "out" / "scores.json").read_text())
+    assert [row["score"] for row in scores["rows"]] == [1.0, 1.0, 1.0]
+    assert len(KeptAnswers(tmp_path / "out" / "answers.jsonl")) == QUESTIONS
+
+
+async def test_a_server_that_refuses_everything_ends_the_run(
+    server: Any, suite_files: Any, tmp_path: Path
+) -> None:
+    server.answers = suite_files.right_answers
+    refusals = [Response("full", status_code=503) for _ in range(60)]
+
+    def later(item: Any) -> None:
+        if item.sample.id == "c3":
+            server.refusals = refusals
+
+    suite = load_suite(suite_files.directory)
+    async with server.client() as http:
+        client = ChatClient(http, WORKERS, QUICK)
+        with pytest.raises(BenchmarkError, match="7 questions in a row were refused: HTTP 503"):
+            await run_quality(suite, client, server.url, tmp_path, WORKERS, on_answer=later)
+    server.refusals = []
+    run = await ask(server.url, suite_files.directory, tmp_path)
+    assert run.complete
+    assert run.reused >= 4
+
+
+async def test_few_refusals_are_counted_and_asked_again(
+    server: Any, suite_files: Any, tmp_path: Path
+) -> None:
+    server.answers = suite_files.right_answers
+    suite = load_suite(suite_files.directory)
+
+    def once(item: Any) -> None:
+        if item.sample.id == "c2":
+            server.refusals += [Response("busy", status_code=429) for _ in range(2)]
+
+    async with server.client() as http:
+        client = ChatClient(http, 1, QUICK)
+        run = await run_quality(suite, client, server.url, tmp_path, 1, on_answer=once)
+    assert run.rows[0].unanswered == {"c3": "HTTP 429: busy"}
+    assert not run.complete
+    again = await ask(server.url, suite_files.directory, tmp_path)
+    assert (again.asked, again.complete) == (1, True)
+
+
+async def test_a_picture_that_goes_away_is_named(
+    server: Any, suite_files: Any, tmp_path: Path
+) -> None:
+    server.answers = suite_files.right_answers
+    suite = load_suite(suite_files.directory)
+    (suite_files.directory / "images/9.png").unlink()
+    async with server.client() as http:
+        client = ChatClient(http, WORKERS, QUICK)
+        run = await run_quality(suite, client, server.url, tmp_path, WORKERS)
+    assert run.rows[0].unanswered == {"c9": "images/9.png: No such file or directory"}
+    assert len(run.rows[0].scored) == 9
+
+
+def test_one_run_at_a_time_writes_to_a_folder(tmp_path: Path) -> None:
+    path = tmp_path / "answers.jsonl"
+    with AnswerStore(path), pytest.raises(BenchmarkError, match="another run is writing to"):
+        AnswerStore(path)
+    with AnswerStore(path) as store:
+        assert len(store) == 0
+
+
+def test_a_full_disk_ends_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Full:
+        name = "answers.jsonl"
+
+        def write(self, _: bytes) -> None:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    answer = Answer("k", "row", "id", "text", "stop", "m", "f", 1, 1, 0.1)
+    with AnswerStore(tmp_path / "answers.jsonl") as store, monkeypatch.context() as patch:
+        patch.setattr(store, "_stream", Full())
+        with pytest.raises(BenchmarkError, match="No space left on device; asking stops"):
+            store.add(answer)
+        # What is not kept has not been answered.
+        assert store.get("k") is None
+
+
+def test_text_that_utf8_cannot_spell_is_kept(tmp_path: Path) -> None:
+    answer = Answer("k", "row", "id", "half \ud83d of it", "stop", "m", "f", 1, 1, 0.1)
+    with AnswerStore(tmp_path / "answers.jsonl") as store:
+        store.add(answer)
+    assert KeptAnswers(tmp_path / "answers.jsonl").get("k") == answer

@@ -1,0 +1,289 @@
+"""Reports: the numbers are those of the runs, stamps stand on every table, no 0 is silent."""
+
+from __future__ import annotations
+
+import json
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from benchmark.cli import bench
+from benchmark.errors import BenchmarkError
+from benchmark.plots import load_plot, score_plot
+from benchmark.published import load_published
+from benchmark.report_content import as_json, make_report
+from benchmark.report_figures import figures_of, number
+from benchmark.report_files import read_findings
+from benchmark.report_markdown import as_markdown
+
+HOSTILE = "<script>alert(1)</script> | **dog** [x](y)"
+MINI = {"source": {"name": "mini-benchmark", "comparable_with_published_results": False}}
+
+
+class Page(HTMLParser):
+    """A page's texts, tags and attributes as a browser would see them."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.words: list[str] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_data(self, data: str) -> None:
+        self.words.append(" ".join(data.split()))
+
+
+def row(name: str, score: float | None = 0.5, metric: str = "accuracy", **more: Any) -> Any:
+    """A row of scores.json."""
+    interval = None if score is None else [score * 0.8, score * 1.1]
+    return {
+        "name": name, "task": "classification", "metric": metric, "n": 0 if score is None else 40,
+        "score": score, "interval_95": interval, "chance": 0.1, "target": None, "unparsed": 0.125,
+        "partial": 0.0, "metrics": {}, "unanswered": {}, "problems": [], **more,
+    }  # fmt: skip
+
+
+def under(name: str, protocol: str, score: float | None, metric: str, **more: Any) -> Any:
+    """A protocol's row of scores.json."""
+    interval = None if score is None else [score * 0.9, score * 1.1]
+    return {
+        "row": name, "task": "classification", "protocol": protocol, "n": 40, "metric": metric,
+        "score": score, "interval_95": interval, "chance": None, "unparsed": 0.125, **more,
+    }  # fmt: skip
+
+
+def write_run(
+    directory: Path,
+    rows: list[Any],
+    protocols: list[Any] | None = None,
+    suite: str = "lamm-benchmark",
+    provenance: dict[str, Any] | None = None,
+) -> Path:
+    """A quality run's folder."""
+    directory.mkdir(parents=True, exist_ok=True)
+    identity = {"url": "http://there:8000", "model": "lamm", "fingerprint": "fp_1"}
+    scores = {
+        "suite": suite, "suite_provenance": provenance or {}, "model": identity, "complete": True,
+        "client": {"commit": "abc123", "machine": "a machine"}, "rows": rows,
+        "protocols": protocols or [],
+    }  # fmt: skip
+    (directory / "scores.json").write_text(json.dumps(scores))
+    (directory / "run.json").write_text(json.dumps(identity | {"preset": "lamm-train", "seed": 3}))
+    (directory / "server.json").write_text(json.dumps({"server": {"version": "9.8"}}))
+    return directory
+
+
+def pages(tmp_path: Path, *given: str) -> tuple[str, str, Any]:
+    """HTML, Markdown and JSON of the command's report."""
+    out = tmp_path / "report"
+    assert bench(["report", *given, "--out", str(out)]) == 0
+    names = ("report.html", "report.md", "report.json")
+    page, markdown, values = ((out / name).read_text(encoding="utf8") for name in names)
+    return page, markdown, json.loads(values)
+
+
+def test_the_page_has_the_numbers_of_the_runs(tmp_path: Path) -> None:
+    control = {"text-only": {"score": 0.211, "interval_95": [0.1, 0.3], "n": 39}}
+    order = {"consistency": 0.875, "n": 8, "position_bias": 0.25, "positions": [6, 2]}
+    rows = [
+        row("Classification_CIFAR10", 0.6173, controls=control, target=0.7, order_check=order),
+        row("Counting_FSC147", 12.345, "mae"),
+    ]
+    protocols = [
+        under("Classification_CIFAR10", "corrected-v1", 0.6173, "accuracy"),
+        under("Classification_CIFAR10", "upstream-2023-07", 0.7129, "accuracy"),
+        under("Counting_FSC147", "corrected-v1", 11.5, "mae_parsed"),
+        under("Binary-Locating 2-set", "upstream-2023-07", 0.2222, "accuracy"),
+    ]
+    run = write_run(tmp_path / "run", rows, protocols)
+    page, markdown, values = pages(tmp_path, f"ours={run}")
+    words = Page(page).words
+    stored = json.loads((run / "scores.json").read_text())
+    # The task's own accuracy is corrected-v1's, which stands for both.
+    for entry in (*stored["rows"][1:], *stored["protocols"]):
+        low, high = (number(v, entry["metric"]) for v in entry["interval_95"])
+        headline = f"{number(entry['score'], entry['metric'])} [{low}, {high}]"
+        assert headline in words
+        assert headline.replace("[", "\\[").replace("]", "\\]") in markdown
+    assert "61.7 [55.6, 67.9]" in words
+    assert "12.35 [9.88, 13.58]" in words
+    details = next(text for text in words if "text-only" in text and text.startswith("n 40"))
+    assert details == (
+        "n 40 · unparsed 12.5 % · chance 10.0 · target 70.0 · text-only 21.1 [10.0, 30.0] (n 39) · "
+        "same choice when shuffled 87.5 % (n 8) · position bias 25.0 %"
+    )
+    table = next(table for table in values["tables"] if table["id"] == "comparison_2d")
+    figures = table["rows"][0][-1]["figures"]
+    assert [(f["protocol"], f["score"]) for f in figures] == [
+        ("upstream-2023-07", 0.7129), ("corrected-v1", 0.6173)
+    ]  # fmt: skip
+    assert not values["stamps"]
+    for fact in ("fp_1", "abc123", "a machine", "lamm-train", "9.8", "3"):
+        assert fact in words
+    for published in ("99.5", "60.83", "46.22", "0.158", "4.82", "53.97", "99.89", "31.2", "89"):
+        assert published in words
+
+
+def test_runs_stand_side_by_side_and_missing_rows_are_missing(tmp_path: Path) -> None:
+    first = write_run(tmp_path / "zero", [row("Classification_CIFAR10", 0.0)])
+    silent = row("Detection_VOC2012", None, unanswered={"a": "HTTP 500"})
+    second = write_run(tmp_path / "tuned", [row("Classification_CIFAR10", 0.9), silent])
+    _, markdown, values = pages(tmp_path, str(first), str(second))
+    table = next(table for table in values["tables"] if table["id"] == "comparison_2d")
+    assert table["columns"][-2:] == ["lamm (zero) (ours)", "lamm (tuned) (ours)"]
+    cifar, voc, sqa = table["rows"][:3]
+    assert [cell["figures"][0]["score"] for cell in cifar[-2:]] == [0.0, 0.9]
+    assert [cell["kind"] for cell in voc[-2:]] == ["missing", "ours"]
+    assert voc[-1]["figures"][0]["score"] is None
+    assert {cell["text"] for cell in sqa[-2:]} == {"not measured"}
+    assert "no score" in markdown
+    assert figures_of(read_findings([str(first)]).runs[0], ["Detection_VOC2012"]) == ()
+    scores = next(table for table in values["tables"] if table["id"] == "scores")
+    assert [line[0]["text"] for line in scores["rows"]] == [
+        "Classification_CIFAR10", "Detection_VOC2012"
+    ]  # fmt: skip
+    assert scores["rows"][1][2]["text"] == "not measured"
+
+
+@pytest.mark.parametrize(
+    ("suite", "provenance"), [("mini", {}), ("mini-benchmark", MINI), ("lamm-benchmark", MINI)]
+)
+def test_a_run_on_other_data_is_stamped_on_every_table(
+    tmp_path: Path, suite: str, provenance: dict[str, Any]
+) -> None:
+    rows = [row("Classification_CIFAR10")]
+    run = write_run(tmp_path / "run", rows, suite=suite, provenance=provenance)
+    page, markdown, values = pages(tmp_path, f"ours={run}")
+    sections = page.split("<section")
+    tables = [section for section in sections if "<table>" in section]
+    assert len(tables) == 5
+    assert all("NOT COMPARABLE with the published numbers" in section for section in tables)
+    assert all(
+        "NOT COMPARABLE" in part for part in markdown.split("\n## ") if "published metric" in part
+    )
+    assert values["tables"][0]["columns"][-1] == "ours (ours, NOT COMPARABLE)"
+    assert all(any(stamp["grave"] for stamp in table["stamps"]) for table in values["tables"])
+
+
+def test_parts_and_gaps_of_a_suite_are_said(tmp_path: Path) -> None:
+    rows = [row("Classification_CIFAR10", unanswered={"c1": "HTTP 500"}, problems=["x.jsonl:1"])]
+    run = write_run(tmp_path / "run", rows, provenance={"limit": 200, "seed": 5})
+    stored = json.loads((run / "scores.json").read_text()) | {"complete": False}
+    (run / "scores.json").write_text(json.dumps(stored))
+    _, markdown, values = pages(tmp_path, str(run))
+    assert [stamp["grave"] for stamp in values["stamps"]] == [False, False]
+    assert "at most 200 records a set, drawn by seed 5" in markdown
+    assert "1 questions have no answer, 1 records are broken" in markdown
+    assert "NOT COMPARABLE" not in markdown
+
+
+def test_what_models_write_is_escaped_and_the_page_needs_nothing(
+    server: Any, suite_files: Any, tmp_path: Path
+) -> None:
+    server.answers = {**suite_files.right_answers, "What is item 0?": HOSTILE}
+    server.answers["How many items, try 0?"] = "</svg></style>" + "9" * 900
+    out = tmp_path / "run"
+    argv = ["quality", "--url", server.url, "--data", str(suite_files.directory)]
+    assert bench([*argv, "--out", str(out)]) == 0
+    page, markdown, _ = pages(tmp_path, f"<b>$x$={out}")
+    parsed = Page(page)
+    assert "script" not in {tag for tag, _ in parsed.tags}
+    assert HOSTILE in parsed.words
+    assert "<b>$x$" in parsed.words
+    assert "b" not in {t for t, a in parsed.tags if a.get("class") == "hostile"}
+    for tag, attributes in parsed.tags:
+        for name in ("src", "href", "xlink:href", "action", "data"):
+            value = attributes.get(name)
+            assert value is None or value.startswith(("data:image/", "#")), (tag, value)
+    assert re.findall(r"url\((?!#)|@import|https?://(?!127\.0\.0\.1)", page) == []
+    assert all("aria-label" in a for t, a in parsed.tags if a.get("role") == "img")
+    assert {a.get("scope") for t, a in parsed.tags if t == "th"} == {"col", "row"}
+    assert "prefers-color-scheme: dark" in page
+    assert "@media print" in page
+    assert "\\<b\\>" in markdown
+
+
+def test_load_tests_and_judgements_stand_beside(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "run", [row("Classification_CIFAR10")])
+    load = tmp_path / "load"
+    load.mkdir()
+    for limit, rate in ((8, 900.5), (1, 300.25)):
+        result = {"model_id": "lamm", "max_concurrency": limit, "request_rate": "inf",
+                  "completed": 10, "failed": 0, "request_throughput": 2.0,
+                  "output_throughput": rate, "median_ttft_ms": 12.5, "errors": [],
+                  "quality": {"accuracy": 0.625}}  # fmt: skip
+        (load / f"{limit}.json").write_text(json.dumps(result))
+    (load / "other.json").write_text('{"answer": 1}')
+    judge = tmp_path / "judge"
+    judge.mkdir()
+    judgement = {
+        "judge": "fair-1", "systems": ["theirs", "ours"], "n": 10,
+        "counts": {"win": 2, "tie": 1, "disagreed": 1, "loss": 6}, "win_rate": 0.3,
+        "interval_95": [0.1, 0.5], "upstream_win_rate": 0.25, "upstream_n": 8,
+        "first_shown_preferred": 0.6, "unparsed": 0.0, "notes": ["as it is"],
+    }  # fmt: skip
+    (judge / "judge.json").write_text(json.dumps(judgement))
+    page, _, values = pages(tmp_path, f"ours={run}", str(load), str(judge))
+    words = Page(page).words
+    for text in ("300.2", "900.5", "12.5", "62.5%", "fair-1", "30.0 [10.0, 50.0]", "25.0", "60.0"):
+        assert text in words
+    table = next(table for table in values["tables"] if table["id"] == "load")
+    assert [line[1]["text"] for line in table["rows"]] == ["1", "8"]
+    published = next(t for t in values["tables"] if t["id"] == "locating_and_judged")
+    figure = published["rows"][1][-1]["figures"][0]
+    assert figure["score"] == pytest.approx(0.7)
+    assert figure["interval"] == pytest.approx([0.5, 0.9])
+    assert figure["metric"] == "win rate against theirs"
+
+
+def test_folders_without_results_and_files_of_another_form_are_named(tmp_path: Path) -> None:
+    with pytest.raises(BenchmarkError, match="is no folder"):
+        read_findings([str(tmp_path / "none")])
+    with pytest.raises(BenchmarkError, match=r"holds no scores\.json"):
+        read_findings([str(tmp_path)])
+    run = write_run(tmp_path / "run", [{"name": "x"}])
+    with pytest.raises(BenchmarkError, match=r"scores\.json: rows\.0\.task: Field required"):
+        read_findings([str(run)])
+    (run / "scores.json").write_text("{")
+    with pytest.raises(BenchmarkError, match="cannot be read as JSON"):
+        read_findings([str(run)])
+
+
+def test_the_published_numbers_have_their_metrics_the_right_way_round() -> None:
+    published = load_published()
+    selected = next(table for table in published.tables if table.id == "selected_2d")
+    assert [(r.dataset, r.metric) for r in published.of(selected)] == [
+        ("CIFAR10", "accuracy"), ("VOC2012", "mAP"), ("SQAimage", "accuracy")
+    ]  # fmt: skip
+    assert len(published.results) == 16
+    words = published.model_dump_json(exclude={"notes"})
+    assert "clasification" not in words
+    assert "prolblem" not in words
+    assert "exchanged" in " ".join(published.notes)
+    text = as_markdown(make_report(read_findings([]), published, "now"))
+    assert text.startswith("# LAMM benchmark report")
+
+
+def test_a_report_without_runs_has_no_published_tables(tmp_path: Path) -> None:
+    report = make_report(read_findings([]), load_published(), "now")
+    assert as_json(report)["tables"] == []
+
+
+def test_plots_are_inline_and_follow_the_page(tmp_path: Path) -> None:
+    rows = [row("Classification_CIFAR10"), row("Counting_FSC147", 3.0, "mae")]
+    found = read_findings([str(write_run(tmp_path / "run", rows))])
+    plot = score_plot(found.runs)
+    assert plot is not None
+    assert plot.startswith("<svg")
+    assert "var(--ink)" in plot
+    assert "http" not in plot
+    assert "Counting" not in plot
+    used = set(re.findall(r'(?:url\(|href=")#([^")]+)', plot))
+    assert used <= set(re.findall(r' id="([^"]+)"', plot))
+    assert load_plot(found.loads) is None
