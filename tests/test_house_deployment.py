@@ -6,25 +6,31 @@ import os
 import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
 from compose_spec import PyCompose
 
+from service.config import Settings
+
 ROOT = Path(__file__).resolve().parents[1]
 DOCKERFILE = ROOT / "docker" / "Dockerfile"
 ENTRYPOINT = ROOT / "docker" / "entrypoint.sh"
-COMPOSE_FILES = (ROOT / "docker-compose.yml", ROOT / "docker" / "compose.cuda.yml")
+COMPOSE_FILE = ROOT / "docker-compose.yml"
 
 
 def _tool(name: str) -> str:
     return str(Path(sys.executable).parent / name)
 
 
-def _with_defaults(text: str) -> str:
-    """Compose's `${NAME:-default}` replaced by its default, as it is when nothing is set."""
-    return re.sub(r"\$\{\w+:-([^}]*)\}", r"\1", text)
+def _compose() -> dict[str, Any]:
+    """The compose file with its anchors resolved, as it is when no variable is set."""
+    text = re.sub(r"\$\{\w+:-([^}]*)\}", r"\1", COMPOSE_FILE.read_text())
+    composed: dict[str, Any] = yaml.safe_load(text)
+    return composed
 
 
 def test_hadolint_finds_nothing_in_the_dockerfile() -> None:
@@ -39,28 +45,103 @@ def test_shellcheck_finds_nothing_in_the_scripts() -> None:
     assert done.stdout + done.stderr == ""
 
 
-@pytest.mark.parametrize("path", [ROOT / ".ci" / "run", ENTRYPOINT, ROOT / "scripts/install.sh"])
+@pytest.mark.parametrize(
+    "path",
+    [
+        ROOT / ".ci" / "run",
+        ENTRYPOINT,
+        ROOT / "scripts" / "install.sh",
+        ROOT / "scripts" / "docker_steps_in_chroot.sh",
+    ],
+)
 def test_scripts_are_executable(path: Path) -> None:
     assert os.access(path, os.X_OK)
 
 
-@pytest.mark.parametrize("path", COMPOSE_FILES, ids=lambda path: path.name)
-def test_compose_file_keeps_to_the_schema(path: Path) -> None:
-    assert "lamm" in (PyCompose.from_yaml(_with_defaults(path.read_text())).services or {})
+def test_compose_file_keeps_to_the_schema() -> None:
+    services = PyCompose.from_yaml(yaml.safe_dump(_compose())).services or {}
+    assert set(services) == {"lamm", "lamm-gpu", "bench", "prometheus", "grafana"}
 
 
 def test_compose_schema_refuses_a_misspelled_key() -> None:
-    text = _with_defaults(COMPOSE_FILES[0].read_text()).replace("dockerfile:", "dockerfil:")
+    text = yaml.safe_dump(_compose()).replace("dockerfile:", "dockerfil:")
     with pytest.raises(ValueError, match="dockerfil"):
         PyCompose.from_yaml(text)
 
 
 def test_containers_drop_what_they_do_not_need() -> None:
-    services = yaml.safe_load(_with_defaults(COMPOSE_FILES[0].read_text()))["services"]
-    for name, service in services.items():
+    for name, service in _compose()["services"].items():
         assert service["read_only"] is True, name
         assert service["cap_drop"] == ["ALL"], name
-        assert all(port.startswith("127.0.0.1:") for port in service["ports"]), name
+        assert service["security_opt"] == ["no-new-privileges:true"], name
+        assert all(port.startswith("127.0.0.1:") for port in service.get("ports", ())), name
+
+
+def test_only_what_is_asked_for_starts_beside_the_cpu_service() -> None:
+    services = _compose()["services"]
+    profiles = {name: service.get("profiles") for name, service in services.items()}
+    assert {name for name, profile in profiles.items() if not profile} == {
+        "lamm", "prometheus", "grafana",
+    }  # fmt: skip
+    assert (profiles["lamm-gpu"], profiles["bench"]) == (["gpu"], ["bench"])
+
+
+def test_the_gpu_service_stands_in_for_the_cpu_one() -> None:
+    cpu, gpu = (_compose()["services"][name] for name in ("lamm", "lamm-gpu"))
+    assert gpu["networks"]["default"]["aliases"] == ["lamm"]
+    assert gpu["ports"] == cpu["ports"]
+    assert (cpu["build"]["args"], gpu["build"]["args"]) == ({"DEVICE": "cpu"}, {"DEVICE": "cuda"})
+    (device,) = gpu["deploy"]["resources"]["reservations"]["devices"]
+    assert (device["driver"], device["capabilities"]) == ("nvidia", ["gpu"])
+
+
+def test_containers_are_killed_only_after_the_drain() -> None:
+    drain = Settings.model_fields["shutdown_timeout_s"].default
+    for name in ("lamm", "lamm-gpu"):
+        grace = float(_compose()["services"][name]["stop_grace_period"].removesuffix("s"))
+        assert grace >= drain + 10, name
+
+
+def test_containers_are_given_settings_that_exist() -> None:
+    environment = {
+        name
+        for service in _compose()["services"].values()
+        for name in service.get("environment", {})
+        if name.startswith("LAMM_")  # a mapping's keys, or names alone
+    }
+    # The client's own variable is no setting of the service.
+    settings = {f"LAMM_{name.upper()}" for name in Settings.model_fields} | {"LAMM_API_KEY"}
+    assert environment <= settings
+
+
+def test_the_benchmark_asks_what_the_command_takes() -> None:
+    command = _compose()["services"]["bench"]["command"]
+    assert command[0] == "bench"
+    done = subprocess.run(
+        [_tool("lamm"), *command, "--help"], capture_output=True, text=True, cwd=ROOT
+    )
+    assert done.returncode == 0, done.stderr
+    for flag in (word for word in command if word.startswith("--")):
+        assert flag in done.stdout
+
+
+def test_grafana_and_prometheus_mount_what_ships() -> None:
+    services = _compose()["services"]
+    for name in ("prometheus", "grafana"):
+        binds = [volume.split(":") for volume in services[name]["volumes"] if volume[0] == "."]
+        assert binds
+        for source, _, mode in binds:
+            assert (ROOT / source).is_dir(), source
+            assert mode == "ro"
+    provider = yaml.safe_load(
+        (ROOT / "docker/grafana/provisioning/dashboards/lamm.yml").read_text()
+    )["providers"][0]
+    mounted = [volume.split(":")[1] for volume in services["grafana"]["volumes"]]
+    assert provider["options"]["path"] in mounted
+    source = yaml.safe_load(
+        (ROOT / "docker/grafana/provisioning/datasources/prometheus.yml").read_text()
+    )["datasources"][0]
+    assert source["url"] == "http://prometheus:9090"
 
 
 def test_image_runs_as_an_ordinary_user_and_checks_readiness() -> None:
@@ -71,7 +152,7 @@ def test_image_runs_as_an_ordinary_user_and_checks_readiness() -> None:
 
 
 def test_no_secret_is_baked_in() -> None:
-    for path in (DOCKERFILE, *COMPOSE_FILES):
+    for path in (DOCKERFILE, COMPOSE_FILE):
         assert not re.search(r"(API_KEYS?|TOKEN|PASSWORD)\s*[=:]\s*\S", path.read_text()), path
 
 
@@ -86,10 +167,29 @@ def test_everything_copied_is_in_the_build_context() -> None:
             assert source in allowed, f"{source} is copied but kept out by .dockerignore"
 
 
+def test_models_are_mounted_and_nothing_is_compiled_at_run_time() -> None:
+    last_stage = DOCKERFILE.read_text().rpartition("\nFROM ")[2]
+    assert 'VOLUME ["/srv/checkpoints"]' in last_stage
+    assert not re.search(r"\b(gcc|g\+\+|build-essential|clang)\b", last_stage)
+    assert _compose()["services"]["lamm"]["volumes"] == ["./checkpoints:/srv/checkpoints:ro"]
+
+
+def test_extras_of_the_image_exist() -> None:
+    text = DOCKERFILE.read_text()
+    extras = re.search(r"^ARG EXTRAS=(\S+)$", text, re.MULTILINE)
+    assert extras is not None
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert set(extras[1].split(",")) <= set(project["optional-dependencies"])
+    # What the service and the compose file's profiles need; never what only developers do.
+    assert {"serve", "bench"} <= set(extras[1].split(",")) <= {
+        "serve", "points", "otel", "grammar", "bench",
+    }  # fmt: skip
+
+
 def test_prometheus_scrapes_the_service_where_compose_puts_it() -> None:
-    config = yaml.safe_load((ROOT / "docker" / "prometheus.yml").read_text())
+    config = yaml.safe_load((ROOT / "docker/prometheus/prometheus.yml").read_text())
     (job,) = config["scrape_configs"]
-    services = yaml.safe_load(_with_defaults(COMPOSE_FILES[0].read_text()))["services"]
+    services = _compose()["services"]
     (target,) = job["static_configs"][0]["targets"]
     host, _, port = target.partition(":")
     assert services[host]["ports"][0].endswith(f":{port}")
