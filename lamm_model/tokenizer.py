@@ -41,6 +41,10 @@ class LammTokenizer:
             raise FileNotFoundError(f"no tokenizer.json in {directory}")
         return cls(Tokenizer.from_file(str(path)))
 
+    def to_json(self) -> str:
+        """The whole tokenizer in the format of `tokenizer.json`."""
+        return str(self._tokenizer.to_str())
+
     @property
     def vocab_size(self) -> int:
         """Number of pieces, special ones included."""

@@ -12,6 +12,7 @@ import hashlib
 import logging
 import time
 from collections.abc import AsyncIterator, Sequence
+from typing import TYPE_CHECKING
 
 from fastapi import FastAPI
 
@@ -22,70 +23,107 @@ from service import errors
 from service.checkpoint_flags import Presets, read_checkpoint_flags
 from service.config import Settings
 from service.dependencies import ServedEngine, ServedModel, ServedModels, Services, Timeouts
-from service.endpoints import chat, models, probes
+from service.endpoints import (
+    chat,
+    completions,
+    docs,
+    files,
+    models,
+    probes,
+    requests,
+    tasks,
+    tokenize,
+)
 from service.engine.base import Engine, EngineInfo
 from service.engine.config import EngineConfig, MemoryShare
 from service.engine.factory import create_engine
 from service.engine.model_source import ModelSource
+from service.file_store import FileLimits, FileStore
+from service.guards import access_control, install_middleware, watch_keys
 from service.input_processor import InputLimits, InputProcessor
 from service.lifecycle import Lifecycle
+from service.media_fetch import MediaFetcher
 from service.media_pool import MediaPool, MediaPoolConfig
 from service.metrics import Metrics
-from service.middleware import ApiKeyMiddleware, BodyLimitMiddleware, RequestContextMiddleware
 from service.model_groups import group_models
+from service.remote_media import RemoteLimits, RemoteMedia
+from service.remote_media_address import AllowedHosts
+from service.schemas.openai import ErrorBody
+from service.unknown_fields import UnknownFields
+from service.watchdog import Watchdog
+
+if TYPE_CHECKING:
+    from service.tracing import Tracing
 
 logger = logging.getLogger(__name__)
 
 
-def create_app(settings: Settings, engine: Engine | None = None) -> FastAPI:
+def create_app(
+    settings: Settings, engine: Engine | None = None, tracing: Tracing | None = None
+) -> FastAPI:
     """The ASGI app; the engines load in its lifespan, in the background, while probes answer.
 
     Args:
         settings: everything an operator can set.
         engine: takes the place of those that the settings name, for all models.
+        tracing: takes the place of what the settings name.
 
     Raises:
         CheckpointError: a checkpoint's files cannot be read, an adapter's base is missing, or a
             preset is unknown.
         EngineConfigError: the engine's sizes make no sense.
-        ValueError, OSError: the API keys cannot be read, or models' names are wrong.
+        ValueError, OSError: the API keys cannot be read, models' names are wrong, or an extra that
+            a setting needs is not installed.
     """
-    keys = settings.read_api_keys()
-    services, pools = _services(settings, engine)
+    tracing = tracing or _tracing(settings)
+    services, pools = _services(settings, engine, tracing)
 
     @contextlib.asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         loading = asyncio.create_task(_load(services, pools))
+        watching = asyncio.create_task(watch_keys(services.access.keys))
+        guarding = asyncio.create_task(_watchdog(settings, services).run())
         try:
             yield
         finally:
             services.lifecycle.stop()
             loading.cancel()
-            await asyncio.gather(loading, return_exceptions=True)
+            watching.cancel()
+            guarding.cancel()
+            await asyncio.gather(loading, watching, guarding, return_exceptions=True)
             await services.stop_engines()
             await asyncio.gather(*(pool.stop() for pool in pools))
+            await services.files.stop()
+            await services.media_fetcher.close()
+            if tracing is not None:
+                await asyncio.to_thread(tracing.close)
 
     app = FastAPI(
         title="LAMM",
         summary="Chat about text, pictures and point clouds",
         version=probes.package_version(),
         lifespan=lifespan,
+        # Its own pages load their scripts from elsewhere, and no key guards them.
+        openapi_url=None,
+        responses={"4XX": {"model": ErrorBody}},
     )
     app.state.services = services
-    app.state.unknown_fields = set()
-    for router in (chat.router, models.router, probes.router):
+    for router in (
+        chat.router, completions.router, tokenize.router, requests.router,
+        files.router, models.router, probes.router, docs.router,
+    ):  # fmt: skip
         app.include_router(router)
+    app.include_router(tasks.create_router())
     errors.install(app)
-    app.add_middleware(
-        BodyLimitMiddleware,
-        max_bytes=settings.max_body_bytes,
-        max_total_bytes=settings.max_buffered_bytes,
-        silence_s=settings.body_timeout_s,
-        refused=services.metrics.rejected,
-    )
-    app.add_middleware(ApiKeyMiddleware, keys=keys, open_paths=probes.OPEN_PATHS)
-    app.add_middleware(RequestContextMiddleware)
+    install_middleware(app, settings, services)
+    if tracing is not None:
+        app.add_middleware(tracing.middleware)
     return app
+
+
+def _watchdog(settings: Settings, services: Services) -> Watchdog:
+    engines = {served.label: served.engine for served in services.engines}
+    return Watchdog(engines, services.lifecycle, settings.stall_timeout_s)
 
 
 def engine_config(settings: Settings, num_engines: int = 1) -> EngineConfig:
@@ -100,7 +138,23 @@ def engine_config(settings: Settings, num_engines: int = 1) -> EngineConfig:
     return EngineConfig(**values)
 
 
-def _services(settings: Settings, engine: Engine | None) -> tuple[Services, tuple[MediaPool, ...]]:
+def _tracing(settings: Settings) -> Tracing | None:
+    if not settings.otlp_traces_endpoint:
+        return None
+    try:
+        # Imported here: OpenTelemetry is an extra, and costs nothing where it is not asked for.
+        from service.tracing import otlp_tracing  # noqa: PLC0415 - see above
+    except ModuleNotFoundError as error:
+        raise ValueError(
+            f"--otlp-traces-endpoint needs the extra `otel` ({error.name} is not installed): "
+            "pip install 'lamm[otel]'"
+        ) from error
+    return otlp_tracing(settings.otlp_traces_endpoint, probes.package_version())
+
+
+def _services(
+    settings: Settings, engine: Engine | None, tracing: Tracing | None
+) -> tuple[Services, tuple[MediaPool, ...]]:
     """What handlers need, and the decode workers behind the input processors."""
     presets = Presets(settings.prompt_preset, settings.image_preset, settings.prompt_pack)
     sources = read_checkpoint_flags(settings.checkpoint, settings.served_model_name, presets)
@@ -108,18 +162,27 @@ def _services(settings: Settings, engine: Engine | None) -> tuple[Services, tupl
         engines = _engines(settings, sources)
     else:
         engines = (ServedEngine(engine, tuple(source.name for source in sources)),)
+    if tracing is not None:
+        engines = tuple(ServedEngine(tracing.engine(e.engine), e.models) for e in engines)
     metrics = Metrics(sources[0].name, {served.label: served.engine.stats for served in engines})
     pools: list[MediaPool] = []
     pool_of: dict[str, MediaPool] = {}
     for (image, points), names in _preparations(sources).items():
-        pools.append(MediaPool(_pool_config(settings, image, points)))
+        pool_config = _pool_config(settings, image, points)
+        pools.append(tracing.media_pool(pool_config) if tracing else MediaPool(pool_config))
         pool_of.update(dict.fromkeys(names, pools[-1]))
     engine_of = {name: served.engine for served in engines for name in served.models}
+    stored, fetcher = _media_sources(settings)
     services = Services(
         models=ServedModels(
             [
                 _served_model(
-                    settings, source, engine_of[source.name], pool_of[source.name], metrics
+                    settings,
+                    source,
+                    engine_of[source.name],
+                    pool_of[source.name],
+                    fetcher,
+                    metrics,
                 )
                 for source in sources
             ]
@@ -127,7 +190,11 @@ def _services(settings: Settings, engine: Engine | None) -> tuple[Services, tupl
         engines=engines,
         metrics=metrics,
         lifecycle=Lifecycle(),
-        timeouts=Timeouts(settings.keepalive_s, settings.stall_timeout_s),
+        timeouts=Timeouts(settings.keepalive_s, settings.stall_timeout_s, settings.queue_timeout_s),
+        access=access_control(settings),
+        unknown_fields=UnknownFields(),
+        files=stored,
+        media_fetcher=fetcher,
     )
     return services, tuple(pools)
 
@@ -148,6 +215,7 @@ def _engines(settings: Settings, sources: Sequence[ModelSource]) -> tuple[Served
 async def _load(services: Services, pools: Sequence[MediaPool]) -> None:
     try:
         async with asyncio.TaskGroup() as group:
+            group.create_task(services.files.start())
             for pool in pools:
                 group.create_task(pool.start())
             infos = group.create_task(_start_engines(services.engines))
@@ -165,7 +233,12 @@ async def _start_engines(engines: Sequence[ServedEngine]) -> list[EngineInfo]:
 
 
 def _served_model(
-    settings: Settings, source: ModelSource, engine: Engine, pool: MediaPool, metrics: Metrics
+    settings: Settings,
+    source: ModelSource,
+    engine: Engine,
+    pool: MediaPool,
+    fetcher: MediaFetcher,
+    metrics: Metrics,
 ) -> ServedModel:
     spec = source.spec
     prompts = f"{spec.prompt_preset}|{sorted(spec.system_prompts.items())}"
@@ -176,6 +249,7 @@ def _served_model(
         settings.default_max_tokens,
         settings.max_media_items,
         settings.max_media_bytes,
+        settings.max_body_bytes,
     )
     own_metrics = metrics.of_model(source.name)
     tokenizer = LammTokenizer.from_pretrained(source.base)
@@ -183,10 +257,12 @@ def _served_model(
         name=source.name,
         spec=spec,
         max_model_len=max_model_len,
+        default_max_tokens=settings.default_max_tokens,
         created=int(time.time()),
         fingerprint=f"fp_{hashlib.sha256(identity.encode()).hexdigest()[:16]}",
         engine=engine,
-        processor=InputProcessor(spec, tokenizer, source.name, limits, pool, own_metrics),
+        tokenizer=tokenizer,
+        processor=InputProcessor(spec, tokenizer, source.name, limits, pool, fetcher, own_metrics),
         metrics=own_metrics,
     )
 
@@ -208,6 +284,23 @@ def _preparations(
         else:
             ways.append((spec.image, spec.points, [source.name]))
     return {(image, points): names for image, points, names in ways}
+
+
+def _media_sources(settings: Settings) -> tuple[FileStore, MediaFetcher]:
+    """Where media come from that are not in a request's body."""
+    limits = FileLimits(
+        settings.max_file_bytes,
+        settings.max_stored_bytes,
+        settings.max_stored_files,
+        settings.file_expiry_s,
+    )
+    stored = FileStore(settings.files_dir, limits)
+    hosts = AllowedHosts(settings.allowed_media_hosts)
+    remote = RemoteMedia(hosts, RemoteLimits(settings.media_fetch_timeout_s)) if hosts else None
+    fetcher = MediaFetcher(
+        stored, hosts, remote, settings.max_media_fetches, settings.media_queue_timeout_s
+    )
+    return stored, fetcher
 
 
 def _pool_config(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
-import logging
 import sys
 import types
 import typing
@@ -24,11 +23,14 @@ from service.config import Settings
 from service.dependencies import Services
 from service.engine.base import EngineInfo
 from service.engine.config import EngineConfigError
-from service.lifecycle import Phase
+from service.lifecycle import Lifecycle, Phase
+from service.logging_setup import configure_logging
 from service.server import DrainingServer
 
 _EXIT_USAGE = 2
 _MIB = 1 << 20
+# Lists that are given an entry at a time also have a flag for one.
+_REPEATED = {"allowed_media_hosts": ("--allowed-media-host",)}
 _SERVE_HELP = """\
 Serve LAMM checkpoints over HTTP, in OpenAI's protocol.
 
@@ -50,7 +52,7 @@ def serve(argv: list[str]) -> int:
     """Serves until it is told to stop; 0 after a clean stop, 2 for wrong settings, 1 otherwise."""
     try:
         settings = _read_settings(argv)
-        _configure_logging(settings.log_level)
+        configure_logging(settings.log_level, settings.log_format)
         app = create_app(settings)
     except ValidationError as error:
         for problem in error.errors():
@@ -79,14 +81,19 @@ async def _serve(settings: Settings, app: FastAPI) -> int:
         lifecycle,
         settings.shutdown_timeout_s,
         services.stop_engines,
+        write_timeout_s=settings.write_timeout_s,
+        on_hangup=lambda: services.access.keys.reload(force=True),
     )
     running = asyncio.create_task(server.serve())
-    announcing = asyncio.create_task(_announce(server, settings, services))
+    beside = [asyncio.create_task(_announce(server, settings, services))]
+    if settings.exit_on_engine_death:
+        beside.append(asyncio.create_task(_end_on_engine_death(server, lifecycle)))
     try:
         await running
     finally:
-        announcing.cancel()
-        await asyncio.gather(announcing, return_exceptions=True)
+        for task in beside:
+            task.cancel()
+        await asyncio.gather(*beside, return_exceptions=True)
     return 1 if lifecycle.failure is not None else 0
 
 
@@ -102,6 +109,12 @@ async def _announce(server: DrainingServer, settings: Settings, services: Servic
     url = await server.wait_url()
     if lifecycle.engine_infos:
         print(_ready_message(services, url, settings), flush=True)
+
+
+async def _end_on_engine_death(server: DrainingServer, lifecycle: Lifecycle) -> None:
+    await lifecycle.wait_engine_death()
+    print(f"lamm serve: {lifecycle.failure}; the log says why", file=sys.stderr)
+    server.should_exit = True
 
 
 def _loading_message(settings: Settings, app: FastAPI) -> str:
@@ -153,7 +166,7 @@ def _read_settings(argv: list[str]) -> Settings:
 def _add_flag(parser: argparse.ArgumentParser, name: str, field: FieldInfo) -> None:
     text = (field.description or "").replace("%", "%%")
     default = ", ".join(field.default) if isinstance(field.default, tuple) else field.default
-    if default is not None:
+    if default not in (None, ""):
         text += f" (default: {default})"
     options: dict[str, Any] = {"dest": name, "default": None, "help": text}
     choices = _choices(field.annotation)
@@ -162,10 +175,10 @@ def _add_flag(parser: argparse.ArgumentParser, name: str, field: FieldInfo) -> N
     elif choices:
         options["choices"] = choices
     elif typing.get_origin(field.annotation) is tuple:
-        options |= {"action": "append", "metavar": "PATH"}
+        options |= {"action": "append", "metavar": "PATH" if name == "checkpoint" else "TEXT"}
     else:
         options["metavar"] = _metavar(field.annotation)
-    parser.add_argument(_flag(name), **options)
+    parser.add_argument(*_REPEATED.get(name, ()), _flag(name), **options)
 
 
 def _choices(annotation: Any) -> tuple[str, ...]:
@@ -187,15 +200,6 @@ def _metavar(annotation: Any) -> str:
 
 def _flag(name: str) -> str:
     return f"--{name.replace('_', '-')}"
-
-
-def _configure_logging(level: str) -> None:
-    logging.basicConfig(
-        level=level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s"
-    )
-    # Its own access log has no request id; ours has.
-    for name in ("uvicorn.access", "uvicorn.error", "httpx"):
-        logging.getLogger(name).setLevel(max(logging.WARNING, logging.getLogger().level))
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ help.
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -18,6 +19,7 @@ from lamm_model.conversation import PromptPreset
 from lamm_model.spec import IMAGE_PRESETS
 
 MIB = 1 << 20
+_ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://[^/?#@\s]+")
 PositiveInt = Annotated[int, Field(ge=1)]
 PositiveFloat = Annotated[float, Field(gt=0)]
 
@@ -68,8 +70,34 @@ class Settings(BaseSettings):
     keepalive_s: PositiveFloat = Field(
         default=15.0, description="seconds of silence in a stream before a keep-alive comment"
     )
+    write_timeout_s: PositiveFloat = Field(
+        default=60.0,
+        description="seconds that a client may leave an answer unread; then it is cut off",
+    )
+    log_format: Literal["pretty", "json"] = Field(
+        default="pretty", description="`json` logs one object a line"
+    )
+    log_bodies: bool = Field(
+        default=False,
+        description="log the beginning of every request's and answer's body: what people wrote",
+    )
+    log_body_chars: PositiveInt = Field(
+        default=1024, description="how much of a body --log-bodies logs"
+    )
     stall_timeout_s: PositiveFloat = Field(
-        default=60.0, description="/health fails when work waits and no step ended for so long"
+        default=60.0,
+        description="/health fails, and the log has the engine's state, when work waits and no "
+        "step ended for so long",
+    )
+    exit_on_engine_death: bool = Field(
+        default=False,
+        description="end with status 1 when an engine has died, for a supervisor to start anew",
+    )
+
+    otlp_traces_endpoint: str | None = Field(
+        default=None,
+        description="where traces go by OTLP over HTTP, as http://collector:4318/v1/traces; "
+        "needs the extra `otel` (default: no traces)",
     )
 
     device: Literal["auto", "cpu", "cuda"] = Field(
@@ -102,6 +130,21 @@ class Settings(BaseSettings):
     max_waiting_tokens: PositiveInt = Field(
         default=1 << 20, description="prompt tokens that may wait; more are refused with 503"
     )
+    queue_timeout_s: PositiveFloat = Field(
+        default=120.0,
+        description="seconds a request may wait for its first token; then it is given up with 503",
+    )
+    priority_ageing_s: float = Field(
+        default=3.0, ge=0, le=3600,
+        description="seconds of waiting that make up for one level of priority; 0: order of "
+        "arrival alone",
+    )  # fmt: skip
+    min_priority: int = Field(
+        default=0, description="least `priority` of a request; smaller ones are raised to it"
+    )
+    max_priority: int = Field(
+        default=100, description="greatest `priority` of a request; greater ones are lowered to it"
+    )
     num_threads: PositiveInt | None = Field(
         default=None, description="CPU threads of the engine (default: torch's choice)"
     )
@@ -111,9 +154,29 @@ class Settings(BaseSettings):
     )  # fmt: skip
 
     api_keys: SecretStr | None = Field(
-        default=None, description="comma-separated keys; one must come as a Bearer token"
+        default=None,
+        description="comma-separated KEY or ROLE:KEY, the role user, admin or metrics; one must "
+        "come as a Bearer token",
     )
-    api_keys_file: Path | None = Field(default=None, description="file with one API key a line")
+    api_keys_file: Path | None = Field(
+        default=None,
+        description="file with one API key a line: KEY [ROLE] [NAME] [max_concurrent=N] "
+        "[tokens_per_minute=N]; read again when it changes",
+    )
+    key_max_concurrent: PositiveInt | None = Field(
+        default=None, description="requests that a key may have running; more are refused with 429"
+    )
+    key_tokens_per_minute: PositiveInt | None = Field(
+        default=None, description="tokens that a key may use a minute; more are refused with 429"
+    )
+    protect_metrics: bool = Field(
+        default=False, description="where there are keys, /metrics asks for one of role metrics"
+    )
+    allowed_origin: Annotated[tuple[str, ...], NoDecode] = Field(
+        default=(),
+        description="origin (https://host) whose pages may call this service from a browser; * for "
+        "all; once for each (LAMM_ALLOWED_ORIGIN: separated by commas)",
+    )
 
     default_max_tokens: PositiveInt = Field(
         default=256, description="answer tokens where the request names no max_tokens"
@@ -152,10 +215,40 @@ class Settings(BaseSettings):
         default=64 * MIB, description="memory of the cache of decoded media"
     )
 
-    @field_validator("checkpoint", mode="before")
+    allowed_media_hosts: Annotated[tuple[str, ...], NoDecode] = Field(
+        default=(),
+        description="host, or HOST:PORT, that pictures and clouds may be fetched from by https; "
+        "once for each (LAMM_ALLOWED_MEDIA_HOSTS: separated by commas)",
+    )
+    media_fetch_timeout_s: PositiveFloat = Field(
+        default=10.0, description="seconds that fetching one medium may take, redirects and all"
+    )
+    max_media_fetches: PositiveInt = Field(
+        default=16, description="media that are fetched, or read from stored files, at once"
+    )
+
+    files_dir: Path | None = Field(
+        default=None,
+        description="where uploaded files lie (default: a temporary directory, gone with the "
+        "process)",
+    )
+    max_file_bytes: PositiveInt = Field(
+        default=128 * MIB, description="size limit of one uploaded file"
+    )
+    max_stored_bytes: PositiveInt = Field(
+        default=2048 * MIB, description="what all uploaded files may take; more are refused"
+    )
+    max_stored_files: PositiveInt = Field(
+        default=10_000, description="uploaded files that may be there; more are refused"
+    )
+    file_expiry_s: PositiveFloat = Field(
+        default=7 * 86400.0, description="seconds after which an uploaded file is removed"
+    )
+
+    @field_validator("checkpoint", "allowed_origin", "allowed_media_hosts", mode="before")
     @classmethod
-    def _split_checkpoints(cls, value: Any) -> Any:
-        """One directory, a comma-separated list, or several of them as they stand."""
+    def _split_list(cls, value: Any) -> Any:
+        """One of them, a comma-separated list, or several as they stand."""
         if isinstance(value, str):
             return tuple(part.strip() for part in value.split(",") if part.strip())
         if isinstance(value, Path):
@@ -164,19 +257,13 @@ class Settings(BaseSettings):
             return tuple(str(part) for part in value)
         return value
 
-    def read_api_keys(self) -> tuple[str, ...]:
-        """All keys of `api_keys` and `api_keys_file`; none means that no key is asked for.
-
-        Raises:
-            OSError: the file cannot be read.
-            ValueError: keys are configured, but there is none.
-        """
-        keys: list[str] = []
-        if self.api_keys is not None:
-            keys += self.api_keys.get_secret_value().split(",")
-        if self.api_keys_file is not None:
-            keys += self.api_keys_file.read_text(encoding="utf8").splitlines()
-        found = tuple(key.strip() for key in keys if key.strip())
-        if not found and (self.api_keys is not None or self.api_keys_file is not None):
-            raise ValueError("API keys are configured, but no key was found in them")
-        return found
+    @field_validator("allowed_origin")
+    @classmethod
+    def _check_origins(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        """Browsers send an origin without a path; one that has one would never match."""
+        for origin in value:
+            if origin != "*" and not _ORIGIN.fullmatch(origin):
+                raise ValueError(
+                    f"{origin!r} is no origin; one is https://host or http://host:port"
+                )
+        return value

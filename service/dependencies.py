@@ -10,11 +10,16 @@ from typing import Annotated
 from fastapi import Depends, Request
 
 from lamm_model.spec import CheckpointSpec
+from lamm_model.tokenizer import LammTokenizer
+from service.auth import CALLER, AccessControl, Caller
 from service.engine.base import Engine
 from service.exceptions import ModelNotFoundError
+from service.file_store import FileStore
 from service.input_processor import InputProcessor
 from service.lifecycle import Lifecycle
+from service.media_fetch import MediaFetcher
 from service.metrics import Metrics
+from service.unknown_fields import UnknownFields
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,9 +29,11 @@ class ServedModel:
     name: str
     spec: CheckpointSpec
     max_model_len: int
+    default_max_tokens: int
     created: int
     fingerprint: str
     engine: Engine
+    tokenizer: LammTokenizer
     processor: InputProcessor
     metrics: Metrics
 
@@ -68,10 +75,13 @@ class ServedEngine:
 
 @dataclass(frozen=True, slots=True)
 class Timeouts:
-    """Seconds: silence in a stream before a comment, no engine step before /health fails."""
+    """Seconds: silence in a stream before a comment, no engine step before /health fails, and how
+    long a request may wait for its first token.
+    """
 
     keepalive_s: float
     stall_s: float
+    queue_s: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +93,10 @@ class Services:
     metrics: Metrics
     lifecycle: Lifecycle
     timeouts: Timeouts
+    access: AccessControl
+    unknown_fields: UnknownFields
+    files: FileStore
+    media_fetcher: MediaFetcher
 
     async def stop_engines(self) -> None:
         """Aborts all that runs in any engine; idempotent."""
@@ -117,8 +131,36 @@ def _timeouts(all_: Annotated[Services, Depends(services)]) -> Timeouts:
     return all_.timeouts
 
 
+def _access(all_: Annotated[Services, Depends(services)]) -> AccessControl:
+    return all_.access
+
+
+def _unknown_fields(all_: Annotated[Services, Depends(services)]) -> UnknownFields:
+    return all_.unknown_fields
+
+
+def _caller(request: Request) -> Caller:
+    found: Caller = request.scope[CALLER]
+    return found
+
+
+def _files(all_: Annotated[Services, Depends(services)]) -> FileStore:
+    return all_.files
+
+
+def owner_of(request: Request) -> str:
+    """Whose files: the key's digest in hexadecimal, "" for all where no keys are asked for."""
+    owner = _caller(request).owner
+    return "" if owner is None else owner.hex()
+
+
 ModelsDep = Annotated[ServedModels, Depends(_models)]
 EnginesDep = Annotated[tuple[ServedEngine, ...], Depends(_engines)]
 MetricsDep = Annotated[Metrics, Depends(_metrics)]
 LifecycleDep = Annotated[Lifecycle, Depends(_lifecycle)]
 TimeoutsDep = Annotated[Timeouts, Depends(_timeouts)]
+UnknownFieldsDep = Annotated[UnknownFields, Depends(_unknown_fields)]
+AccessDep = Annotated[AccessControl, Depends(_access)]
+CallerDep = Annotated[Caller, Depends(_caller)]
+FilesDep = Annotated[FileStore, Depends(_files)]
+OwnerDep = Annotated[str, Depends(owner_of)]

@@ -13,7 +13,7 @@ from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse, Response
+from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
 from lamm_model.conversation import PromptError
@@ -35,11 +35,22 @@ from service.exceptions import (
     BodyTimeoutError,
     BodyTooLargeError,
     ClientDisconnectedError,
+    CrossSiteError,
+    FileTooLargeError,
     MediaRefusedError,
+    MediaUnreachableError,
     ModelNotFoundError,
     NotReadyError,
     OverloadedError,
+    PermissionDeniedError,
+    RateLimitedError,
+    RequestCancelledError,
     RequestError,
+    RequestNotFoundError,
+    StorageFullError,
+    StorageUnavailableError,
+    StoredFileNotFoundError,
+    TaskNotFoundError,
 )
 from service.schemas.openai import ErrorBody, ErrorDetail
 from service.validation import describe_validation
@@ -89,7 +100,10 @@ def translate(error: BaseException) -> ErrorReply:
     row = next((_ROWS[kind] for kind in type(reason).__mro__ if kind in _ROWS), _INTERNAL)
     param = error.param if isinstance(error, (RequestError, SamplingParamsError)) else row.param
     code = error.code if isinstance(error, RequestError) and error.code else row.code
-    return ErrorReply(row.status, row.type, row.message or str(error), param, code, row.headers)
+    headers = row.headers
+    if isinstance(error, RateLimitedError):
+        headers = {"Retry-After": str(error.retry_after_s)}
+    return ErrorReply(row.status, row.type, row.message or str(error), param, code, headers)
 
 
 def install(app: FastAPI) -> None:
@@ -107,8 +121,9 @@ def install(app: FastAPI) -> None:
     ):  # fmt: skip
         app.add_exception_handler(kind, handle)
 
-    async def gone(_: Request, __: Exception) -> Response:
-        return Response(status_code=CLIENT_CLOSED_REQUEST)  # for the log; nobody reads it
+    async def gone(_: Request, __: Exception) -> JSONResponse:
+        # Who went away reads nothing; who had the request cancelled by its id does.
+        return translate(RequestCancelledError()).response()
 
     app.add_exception_handler(ClientDisconnectedError, gone)
 
@@ -140,15 +155,26 @@ _ROWS: Mapping[type[BaseException], _Row] = {
     AuthenticationError: _Row(
         401, "authentication_error", headers={"WWW-Authenticate": "Bearer"}
     ),
+    PermissionDeniedError: _Row(403, "permission_error"),
+    CrossSiteError: _Row(403, "permission_error"),
     ModelNotFoundError: _Row(404, _INVALID),
+    TaskNotFoundError: _Row(404, _INVALID),
+    RequestNotFoundError: _Row(404, _INVALID),
     BodyTimeoutError: _Row(408, _INVALID, headers=_CLOSE),
     BodyTooLargeError: _Row(413, _INVALID, headers=_CLOSE),
+    RateLimitedError: _Row(429, "rate_limit_error"),
+    RequestCancelledError: _Row(CLIENT_CLOSED_REQUEST, _INVALID, headers=_NO_RETRY),
+    FileTooLargeError: _Row(413, _INVALID, headers=_CLOSE),
+    StoredFileNotFoundError: _Row(404, _INVALID),
     # A medium of it is.
     MediaError: _Row(422, _INVALID, "media_undecodable"),
     MediaFormatError: _Row(415, _INVALID, "unsupported_media_format"),
     MediaDependencyError: _Row(415, _INVALID, "media_format_not_installed"),
     MediaTooLargeError: _Row(413, _INVALID, "media_too_large"),
+    MediaUnreachableError: _Row(422, _INVALID, "media_unreachable"),
     # The service cannot, now or ever.
+    StorageFullError: _Row(507, "server_error", headers=_NO_RETRY),
+    StorageUnavailableError: _Row(503, "service_unavailable", headers=_RETRY),
     OverloadedError: _Row(503, _OVERLOADED, headers=_RETRY),
     QueueFullError: _Row(503, _OVERLOADED, "queue_full", headers=_RETRY),
     NotReadyError: _Row(503, "service_unavailable", headers=_RETRY),

@@ -36,6 +36,17 @@ class ModelNotFoundError(RequestError):
         )
 
 
+class TaskNotFoundError(RequestError):
+    """The path names a task that there is not."""
+
+    def __init__(self, requested: str, *known: str) -> None:
+        super().__init__(
+            f"there is no task {requested[:64]!r}; there are {', '.join(known)}",
+            param="task",
+            code="task_not_found",
+        )
+
+
 class MediaRefusedError(RequestError):
     """One medium of the request was refused; `reason` says why, `param` which one."""
 
@@ -49,6 +60,52 @@ class AuthenticationError(RequestError):
 
     def __init__(self, message: str) -> None:
         super().__init__(message, code="invalid_api_key")
+
+
+class PermissionDeniedError(RequestError):
+    """The API key is known, but its role does not reach this route."""
+
+    def __init__(self, needed: str, role: str) -> None:
+        super().__init__(
+            f"the route needs a key with the role {needed!r}; this key's role is {role!r}",
+            code="insufficient_role",
+        )
+
+
+class CrossSiteError(RequestError):
+    """A browser sends this for a page of another site, which the operator has not allowed."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "pages of other sites may not call this service; --allowed-origin names those that may",
+            code="cross_site",
+        )
+
+
+class RateLimitedError(RequestError):
+    """The caller's own limit is reached; `reason` is the label of the metric that counts it."""
+
+    def __init__(self, message: str, *, retry_after_s: int, reason: str) -> None:
+        super().__init__(message, code="rate_limit_exceeded")
+        self.retry_after_s, self.reason = retry_after_s, reason
+
+
+class RequestCancelledError(RequestError):
+    """The request's own caller ended it, by its id or by going away."""
+
+    def __init__(self) -> None:
+        super().__init__("the request was cancelled", code="request_cancelled")
+
+
+class RequestNotFoundError(RequestError):
+    """The caller has no request of that id running."""
+
+    def __init__(self, request_id: str) -> None:
+        super().__init__(
+            f"no request {request_id[:128]!r} of yours is running",
+            param="request_id",
+            code="request_not_found",
+        )
 
 
 class BodyTooLargeError(RequestError):
@@ -85,6 +142,46 @@ class BodyTimeoutError(RequestError):
         super().__init__(
             f"nothing of the request body came for {silence_s:g} s", code="body_timeout"
         )
+
+
+class StoredFileNotFoundError(RequestError):
+    """No file of that id is stored for the caller's key, or it has expired."""
+
+    def __init__(self, file_id: str, param: str = "file_id") -> None:
+        super().__init__(
+            f"there is no file {file_id[:80]!r}, or it has expired",
+            param=param,
+            code="file_not_found",
+        )
+
+
+class FileTooLargeError(RequestError):
+    """An uploaded file is larger than the limit."""
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(
+            f"the file is larger than the limit of {limit} bytes",
+            param="file",
+            code="file_too_large",
+        )
+
+
+class StorageFullError(RequestError):
+    """The disk, or the share of it that uploaded files may take, is full."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, code="storage_full")
+
+
+class StorageUnavailableError(RequestError):
+    """The directory of uploaded files cannot be read or written."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, code="storage_unavailable")
+
+
+class MediaUnreachableError(MediaError):
+    """A remote medium could not be fetched: no answer, the wrong one, or too slow."""
 
 
 class ClientDisconnectedError(Exception):

@@ -1,4 +1,4 @@
-"""Runs the sequences of one request together and reports what they add. Called by `endpoints.chat`.
+"""Runs the sequences of one request together and reports what they add. Called by `endpoints`.
 
 One sequence a choice; their chunks are merged in order of arrival. Closing aborts all of them.
 """
@@ -20,6 +20,8 @@ from service.engine.base import (
 )
 from service.input_processor import PlannedRequest
 from service.metrics import Metrics
+from service.queue_wait import FirstTokenWait
+from service.rate_limit import KeyAccount
 from service.schemas.openai import PromptTokensDetails, Usage
 
 
@@ -54,11 +56,26 @@ class Generation:
     """The running answer of one request."""
 
     def __init__(
-        self, engine: Engine, planned: PlannedRequest, metrics: Metrics, arrived: float
+        self,
+        engine: Engine,
+        planned: PlannedRequest,
+        metrics: Metrics,
+        arrived: float,
+        *,
+        account: KeyAccount | None = None,
+        queue_timeout_s: float | None = None,
+        strip: bool = True,
     ) -> None:
+        """Args:
+        arrived: `time.perf_counter()` when the request came.
+        account: what the caller's key uses; None is without limit.
+        queue_timeout_s: how long it may wait for its first token.
+        strip: whether answers lose the white space around them.
+        """
         self._engine, self._planned, self._metrics = engine, planned, metrics
-        self._choices = [_Choice(arrived) for _ in planned.sequences]
-        self._arrived = arrived
+        self._choices = [_Choice(arrived, strip) for _ in planned.sequences]
+        self._arrived, self._account, self._reserved = arrived, account, 0
+        self._wait = FirstTokenWait(queue_timeout_s)
         self._items: asyncio.Queue[tuple[int, GenerationChunk] | Exception] = asyncio.Queue()
         self._first: Delta | None = None
         self._deltas: AsyncIterator[Delta | None] | None = None
@@ -78,7 +95,10 @@ class Generation:
 
         Raises:
             EngineError: the engine refused the request: there is still time for a status code.
+            RateLimitedError: it may take more tokens than the caller's key has left.
+            OverloadedError: it waited longer for its first token than it may.
         """
+        self._reserve()
         self._deltas = self._run(silence_s)
         self._first = await anext(self._deltas, None)
 
@@ -87,6 +107,7 @@ class Generation:
 
         Raises:
             EngineError: the engine failed in the middle.
+            OverloadedError: it waited longer for its first token than it may.
         """
         if self._deltas is None:
             raise RuntimeError("the generation was not started")
@@ -103,7 +124,9 @@ class Generation:
 
     def usage(self) -> Usage:
         """Tokens so far."""
-        prompt = len(self._planned.sequences[0].prompt_token_ids)
+        # Choices of one prompt share its tokens; the prompts of one request count each by itself.
+        prompts = {id(one.prompt_token_ids): one for one in self._planned.sequences}
+        prompt = sum(len(one.prompt_token_ids) for one in prompts.values())
         completion = sum(choice.completion_tokens for choice in self._choices)
         return Usage(
             prompt_tokens=prompt,
@@ -135,14 +158,16 @@ class Generation:
             for index, request in enumerate(self._planned.sequences)
         ]
         reason = "abort"
+        self._wait.begin()
         try:
             while any(choice.finish_reason is None for choice in self._choices):
                 # A timer a token would cost more than the token; most items are there already.
                 if self._items.empty():
                     try:
-                        async with asyncio.timeout(silence_s):
+                        async with asyncio.timeout(self._wait.limit(silence_s)):
                             item = await self._items.get()
                     except TimeoutError:
+                        self._wait.check()
                         yield None
                         continue
                 else:
@@ -158,6 +183,7 @@ class Generation:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
             self._report_unfinished(reason)
+            self._settle()
 
     async def _pump(self, index: int, request: GenerationRequest) -> None:
         stream = self._engine.generate(request)
@@ -172,6 +198,7 @@ class Generation:
                 await close()
 
     def _record(self, index: int, chunk: GenerationChunk) -> Delta | None:
+        self._wait.end()
         choice = self._choices[index]
         now = time.perf_counter()
         new_tokens = chunk.completion_tokens - choice.completion_tokens
@@ -191,17 +218,37 @@ class Generation:
             return None
         return Delta(index, text, chunk.logprobs, chunk.finish_reason)
 
+    def _reserve(self) -> None:
+        if self._account is None:
+            return
+        answers = sum(one.sampling_params.max_tokens for one in self._planned.sequences)
+        tokens = self.usage().prompt_tokens + answers
+        self._account.reserve(tokens)
+        self._reserved = tokens
+
+    def _settle(self) -> None:
+        if self._account is not None:
+            self._account.settle(self._reserved, self.usage().total_tokens)
+
     def _report_unfinished(self, reason: str) -> None:
         for choice in self._choices:
             if choice.finish_reason is None:
                 self._metrics.finished(reason, time.perf_counter() - self._arrived)
 
 
+class _Verbatim:
+    """The text as it comes."""
+
+    def feed(self, text: str) -> str:
+        """See `AnswerText`."""
+        return text
+
+
 class _Choice:
     """Running totals of one sequence."""
 
-    def __init__(self, arrived: float) -> None:
-        self.text = AnswerText()
+    def __init__(self, arrived: float, strip: bool) -> None:
+        self.text = AnswerText() if strip else _Verbatim()
         self.completion_tokens, self.cached_tokens = 0, 0
         self.finish_reason: FinishReason | None = None
         self.timings = RequestTimings()

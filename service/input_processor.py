@@ -9,8 +9,9 @@ from __future__ import annotations
 import asyncio
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from lamm_model.conversation import Modality, neutralise, render
 from lamm_model.media import PreparedMedia
@@ -23,22 +24,26 @@ from service.exceptions import (
     MediaRefusedError,
     RequestError,
 )
+from service.grammar_options import GrammarOptions
+from service.media_fetch import MediaFetcher
+from service.media_fetch_budget import MediaBudget
 from service.media_pool import MediaPool
-from service.media_process import MediaJob
 from service.messages import Conversation, MediaItem, count_characters, read_messages
 from service.metrics import Metrics
 from service.sampling import sampling_params
 from service.schemas.openai import ChatCompletionRequest, ChatMessage
+from service.uploads import MediaAccess
 
 
 @dataclass(frozen=True, slots=True)
 class InputLimits:
-    """Bounds of one request; tokens, items and bytes."""
+    """Bounds of one request; tokens, items and bytes, of one medium and of all fetched ones."""
 
     max_model_len: int
     default_max_tokens: int
     max_media_items: int
     max_media_bytes: int
+    max_fetched_bytes: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +56,16 @@ class PlannedRequest:
     point_cloud_tokens: int
     fetch_s: float
     decode_s: float
+    media_items: tuple[MediaItem, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class PromptTokens:
+    """Length of a prompt, and how many of its tokens stand for media."""
+
+    tokens: int
+    image_tokens: int
+    point_cloud_tokens: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,31 +85,70 @@ class InputProcessor:
         model_name: str,
         limits: InputLimits,
         media_pool: MediaPool,
+        media_fetcher: MediaFetcher,
         metrics: Metrics,
     ) -> None:
         self._spec, self._tokenizer, self._model_name = spec, tokenizer, model_name
-        self._limits, self._media_pool, self._metrics = limits, media_pool, metrics
+        self._limits, self._metrics = limits, metrics
+        self._media_pool, self._media_fetcher = media_pool, media_fetcher
+        self._grammars = GrammarOptions(tokenizer, spec.vocab_size, spec.eos_token_ids)
         pieces = (tokenizer.id_to_piece(i) or "" for i in range(tokenizer.vocab_size))
         self._longest_piece = max(map(len, pieces), default=1) or 1
 
-    async def plan(self, body: ChatCompletionRequest) -> PlannedRequest:
+    @property
+    def tokenizer(self) -> LammTokenizer:
+        """The checkpoint's."""
+        return self._tokenizer
+
+    async def count(self, body: ChatCompletionRequest, owner: str = "") -> PromptTokens:
+        """The tokens of its prompt; no medium is fetched or decoded.
+
+        Raises:
+            RequestError, PromptError: as `plan`, but for what concerns the answer.
+        """
+        self._check_characters(body.messages)
+        access = self._media_fetcher.access(owner)
+        _, prompt, _ = await asyncio.to_thread(self._read, body.messages, access)
+        return PromptTokens(
+            len(prompt.ids), prompt.tokens[Modality.IMAGE], prompt.tokens[Modality.POINT_CLOUD]
+        )
+
+    async def plan(
+        self,
+        body: ChatCompletionRequest,
+        owner: str = "",
+        *,
+        default_max_tokens: int | None = None,
+        keep_media: bool = False,
+    ) -> PlannedRequest:
         """The request in the engine's terms.
+
+        Args:
+            body: as it was sent.
+            owner: whose files it may refer to.
+            default_max_tokens: in place of the server's own default.
+            keep_media: whether the plan holds what was sent of its media, to `draw` on them.
 
         Raises:
             RequestError: any part of it is wrong; the message has the value and the limit.
             PromptError: the checkpoint's prompt preset has no way to write the conversation.
             SamplingParamsError: a sampling value is out of range.
             OverloadedError: too many requests wait for a decoder, or this one waited too long.
+            MediaRefusedError: a medium cannot be reached, read or decoded.
         """
         _check_unsupported(body)
         self._check_characters(body.messages)
-        conversation, prompt, fetch_s = await asyncio.to_thread(self._read, body.messages)
-        max_tokens = self._answer_tokens(body, prompt)
-        stops = self._spec.stop_rule.strings
+        access = self._media_fetcher.access(owner)
+        conversation, prompt, read_s = await asyncio.to_thread(self._read, body.messages, access)
+        default = default_max_tokens or self._limits.default_max_tokens
+        max_tokens = self._answer_tokens(body, prompt, default)
+        grammar = await self._grammars.read(body)
+        # A string of a JSON answer may hold the preset's stop strings, and it ends by itself.
+        stops = self._spec.stop_rule.strings if grammar is None else ()
         params = sampling_params(body, max_tokens, self._spec.vocab_size, stops)
         started = time.perf_counter()
-        media = await self._decode(conversation.media, fetch_s)
-        decode_s = time.perf_counter() - started
+        media, fetch_s = await self._decode(conversation.media, read_s)
+        decode_s = time.perf_counter() - started - (fetch_s - read_s)
         completion_id = f"chatcmpl-{uuid.uuid4().hex}"
         spans = tuple(
             MediaSpan(offset, self._spec.placeholder(item.modality)[1], item)
@@ -102,7 +156,13 @@ class InputProcessor:
         )
         sequences = tuple(
             GenerationRequest(
-                f"{completion_id}-{i}", prompt.ids, one, spans, body.priority, self._model_name
+                f"{completion_id}-{i}",
+                prompt.ids,
+                one,
+                spans,
+                body.priority,
+                self._model_name,
+                grammar=grammar,
             )
             for i, one in enumerate(params)
         )
@@ -113,7 +173,27 @@ class InputProcessor:
             prompt.tokens[Modality.POINT_CLOUD],
             fetch_s,
             decode_s,
+            conversation.media if keep_media else (),
         )
+
+    async def draw(self, item: MediaItem, marks: Sequence[Mapping[str, Any]]) -> bytes:
+        """A medium with marks drawn on it, a PNG or PLY file; see `overlay_picture`.
+
+        A remote one is fetched once more: what was decoded of it is not kept in full.
+
+        Raises:
+            MediaRefusedError: it cannot be reached, read or drawn on.
+            OverloadedError: too many requests wait for a decoder, or this one waited too long.
+        """
+        budget = MediaBudget(self._limits.max_media_bytes, self._limits.max_fetched_bytes)
+        with self._media_pool.admit():
+            try:
+                async with self._media_fetcher.obtain(
+                    item.source, item.modality, budget.item(), item.param
+                ) as content:
+                    return await self._media_pool.draw(item.job(content), marks)
+            except MediaError as error:
+                raise MediaRefusedError(error, param=item.param) from error
 
     def _check_characters(self, messages: Sequence[ChatMessage]) -> None:
         """Refuses what no tokenizer could fit, before anything looks at the texts."""
@@ -124,13 +204,15 @@ class InputProcessor:
                 f"the context of {limit} tokens can hold"
             )
 
-    def _read(self, messages: Sequence[ChatMessage]) -> tuple[Conversation, _Prompt, float]:
-        """The conversation, its prompt, and the seconds that its media took to obtain."""
+    def _read(
+        self, messages: Sequence[ChatMessage], access: MediaAccess
+    ) -> tuple[Conversation, _Prompt, float]:
+        """The conversation, its prompt, and the seconds that its media took to look up."""
         started = time.perf_counter()
-        conversation = read_messages(messages, self._limits.max_media_bytes)
-        fetch_s = time.perf_counter() - started
+        conversation = read_messages(messages, self._limits.max_media_bytes, access)
+        read_s = time.perf_counter() - started
         self._check_media(conversation.media)
-        return conversation, self._tokenize(conversation), fetch_s
+        return conversation, self._tokenize(conversation), read_s
 
     def _check_media(self, media: Sequence[MediaItem]) -> None:
         if len(media) > self._limits.max_media_items:
@@ -170,13 +252,13 @@ class InputProcessor:
             tokens[item.modality] += count
         return _Prompt(tuple(ids), tuple(offsets), tokens)
 
-    def _answer_tokens(self, body: ChatCompletionRequest, prompt: _Prompt) -> int:
+    def _answer_tokens(self, body: ChatCompletionRequest, prompt: _Prompt, default: int) -> int:
         """How long the answer may be: as asked for, else the default as far as there is room."""
         asked = body.max_completion_tokens or body.max_tokens
         left = self._limits.max_model_len - len(prompt.ids)
         if left < max(asked or 1, body.min_tokens):
             raise ContextLengthError(self._overflow(prompt, asked))
-        return asked or min(max(self._limits.default_max_tokens, body.min_tokens), left)
+        return asked or min(max(default, body.min_tokens), left)
 
     def _overflow(self, prompt: _Prompt, asked: int | None) -> str:
         images, clouds = prompt.tokens[Modality.IMAGE], prompt.tokens[Modality.POINT_CLOUD]
@@ -187,45 +269,48 @@ class InputProcessor:
             f"the context limit is {self._limits.max_model_len}"
         )
 
-    async def _decode(self, media: Sequence[MediaItem], fetch_s: float) -> list[PreparedMedia]:
+    async def _decode(
+        self, media: Sequence[MediaItem], read_s: float
+    ) -> tuple[list[PreparedMedia], float]:
+        """The media, and the seconds that the slowest of them took to obtain."""
         if not media:
-            return []
+            return [], read_s
         # Not more at a time than there are processes: a request of many media does not push others
         # back, and none of its own waits so long behind the rest that it is given up.
         turns = asyncio.Semaphore(self._media_pool.workers)
+        budget = MediaBudget(self._limits.max_media_bytes, self._limits.max_fetched_bytes)
         with self._media_pool.admit():
             self._metrics.preparing_media(1)
-            tasks = [asyncio.create_task(self._decode_one(item, fetch_s, turns)) for item in media]
+            tasks = [
+                asyncio.create_task(self._decode_one(item, read_s, budget, turns)) for item in media
+            ]
             try:
-                return list(await asyncio.gather(*tasks))
+                found = await asyncio.gather(*tasks)
             finally:
                 self._metrics.preparing_media(-1)
                 for task in tasks:
                     task.cancel()
+        return [prepared for prepared, _ in found], max(fetch_s for _, fetch_s in found)
 
     async def _decode_one(
-        self, item: MediaItem, fetch_s: float, turns: asyncio.Semaphore
-    ) -> PreparedMedia:
-        job = MediaJob(
-            item.modality, item.base64, item.format, item.units, item.up_axis, item.columns
-        )
+        self, item: MediaItem, read_s: float, budget: MediaBudget, turns: asyncio.Semaphore
+    ) -> tuple[PreparedMedia, float]:
         async with turns:
             started = time.perf_counter()
             try:
-                media = await self._media_pool.prepare(job)
+                async with self._media_fetcher.obtain(
+                    item.source, item.modality, budget.item(), item.param
+                ) as content:
+                    obtained = time.perf_counter()
+                    media = await self._media_pool.prepare(item.job(content))
             except MediaError as error:
                 raise MediaRefusedError(error, param=item.param) from error
-        self._metrics.media_read(item.modality, fetch_s, time.perf_counter() - started)
-        return media
+        fetch_s = read_s + obtained - started
+        self._metrics.media_read(item.modality, fetch_s, time.perf_counter() - obtained)
+        return media, fetch_s
 
 
 def _check_unsupported(body: ChatCompletionRequest) -> None:
-    if body.response_format is not None and body.response_format.type != "text":
-        raise RequestError(
-            f"response_format {body.response_format.type!r} is not supported yet; 'text' is",
-            param="response_format",
-            code="unsupported_value",
-        )
     if body.top_logprobs is not None and not body.logprobs:
         raise RequestError(
             f"top_logprobs is {body.top_logprobs}, but logprobs is not true", param="top_logprobs"

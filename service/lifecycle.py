@@ -1,7 +1,7 @@
 """The service's phase and its requests in flight: what `/readyz` says and what a drain waits for.
 
-Changed by `app` (ready, failed, stopped) and `cli` (draining); read by probes and by every handler
-that starts work.
+Changed by `app` (ready, failed, stopped), `server` (draining) and `watchdog` (an engine's death);
+read by probes and by every handler that starts work.
 """
 
 from __future__ import annotations
@@ -34,6 +34,7 @@ class Lifecycle:
         self._loaded = asyncio.Event()
         self._empty = asyncio.Event()
         self._empty.set()
+        self._engine_died = asyncio.Event()
         self.engine_infos: tuple[EngineInfo, ...] = ()
         self.failure: Exception | None = None
 
@@ -81,6 +82,15 @@ class Lifecycle:
         """The phase once loading has ended."""
         await self._loaded.wait()
         return self._phase
+
+    def engine_died(self, error: Exception) -> None:
+        """An engine ended by itself. The phase stays: other models' engines may go on."""
+        self.failure = error
+        self._engine_died.set()
+
+    async def wait_engine_death(self) -> None:
+        """Returns once an engine has died."""
+        await self._engine_died.wait()
 
     def drain(self) -> None:
         """From now on nothing is admitted; what runs goes on."""

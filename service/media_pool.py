@@ -13,51 +13,25 @@ import hashlib
 import json
 import logging
 import tempfile
-from collections import OrderedDict
-from collections.abc import Coroutine, Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Coroutine, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from lamm_model.media import MediaLimits, PreparedMedia
+from lamm_model.media import PreparedMedia
 from lamm_model.media_errors import MediaDecodeError
-from lamm_model.spec import ImageSpec, PointSpec
 from service.exceptions import NotReadyError, OverloadedError
+from service.media_cache import MediaCache
+from service.media_pool_config import MediaPoolConfig
 from service.media_process import MediaJob, MediaProcess
+
+__all__ = ["MediaPool", "MediaPoolConfig"]
 
 logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
 _HASHED_AT_ONCE = 1 << 18
-
-
-@dataclass(frozen=True, slots=True)
-class MediaPoolConfig:
-    """Sizes and limits of the pool; bytes and seconds.
-
-    At most `max_requests` requests may have media in the pool, and a medium waits at most
-    `queue_timeout_s` for a process.
-    """
-
-    workers: int
-    timeout_s: float
-    memory_bytes: int
-    cache_bytes: int
-    limits: MediaLimits
-    image: ImageSpec | None
-    points: PointSpec | None
-    max_requests: int = 64
-    queue_timeout_s: float = 15.0
-
-    def head(self) -> dict[str, Any]:
-        """What a process is told before its first job."""
-        return {
-            "image": None if self.image is None else asdict(self.image),
-            "points": None if self.points is None else asdict(self.points),
-            "limits": asdict(self.limits),
-            "memory_bytes": self.memory_bytes,
-        }
 
 
 class MediaPool:
@@ -68,8 +42,10 @@ class MediaPool:
         self._idle: asyncio.Queue[MediaProcess] = asyncio.Queue()
         self._workers: set[MediaProcess] = set()
         self._jobs: set[asyncio.Task[PreparedMedia]] = set()
+        self._flights: dict[str, _Flight] = {}
+        self._drawings: set[asyncio.Task[bytes]] = set()
         self._replacements: set[asyncio.Task[None]] = set()
-        self._cache = _Cache(config.cache_bytes)
+        self._cache = MediaCache(config.cache_bytes)
         self._scratch: tempfile.TemporaryDirectory[str] | None = None
         self._requests, self._stopped = 0, False
 
@@ -97,9 +73,12 @@ class MediaPool:
         for task in self._replacements:
             task.cancel()
         await asyncio.gather(*self._replacements, return_exceptions=True)
+        for flight in self._flights.values():
+            if not flight.has_worker:
+                flight.task.cancel()
         workers, self._workers = self._workers, set()
         await asyncio.gather(*(worker.kill() for worker in workers))
-        await asyncio.gather(*self._jobs, return_exceptions=True)
+        await asyncio.gather(*self._jobs, *self._drawings, return_exceptions=True)
         if self._scratch is not None:
             await asyncio.to_thread(self._scratch.cleanup)
 
@@ -126,25 +105,36 @@ class MediaPool:
     async def prepare(self, job: MediaJob) -> PreparedMedia:
         """The prepared medium, from the cache or from a process.
 
-        Cancelled while it waits for a process, the job is dropped; cancelled later, the job ends
-        by itself and its result is cached.
+        Cancelled while it waits for a process, the job is dropped, unless others ask for the same;
+        cancelled later, the job ends by itself and its result is cached.
 
         Raises:
             MediaError: refused by the decoder, too slow, or the decoder died of it.
             OverloadedError: no process became free in time.
             NotReadyError: the pool was stopped.
         """
+        if self._stopped:
+            raise NotReadyError("stopped")
         # Copying and hashing a large body takes milliseconds; hashlib lets other threads run.
-        large = len(job.base64) > _HASHED_AT_ONCE
+        large = len(job.content) > _HASHED_AT_ONCE
         key, body = await asyncio.to_thread(_key, job) if large else _key(job)
         cached = self._cache.get(key)
         if cached is not None:
             return cached
+        # The same medium in several requests at once is decoded for the first of them.
+        if key not in self._flights:
+            self._flights[key] = _Flight(_kept(self._fly(job, body, key), self._jobs))
+        return await self._join(self._flights[key], key)
+
+    async def draw(self, job: MediaJob, marks: Sequence[Mapping[str, Any]]) -> bytes:
+        """The job's medium with marks drawn on it: a PNG or a PLY file; nothing of it is kept.
+
+        Raises as `prepare` does, and is cancelled as `prepare` is.
+        """
+        body = await asyncio.to_thread(job.body)
         worker = await self._take_worker()
-        # Shielded: a process interrupted in the middle of a job is out of step and must die, and
-        # clients that come and go would keep all of them starting.
-        running = _kept(self._run(worker, job, body, key), self._jobs)
-        return await asyncio.shield(running)
+        drawing = self._guard(worker, worker.draw(job, marks, body))
+        return await asyncio.shield(_kept(drawing, self._drawings))
 
     async def _take_worker(self) -> MediaProcess:
         limit = self._config.queue_timeout_s
@@ -159,12 +149,40 @@ class MediaPool:
             ) from None  # fmt: skip
         return worker
 
-    async def _run(
-        self, worker: MediaProcess, job: MediaJob, body: bytes, key: str
-    ) -> PreparedMedia:
+    async def _join(self, flight: _Flight, key: str) -> PreparedMedia:
+        flight.waiting += 1
+        try:
+            # Shielded: a process interrupted in the middle of a job is out of step and must die,
+            # and clients that come and go would keep all of them starting.
+            return await asyncio.shield(flight.task)
+        finally:
+            flight.waiting -= 1
+            if not flight.waiting and not flight.has_worker and not flight.task.done():
+                # Forgotten at once: who asks now must not join what is about to be dropped.
+                del self._flights[key]
+                flight.task.cancel()
+
+    async def _fly(self, job: MediaJob, body: bytes, key: str) -> PreparedMedia:
+        try:
+            worker = await self._take_worker()
+            self._flights[key].has_worker = True
+            media = await self._guard(worker, worker.run(job, body))
+            self._cache.put(key, media)
+            return media
+        except asyncio.CancelledError:
+            if self._stopped:
+                raise NotReadyError("stopped") from None
+            raise
+        finally:
+            flight = self._flights.get(key)
+            if flight is not None and flight.task is asyncio.current_task():
+                del self._flights[key]
+
+    async def _guard(self, worker: MediaProcess, work: Coroutine[Any, Any, T]) -> T:
+        """What a process answers, under the time limit; the process goes back, or is replaced."""
         try:
             async with asyncio.timeout(self._config.timeout_s):
-                media = await worker.run(job, body)
+                return await work
         except TimeoutError:
             raise MediaDecodeError(
                 f"decoding took longer than the limit of {self._config.timeout_s:g} s"
@@ -180,8 +198,6 @@ class MediaPool:
             ) from error
         finally:
             self._give_back(worker)
-        self._cache.put(key, media)
-        return media
 
     def _give_back(self, worker: MediaProcess) -> None:
         """An idle process returns; one left in the middle of a job is killed and replaced."""
@@ -214,32 +230,18 @@ class MediaPool:
         self._idle.put_nowait(worker)
 
 
-class _Cache:
-    """Least recently used results within a budget of bytes."""
+@dataclass(eq=False, slots=True)
+class _Flight:
+    """One medium on its way through a process, and how many requests wait for it."""
 
-    def __init__(self, budget: int) -> None:
-        self._budget, self._size = budget, 0
-        self._entries: OrderedDict[str, PreparedMedia] = OrderedDict()
-
-    def get(self, key: str) -> PreparedMedia | None:
-        media = self._entries.get(key)
-        if media is not None:
-            self._entries.move_to_end(key)
-        return media
-
-    def put(self, key: str, media: PreparedMedia) -> None:
-        if media.array.nbytes > self._budget or key in self._entries:
-            return
-        self._entries[key] = media
-        self._size += media.array.nbytes
-        while self._size > self._budget:
-            _, oldest = self._entries.popitem(last=False)
-            self._size -= oldest.array.nbytes
+    task: asyncio.Task[PreparedMedia]
+    waiting: int = 0
+    has_worker: bool = False
 
 
 def _key(job: MediaJob) -> tuple[str, bytes]:
     """Name of the job's result in the cache, and the job's text as bytes."""
-    body = job.base64.encode("utf8")
+    body = job.body()
     digest = hashlib.sha256(json.dumps(job.head()).encode())
     digest.update(body)
     return digest.hexdigest(), body

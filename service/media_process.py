@@ -12,7 +12,7 @@ import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -33,10 +33,10 @@ _PASSED_ON = ("PATH", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "VIRTUAL_ENV", "HOME"
 
 @dataclass(frozen=True, slots=True)
 class MediaJob:
-    """One medium to prepare: base64 text, and how a cloud is to be read."""
+    """One medium to prepare: its bytes, or base64 text of them, and how a cloud is to be read."""
 
     modality: Modality
-    base64: str
+    content: str | bytes
     format: str = ""
     units: str = "m"
     up_axis: str = "z"
@@ -47,7 +47,12 @@ class MediaJob:
         return {
             "modality": self.modality, "format": self.format, "units": self.units,
             "up_axis": self.up_axis, "columns": self.columns,
+            "is_base64": isinstance(self.content, str),
         }  # fmt: skip
+
+    def body(self) -> bytes:
+        """The content as it is sent to a process."""
+        return self.content.encode() if isinstance(self.content, str) else self.content
 
 
 class MediaProcess:
@@ -106,14 +111,19 @@ class MediaProcess:
             MediaError: the process refused it.
             EOFError, OSError, ValueError: it died or answered nonsense (`busy` is true).
         """
-        self.busy = True
-        head, array = await self._exchange(job.head(), body)
-        if "error" in head:
-            self.busy = False
-            raise ERROR_KINDS[head["error"]](head["message"])
+        head, array = await self._ask(job.head(), body)
         values = np.frombuffer(array, dtype=np.float32).reshape(head["shape"])
         self.busy = False
         return PreparedMedia(job.modality, head["digest"], values, head["info"])
+
+    async def draw(self, job: MediaJob, marks: Sequence[Mapping[str, Any]], body: bytes) -> bytes:
+        """The job's medium with the marks drawn on it (`overlay_picture`, `overlay_cloud`), a file.
+
+        Raises as `run` does.
+        """
+        _, drawn = await self._ask({**job.head(), "overlay": list(marks)}, body)
+        self.busy = False
+        return drawn
 
     async def kill(self) -> None:
         """Ends the process at once, collects it, and removes what it left on the disk."""
@@ -126,6 +136,15 @@ class MediaProcess:
             self._process.stdin.close()
         await self._process.wait()
         await asyncio.to_thread(_remove, self._scratch)
+
+    async def _ask(self, head: Mapping[str, Any], body: bytes) -> tuple[dict[str, Any], bytes]:
+        """The answer to one job, of which `busy` stays true until the caller has read it."""
+        self.busy = True
+        reply, answer = await self._exchange(head, body)
+        if "error" in reply:
+            self.busy = False
+            raise ERROR_KINDS[reply["error"]](reply["message"])
+        return reply, answer
 
     async def _exchange(self, head: Mapping[str, Any], body: bytes) -> tuple[dict[str, Any], bytes]:
         stdin, stdout = self._process.stdin, self._process.stdout

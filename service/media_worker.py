@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from lamm_model.conversation import Modality
-from lamm_model.media import MediaLimits, PreparedMedia, decode_point_cloud
+from lamm_model.media import MediaLimits, PreparedMedia, decode_image, decode_point_cloud
 from lamm_model.media_errors import (
     MediaDecodeError,
     MediaDependencyError,
@@ -31,6 +31,8 @@ from lamm_model.media_errors import (
 from lamm_model.ply_pcd_files import load_open3d
 from lamm_model.preprocessing import prepare_image, prepare_point_cloud
 from lamm_model.spec import ImageSpec, PointSpec
+from service.overlay_cloud import BoxMark, overlay_ply
+from service.overlay_picture import Mark, overlay_png
 
 FRAME = struct.Struct("<IQ")
 ERROR_KINDS: Mapping[str, type[MediaError]] = {
@@ -94,6 +96,8 @@ def _answer(
 ) -> tuple[dict[str, Any], bytes]:
     """Head and body of the reply."""
     try:
+        if "overlay" in job:
+            return {}, _draw(job, text, limits)
         media = _prepare(job, text, image, points, limits)
         head = {"digest": media.digest, "shape": media.array.shape, "info": media.info}
         return head, media.array.tobytes()
@@ -113,12 +117,7 @@ def _prepare(
     points: PointSpec | None,
     limits: MediaLimits,
 ) -> PreparedMedia:
-    try:
-        if len(text) % 4:
-            raise binascii.Error("the padding is missing, or there is too much")
-        data = binascii.a2b_base64(text, strict_mode=True)
-    except binascii.Error:
-        raise MediaDecodeError("the data: URL does not hold valid base64") from None
+    data = _content(job, text)
     try:
         if job["modality"] == Modality.IMAGE and image is not None:
             return prepare_image(data, image, limits)
@@ -130,6 +129,34 @@ def _prepare(
     except MemoryError:
         raise MediaDecodeError("the medium needs more memory than its decoder is given") from None
     raise MediaFormatError(f"no encoder for {job['modality']}")
+
+
+def _draw(job: Mapping[str, Any], text: bytes, limits: MediaLimits) -> bytes:
+    """The medium with what `overlay` lists drawn on it, as a file: PNG or PLY."""
+    data = _content(job, text)
+    try:
+        if job["modality"] == Modality.IMAGE:
+            return overlay_png(
+                decode_image(data, limits)[0], [Mark(**mark) for mark in job["overlay"]]
+            )
+        cloud = decode_point_cloud(
+            data, job["format"], job["units"], job["up_axis"], limits, columns=job["columns"]
+        )
+        boxes = [BoxMark(**mark) for mark in job["overlay"]]
+        return overlay_ply(cloud, boxes, job["units"], job["up_axis"])
+    except MemoryError:
+        raise MediaDecodeError("drawing needs more memory than the decoder is given") from None
+
+
+def _content(job: Mapping[str, Any], text: bytes) -> bytes:
+    if not job["is_base64"]:
+        return text
+    try:
+        if len(text) % 4:
+            raise binascii.Error("the padding is missing, or there is too much")
+        return binascii.a2b_base64(text, strict_mode=True)
+    except binascii.Error:
+        raise MediaDecodeError("the data: URL does not hold valid base64") from None
 
 
 def _kind(error: MediaError) -> str:

@@ -8,11 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import PurePath
 
 from lamm_model.conversation import Modality, Turn, neutralise
-from service.exceptions import RequestError
-from service.schemas.openai import ChatMessage, ImagePart, PointCloudPart, TextPart
-from service.uploads import read_data_url
+from lamm_model.media import POINT_CLOUD_FORMATS, MediaFormatError
+from service.exceptions import MediaRefusedError, RequestError
+from service.media_process import MediaJob
+from service.schemas.openai import ChatMessage, FilePart, ImagePart, MediaPart, TextPart
+from service.uploads import MediaAccess, MediaSource, read_data_url
+
+_PICTURE_SUFFIXES = ("png", "jpg", "jpeg", "webp", "bmp", "gif")
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,12 +25,16 @@ class MediaItem:
     """One medium as sent; `param` names its part of the request."""
 
     modality: Modality
-    base64: str
+    source: MediaSource
     param: str
     format: str = ""
     units: str = "m"
     up_axis: str = "z"
     columns: int | None = None
+
+    def job(self, content: str | bytes) -> MediaJob:
+        """What is to be decoded, once its bytes (or base64 text of them) are there."""
+        return MediaJob(self.modality, content, self.format, self.units, self.up_axis, self.columns)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,20 +65,24 @@ def count_characters(messages: Sequence[ChatMessage]) -> int:
     )
 
 
-def read_messages(messages: Sequence[ChatMessage], max_media_bytes: int) -> Conversation:
+def read_messages(
+    messages: Sequence[ChatMessage], max_media_bytes: int, access: MediaAccess
+) -> Conversation:
     """Turns of one conversation; user messages in a row are one turn, its media before its text.
 
-    Every character is looked at: the caller has checked that there are not too many.
+    Every character is looked at: the caller has checked that there are not too many. Blocks for
+    the disk where media are stored files.
 
     Raises:
-        RequestError: a role out of place, media outside a user's message, or no last question.
+        RequestError: a role out of place, media outside a user's message, no last question, or a
+            medium that `access` does not reach.
         MediaRefusedError: a medium is larger than `max_media_bytes`.
     """
     system: list[str] = []
     turns: list[_OpenTurn] = []
     for number, message in enumerate(messages):
         param = f"messages[{number}]"
-        text, media = _read_content(message, param, max_media_bytes)
+        text, media = _read_content(message, param, max_media_bytes, access)
         if message.role in ("system", "developer"):
             system.append(text)
         elif message.role == "user":
@@ -101,7 +114,7 @@ def _close(turn: _OpenTurn) -> Turn:
 
 
 def _read_content(
-    message: ChatMessage, param: str, max_media_bytes: int
+    message: ChatMessage, param: str, max_media_bytes: int, access: MediaAccess
 ) -> tuple[str, list[MediaItem]]:
     if message.content is None:
         if message.role != "assistant":
@@ -122,22 +135,47 @@ def _read_content(
                 "media belong in a user's message",
                 param=place,
             )
-        media.append(_read_media(part, f"{place}.{part.type}", max_media_bytes))
+        media.append(_read_media(part, f"{place}.{part.type}", max_media_bytes, access))
     return "\n".join(texts), media
 
 
-def _read_media(part: ImagePart | PointCloudPart, param: str, max_media_bytes: int) -> MediaItem:
+def _read_media(
+    part: MediaPart, param: str, max_media_bytes: int, access: MediaAccess
+) -> MediaItem:
+    if isinstance(part, FilePart):
+        return _read_file(part, param, max_media_bytes, access)
+    reference = part.image_url if isinstance(part, ImagePart) else part.point_cloud_url
+    source = access.find(reference.url, reference.file_id, param=param, max_bytes=max_media_bytes)
     if isinstance(part, ImagePart):
-        upload = read_data_url(part.image_url.url, param=param, max_bytes=max_media_bytes)
-        return MediaItem(Modality.IMAGE, upload.base64, param)
+        return MediaItem(Modality.IMAGE, source, param)
     cloud = part.point_cloud_url
-    upload = read_data_url(cloud.url, param=param, max_bytes=max_media_bytes)
     return MediaItem(
         Modality.POINT_CLOUD,
-        upload.base64,
+        source,
         param,
         cloud.format.lower(),
         cloud.units,
         cloud.up_axis,
         cloud.columns,
+    )
+
+
+def _read_file(part: FilePart, param: str, max_media_bytes: int, access: MediaAccess) -> MediaItem:
+    """A file is what its name's suffix says."""
+    source: MediaSource
+    if part.file.file_id is not None:
+        source = access.file(part.file.file_id, param=param, max_bytes=max_media_bytes)
+        name = source.filename
+    else:
+        data, name = part.file.file_data or "", part.file.filename or ""
+        source = read_data_url(data, param=f"{param}.file_data", max_bytes=max_media_bytes)
+    suffix = PurePath(name).suffix.lower().lstrip(".")
+    if suffix in _PICTURE_SUFFIXES:
+        return MediaItem(Modality.IMAGE, source, param)
+    if suffix in POINT_CLOUD_FORMATS:
+        return MediaItem(Modality.POINT_CLOUD, source, param, suffix)
+    known = ", ".join((*_PICTURE_SUFFIXES, *POINT_CLOUD_FORMATS))
+    raise MediaRefusedError(
+        MediaFormatError(f"the file is called {name[:64]!r}; its suffix must be one of {known}"),
+        param=param,
     )

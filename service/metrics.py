@@ -15,7 +15,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from lamm_model.conversation import Modality
-from service.engine.base import EngineStats, RequestTimings
+from service.engine.base import EngineStats, FinishReason, RequestTimings
 
 _TTFT = (0.001, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0,
          20.0, 40.0, 80.0, 160.0, 640.0, 2560.0)  # fmt: skip
@@ -59,11 +59,16 @@ class Metrics:
             "lamm:admission_rejections", "Requests refused before they ran",
             ["model_name", "reason"], registry=self._registry,
         )  # fmt: skip
+        self._task_answers = Counter(
+            "lamm:task_answers", "Answers of vision tasks, by how their text could be read",
+            ["model_name", "task", "parse_status"], registry=self._registry,
+        )  # fmt: skip
 
     def of_model(self, model_name: str) -> Metrics:
         """The same metrics, to report under another model's name."""
         view = copy.copy(self)
         view._model, view._itl_of_model = model_name, self._itl.labels(model_name)
+        view._begin_at_zero()
         return view
 
     def exposition(self) -> bytes:
@@ -104,6 +109,17 @@ class Metrics:
     def rejected(self, reason: str) -> None:
         """A request was refused; `reason` is a code from the error table."""
         self._rejections.labels(self._model, reason).inc()
+
+    def task_answered(self, task: str, parse_status: str) -> None:
+        """A task's answer was read: `ok`, `partial` or `unparsed`."""
+        self._task_answers.labels(self._model, task, parse_status).inc()
+
+    def _begin_at_zero(self) -> None:
+        # A series that begins at 1 hides its first event from rate() and increase().
+        for reason in (*FinishReason, "abort", "error"):
+            self._success.labels(self._model, reason)
+        for histogram in (self._ttft, self._e2e, self._queue, self._prefill, self._decode):
+            histogram.labels(self._model)
 
     def _histogram(self, name: str, help_text: str, buckets: tuple[float, ...]) -> Histogram:
         return Histogram(

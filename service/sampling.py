@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from lamm_model.sampling_params import SamplingParams, SamplingParamsError
-from service.schemas.openai import ChatCompletionRequest
+from service.schemas.openai import SamplingRequest
 
 _MAX_ID_DIGITS = 9
 _SAME_NAMES = (
@@ -19,7 +19,7 @@ _SAME_NAMES = (
 
 
 def sampling_params(
-    body: ChatCompletionRequest, max_tokens: int, vocab_size: int, stop_strings: Sequence[str]
+    body: SamplingRequest, max_tokens: int, vocab_size: int, stop_strings: Sequence[str]
 ) -> tuple[SamplingParams, ...]:
     """One set a choice; choice i of a seeded request is seeded with `seed + i`.
 
@@ -47,14 +47,14 @@ def sampling_params(
             stop=(*stop_strings, *(stop for stop in stops if stop not in stop_strings)),
             stop_token_ids=tuple(body.stop_token_ids or ()),
             ignore_eos=body.ignore_eos,
-            logprobs=(body.top_logprobs or 0) if body.logprobs else None,
+            logprobs=body.num_logprobs,
             **given,
         )
         for seed in seeds
     )
 
 
-def _biases(body: ChatCompletionRequest, vocab_size: int) -> dict[int, float]:
+def _biases(body: SamplingRequest, vocab_size: int) -> dict[int, float]:
     biases: dict[int, float] = {}
     for text, bias in (body.logit_bias or {}).items():
         if not (text.isascii() and text.isdigit()) or len(text) > _MAX_ID_DIGITS:

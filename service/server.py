@@ -1,9 +1,13 @@
-"""uvicorn with a graceful end: SIGTERM drains, and the process exits 0. Used by `cli`."""
+"""uvicorn with a graceful end: SIGTERM drains, and the process exits 0. Used by `cli`.
+
+SIGHUP has read again what may change while it runs: the API keys.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import signal
 from collections.abc import Awaitable, Callable
 from types import FrameType
 
@@ -11,6 +15,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from service.lifecycle import Lifecycle
+from service.write_timeout import protocol_with_write_timeout
 
 logger = logging.getLogger(__name__)
 
@@ -23,7 +28,8 @@ class DrainingServer(uvicorn.Server):
     """On the first signal /readyz turns false and new work is refused while what runs goes on.
 
     When nothing runs any more the server closes. After `drain_timeout_s`, or on a second signal,
-    `abort` first ends what still runs; a third signal waits for nothing. uvicorn's own handling
+    `abort` first ends what still runs; a third signal waits for nothing. A client that reads
+    nothing of its answer for `write_timeout_s` is cut off. uvicorn's own handling
     would close the listening socket first (probes would fail before the last answer) and end with
     the signal's exit status.
     """
@@ -36,27 +42,35 @@ class DrainingServer(uvicorn.Server):
         lifecycle: Lifecycle,
         drain_timeout_s: float,
         abort: Callable[[], Awaitable[None]],
+        write_timeout_s: float = 60.0,
+        on_hangup: Callable[[], object] | None = None,
     ) -> None:
         config = uvicorn.Config(
             app,
             host=host,
             port=port,
+            http=protocol_with_write_timeout(write_timeout_s),
             log_config=None,
             access_log=False,
+            server_header=False,
             lifespan="on",
             # After the drain only what outlived it is left, and idle connections.
             timeout_graceful_shutdown=1,
         )
         super().__init__(config)
         self._lifecycle, self._drain_timeout_s, self._abort = lifecycle, drain_timeout_s, abort
+        self._on_hangup = on_hangup
         self._loop: asyncio.AbstractEventLoop | None = None
         self._drain: asyncio.Task[None] | None = None
         self._last_answers: asyncio.Task[bool] | None = None
+        self._reloading: asyncio.Future[object] | None = None
         self._signals = 0
 
     async def serve(self, sockets: list[object] | None = None) -> None:  # type: ignore[override]
         """Runs until closed."""
         self._loop = asyncio.get_running_loop()
+        if self._on_hangup is not None:
+            self._loop.add_signal_handler(signal.SIGHUP, self._reload, self._on_hangup)
         await super().serve(sockets)  # type: ignore[arg-type]
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002 - an override
@@ -77,6 +91,10 @@ class DrainingServer(uvicorn.Server):
                 port = socket.getsockname()[1]
         shown = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(self.config.host, self.config.host)  # noqa: S104 - compared, not bound
         return f"http://{shown}:{port}"
+
+    def _reload(self, on_hangup: Callable[[], object]) -> None:
+        # Beside the event loop: what is read may lie on a network.
+        self._reloading = asyncio.ensure_future(asyncio.to_thread(on_hangup))
 
     def _start_drain(self) -> None:
         if self._last_answers is not None:

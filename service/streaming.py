@@ -6,7 +6,6 @@ WHATWG HTML, server-sent events; payloads are OpenAI's chunks.
 
 from __future__ import annotations
 
-import json
 import logging
 import re
 import time
@@ -22,6 +21,7 @@ from service.engine.base import FinishReason, TokenLogprob
 from service.errors import translate
 from service.exceptions import ClientDisconnectedError
 from service.generation import Delta, Generation
+from service.schemas.events import DONE, KEEP_ALIVE, event
 from service.schemas.openai import (
     AssistantMessage,
     ChatCompletion,
@@ -35,8 +35,6 @@ logger = logging.getLogger(__name__)
 
 # How `detokenizer.token_text` writes a byte that is no character.
 _BYTE = re.compile(r"bytes:\\x([0-9a-f]{2})")
-_KEEP_ALIVE = b": keep-alive\n\n"
-_DONE = b"data: [DONE]\n\n"
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +92,7 @@ async def events(generation: Generation, envelope: Envelope) -> AsyncIterator[by
             yield chunk(index, {"role": "assistant", "content": ""}, None, None)
         async for delta in generation.deltas():
             if delta is None:
-                yield _KEEP_ALIVE
+                yield KEEP_ALIVE
                 continue
             if delta.text or delta.logprobs:
                 yield chunk(delta.index, {"content": delta.text}, delta, None)
@@ -105,24 +103,26 @@ async def events(generation: Generation, envelope: Envelope) -> AsyncIterator[by
     except Exception as error:
         reply = translate(error)
         logger.exception("a stream failed after its headers")
-        yield _event(reply.body())
-    yield _DONE
+        yield event(reply.body())
+    yield DONE
 
 
 class EventStream(StreamingResponse):
     """Sends events until they end or the client goes away; closes the generation either way."""
 
     def __init__(
-        self, generation: Generation, envelope: Envelope, on_close: Callable[[], None]
+        self,
+        generation: Generation,
+        content: AsyncIterator[bytes],
+        on_close: Callable[[], None],
     ) -> None:
+        """`content` are the events of `generation`, as `events` makes them."""
         headers = {
             "Cache-Control": "no-cache",
             "X-Accel-Buffering": "no",  # nginx would hold the events back
             "Server-Timing": generation.server_timing(),
         }
-        super().__init__(
-            events(generation, envelope), headers=headers, media_type="text/event-stream"
-        )
+        super().__init__(content, headers=headers, media_type="text/event-stream")
         self._generation, self._on_close = generation, on_close
 
     async def __call__(
@@ -172,14 +172,9 @@ def _chunk_maker(completion_id: str, envelope: Envelope) -> Callable[..., bytes]
         }
         if envelope.include_usage:
             body["usage"] = usage
-        return _event(body)
+        return event(body)
 
     return make
-
-
-def _event(body: dict[str, Any]) -> bytes:
-    text = json.dumps(body, ensure_ascii=False, separators=(",", ":"))
-    return f"data: {text}\n\n".encode()
 
 
 def _logprobs(tokens: Sequence[TokenLogprob]) -> ChoiceLogprobs | None:

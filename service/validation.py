@@ -12,7 +12,10 @@ from typing import Any
 _MAX_ERRORS = 3
 _MAX_VALUE = 64
 # Parts of an error's place that name a branch of our schema rather than a part of the request.
-_BRANCHES = frozenset({"body", "text", "parts", "image_url", "point_cloud_url", "constrained-str"})
+_BRANCHES = frozenset(
+    {"body", "text", "parts", "image_url", "point_cloud_url", "file", "constrained-str"}
+    | {"texts", "tokens", "lists"}
+)
 
 _TEMPLATES: Mapping[str, str] = {
     "missing": "is missing",
@@ -43,6 +46,14 @@ _TEMPLATES: Mapping[str, str] = {
     "union_tag_invalid": "has an unknown type; known are {expected_tags}",
     "union_tag_not_found": "must be a string, a list of parts, or a part with a `type`",
     "json_invalid": "is not valid JSON",
+    "none_required": "must be left out or null",
+    "extra_forbidden": "is not a field that is known here",
+    "wrong_medium": "has {found}; this task takes {takes}",
+    # Raised by validators of ours, in words of ours.
+    "value_error": "is not possible: {error}",
+    "prompt_type": "must be text, a list of texts, or token ids",
+    "one_source": "must have either url or file_id",
+    "one_file": "must have either file_id or file_data",
 }
 
 
@@ -73,11 +84,13 @@ def place(location: Sequence[str | int]) -> str:
 
 
 def _is_branch(location: Sequence[str | int], index: int) -> bool:
-    """A tag stands first, after `content` or `stop`, or after a part's number."""
+    """A tag stands first, after `content`, `prompt` or `stop`, or after a part's number."""
     if index == 0:
         return location[index] == "body"
     before = location[index - 1]
-    return before in ("content", "stop") or (isinstance(before, int) and "parts" in location)
+    if before in ("content", "prompt", "stop"):
+        return True
+    return isinstance(before, int) and "parts" in location
 
 
 def _describe(error: Mapping[str, Any]) -> str:

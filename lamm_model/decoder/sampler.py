@@ -31,7 +31,7 @@ class SamplingRow:
 
     `position` counts the tokens generated before this one. `prompt_token_ids` may hold media
     placeholders; they are passed over. `banned` tokens cannot be chosen (an end before
-    `min_tokens`).
+    `min_tokens`); `allowed`, where given, has V bytes, 0 for each token that cannot be chosen.
     """
 
     params: SamplingParams
@@ -40,6 +40,7 @@ class SamplingRow:
     prompt_token_ids: Sequence[int]
     output_token_ids: Sequence[int]
     banned: tuple[int, ...] = ()
+    allowed: bytes | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +71,7 @@ class Sampler:
 
     def _shape(self, logits_RV: Tensor, rows: Sequence[SamplingRow]) -> Tensor:
         """Penalties, biases and bans; the input is left as it was."""
-        touched = [i for i, row in enumerate(rows) if row.banned or _is_shaped(row.params)]
+        touched = [i for i, row in enumerate(rows) if _is_touched(row)]
         if not touched:
             return logits_RV
         shaped_RV = logits_RV.clone()
@@ -123,6 +124,10 @@ class Sampler:
         return sampled
 
 
+def _is_touched(row: SamplingRow) -> bool:
+    return bool(row.banned) or row.allowed is not None or _is_shaped(row.params)
+
+
 def _is_shaped(params: SamplingParams) -> bool:
     penalties = (params.frequency_penalty, params.presence_penalty, params.repetition_penalty - 1.0)
     return any(penalties) or bool(params.logit_bias)
@@ -151,6 +156,10 @@ def _shape_row(logits_V: Tensor, row: SamplingRow) -> None:
         )
     if row.banned:
         logits_V[_index(logits_V, list(row.banned))] = -torch.inf
+    if row.allowed is not None:
+        # A copy: the bytes are read-only, and torch has no tensors that are.
+        allowed_V = torch.frombuffer(bytearray(row.allowed), dtype=torch.uint8).bool()
+        logits_V.masked_fill_(~allowed_V.to(logits_V.device), -torch.inf)
 
 
 def _index(like: Tensor, ids: list[int]) -> Tensor:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from fastapi import APIRouter
 
+from service.auth import USER
 from service.dependencies import ModelsDep, ServedModel
 from service.schemas.openai import Architecture, ErrorBody, ModelCard, ModelList
 
-router = APIRouter(prefix="/v1/models", tags=["models"])
+router = APIRouter(prefix="/v1/models", tags=["models"], dependencies=[USER])
 
 
 @router.get("")

@@ -6,9 +6,10 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from fastapi import APIRouter, Response
-from fastapi.responses import JSONResponse, RedirectResponse
+from fastapi.responses import JSONResponse
 from prometheus_client import CONTENT_TYPE_PLAIN_0_0_4
 
+from service.auth import METRICS, OPEN, USER
 from service.dependencies import (
     EnginesDep,
     LifecycleDep,
@@ -20,16 +21,17 @@ from service.lifecycle import Phase
 
 router = APIRouter(tags=["operations"])
 
+# Asked every few seconds by machines: no trace is made of these.
 OPEN_PATHS = frozenset({"/livez", "/readyz", "/health", "/metrics"})
 
 
-@router.get("/livez")
+@router.get("/livez", dependencies=[OPEN])
 async def livez() -> dict[str, str]:
     """The process answers."""
     return {"status": "alive"}
 
 
-@router.get("/readyz")
+@router.get("/readyz", dependencies=[OPEN])
 async def readyz(lifecycle: LifecycleDep, engines: EnginesDep) -> JSONResponse:
     """Requests are accepted: 200, or 503 while loading, draining or any model's engine is dead."""
     accepts = lifecycle.phase is Phase.READY
@@ -43,16 +45,13 @@ async def readyz(lifecycle: LifecycleDep, engines: EnginesDep) -> JSONResponse:
     return JSONResponse(body, 200 if ready else 503)
 
 
-@router.get("/health")
+@router.get("/health", dependencies=[OPEN])
 async def health(
     lifecycle: LifecycleDep, engines: EnginesDep, timeouts: TimeoutsDep
 ) -> JSONResponse:
     """The process answers and every engine makes progress; an idle engine is healthy."""
     all_stats = [served.engine.stats() for served in engines]
-    stalled = any(
-        stats.running + stats.waiting > 0 and stats.last_step_age > timeouts.stall_s
-        for stats in all_stats
-    )
+    stalled = any(stats.stalled(timeouts.stall_s) for stats in all_stats)
     alive = all(stats.alive for stats in all_stats)
     failed = lifecycle.phase is Phase.FAILED or (lifecycle.phase is Phase.READY and not alive)
     body: dict[str, Any] = {
@@ -65,13 +64,13 @@ async def health(
     return JSONResponse(body, 503 if stalled or failed else 200)
 
 
-@router.get("/metrics", response_class=Response)
+@router.get("/metrics", response_class=Response, dependencies=[METRICS])
 async def metrics(metrics: MetricsDep) -> Response:
     """Prometheus metrics."""
     return Response(metrics.exposition(), media_type=CONTENT_TYPE_PLAIN_0_0_4)
 
 
-@router.get("/version")
+@router.get("/version", dependencies=[USER])
 async def read_version(models: ModelsDep) -> dict[str, Any]:
     """Version of the service, and the fingerprint of each model; the first one's by itself too."""
     fingerprints = {model.name: model.fingerprint for model in models}
@@ -82,12 +81,6 @@ async def read_version(models: ModelsDep) -> dict[str, Any]:
         "fingerprint": fingerprint,
         "models": fingerprints,
     }
-
-
-@router.get("/", include_in_schema=False)
-async def index() -> RedirectResponse:
-    """The documentation."""
-    return RedirectResponse("/docs")
 
 
 def package_version() -> str:

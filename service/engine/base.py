@@ -9,9 +9,13 @@ from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import TYPE_CHECKING, Any
 
 from lamm_model.media import PreparedMedia
 from lamm_model.sampling_params import SamplingParams
+
+if TYPE_CHECKING:
+    from service.engine.grammar import Grammar
 
 
 class FinishReason(StrEnum):
@@ -63,8 +67,15 @@ class GenerationRequest:
     """One sequence to generate (`n > 1` is fanned out by the caller).
 
     `prompt_token_ids` starts with BOS; the ids in media spans are at or above the vocabulary size.
-    Lower `priority` values run first; equal ones in order of arrival. `model` names the one of the
-    engine's models that answers; None is the engine's first.
+    Lower `priority` values run first, equal ones in order of arrival; a level is worth so many
+    seconds of waiting (`EngineConfig.priority_ageing_s`). `model` names the one of the engine's
+    models that answers; None is the engine's first.
+
+    With `continuation_token_ids` nothing is generated: the one chunk that comes has, in `logprobs`,
+    each of these tokens after the prompt and those before it (teacher forcing), no alternatives,
+    and the finish reason `length`. Sampling parameters then have no effect.
+
+    With `grammar` the answer keeps to it, and ends where it ends.
     """
 
     request_id: str
@@ -73,6 +84,8 @@ class GenerationRequest:
     media: tuple[MediaSpan, ...] = ()
     priority: int = 0
     model: str | None = None
+    continuation_token_ids: tuple[int, ...] = ()
+    grammar: Grammar | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,6 +164,10 @@ class EngineStats:
     mm_cache_queries_total: int = 0
     mm_cache_hits_total: int = 0
 
+    def stalled(self, limit_s: float) -> bool:
+        """Whether work is pending, and no step has ended for more than so many seconds."""
+        return self.running + self.waiting > 0 and self.last_step_age > limit_s
+
 
 class Engine(ABC):
     """A batching text generator. One contract test runs against every implementation."""
@@ -174,3 +191,11 @@ class Engine(ABC):
     @abstractmethod
     def stats(self) -> EngineStats:
         """A snapshot; safe from any thread, never blocks on a step."""
+
+    def state(self) -> dict[str, Any]:
+        """What an operator wants to see of an engine that makes no progress, as JSON values.
+
+        Safe from any thread, never blocks on a step; holds nothing that a request said.
+        """
+        stats = self.stats()
+        return {"running_total": stats.running, "waiting_total": stats.waiting}

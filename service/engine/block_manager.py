@@ -93,6 +93,10 @@ class BlockManager:
         self._free_blocks += self._held.pop(slot)
         heapq.heappush(self._free_slots, slot)
 
+    def held(self, slot: int) -> int:
+        """Blocks that the slot holds; 0 when nobody has it."""
+        return self._held.get(slot, 0)
+
     @property
     def num_free_blocks(self) -> int:
         """Blocks that no slot holds."""

@@ -47,9 +47,12 @@ class EngineConfig:
     `kv_cache_bytes` (None: a share of free memory) holds running sequences and, with prefix
     caching, reusable prefixes; `mm_cache_bytes` holds encoded media. `max_model_len` None is the
     model's own. `max_waiting_requests` and `max_waiting_tokens` bound the queue beyond the free
-    seats. `num_threads` None leaves torch's own count. Tokens that come within `chunk_interval_s`
-    of a sequence's last chunk go out together in its next one: every chunk costs an event, and eyes
-    do not see fiftieths of a second. 0 sends each token by itself.
+    seats. `num_threads` None leaves torch's own count. Priorities are moved to within
+    `min_priority` and `max_priority`, lest a client put itself before all others. A level of
+    priority puts a request behind those that come up to `priority_ageing_s` seconds later, and
+    behind no others, so that nobody waits for ever; 0 serves in order of arrival alone. Tokens that
+    come within `chunk_interval_s` of a sequence's last chunk go out together in its next one: every
+    chunk costs an event, and eyes do not see fiftieths of a second. 0 sends each token by itself.
 
     Raises:
         EngineConfigError: a value is out of its range.
@@ -66,6 +69,9 @@ class EngineConfig:
     max_waiting_requests: int = 256
     max_waiting_tokens: int = 1 << 20
     num_threads: int | None = None
+    priority_ageing_s: float = 3.0
+    min_priority: int = 0
+    max_priority: int = 100
     chunk_interval_s: float = 0.02
 
     def __post_init__(self) -> None:
@@ -76,6 +82,8 @@ class EngineConfig:
             self._at_least(name, 1)
         self._at_least("mm_cache_bytes", 0)
         self._at_least("chunk_interval_s", 0)
+        self._at_least("priority_ageing_s", 0)
+        self._at_least("max_priority", self.min_priority)
         # Every running sequence must get its next token in every step.
         self._at_least("max_num_batched_tokens", self.max_num_seqs)
         for name in ("kv_cache_bytes", "max_model_len", "num_threads"):

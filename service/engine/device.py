@@ -39,6 +39,17 @@ def choose_dtype(dtype: Dtype, device: torch.device) -> torch.dtype:
     return chosen[dtype]
 
 
+def recover(device: torch.device) -> None:
+    """After work that failed: gives cached memory back, if the device still works.
+
+    Raises:
+        RuntimeError: torch's own; the device's context is broken, and nothing will run on it.
+    """
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+        torch.cuda.empty_cache()
+
+
 def weights_bytes(base: Path, dtype: torch.dtype) -> int:
     """Bytes that a checkpoint's weights will take in `dtype`."""
     total = 0

@@ -7,6 +7,7 @@ what works against it works against the real one.
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import itertools
 import re
 import time
@@ -100,7 +101,7 @@ class EchoEngine(Engine):
     def _check(self, request: GenerationRequest) -> None:
         if not self._alive:
             raise EngineStoppedError("the engine is not running")
-        tokens = len(request.prompt_token_ids)
+        tokens = len(request.prompt_token_ids) + len(request.continuation_token_ids[:-1])
         if tokens >= self._max_len:
             raise PromptTooLongError(tokens, self._max_len - 1)
         config = self._config
@@ -114,6 +115,9 @@ class EchoEngine(Engine):
     async def _stream(
         self, request: GenerationRequest, arrived: float, stopped: asyncio.Event
     ) -> AsyncIterator[GenerationChunk]:
+        if request.continuation_token_ids:
+            yield await self._score(request, arrived, stopped)
+            return
         params, prompt_tokens = request.sampling_params, len(request.prompt_token_ids)
         limit = min(params.max_tokens, self._max_len - prompt_tokens)
         # ignore_eos and min_tokens go past the end of the text: it starts again.
@@ -150,6 +154,28 @@ class EchoEngine(Engine):
             )
             if reason is not None:
                 return
+
+    async def _score(
+        self, request: GenerationRequest, arrived: float, stopped: asyncio.Event
+    ) -> GenerationChunk:
+        """A scoring request's one chunk: made-up values that depend on the tokens so far alone."""
+        started = time.monotonic()
+        await self._pause(stopped)
+        self._steps += 1
+        self._prompt_tokens += len(request.prompt_token_ids)
+        so_far = hashlib.sha256(repr(request.prompt_token_ids).encode())
+        logprobs: list[TokenLogprob] = []
+        for token in request.continuation_token_ids:
+            so_far.update(f",{token}".encode())
+            value = -8 * int.from_bytes(so_far.digest()[:4], "little") / 2**32
+            logprobs.append(TokenLogprob(token, f" {token}", value))
+        return GenerationChunk(
+            text="",
+            logprobs=tuple(logprobs),
+            finish_reason=FinishReason.LENGTH,
+            prompt_tokens=len(request.prompt_token_ids),
+            timings=RequestTimings(queue=started - arrived, prefill=time.monotonic() - started),
+        )
 
     async def _pause(self, stopped: asyncio.Event) -> None:
         """Waits until the next word is due; raises when the engine is stopped meanwhile."""

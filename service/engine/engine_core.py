@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence as Seq
+from typing import Any
 
+from lamm_model.decoder.sampler import SampledToken
 from lamm_model.spec import CheckpointSpec
 from lamm_model.tokenizer import LammTokenizer
 from service.engine.base import (
@@ -28,9 +30,12 @@ from service.engine.output import SequenceOutput
 from service.engine.prefix_cache import PrefixCache
 from service.engine.scheduler import Scheduler, SchedulerOutput
 from service.engine.sequence import Sequence
+from service.engine.snapshot import StepNote, describe
 from service.engine.stream import ChunkStream
 
 _log = logging.getLogger(__name__)
+
+_ENCODING_FAILED = "a medium of this request could not be encoded"
 
 Delivery = tuple[ChunkStream, GenerationChunk | Exception]
 
@@ -53,17 +58,19 @@ class EngineCore:
         self._runner = ModelRunner(models, config, memory)
         plan = self._runner.plan
         max_num_seqs = min(config.max_num_seqs, plan.num_slots)
+        self._blocks = BlockManager(plan.num_slots, plan.num_blocks, BLOCK_SIZE)
         self._scheduler = Scheduler(
             max_num_seqs=max_num_seqs,
             max_num_batched_tokens=config.max_num_batched_tokens,
             max_model_len=plan.max_model_len,
             max_waiting_requests=config.max_waiting_requests,
             max_waiting_tokens=config.max_waiting_tokens,
-            block_manager=BlockManager(plan.num_slots, plan.num_blocks, BLOCK_SIZE),
+            block_manager=self._blocks,
             prefix_cache=PrefixCache(plan.num_store_blocks) if plan.num_store_blocks else None,
         )
         self._outputs: dict[Sequence, tuple[SequenceOutput, ChunkStream]] = {}
         self._outbox: list[Delivery] = []
+        self._last_step: StepNote | None = None
         self._steps = self._prompt_tokens = self._generation_tokens = 0
         self.info = EngineInfo(
             engine="torch",
@@ -79,25 +86,25 @@ class EngineCore:
     def step(self) -> None:
         """One step of all running sequences."""
         output = self._scheduler.schedule()
+        self._last_step = StepNote.of(output)
         result = self._runner.run(output)
         self._postprocess(output, result)
 
     def add(self, sequence: Sequence, stream: ChunkStream) -> None:
         """Queues a sequence; a refusal goes to its stream."""
+        spec, tokenizer = self._models[sequence.request.model]
+        max_len, interval = self._scheduler.max_len, self._chunk_interval_s
         try:
+            output = SequenceOutput(sequence, tokenizer, spec.eos_token_ids, max_len, interval)
             self._scheduler.add(sequence)
         except EngineError as error:
             self._outbox.append((stream, error))
-            return
-        spec, tokenizer = self._models[sequence.request.model]
-        output = SequenceOutput(
-            sequence,
-            tokenizer,
-            spec.eos_token_ids,
-            self._scheduler.max_len,
-            self._chunk_interval_s,
-        )
-        self._outputs[sequence] = (output, stream)
+        except Exception:
+            _log.exception("taking in %s failed", sequence.request.request_id)
+            failure = RequestFailedError("the engine could not take this request in")
+            self._outbox.append((stream, failure))
+        else:
+            self._outputs[sequence] = (output, stream)
 
     def abort(self, sequence: Sequence) -> None:
         """Frees a sequence at once; nothing happens if it has ended."""
@@ -144,27 +151,47 @@ class EngineCore:
             mm_cache_hits_total=encoder.hits_total,
         )
 
+    def state(self) -> dict[str, Any]:
+        """What stands in the queues and in the step; safe from any thread."""
+        return describe(self._scheduler, self._blocks, self._steps, self._last_step)
+
     def _postprocess(self, output: SchedulerOutput, result: StepResult) -> None:
         for sequence, error in result.failed.items():
-            self._scheduler.finish(sequence)
-            self._emit(sequence, _request_failed(error))
+            self._scheduler.finish(sequence, keep_prefix=False)
+            # A library's own message is in the log already; what a client may see is this.
+            own = isinstance(error, RequestFailedError)
+            shown = error if own else RequestFailedError(_ENCODING_FAILED)
+            self._emit(sequence, shown)
         tokens = {sequence: token.token_id for sequence, token in result.sampled.items()}
-        self._scheduler.update(output, tokens)
+        self._scheduler.update(output, tokens, result.scored)
         for sequence, seconds in result.encode_seconds.items():
             if sequence in self._outputs:
                 self._outputs[sequence][0].encode_seconds += seconds
         for sequence, token in result.sampled.items():
-            output_of = self._outputs[sequence][0]
-            chunk = output_of.push(token.token_id, token.logprob, token.top)
-            self._generation_tokens += 1
-            if sequence.num_output_tokens == 1:
-                self._prompt_tokens += sequence.num_prompt_tokens
-            if chunk.finish_reason is not None:
+            try:
+                self._push(sequence, token)
+            except Exception:
+                _log.exception("reading the tokens of %s failed", sequence.request.request_id)
                 self._scheduler.finish(sequence)
-            due = output_of.hold(chunk)
-            if due is not None:
-                self._emit(sequence, due)
+                self._emit(sequence, RequestFailedError("the engine failed in this request's text"))
+        for sequence in result.scored:
+            if sequence.is_scored:
+                self._prompt_tokens += sequence.num_prompt_tokens
+                self._scheduler.finish(sequence)
+                self._emit(sequence, self._outputs[sequence][0].score())
         self._steps += 1
+
+    def _push(self, sequence: Sequence, token: SampledToken) -> None:
+        output = self._outputs[sequence][0]
+        self._generation_tokens += 1
+        if sequence.num_output_tokens == 1:
+            self._prompt_tokens += sequence.num_prompt_tokens
+        chunk = output.push(token.token_id, token.logprob, token.top)
+        if chunk.finish_reason is not None:
+            self._scheduler.finish(sequence)
+        due = output.hold(chunk)
+        if due is not None:
+            self._emit(sequence, due)
 
     def _emit(self, sequence: Sequence, item: GenerationChunk | Exception) -> None:
         output, stream = self._outputs[sequence]
@@ -173,11 +200,3 @@ class EngineCore:
         self._outbox.append((stream, item))
         if isinstance(item, Exception) or item.finish_reason is not None:
             del self._outputs[sequence]
-
-
-def _request_failed(error: Exception) -> RequestFailedError:
-    if isinstance(error, RequestFailedError):
-        return error
-    # The library's own message is for the log; what a client may see is this.
-    _log.error("a medium could not be encoded", exc_info=error)
-    return RequestFailedError("a medium of this request could not be encoded")

@@ -5,7 +5,7 @@ Called by the model runner with the media that a step first needs.
 
 from __future__ import annotations
 
-import logging
+import functools
 from collections import OrderedDict
 from collections.abc import Sequence
 from typing import Protocol
@@ -16,8 +16,8 @@ from torch import Tensor
 
 from lamm_model.conversation import Modality
 from lamm_model.media import PreparedMedia
-
-_log = logging.getLogger(__name__)
+from service.engine.device import recover
+from service.engine.isolation import run_isolated
 
 # (which of the models, modality, content digest): projectors differ from model to model.
 _Key = tuple[int, Modality, str]
@@ -68,31 +68,19 @@ class MediaEncoder:
             else:
                 missing[medium.digest] = medium
         failures: dict[str, Exception] = {}
+        encode = functools.partial(self._encode_group, model, features)
         for group in _same_shape(list(missing.values())):
-            self._encode_group(group, model, features, failures)
+            failed = run_isolated(group, encode, functools.partial(recover, self._device))
+            failures.update((medium.digest, error) for medium, error in failed)
         return features, failures
 
     def _encode_group(
-        self,
-        group: Sequence[PreparedMedia],
-        model: int,
-        features: dict[str, Tensor],
-        failures: dict[str, Exception],
+        self, model: int, features: dict[str, Tensor], group: Sequence[PreparedMedia]
     ) -> None:
-        try:
-            encoded = self._run(group, model)
-            if not bool(encoded.isfinite().all()):
-                # Attention multiplies masked positions too: one NaN would reach its neighbours.
-                raise ValueError("the features are not finite")
-        except Exception as error:
-            if len(group) == 1:
-                _log.exception("encoding %s %s failed", group[0].modality, group[0].digest)
-                failures[group[0].digest] = error
-                return
-            # One of them spoilt the batch: alone, only the guilty one fails.
-            for medium in group:
-                self._encode_group([medium], model, features, failures)
-            return
+        encoded = self._run(group, model)
+        if not bool(encoded.isfinite().all()):
+            # Attention multiplies masked positions too: one NaN would reach its neighbours.
+            raise ValueError("the features are not finite")
         for medium, result in zip(group, encoded, strict=True):
             features[medium.digest] = result
             self._keep((model, medium.modality, medium.digest), result)

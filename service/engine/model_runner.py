@@ -8,7 +8,7 @@ Shapes: T rows (tokens of a step), R rows that sample, N tokens of a medium, C h
 
 from __future__ import annotations
 
-import logging
+import functools
 import time
 from collections.abc import Sequence as Seq
 from dataclasses import dataclass, field
@@ -20,20 +20,23 @@ from lamm_model.decoder.attention import Span, plan_attention
 from lamm_model.decoder.kv_cache import KVCache, KVCacheShape
 from lamm_model.decoder.llama import LlamaDecoder
 from lamm_model.decoder.lora import AdapterPlan, LoraStack
-from lamm_model.decoder.sampler import SampledToken, Sampler, SamplingRow
+from lamm_model.decoder.sampler import SampledToken
 from lamm_model.media import PreparedMedia
 from service.engine.base import MediaSpan, RequestFailedError
 from service.engine.block_manager import KVTransfer, LoadBlocks, SaveBlocks
 from service.engine.config import EngineConfig, MemoryShare
-from service.engine.device import choose_device, choose_dtype, weights_bytes
+from service.engine.device import choose_device, choose_dtype, recover, weights_bytes
+from service.engine.isolation import run_isolated
 from service.engine.kv_plan import BLOCK_SIZE, KVPlan, available_host_bytes, plan_kv_cache
 from service.engine.media_encoder import MediaEncoder
 from service.engine.model_loader import load_models
 from service.engine.model_source import ModelSource
+from service.engine.readout import Readout
 from service.engine.scheduler import ScheduledChunk, SchedulerOutput
 from service.engine.sequence import Sequence
 
-_log = logging.getLogger(__name__)
+# The library's own message is in the log; what a client may see is this.
+_STEP_FAILED = "the engine failed in this request's step"
 
 # By the index of the model, then by the medium's digest: `[N, C]`.
 _Features = dict[int, dict[str, Tensor]]
@@ -43,10 +46,12 @@ _Features = dict[int, dict[str, Tensor]]
 class StepResult:
     """What one step brought: a token for each sampling sequence, or why a sequence failed alone.
 
-    `encode_seconds` is the time that encoding media took, for each sequence whose media it encoded.
+    `scored` are the next log-probabilities of scoring sequences' continuations. `encode_seconds` is
+    the time that encoding media took, for each sequence whose media it encoded.
     """
 
     sampled: dict[Sequence, SampledToken] = field(default_factory=dict)
+    scored: dict[Sequence, list[float]] = field(default_factory=dict)
     failed: dict[Sequence, Exception] = field(default_factory=dict)
     encode_seconds: dict[Sequence, float] = field(default_factory=dict)
 
@@ -83,7 +88,7 @@ class ModelRunner:
             layers, outputs = int(text.num_hidden_layers), self._decoder.out_features
             self._lora = LoraStack(adapters, layers, outputs, self.device, self.dtype)
             self.weights_bytes += self._lora.nbytes
-        self._sampler = Sampler()
+        self._readout = Readout(lambda sequence: self._specs[self._model_of(sequence)])
         self.plan, self._cache = self._lay_out_cache(
             config, memory, max_len, int(text.num_hidden_layers)
         )
@@ -102,26 +107,37 @@ class ModelRunner:
     def run(self, output: SchedulerOutput) -> StepResult:
         """Executes one step.
 
-        Sequences whose own media cannot be encoded are reported as failed and left out; any other
-        exception is the whole step's.
+        Sequences whose own media cannot be encoded, or whose own chunk cannot be loaded or
+        computed, are reported as failed; the others go on. An exception is the whole step's: the
+        device's or the cache's state is lost.
         """
-        for transfer in output.transfers:
-            self._transfer(transfer)
+        empty = self._transfer_all(output.transfers)
         result = StepResult()
+        for chunk in output.chunks:
+            if chunk.slot in empty:
+                result.failed[chunk.sequence] = RequestFailedError(_STEP_FAILED)
         features = self._encode_media(output.chunks, result)
         chunks = [chunk for chunk in output.chunks if chunk.sequence not in result.failed]
-        if not chunks:
-            return result
+        compute = functools.partial(self._compute, features, result)
+        failed = run_isolated(chunks, compute, functools.partial(recover, self.device))
+        for chunk, error in failed:
+            own = isinstance(error, RequestFailedError)
+            result.failed[chunk.sequence] = error if own else RequestFailedError(_STEP_FAILED)
+        return result
+
+    def _compute(
+        self, features: _Features, result: StepResult, chunks: Seq[ScheduledChunk]
+    ) -> None:
+        """Runs chunks through the decoder; doing so again writes the same to the cache."""
         spans = [Span(chunk.slot, chunk.start, chunk.num_tokens) for chunk in chunks]
         plan = plan_attention(spans, self._decoder.groups, self.device)
         adapters = None if self._lora is None else self._plan_adapters(self._lora, chunks)
-        embeds, rows = self._embed(chunks, features), self._logit_rows(chunks)
+        embeds = self._embed(chunks, features)
+        rows = torch.tensor(self._readout.rows(chunks), dtype=torch.long, device=self.device)
         logits = self._decoder.forward(embeds, plan, self._cache, rows, adapters)
-        sampling = [chunk.sequence for chunk in chunks if chunk.samples]
-        if sampling:
-            tokens = self._sampler.sample(logits, [self._sampling_row(s) for s in sampling])
-            result.sampled.update(zip(sampling, tokens, strict=True))
-        return result
+        sampled, scored = self._readout.read(logits, chunks)
+        result.sampled.update(sampled)
+        result.scored.update(scored)
 
     def _lay_out_cache(
         self, config: EngineConfig, memory: MemoryShare, max_len: int, num_layers: int
@@ -147,6 +163,19 @@ class ModelRunner:
         )
         return plan, KVCache(shape, self.device)
 
+    def _transfer_all(self, transfers: Seq[KVTransfer]) -> set[int]:
+        """Moves blocks, in this order; the slots whose blocks could not be loaded."""
+        empty: set[int] = set()
+        give_back = functools.partial(recover, self.device)
+        for transfer in transfers:
+            failed = run_isolated([transfer], lambda part: self._transfer(part[0]), give_back)
+            for lost, error in failed:
+                if not isinstance(lost, LoadBlocks):
+                    # The store would hold what its hashes do not say.
+                    raise error
+                empty.add(lost.slot)
+        return empty
+
     def _transfer(self, transfer: KVTransfer) -> None:
         if isinstance(transfer, SaveBlocks):
             self._cache.save(transfer.slot, transfer.first_block, transfer.blocks)
@@ -160,7 +189,7 @@ class ModelRunner:
         pairs = list(zip(places, chunks, strict=True))
         return lora.plan(
             [(place, chunk.num_tokens) for place, chunk in pairs],
-            [place for place, chunk in pairs if chunk.samples],
+            [place for place, chunk in pairs for _ in range(chunk.num_logits)],
         )
 
     def _model_of(self, sequence: Sequence) -> int:
@@ -208,28 +237,6 @@ class ModelRunner:
         for at, rows in fills:
             embeds[at : at + len(rows)] = rows.to(embeds.dtype)
         return embeds
-
-    def _logit_rows(self, chunks: Seq[ScheduledChunk]) -> Tensor:
-        rows, end = [], 0
-        for chunk in chunks:
-            end += chunk.num_tokens
-            if chunk.samples:
-                rows.append(end - 1)
-        return torch.tensor(rows, dtype=torch.long, device=self.device)
-
-    def _sampling_row(self, sequence: Sequence) -> SamplingRow:
-        params, spec = sequence.request.sampling_params, self._specs[self._model_of(sequence)]
-        banned: tuple[int, ...] = ()
-        if sequence.num_output_tokens < params.min_tokens:
-            banned = (*spec.eos_token_ids, *params.stop_token_ids)
-        return SamplingRow(
-            params=params,
-            seed=sequence.seed,
-            position=sequence.num_output_tokens,
-            prompt_token_ids=sequence.request.prompt_token_ids,
-            output_token_ids=sequence.output_token_ids,
-            banned=tuple(token for token in banned if token < spec.vocab_size),
-        )
 
 
 def _reached(chunk: ScheduledChunk) -> list[MediaSpan]:

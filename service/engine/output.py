@@ -65,6 +65,24 @@ class SequenceOutput:
             timings=self._timings(),
         )
 
+    def score(self) -> GenerationChunk:
+        """The one chunk of a scoring sequence, once its continuation is scored."""
+        request = self.sequence.request
+        pairs = zip(
+            request.continuation_token_ids, self.sequence.continuation_logprobs, strict=True
+        )
+        return GenerationChunk(
+            text="",
+            logprobs=tuple(
+                TokenLogprob(token, token_text(self._tokenizer, token), logprob)
+                for token, logprob in pairs
+            ),
+            finish_reason=FinishReason.LENGTH,
+            prompt_tokens=self.sequence.num_prompt_tokens,
+            cached_tokens=self.sequence.cached_tokens or 0,
+            timings=self._timings(),
+        )
+
     def hold(self, chunk: GenerationChunk) -> GenerationChunk | None:
         """The chunk to send now, with what was held before it; None while it is too early."""
         self._held = chunk if self._held is None else merge(self._held, chunk)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import bisect
 import time
 from collections.abc import Mapping
+from collections.abc import Sequence as Seq
 from dataclasses import dataclass
 
 from service.engine.base import PromptTooLongError, QueueFullError
@@ -26,13 +27,21 @@ from service.engine.sequence import Sequence, SequenceStatus
 
 @dataclass(frozen=True, slots=True)
 class ScheduledChunk:
-    """`num_tokens` of a sequence from `start`, in `slot`; `samples`: its next token is due."""
+    """`num_tokens` of a sequence from `start`, in `slot`; the last `num_logits`' logits are wanted.
+
+    They are wanted to sample the next token, or to score a given continuation.
+    """
 
     sequence: Sequence
     slot: int
     start: int
     num_tokens: int
-    samples: bool
+    num_logits: int
+
+    @property
+    def samples(self) -> bool:
+        """Whether the sequence's next token is due."""
+        return self.num_logits > 0 and not self.sequence.is_scoring
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,17 +84,19 @@ class Scheduler:
         """Queues a new sequence.
 
         Raises:
-            PromptTooLongError: it leaves no room for a token in the context or the KV cache.
+            PromptTooLongError: it leaves no room for a token in the context or the KV cache; a
+                continuation to be scored counts with the prompt, but for that token.
             QueueFullError: too many requests or tokens wait already.
         """
-        if sequence.num_prompt_tokens >= self.max_len:
-            raise PromptTooLongError(sequence.num_prompt_tokens, self.max_len - 1)
+        length = len(sequence.token_ids)
+        if length >= self.max_len:
+            raise PromptTooLongError(length, self.max_len - 1)
         # Those who find a free seat in the next step are not waiting in earnest.
         seats = self._max_num_seqs - len(self.running)
         if len(self.waiting) - seats >= self._max_waiting_requests:
             raise QueueFullError(len(self.waiting), self._max_waiting_requests, "requests")
         tokens = sum(len(waiting.token_ids) for waiting in self.waiting)
-        if self.waiting and tokens + sequence.num_prompt_tokens > self._max_waiting_tokens:
+        if self.waiting and tokens + length > self._max_waiting_tokens:
             raise QueueFullError(tokens, self._max_waiting_tokens, "tokens")
         bisect.insort(self.waiting, sequence, key=_order)
 
@@ -106,27 +117,43 @@ class Scheduler:
         transfers, self._transfers = tuple(self._transfers), []
         return SchedulerOutput(transfers, tuple(chunks))
 
-    def update(self, output: SchedulerOutput, tokens: Mapping[Sequence, int]) -> None:
-        """Takes in a step's result: the chunks are computed, `tokens` are what was sampled."""
+    def update(
+        self,
+        output: SchedulerOutput,
+        tokens: Mapping[Sequence, int],
+        logprobs: Mapping[Sequence, Seq[float]],
+    ) -> None:
+        """Takes in a step's result: the chunks are computed.
+
+        Args:
+            tokens: what was sampled.
+            logprobs: of scoring sequences, their continuations' next ones.
+        """
         now = time.monotonic()
         for chunk in output.chunks:
             sequence = chunk.sequence
             if sequence.status is not SequenceStatus.RUNNING:
                 continue
             sequence.num_computed_tokens = chunk.start + chunk.num_tokens
-            if not chunk.samples:
+            if not chunk.num_logits:
                 continue
             if sequence.first_token_at is None:
                 sequence.first_token_at = now
             if chunk.num_tokens > 1:
                 # Others may use the prompt from now on, while this answer is still being written.
                 self._save_prefix(sequence)
-            sequence.token_ids.append(tokens[sequence])
+            if chunk.samples:
+                sequence.token_ids.append(tokens[sequence])
+            else:
+                sequence.continuation_logprobs += logprobs[sequence]
 
-    def finish(self, sequence: Sequence) -> None:
-        """Ends a sequence, done or aborted, wherever it stands; a second call does nothing."""
+    def finish(self, sequence: Sequence, keep_prefix: bool = True) -> None:
+        """Ends a sequence, done or aborted, wherever it stands; a second call does nothing.
+
+        `keep_prefix` False: it failed, and nobody shall reuse what it left in the cache.
+        """
         if sequence.status is SequenceStatus.RUNNING:
-            self._leave_slot(sequence)
+            self._leave_slot(sequence, keep_prefix)
         elif sequence.status is SequenceStatus.WAITING:
             self.waiting.remove(sequence)
         sequence.status = SequenceStatus.FINISHED
@@ -171,9 +198,10 @@ class Scheduler:
 
     def _chunk(self, sequence: Sequence, budget: int) -> ScheduledChunk:
         assert sequence.slot is not None
+        start = sequence.num_computed_tokens
         count = min(budget, sequence.num_uncomputed_tokens)
-        samples = count == sequence.num_uncomputed_tokens
-        return ScheduledChunk(sequence, sequence.slot, sequence.num_computed_tokens, count, samples)
+        num_logits = start + count - max(start, sequence.first_logit_position)
+        return ScheduledChunk(sequence, sequence.slot, start, count, max(0, num_logits))
 
     def _head_fits(self) -> bool:
         if not self.waiting or len(self.running) >= self._max_num_seqs:
@@ -199,9 +227,10 @@ class Scheduler:
         bisect.insort(self.waiting, sequence, key=_order)
         self.preemptions_total += 1
 
-    def _leave_slot(self, sequence: Sequence) -> None:
+    def _leave_slot(self, sequence: Sequence, keep_prefix: bool = True) -> None:
         assert sequence.slot is not None
-        self._save_prefix(sequence)
+        if keep_prefix:
+            self._save_prefix(sequence)
         self._blocks.free(sequence.slot)
         self._transfers.append(ReleaseSlot(sequence.slot))
         sequence.slot = None
@@ -212,8 +241,8 @@ class Scheduler:
         if self._prefix_cache is None:
             return 0
         size = self._blocks.block_size
-        # The last token is always computed: its logits are what is wanted.
-        count = (len(sequence.token_ids) - 1) // size
+        # What wanted logits belong to is always computed.
+        count = sequence.first_logit_position // size
         found = self._prefix_cache.match(sequence.block_hashes(count, size))
         self.prefix_queries_total += len(sequence.token_ids)
         self.prefix_hits_total += len(found) * size
@@ -233,5 +262,5 @@ class Scheduler:
             self._transfers.append(SaveBlocks(sequence.slot, first, tuple(blocks)))
 
 
-def _order(sequence: Sequence) -> tuple[int, int]:
+def _order(sequence: Sequence) -> tuple[float, int]:
     return sequence.order

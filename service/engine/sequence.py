@@ -20,42 +20,74 @@ class SequenceStatus(StrEnum):
 class Sequence:
     """A request, its tokens so far and how many of them have their K and V in the cache.
 
-    `token_ids` is the prompt and then the output. `arrival` numbers requests in order of arrival.
-    `seed` is the request's own, or one drawn for it. Times are `time.monotonic()` seconds, None
-    before the event.
+    `token_ids` is the prompt and then the output; of a scoring request, the prompt and then all of
+    the continuation but its last token, whose probability alone is wanted. `arrival` numbers
+    requests in order of arrival. `seed` is the request's own, or one drawn for it. Times are
+    `time.monotonic()` seconds, None before the event. Each level of priority is worth
+    `priority_ageing_s` seconds of waiting.
     """
 
     def __init__(
-        self, request: GenerationRequest, arrival: int, seed: int, arrived_at: float
+        self,
+        request: GenerationRequest,
+        arrival: int,
+        seed: int,
+        arrived_at: float,
+        priority_ageing_s: float,
     ) -> None:
         self.request = request
         self.arrival = arrival
         self.seed = seed
-        self.token_ids: list[int] = list(request.prompt_token_ids)
+        self.token_ids = [*request.prompt_token_ids, *request.continuation_token_ids[:-1]]
         self.num_prompt_tokens = len(request.prompt_token_ids)
+        self.num_given_tokens = len(self.token_ids)
+        self.continuation_logprobs: list[float] = []
         self.num_computed_tokens = 0
         self.cached_tokens: int | None = None
         self.slot: int | None = None
         self.status = SequenceStatus.WAITING
         self.arrived_at = arrived_at
+        # Waiting makes up for priority at a fixed rate, and for all alike. So the order of any two
+        # never changes, and the queues need no sorting anew.
+        self._order = (arrived_at + request.priority * priority_ageing_s, arrival)
         self.scheduled_at: float | None = None
         self.first_token_at: float | None = None
         self._block_hashes: list[bytes] = []
 
     @property
-    def order(self) -> tuple[int, int]:
-        """Sort key of all queues: lower priority values first, equal ones by arrival."""
-        return self.request.priority, self.arrival
+    def order(self) -> tuple[float, int]:
+        """Sort key of all queues: time of arrival, put off by priority; equal ones by arrival."""
+        return self._order
 
     @property
     def output_token_ids(self) -> list[int]:
         """Tokens generated so far."""
-        return self.token_ids[self.num_prompt_tokens :]
+        return self.token_ids[self.num_given_tokens :]
 
     @property
     def num_output_tokens(self) -> int:
         """How many tokens have been generated."""
-        return len(self.token_ids) - self.num_prompt_tokens
+        return len(self.token_ids) - self.num_given_tokens
+
+    @property
+    def is_scoring(self) -> bool:
+        """Whether a given continuation is scored, and nothing generated."""
+        return bool(self.request.continuation_token_ids)
+
+    @property
+    def is_scored(self) -> bool:
+        """Whether every token of the continuation has its log-probability."""
+        return len(self.continuation_logprobs) == len(self.request.continuation_token_ids)
+
+    @property
+    def first_logit_position(self) -> int:
+        """The first position whose logits are wanted: it is computed, whatever else is cached.
+
+        Of a scoring sequence all positions from there on are wanted, else the last one alone.
+        """
+        if self.is_scoring:
+            return self.num_prompt_tokens - 1 + len(self.continuation_logprobs)
+        return len(self.token_ids) - 1
 
     @property
     def num_uncomputed_tokens(self) -> int:
@@ -98,6 +130,11 @@ def check_request(request: GenerationRequest, vocab_size: int) -> None:
         if not 0 <= token < vocab_size:
             raise RequestFailedError(
                 f"logit_bias names token {token}; the vocabulary has {vocab_size}"
+            )
+    for token in request.continuation_token_ids:
+        if not 0 <= token < vocab_size:
+            raise RequestFailedError(
+                f"the continuation has token {token}; the vocabulary has {vocab_size}"
             )
     covered = 0
     end = 0

@@ -16,6 +16,7 @@ import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable
 from collections.abc import Sequence as Seq
+from typing import Any
 
 from service.engine.base import (
     Engine,
@@ -30,6 +31,7 @@ from service.engine.config import EngineConfig, MemoryShare
 from service.engine.engine_core import Delivery, EngineCore
 from service.engine.model_source import ModelSource
 from service.engine.sequence import Sequence, check_request
+from service.engine.snapshot import describe_thread
 from service.engine.stream import ChunkStream
 
 _log = logging.getLogger(__name__)
@@ -37,6 +39,9 @@ _log = logging.getLogger(__name__)
 # Steps that may fail one after another before the engine gives itself up: a broken device context
 # fails every step, one poisonous batch fails once.
 _MAX_FAILED_STEPS = 3
+
+# What `stop` waits for the step that runs. One that hangs never ends, and the process must.
+_STOP_TIMEOUT_S = 10.0
 
 _Command = Callable[[EngineCore], None]
 
@@ -61,6 +66,10 @@ class TorchEngine(Engine):
         self._names = {None, *(model.name for model in self._models)}
         self._wake = threading.Condition()
         self._inbox: deque[_Command] = deque()
+        # Everyone who reads; the event loop's own, so that they are told even if the thread is not
+        # able to.
+        self._streams: set[ChunkStream] = set()
+        self._core: EngineCore | None = None
         self._accepting = False
         self._thread: threading.Thread | None = None
         self._stats = EngineStats(alive=False)
@@ -87,12 +96,19 @@ class TorchEngine(Engine):
         return await ready
 
     async def stop(self) -> None:
-        """Ends the thread after its step; whoever still reads gets EngineStoppedError."""
+        """Ends the thread after its step; whoever still reads gets EngineStoppedError.
+
+        A step that does not end within seconds is left behind, with its thread.
+        """
         with self._wake:
             self._accepting = False
             self._wake.notify()
-        if self._thread is not None:
-            await asyncio.to_thread(self._thread.join)
+        if self._thread is None:
+            return
+        await asyncio.to_thread(self._thread.join, _STOP_TIMEOUT_S)
+        if self._thread.is_alive():
+            _log.error("the engine's step does not end; its thread is left behind")
+        self._end_streams()
 
     async def generate(self, request: GenerationRequest) -> AsyncIterator[GenerationChunk]:
         """See `Engine.generate`; also RequestFailedError at once for a malformed request."""
@@ -100,23 +116,29 @@ class TorchEngine(Engine):
             names = ", ".join(model.name for model in self._models)
             raise RequestFailedError(f"model {request.model!r} is not here; there are {names}")
         check_request(request, self._vocab_size)
+        config = self._config
+        priority = min(max(request.priority, config.min_priority), config.max_priority)
+        request = dataclasses.replace(request, priority=priority)
         seed = request.sampling_params.seed
         sequence = Sequence(
             request,
             arrival=next(self._arrivals),
             seed=secrets.randbits(63) if seed is None else seed,
             arrived_at=time.monotonic(),
+            priority_ageing_s=config.priority_ageing_s,
         )
         stream = ChunkStream()
-        if not self._submit(lambda core: core.add(sequence, stream)):
-            raise EngineStoppedError("the engine is not running")
+        self._streams.add(stream)
         finished = False
         try:
+            if not self._submit(lambda core: core.add(sequence, stream)):
+                raise EngineStoppedError("the engine is not running")
             while not finished:
                 chunk = await stream.next()
                 finished = chunk.finish_reason is not None
                 yield chunk
         finally:
+            self._streams.discard(stream)
             if not finished:
                 self._submit(lambda core: core.abort(sequence))
 
@@ -127,6 +149,12 @@ class TorchEngine(Engine):
         age = time.monotonic() - self._stepped_at if busy else 0.0
         return dataclasses.replace(stats, last_step_age=age)
 
+    def state(self) -> dict[str, Any]:
+        """See `Engine.state`; also where in the code the engine's thread is."""
+        core = self._core
+        state = {} if core is None else core.state()
+        return {"inbox": len(self._inbox), **describe_thread(self._thread), **state}
+
     def _submit(self, command: _Command) -> bool:
         """Hands a command to the engine's thread; False when there is none to take it."""
         with self._wake:
@@ -136,14 +164,29 @@ class TorchEngine(Engine):
             return self._accepting
 
     def _main(self, ready: asyncio.Future[EngineInfo]) -> None:
-        """The engine's thread, from loading to its end."""
+        """The engine's thread. However it ends, nobody is left waiting for it."""
         try:
-            core = EngineCore(self._models, self._config, self._memory)
+            self._run(ready)
+        except BaseException:
+            _log.critical("the engine's thread died", exc_info=True)
+        finally:
+            with self._wake:
+                self._accepting = False
+                self._inbox.clear()
+            self._core = None
+            self._stats = dataclasses.replace(self._stats, running=0, waiting=0, alive=False)
+            self._call(self._end_streams)
+            # For a start that has not returned yet.
+            self._call(_settle, ready, EngineStoppedError("the engine's thread died"))
+
+    def _run(self, ready: asyncio.Future[EngineInfo]) -> None:
+        """From loading to the end."""
+        try:
+            core = self._core = EngineCore(self._models, self._config, self._memory)
         except Exception as error:
-            self._accepting = False
             self._call(_settle, ready, error)
             return
-        self._publish(core, alive=True)
+        self._publish(core)
         self._call(_settle, ready, core.info)
         failed_steps = 0
         while failed_steps < _MAX_FAILED_STEPS and self._take_inbox(core):
@@ -154,13 +197,11 @@ class TorchEngine(Engine):
                 _log.exception("a step failed; its requests are given up")
                 failed_steps += 1
                 core.give_up_step()
-            self._publish(core, alive=True)
-        with self._wake:
-            self._accepting = False
-        # Those handed in meanwhile must be told as well.
-        self._take_inbox(core)
+            self._publish(core)
+        if failed_steps == _MAX_FAILED_STEPS:
+            _log.critical("%d steps failed one after another; the engine is dead", failed_steps)
         core.close()
-        self._publish(core, alive=False)
+        self._publish(core)
 
     def _take_inbox(self, core: EngineCore) -> bool:
         """Waits for work and carries out what was handed in; False when it is time to end."""
@@ -180,13 +221,17 @@ class TorchEngine(Engine):
             self._stats = core.stats(alive=True)
         return accepting
 
-    def _publish(self, core: EngineCore, alive: bool) -> None:
+    def _publish(self, core: EngineCore) -> None:
         """Shows the step's numbers and chunks to the event loop, in this order."""
         self._stepped_at = time.monotonic()
-        self._stats = core.stats(alive)
+        self._stats = core.stats(alive=True)
         outbox = core.take_outbox()
         if outbox:
             self._call(_deliver, outbox)
+
+    def _end_streams(self) -> None:
+        for stream in self._streams:
+            stream.put(EngineStoppedError("the engine stopped"))
 
     def _call(self, function: Callable[..., None], *args: object) -> None:
         try:

@@ -6,7 +6,7 @@ here. Unknown fields are kept apart (`model_extra`) so that they can be named on
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
     AfterValidator,
@@ -16,6 +16,7 @@ from pydantic import (
     Discriminator,
     Field,
     Tag,
+    model_validator,
 )
 from pydantic_core import PydanticCustomError
 
@@ -28,7 +29,8 @@ MAX_PARTS = 256
 MAX_BIASES = 1024
 
 
-def _unicode(text: str) -> str:
+def check_unicode(text: str) -> str:
+    """The text, if it is one; for validators of text fields."""
     # JSON can spell half a surrogate pair, which no encoder or tokenizer takes.
     if not text.isascii():
         try:
@@ -48,7 +50,7 @@ def _few_biases(value: Any) -> Any:
     return value
 
 
-Text = Annotated[str, AfterValidator(_unicode)]
+Text = Annotated[str, AfterValidator(check_unicode)]
 
 
 class TextPart(BaseModel):
@@ -58,10 +60,26 @@ class TextPart(BaseModel):
     text: Text
 
 
-class ImageUrl(BaseModel):
-    """A picture (JPEG, PNG, WebP, BMP, GIF) as a base64 `data:` URL."""
+class _MediaReference(BaseModel):
+    """Where a medium's bytes are: exactly one of the two."""
 
-    url: Text
+    url: Text | None = None
+    file_id: Annotated[Text, Field(max_length=128)] | None = None
+
+    @model_validator(mode="after")
+    def _is_one(self) -> Self:
+        if (self.url is None) == (self.file_id is None):
+            raise PydanticCustomError("one_source", "must have either url or file_id")
+        return self
+
+
+class ImageUrl(_MediaReference):
+    """A picture (JPEG, PNG, WebP, BMP, GIF).
+
+    Its `url` is a base64 `data:` URL, or the https URL of a host that the operator allows; in its
+    place a `file_id` of `POST /v1/files` may stand.
+    """
+
     detail: Literal["auto", "low", "high"] | None = None
 
 
@@ -72,14 +90,13 @@ class ImagePart(BaseModel):
     image_url: ImageUrl
 
 
-class PointCloudUrl(BaseModel):
-    """A point cloud as a base64 `data:` URL.
+class PointCloudUrl(_MediaReference):
+    """A point cloud; `url` or `file_id` as for a picture.
 
     `columns` counts the float32 values of a point in a `bin` file (x y z r g b); it may be left out
     where the byte count fits 3 and not 6.
     """
 
-    url: Text
     format: Annotated[
         str,
         Field(max_length=16, description="npy, npz, ply, pcd, xyz or bin", examples=["npy", "ply"]),
@@ -96,7 +113,33 @@ class PointCloudPart(BaseModel):
     point_cloud_url: PointCloudUrl
 
 
-ContentPart = Annotated[TextPart | ImagePart | PointCloudPart, Field(discriminator="type")]
+class FileReference(BaseModel):
+    """A file by its id, or with its bytes as a base64 `data:` URL and its name.
+
+    The name's suffix says what it is: png, jpg, jpeg, webp, bmp or gif; npy, npz, ply, pcd, xyz or
+    bin. A cloud is read in metres, z up; a `point_cloud_url` part can say otherwise.
+    """
+
+    file_id: Annotated[Text, Field(max_length=128)] | None = None
+    file_data: Text | None = None
+    filename: Annotated[Text, Field(max_length=255)] | None = None
+
+    @model_validator(mode="after")
+    def _is_one(self) -> Self:
+        if (self.file_data is None) == (self.file_id is None):
+            raise PydanticCustomError("one_file", "must have either file_id or file_data")
+        return self
+
+
+class FilePart(BaseModel):
+    """A file of a message, as OpenAI's clients write it: a picture or a point cloud."""
+
+    type: Literal["file"]
+    file: FileReference
+
+
+MediaPart = ImagePart | PointCloudPart | FilePart
+ContentPart = Annotated[TextPart | MediaPart, Field(discriminator="type")]
 
 
 def _content_kind(value: Any) -> str | None:
@@ -124,10 +167,20 @@ class StreamOptions(BaseModel):
     include_usage: bool = False
 
 
+class JsonSchemaFormat(BaseModel):
+    """A JSON Schema that the answer must satisfy; its name and description are for people."""
+
+    name: Annotated[str, Field(max_length=64)] = ""
+    description: Annotated[str, Field(max_length=4096)] | None = None
+    schema_: Annotated[dict[str, Any] | None, Field(alias="schema")] = None
+    strict: bool | None = None
+
+
 class ResponseFormat(BaseModel):
-    """Form of the answer; only plain text is made."""
+    """Form of the answer: any text, any JSON object, or JSON that satisfies a schema."""
 
     type: Literal["text", "json_object", "json_schema"]
+    json_schema: JsonSchemaFormat | None = None
 
 
 Penalty = Annotated[float, Field(ge=-2.0, le=2.0, allow_inf_nan=False)]
@@ -135,17 +188,13 @@ Fraction = Annotated[float, Field(ge=0.0, le=1.0, allow_inf_nan=False)]
 StopString = Annotated[Text, Field(min_length=1, max_length=MAX_STOP_LENGTH)]
 
 
-class ChatCompletionRequest(BaseModel):
-    """`POST /v1/chat/completions`. Left-out numbers take the engine's defaults (greedy)."""
+class SamplingRequest(BaseModel):
+    """What chat and text completions ask for alike. Left-out numbers take the engine's defaults."""
 
     model_config = ConfigDict(extra="allow")
 
     model: Annotated[str, Field(max_length=256)]
-    messages: Annotated[
-        list[ChatMessage], Field(min_length=1, max_length=MAX_MESSAGES, fail_fast=True)
-    ]
     max_tokens: Annotated[int, Field(ge=1, le=MAX_TOKENS)] | None = None
-    max_completion_tokens: Annotated[int, Field(ge=1, le=MAX_TOKENS)] | None = None
     min_tokens: Annotated[int, Field(ge=0, le=MAX_TOKENS)] = 0
     temperature: Annotated[float, Field(ge=0.0, le=2.0, allow_inf_nan=False)] | None = None
     top_p: Annotated[float, Field(gt=0.0, le=1.0, allow_inf_nan=False)] | None = None
@@ -159,8 +208,6 @@ class ChatCompletionRequest(BaseModel):
     ignore_eos: bool = False
     seed: Annotated[int, Field(ge=-(1 << 62), le=(1 << 62))] | None = None
     n: Annotated[int, Field(ge=1, le=MAX_CHOICES)] | None = None
-    logprobs: bool | None = None
-    top_logprobs: Annotated[int, Field(ge=0, le=20)] | None = None
     logit_bias: (
         Annotated[
             dict[str, Annotated[float, Field(ge=-100.0, le=100.0, allow_inf_nan=False)]],
@@ -170,9 +217,30 @@ class ChatCompletionRequest(BaseModel):
     ) = None
     stream: bool | None = None
     stream_options: StreamOptions | None = None
-    response_format: ResponseFormat | None = None
     user: Annotated[str, Field(max_length=256)] | None = None
     priority: Annotated[int, Field(ge=-1000, le=1000)] = 0
+
+    @property
+    def num_logprobs(self) -> int | None:
+        """Alternatives that are wanted for each token; None for no log-probabilities at all."""
+        return None
+
+
+class ChatCompletionRequest(SamplingRequest):
+    """`POST /v1/chat/completions`. Left-out numbers take the engine's defaults (greedy)."""
+
+    messages: Annotated[
+        list[ChatMessage], Field(min_length=1, max_length=MAX_MESSAGES, fail_fast=True)
+    ]
+    max_completion_tokens: Annotated[int, Field(ge=1, le=MAX_TOKENS)] | None = None
+    logprobs: bool | None = None
+    top_logprobs: Annotated[int, Field(ge=0, le=20)] | None = None
+    response_format: ResponseFormat | None = None
+
+    @property
+    def num_logprobs(self) -> int | None:
+        """See `SamplingRequest`."""
+        return (self.top_logprobs or 0) if self.logprobs else None
 
 
 class TopLogprob(BaseModel):

@@ -107,9 +107,9 @@ CASES: dict[str, tuple[dict[str, Any], int, str, str]] = {
     "min over max": (
         chat_body(max_tokens=3, min_tokens=4), 400, "min_tokens", "within 0 and 3"),
     "top_logprobs alone": (chat_body(top_logprobs=3), 400, "top_logprobs", "logprobs"),
-    "JSON mode": (
-        chat_body(response_format={"type": "json_object"}), 400, "response_format",
-        "not supported yet"),
+    "JSON schema left out": (
+        chat_body(response_format={"type": "json_schema"}), 400, "response_format.json_schema",
+        "is missing"),
     "stream options alone": (
         chat_body(stream_options={"include_usage": True}), 400, "stream_options", "stream"),
     "no messages": (messages(), 400, "messages", "at least 1"),

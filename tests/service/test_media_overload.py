@@ -90,7 +90,8 @@ async def test_too_many_are_refused_and_too_long_a_wait_ends(
     os.kill(first, signal.SIGSTOP)
     running = asyncio.create_task(client.post(URL, json=chat_body(image())))
     await requests.until(1)
-    waiting = asyncio.create_task(client.post(URL, json=chat_body(image())))
+    # Another picture: the same one would come with the first.
+    waiting = asyncio.create_task(client.post(URL, json=chat_body(image(png(9)))))
     await requests.until(2)
     gauge = 'lamm:num_requests_preparing_media{model_name="tiny-lamm"} 2.0'
     assert gauge in (await client.get("/metrics")).text
@@ -133,7 +134,7 @@ async def test_a_client_that_leaves_the_line_makes_room(
             await left.wait()
             return {"type": "http.disconnect"}
         sent = True
-        return {"type": "http.request", "body": json.dumps(chat_body(image())).encode()}
+        return {"type": "http.request", "body": json.dumps(chat_body(image(png(9)))).encode()}
 
     async def send(_: object) -> None:
         pass
@@ -168,12 +169,12 @@ async def test_many_media_of_one_request_do_not_wait_behind_each_other(
     client: httpx.AsyncClient, pool: MediaPool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each takes 0.15 s, one after the other: all together take longer than one may wait."""
-    run = pool._run
+    run = pool._guard
 
     async def slow(*args: object) -> object:
         await asyncio.sleep(0.15)
         return await run(*args)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(pool, "_run", slow)
+    monkeypatch.setattr(pool, "_guard", slow)
     answer = await client.post(URL, json=chat_body(*[image(png(i + 1)) for i in range(5)]))
     assert answer.json()["choices"][0]["message"]["content"] == REPLY

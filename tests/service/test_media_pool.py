@@ -141,6 +141,75 @@ async def test_what_a_client_had_waiting_is_dropped_when_it_leaves(
     assert ran == [picture(1), picture(3)]
 
 
+async def test_identical_media_at_once_are_decoded_once(
+    pool: MediaPool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ran: list[MediaJob] = []
+    run = MediaProcess.run
+
+    async def recorded(self: MediaProcess, job: MediaJob, body: bytes) -> object:
+        ran.append(job)
+        return await run(self, job, body)
+
+    monkeypatch.setattr(MediaProcess, "run", recorded)
+    os.kill(pid_of(pool), signal.SIGSTOP)
+    same = [asyncio.create_task(pool.prepare(picture(30))) for _ in range(8)]
+    other = asyncio.create_task(pool.prepare(MediaJob(Modality.IMAGE, png(30))))
+    await asyncio.sleep(0.1)
+    # The one that began it leaves; the others wait for the same job still.
+    same[0].cancel()
+    await asyncio.sleep(0)
+    os.kill(pid_of(pool), signal.SIGCONT)
+    results = await asyncio.gather(*same[1:], other)
+    assert len({id(media) for media in results[:-1]}) == 1
+    assert results[-1].digest == results[0].digest
+    # Bytes and base64 of them are two ways of sending; each came once, though nothing is cached.
+    assert [type(job.content) for job in ran] == [str, bytes]
+    assert not pool._flights
+    await pool.prepare(picture(30))
+    assert len(ran) == 3
+
+
+async def test_identical_media_that_fail_fail_all_who_wait(pool: MediaPool) -> None:
+    os.kill(pid_of(pool), signal.SIGSTOP)
+    broken = MediaJob(Modality.IMAGE, png()[:40])
+    jobs = [asyncio.create_task(pool.prepare(broken)) for _ in range(3)]
+    await asyncio.sleep(0.05)
+    os.kill(pid_of(pool), signal.SIGCONT)
+    found = await asyncio.gather(*jobs, return_exceptions=True)
+    assert [type(error) for error in found] == [MediaDecodeError] * 3
+    assert (await pool.prepare(picture())).array.shape == (3, 32, 32)
+
+
+async def test_what_all_leave_while_it_waits_is_dropped_and_may_be_asked_again(
+    pool: MediaPool,
+) -> None:
+    os.kill(pid_of(pool), signal.SIGSTOP)
+    first = asyncio.create_task(pool.prepare(picture(31)))
+    waiting = [asyncio.create_task(pool.prepare(picture(32))) for _ in range(3)]
+    await asyncio.sleep(0.05)
+    for job in waiting:
+        job.cancel()
+    again = asyncio.create_task(pool.prepare(picture(32)))
+    await asyncio.gather(*waiting, return_exceptions=True)
+    os.kill(pid_of(pool), signal.SIGCONT)
+    assert (await first).array.shape == (3, 32, 32)
+    assert (await again).info["width"] == 32
+
+
+async def test_a_stopped_pool_says_so() -> None:
+    pool = MediaPool(config())
+    await pool.start()
+    os.kill(pid_of(pool), signal.SIGSTOP)
+    jobs = [asyncio.create_task(pool.prepare(picture(width))) for width in (1, 2)]
+    await asyncio.sleep(0.05)
+    await pool.stop()
+    found = await asyncio.gather(*jobs, return_exceptions=True)
+    assert [type(error) for error in found] == [NotReadyError] * 2
+    with pytest.raises(NotReadyError):
+        await pool.prepare(picture())
+
+
 async def test_nobody_waits_forever_for_a_process() -> None:
     pool = MediaPool(config(queue_timeout_s=0.2))
     await pool.start()
@@ -226,7 +295,7 @@ async def test_a_defect_that_a_file_brings_out_does_not_end_the_process(
         raise RecursionError("/secret/path")
 
     monkeypatch.setattr(media_worker, "prepare_image", defective)
-    head = {"modality": Modality.IMAGE}
+    head = {"modality": Modality.IMAGE, "is_base64": True}
     reply, body = media_worker._answer(head, b"AAAA", IMAGE, None, MediaLimits())
     assert (reply["error"], body) == ("decode", b"")
     assert "secret" not in reply["message"]

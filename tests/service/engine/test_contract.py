@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 from contextlib import aclosing, asynccontextmanager
 
 import pytest
@@ -105,6 +106,28 @@ async def test_cancelling_the_reader_aborts(running, make_request):
         with pytest.raises(asyncio.CancelledError):
             await task
         await until(lambda: idle(engine))
+
+
+async def test_a_continuation_is_scored_and_nothing_is_generated(running, make_request):
+    request = dataclasses.replace(make_request(20), continuation_token_ids=(5, 9, 7))
+    other = dataclasses.replace(request, continuation_token_ids=(5, 9, 8, 8))
+    async with running() as engine:
+        [alone] = await collect(engine, request)
+        assert engine.stats().generation_tokens_total == 0
+        together = await asyncio.gather(
+            collect(engine, request), collect(engine, make_request(9)), collect(engine, other)
+        )
+        assert idle(engine)
+        with pytest.raises(PromptTooLongError):
+            await collect(engine, dataclasses.replace(request, continuation_token_ids=(5,) * 4000))
+    assert (alone.text, alone.token_ids, alone.completion_tokens) == ("", (), 0)
+    assert (alone.finish_reason, alone.prompt_tokens) == (FinishReason.LENGTH, 20)
+    assert [entry.token_id for entry in alone.logprobs] == [5, 9, 7]
+    values = [entry.logprob for entry in alone.logprobs]
+    assert all(value <= 0 for value in values)
+    assert [e.logprob for e in together[0][0].logprobs] == pytest.approx(values, abs=1e-4)
+    # What comes later in an option does not reach back.
+    assert [e.logprob for e in together[2][0].logprobs[:2]] == pytest.approx(values[:2], abs=1e-4)
 
 
 async def test_queue_bounds(running, make_request):

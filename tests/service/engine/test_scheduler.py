@@ -37,16 +37,22 @@ class Cluster:
         self.store: dict[int, list[int]] = {}
         self.rng = random.Random(0)
         self.arrivals = 0
+        self.now = 0.0
 
-    def sequence(self, prompt: list[int], priority: int = 0, **params) -> Sequence:
+    def sequence(
+        self, prompt: list[int], priority: int = 0, continuation: tuple[int, ...] = (), **params
+    ) -> Sequence:
         self.arrivals += 1
         request = GenerationRequest(
-            str(self.arrivals), tuple(prompt), SamplingParams(**params), (), priority
-        )
-        return Sequence(request, self.arrivals, 0, 0.0)
+            str(self.arrivals), tuple(prompt), SamplingParams(**params), (), priority,
+            continuation_token_ids=continuation,
+        )  # fmt: skip
+        return Sequence(request, self.arrivals, 0, self.now, 1.0)
 
-    def add(self, prompt: list[int], priority: int = 0, **params) -> Sequence:
-        sequence = self.sequence(prompt, priority, **params)
+    def add(
+        self, prompt: list[int], priority: int = 0, continuation: tuple[int, ...] = (), **params
+    ) -> Sequence:
+        sequence = self.sequence(prompt, priority, continuation, **params)
         self.scheduler.add(sequence)
         return sequence
 
@@ -57,7 +63,7 @@ class Cluster:
         assert len({chunk.sequence for chunk in output.chunks}) == len(output.chunks)
         singles = [chunk.slot for chunk in output.chunks if chunk.num_tokens == 1]
         assert singles == sorted(singles)
-        tokens = {}
+        tokens, logprobs = {}, {}
         for chunk in output.chunks:
             ids, rows = chunk.sequence.token_ids, self.slots[chunk.slot]
             end = chunk.start + chunk.num_tokens
@@ -67,7 +73,13 @@ class Cluster:
             if chunk.samples:
                 assert end == len(ids)
                 tokens[chunk.sequence] = self.rng.randrange(2)
-        self.scheduler.update(output, tokens)
+            elif chunk.num_logits:
+                # A stand-in for the logits at a position: the position itself.
+                logprobs[chunk.sequence] = [float(i) for i in range(end - chunk.num_logits, end)]
+        self.scheduler.update(output, tokens, logprobs)
+        for sequence in logprobs:
+            if sequence.is_scored:
+                self.scheduler.finish(sequence)
         for sequence in tokens:
             full = len(sequence.token_ids) >= self.scheduler.max_len
             if full or sequence.num_output_tokens >= sequence.request.sampling_params.max_tokens:
@@ -104,7 +116,9 @@ class Cluster:
 
 events = st.lists(
     st.one_of(
-        st.tuples(st.just("add"), st.integers(1, 30), st.integers(1, 12), st.integers(0, 2)),
+        st.tuples(
+            st.just("add"), st.integers(1, 30), st.integers(1, 12), st.integers(0, 2), st.booleans()
+        ),
         st.tuples(st.just("step"), st.integers(1, 6)),
         st.tuples(st.just("abort"), st.integers(0, 30)),
     ),
@@ -121,16 +135,21 @@ def test_blocks_are_conserved_and_everything_admitted_finishes(events, blocks, s
         if event[0] == "add":
             # Few distinct tokens, so that prefixes are shared.
             prompt = [i % 3 for i in range(event[1])]
-            if len(prompt) < cluster.scheduler.max_len:
-                alive.append(cluster.add(prompt, priority=event[3], max_tokens=event[2]))
+            # Some are scored instead; an option of length 1 adds nothing to the cache.
+            option = (7,) * event[2] if event[4] else ()
+            length = len(prompt) + len(option[1:])
+            if length < cluster.scheduler.max_len:
+                alive.append(cluster.add(prompt, event[3], option, max_tokens=event[2]))
             else:
-                with pytest.raises(PromptTooLongError, match=f"{len(prompt)} tokens; the limit"):
-                    cluster.add(prompt)
+                with pytest.raises(PromptTooLongError, match=f"{length} tokens; the limit"):
+                    cluster.add(prompt, event[3], option)
         elif event[0] == "step":
             for _ in range(event[1]):
                 cluster.step()
         elif alive:
-            cluster.scheduler.finish(alive[event[1] % len(alive)])
+            sequence = alive.pop(event[1] % len(alive))
+            cluster.scheduler.finish(sequence)
+            assert sequence.status is SequenceStatus.FINISHED
             cluster.check()
     for _ in range(4000):
         if not cluster.scheduler.has_work:
@@ -138,6 +157,11 @@ def test_blocks_are_conserved_and_everything_admitted_finishes(events, blocks, s
         cluster.step()
     assert not cluster.scheduler.has_work
     assert all(sequence.status is SequenceStatus.FINISHED for sequence in alive)
+    for sequence in (s for s in alive if s.is_scoring):
+        # Each position once and in order, however it was cut, cached and preempted.
+        start = sequence.num_prompt_tokens - 1
+        count = len(sequence.request.continuation_token_ids)
+        assert sequence.continuation_logprobs == [float(start + i) for i in range(count)]
     assert cluster.blocks.num_free_blocks == blocks
     assert cluster.scheduler.kv_cache_usage == 0
 

@@ -1,0 +1,74 @@
+"""`POST /v1/completions`: OpenAI's text completions, streamed or not."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from typing import Any
+
+from fastapi import APIRouter, Request, Response
+from fastapi.responses import JSONResponse
+
+from service.auth import USER_WORK
+from service.dependencies import (
+    CallerDep,
+    LifecycleDep,
+    ModelsDep,
+    TimeoutsDep,
+    UnknownFieldsDep,
+)
+from service.disconnect import until_disconnect
+from service.generation import Generation
+from service.rejections import counted_rejections
+from service.request_body import JsonBodyRoute, release_body
+from service.schemas.completions import Completion, CompletionRequest
+from service.schemas.openai import ErrorBody
+from service.streaming import Envelope, EventStream
+from service.text_completion import collect_completion, completion_events, plan_completion
+
+router = APIRouter(tags=["chat"], route_class=JsonBodyRoute, dependencies=[USER_WORK])
+
+_ERRORS: dict[int | str, dict[str, Any]] = {503: {"model": ErrorBody}}
+
+
+@router.post("/v1/completions", response_model=Completion, responses=_ERRORS)
+async def create_completion(
+    body: CompletionRequest,
+    request: Request,
+    models: ModelsDep,
+    lifecycle: LifecycleDep,
+    timeouts: TimeoutsDep,
+    caller: CallerDep,
+    unknown_fields: UnknownFieldsDep,
+) -> Response:
+    """Goes on with a text, or with each of several; streams where `stream` is true."""
+    arrived = time.perf_counter()
+    unknown_fields.name_once(body)
+    model = models.get(body.model)
+    usage = body.stream_options is not None and body.stream_options.include_usage
+    envelope = Envelope(model.name, model.fingerprint, usage)
+    with contextlib.ExitStack() as running, counted_rejections(model.metrics):
+        running.enter_context(lifecycle.admit())
+        planned = await asyncio.to_thread(plan_completion, body, model)
+        release_body(request)
+        generation = Generation(
+            model.engine,
+            planned,
+            model.metrics,
+            arrived,
+            account=caller.account,
+            queue_timeout_s=timeouts.queue_s,
+            strip=False,
+        )
+        await until_disconnect(request.receive, generation.start(timeouts.keepalive_s))
+        if body.stream:
+            content = completion_events(generation, envelope)
+            return EventStream(generation, content, running.pop_all().close)
+        answering = collect_completion(generation, envelope)
+        try:
+            answer = await until_disconnect(request.receive, answering)
+        finally:
+            await generation.close()
+    headers = {"Server-Timing": generation.server_timing()}
+    return JSONResponse(answer.model_dump(), headers=headers)

@@ -1,0 +1,65 @@
+"""The OpenAPI document, and the page that shows it: all of it from this server, nothing else's.
+
+The page's script and style are the copies of Swagger UI that the package `fastapi-offline` ships.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from importlib.resources import files
+from pathlib import Path
+from typing import Any, Literal
+
+from fastapi import APIRouter, Request
+from fastapi.openapi.docs import get_swagger_ui_html
+from fastapi.responses import FileResponse, HTMLResponse, JSONResponse, RedirectResponse
+
+from service.auth import USER
+from service.security_headers import page_policy
+
+router = APIRouter(include_in_schema=False, dependencies=[USER])
+
+Asset = Literal["swagger-ui-bundle.js", "swagger-ui.css", "favicon.png"]
+
+_INLINE_SCRIPT = re.compile(r"<script>(.*?)</script>", re.DOTALL)
+
+
+@router.get("/")
+async def index() -> RedirectResponse:
+    """The documentation."""
+    return RedirectResponse("/docs")
+
+
+@router.get("/openapi.json")
+async def openapi(request: Request) -> JSONResponse:
+    """The OpenAPI document."""
+    # Made when it is first asked for, which takes longer than a probe may wait.
+    document: dict[str, Any] = await asyncio.to_thread(request.app.openapi)
+    return JSONResponse(document)
+
+
+@router.get("/docs")
+async def docs(request: Request) -> HTMLResponse:
+    """Swagger UI."""
+    root = request.scope.get("root_path", "").rstrip("/")
+    page = get_swagger_ui_html(
+        openapi_url=f"{root}/openapi.json",
+        title=request.app.title,
+        oauth2_redirect_url=None,
+        swagger_js_url=f"{root}/docs/swagger-ui-bundle.js",
+        swagger_css_url=f"{root}/docs/swagger-ui.css",
+        swagger_favicon_url=f"{root}/docs/favicon.png",
+        # No badge of an online validator, which would be sent the document's address.
+        swagger_ui_parameters={"validatorUrl": None},
+    )
+    scripts = _INLINE_SCRIPT.findall(bytes(page.body).decode())
+    page.headers["Content-Security-Policy"] = page_policy(scripts)
+    return page
+
+
+@router.get("/docs/{asset}")
+async def docs_asset(asset: Asset) -> FileResponse:
+    """One of the page's files."""
+    folder = Path(str(files("fastapi_offline"))) / "static"
+    return FileResponse(folder / asset, headers={"Cache-Control": "public, max-age=86400"})

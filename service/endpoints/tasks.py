@@ -1,0 +1,143 @@
+"""`GET /v1/tasks` and `POST /v1/tasks/{task}`: the vision tasks, each a typed route of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any, NoReturn
+
+from fastapi import APIRouter, Request, Response
+
+from lamm_model.conversation import Modality
+from lamm_model.tasks import TASKS, AnyTask
+from service.auth import USER, USER_WORK
+from service.dependencies import (
+    CallerDep,
+    LifecycleDep,
+    ModelsDep,
+    OwnerDep,
+    ServedModel,
+    ServedModels,
+    TimeoutsDep,
+)
+from service.disconnect import until_disconnect
+from service.exceptions import RequestError, TaskNotFoundError
+from service.rejections import counted_rejections
+from service.request_body import release_body
+from service.schemas.openai import ErrorBody
+from service.schemas.tasks import TaskCard, TaskList, TaskRequest
+from service.task_catalog import cards
+from service.task_form import TaskBodyRoute
+from service.task_models import TaskModels, form_schema
+from service.task_outcome import TaskQuestion
+from service.task_runner import answer_task
+
+_ERRORS: dict[int | str, dict[str, Any]] = {
+    status: {"model": ErrorBody} for status in (400, 401, 403, 404, 408, 413, 415, 422, 429, 503)
+}
+
+
+@functools.cache
+def create_router() -> APIRouter:
+    """The routes: the list, one for each task of the registry, and one for every other name.
+
+    They hold no state: every app gets the same ones.
+    """
+    router = APIRouter(prefix="/v1/tasks", tags=["tasks"])
+    router.add_api_route(
+        "", list_tasks, methods=["GET"], response_model=TaskList, dependencies=[USER]
+    )
+    for task in TASKS.values():
+        made = TaskModels.of(task)
+        router.add_api_route(
+            f"/{task.name}",
+            _handler(task, made.request),
+            methods=["POST"],
+            name=task.name,
+            description=task.description,
+            response_model=made.response,
+            responses=_ERRORS,
+            dependencies=[USER_WORK],
+            route_class_override=TaskBodyRoute,
+            openapi_extra={"requestBody": {"content": {"multipart/form-data": form_schema(made)}}},
+        )
+    router.add_api_route(
+        "/{task}",
+        refuse_unknown,
+        methods=["POST"],
+        include_in_schema=False,
+        response_model=None,
+        dependencies=[USER],
+    )
+    return router
+
+
+async def list_tasks(models: ModelsDep) -> TaskList:
+    """The tasks that the served models can do."""
+    able = tuple(
+        (modality, tuple(m.name for m in models if modality in m.spec.modalities))
+        for modality in Modality
+    )
+    return TaskList(data=list(_cards(able)))
+
+
+async def refuse_unknown(task: str) -> NoReturn:
+    """There is no such task.
+
+    Raises:
+        TaskNotFoundError: always.
+    """
+    raise TaskNotFoundError(task, *TASKS)
+
+
+def _handler(task: AnyTask, request_model: type[TaskRequest]) -> Callable[..., Awaitable[Response]]:
+    """The handler of one task's route; its body is of the task's own model."""
+
+    async def answer(
+        body: TaskRequest,
+        request: Request,
+        models: ModelsDep,
+        lifecycle: LifecycleDep,
+        timeouts: TimeoutsDep,
+        caller: CallerDep,
+        owner: OwnerDep,
+    ) -> Response:
+        arrived = time.perf_counter()
+        model = _model_for(task, body.model, models)
+        question = TaskQuestion(task, body, model, arrived, caller, owner)
+        with counted_rejections(model.metrics), lifecycle.admit():
+            work = answer_task(question, timeouts, functools.partial(release_body, request))
+            response, timing = await until_disconnect(request.receive, work)
+        # An overlay is megabytes of text.
+        content = await asyncio.to_thread(response.model_dump_json)
+        headers = {"Server-Timing": timing}
+        return Response(content, headers=headers, media_type="application/json")
+
+    # What the framework reads: which model to parse, and to show in the document.
+    answer.__annotations__["body"] = request_model
+    return answer
+
+
+def _model_for(task: AnyTask, name: str | None, models: ServedModels) -> ServedModel:
+    """The named model, else the first that can do the task.
+
+    Raises:
+        ModelNotFoundError: there is none of that name.
+        RequestError: no model can do the task.
+    """
+    if name is not None:
+        return models.get(name)
+    for model in models:
+        if task.modality in model.spec.modalities:
+            return model
+    raise RequestError(
+        f"task {task.name!r} is about a {task.modality.replace('_', ' ')}; no model here takes one",
+        code="unsupported_modality",
+    )
+
+
+@functools.cache
+def _cards(models_of: tuple[tuple[Modality, tuple[str, ...]], ...]) -> tuple[TaskCard, ...]:
+    return tuple(cards(dict(models_of)))

@@ -1,0 +1,91 @@
+"""`POST /tokenize`, `/detokenize` and `/v1/chat/completions/estimate`: counted, nothing is run."""
+
+from __future__ import annotations
+
+import asyncio
+
+from fastapi import APIRouter, Request
+
+from service.auth import USER
+from service.dependencies import ModelsDep, OwnerDep, UnknownFieldsDep
+from service.exceptions import RequestError
+from service.request_body import JsonBodyRoute, release_body
+from service.schemas.openai import ChatCompletionRequest
+from service.schemas.tokens import (
+    DetokenizeRequest,
+    DetokenizeResponse,
+    Estimate,
+    EstimateDetails,
+    TokenizeRequest,
+    TokenizeResponse,
+)
+
+router = APIRouter(tags=["tokens"], route_class=JsonBodyRoute)
+
+
+@router.post("/tokenize", response_model_exclude_none=True, dependencies=[USER])
+async def tokenize(
+    body: TokenizeRequest, models: ModelsDep, unknown_fields: UnknownFieldsDep
+) -> TokenizeResponse:
+    """Token ids of a text as it stands, with the token that begins a prompt before them."""
+    unknown_fields.name_once(body)
+    model = models.get(body.model)
+    ids = await asyncio.to_thread(model.tokenizer.encode, body.prompt)
+    if body.add_special_tokens:
+        ids = [model.spec.bos_token_id, *ids]
+    pieces = [model.tokenizer.id_to_piece(token) or "" for token in ids]
+    return TokenizeResponse(
+        count=len(ids),
+        max_model_len=model.max_model_len,
+        tokens=ids,
+        token_strs=pieces if body.return_token_strs else None,
+    )
+
+
+@router.post("/detokenize", dependencies=[USER])
+async def detokenize(
+    body: DetokenizeRequest, models: ModelsDep, unknown_fields: UnknownFieldsDep
+) -> DetokenizeResponse:
+    """The text of token ids."""
+    unknown_fields.name_once(body)
+    model = models.get(body.model)
+    largest, size = max(body.tokens, default=0), model.spec.vocab_size
+    if largest >= size:
+        raise RequestError(
+            f"tokens has the token id {largest}; the vocabulary has {size}", param="tokens"
+        )
+    text = await asyncio.to_thread(model.tokenizer.decode, body.tokens)
+    return DetokenizeResponse(prompt=text)
+
+
+@router.post("/v1/chat/completions/estimate", dependencies=[USER])
+async def estimate(
+    body: ChatCompletionRequest,
+    request: Request,
+    models: ModelsDep,
+    owner: OwnerDep,
+    unknown_fields: UnknownFieldsDep,
+) -> Estimate:
+    """The tokens of a chat request by what they stand for, and whether it fits; nothing is run.
+
+    A text that no context could hold is refused as the chat request itself would be.
+    """
+    unknown_fields.name_once(body)
+    model = models.get(body.model)
+    prompt = await model.processor.count(body, owner)
+    release_body(request)
+    room = model.max_model_len - prompt.tokens
+    asked = body.max_completion_tokens or body.max_tokens
+    default = max(min(max(model.default_max_tokens, body.min_tokens), room), 0)
+    return Estimate(
+        model=model.name,
+        prompt_tokens=prompt.tokens,
+        prompt_tokens_details=EstimateDetails(
+            text_tokens=prompt.tokens - prompt.image_tokens - prompt.point_cloud_tokens,
+            image_tokens=prompt.image_tokens,
+            point_cloud_tokens=prompt.point_cloud_tokens,
+        ),
+        max_tokens=asked or default,
+        max_model_len=model.max_model_len,
+        fits=room >= max(asked or 1, body.min_tokens),
+    )

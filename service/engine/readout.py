@@ -1,0 +1,110 @@
+"""What is read off a step's logits: sampled tokens, and log-probabilities of given ones.
+
+Called by the model runner, with the step's chunks in the order of their rows.
+
+Shapes: R rows whose logits are wanted, V vocabulary.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from collections.abc import Sequence as Seq
+from weakref import WeakKeyDictionary
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from lamm_model.decoder.sampler import SampledToken, Sampler, SamplingRow
+from lamm_model.spec import CheckpointSpec
+from service.engine.grammar import GrammarState
+from service.engine.scheduler import ScheduledChunk
+from service.engine.sequence import Sequence
+
+
+class Readout:
+    """Knows which rows' logits are wanted, and what each sequence wants of its own."""
+
+    def __init__(self, spec_of: Callable[[Sequence], CheckpointSpec]) -> None:
+        """`spec_of` is the checkpoint that answers a sequence."""
+        self._spec_of, self._sampler = spec_of, Sampler()
+        self._grammars: WeakKeyDictionary[Sequence, GrammarState] = WeakKeyDictionary()
+
+    def rows(self, chunks: Seq[ScheduledChunk]) -> list[int]:
+        """Indices of the R rows whose logits are wanted, among all rows of the chunks."""
+        rows: list[int] = []
+        end = 0
+        for chunk in chunks:
+            end += chunk.num_tokens
+            rows += range(end - chunk.num_logits, end)
+        return rows
+
+    def read(
+        self, logits_RV: Tensor, chunks: Seq[ScheduledChunk]
+    ) -> tuple[dict[Sequence, SampledToken], dict[Sequence, list[float]]]:
+        """A token of each sampling sequence; of each scoring one, its next tokens' logprobs."""
+        sampling: list[Sequence] = []
+        scoring: list[tuple[Sequence, int]] = []
+        rows_of_sampling: list[int] = []
+        rows_of_scoring: list[int] = []
+        row = 0
+        for chunk in chunks:
+            rows = range(row, row + chunk.num_logits)
+            row = rows.stop
+            if not rows:
+                continue
+            if chunk.sequence.is_scoring:
+                scoring.append((chunk.sequence, len(rows)))
+                rows_of_scoring += rows
+            else:
+                sampling.append(chunk.sequence)
+                rows_of_sampling += rows
+        sampled: dict[Sequence, SampledToken] = {}
+        if sampling:
+            # Nothing is copied where no one scores, which is nearly always.
+            own_RV = logits_RV[rows_of_sampling] if scoring else logits_RV
+            tokens = self._sampler.sample(own_RV, [self._sampling_row(s) for s in sampling])
+            sampled.update(zip(sampling, tokens, strict=True))
+        return sampled, _score(logits_RV[rows_of_scoring], scoring) if scoring else {}
+
+    def _sampling_row(self, sequence: Sequence) -> SamplingRow:
+        params, spec = sequence.request.sampling_params, self._spec_of(sequence)
+        banned: tuple[int, ...] = ()
+        if sequence.num_output_tokens < params.min_tokens:
+            banned = (*spec.eos_token_ids, *params.stop_token_ids)
+        return SamplingRow(
+            params=params,
+            seed=sequence.seed,
+            position=sequence.num_output_tokens,
+            prompt_token_ids=sequence.request.prompt_token_ids,
+            output_token_ids=sequence.output_token_ids,
+            banned=tuple(token for token in banned if token < spec.vocab_size),
+            allowed=self._allowed(sequence),
+        )
+
+    def _allowed(self, sequence: Sequence) -> bytes | None:
+        grammar = sequence.request.grammar
+        if grammar is None:
+            return None
+        # A sequence set back to recompute keeps its tokens, and so its state.
+        if sequence not in self._grammars:
+            self._grammars[sequence] = grammar.start()
+        return self._grammars[sequence].allowed(sequence.output_token_ids)
+
+
+def _score(logits_RV: Tensor, scoring: Seq[tuple[Sequence, int]]) -> dict[Sequence, list[float]]:
+    """Natural-log probabilities, in float32, of the tokens that come at the rows' places."""
+    targets: list[int] = []
+    for sequence, count in scoring:
+        known = len(sequence.continuation_logprobs)
+        targets += sequence.request.continuation_token_ids[known : known + count]
+    targets_R = torch.tensor(targets, dtype=torch.long, device=logits_RV.device)
+    values: list[float] = (
+        -F.cross_entropy(logits_RV.float(), targets_R, reduction="none")
+    ).tolist()
+    scores: dict[Sequence, list[float]] = {}
+    at = 0
+    for sequence, count in scoring:
+        scores[sequence] = values[at : at + count]
+        at += count
+    return scores

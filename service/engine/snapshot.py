@@ -1,0 +1,101 @@
+"""The engine's state in words, for the log of a stalled or dying engine. Torch-free.
+
+Called by the engine and its core; what comes out is JSON, and holds no token and no text of any
+request. It may be read while the engine's thread is in the middle of a step, so numbers may be a
+step apart.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Sequence as Seq
+from dataclasses import dataclass
+from typing import Any
+
+from service.engine.block_manager import BlockManager
+from service.engine.scheduler import Scheduler, SchedulerOutput
+from service.engine.sequence import Sequence
+
+# Waiting sequences that are shown; the rest are counted.
+_MAX_WAITING = 32
+
+
+@dataclass(frozen=True, slots=True)
+class StepNote:
+    """What one step was to compute; `started_at` is `time.monotonic()`."""
+
+    started_at: float
+    num_transfers: int
+    chunks: tuple[tuple[str, int, int, int], ...]
+
+    @classmethod
+    def of(cls, output: SchedulerOutput) -> StepNote:
+        """Holds no sequence: their media must be free to go when the step is over."""
+        return cls(
+            time.monotonic(),
+            len(output.transfers),
+            tuple(
+                (chunk.sequence.request.request_id, chunk.slot, chunk.start, chunk.num_tokens)
+                for chunk in output.chunks
+            ),
+        )
+
+    def describe(self) -> dict[str, Any]:
+        """Age in seconds, and the chunks."""
+        names = ("request_id", "slot", "start", "num_tokens")
+        return {
+            "started_s_ago": round(time.monotonic() - self.started_at, 3),
+            "transfers": self.num_transfers,
+            "chunks": [dict(zip(names, chunk, strict=True)) for chunk in self.chunks],
+        }
+
+
+def describe(
+    scheduler: Scheduler, blocks: BlockManager, steps: int, last_step: StepNote | None
+) -> dict[str, Any]:
+    """Both queues with lengths and blocks, the KV cache, and the step that began last."""
+    waiting = list(scheduler.waiting)
+    return {
+        "steps_total": steps,
+        "last_step": None if last_step is None else last_step.describe(),
+        "preemptions_total": scheduler.preemptions_total,
+        "kv_blocks": {"total": blocks.num_blocks, "free": blocks.num_free_blocks},
+        "running": _describe_all(list(scheduler.running), blocks),
+        "waiting": _describe_all(waiting[:_MAX_WAITING], blocks),
+        "waiting_total": len(waiting),
+    }
+
+
+def describe_thread(thread: threading.Thread | None) -> dict[str, Any]:
+    """Whether a thread lives, and where in the code it is, outermost call first."""
+    if thread is None:
+        return {"thread_alive": False, "stack": []}
+    frame = sys._current_frames().get(thread.ident or 0)
+    stack = [] if frame is None else traceback.extract_stack(frame)
+    return {
+        "thread_alive": thread.is_alive(),
+        "stack": [f"{entry.filename}:{entry.lineno} {entry.name}" for entry in stack],
+    }
+
+
+def _describe_all(sequences: Seq[Sequence], blocks: BlockManager) -> list[dict[str, Any]]:
+    now = time.monotonic()
+    return [
+        {
+            "request_id": sequence.request.request_id,
+            "model": sequence.request.model,
+            "priority": sequence.request.priority,
+            "age_s": round(now - sequence.arrived_at, 3),
+            "prompt_tokens": sequence.num_prompt_tokens,
+            "output_tokens": sequence.num_output_tokens,
+            "computed_tokens": sequence.num_computed_tokens,
+            "scored_tokens": len(sequence.request.continuation_token_ids),
+            "media": [span.media.modality.value for span in sequence.request.media],
+            "slot": sequence.slot,
+            "blocks": 0 if sequence.slot is None else blocks.held(sequence.slot),
+        }
+        for sequence in sequences
+    ]

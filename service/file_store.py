@@ -1,0 +1,233 @@
+"""Files that clients upload: limited, expiring, and each owner's apart.
+
+Called by `endpoints.files`, and by `uploads` and `media_fetch` where a file stands in a medium's
+place. An id is made of the content's SHA-256. Nothing is remembered in memory but sizes, so a
+restart loses nothing and processes may share a directory.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import re
+import shutil
+import tempfile
+import time
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from service.exceptions import (
+    FileTooLargeError,
+    StorageFullError,
+    StorageUnavailableError,
+    StoredFileNotFoundError,
+)
+from service.file_store_disk import FileDirectory, Purpose, StoredFile
+from service.file_store_incoming import IncomingFile
+
+__all__ = ["FileLimits", "FileStore", "Purpose", "StoredFile", "Upload"]
+
+logger = logging.getLogger(__name__)
+
+_MAX_FILENAME = 255
+_SWEPT_S = 600.0
+
+
+@dataclass(frozen=True, slots=True)
+class FileLimits:
+    """Bytes of one file, bytes and number of all together, and seconds that a file is kept."""
+
+    max_file_bytes: int
+    max_total_bytes: int
+    max_files: int
+    expiry_s: float
+
+
+class FileStore:
+    """All files of one directory. Methods that are not coroutines read the disk: use a thread."""
+
+    def __init__(
+        self, root: Path | None, limits: FileLimits, clock: Callable[[], float] = time.time
+    ) -> None:
+        """Args:
+        root: where the files lie, made if missing; None takes a temporary directory, which is
+            removed by `stop`.
+        limits: checked while an upload comes in.
+        clock: seconds since 1970.
+        """
+        self._root, self._limits, self._clock = root, limits, clock
+        self._disk: FileDirectory | None = None
+        self._temporary: str | None = None
+        self._sweeping: asyncio.Task[None] | None = None
+        self._incoming_bytes, self._stored_bytes, self._stored_files = 0, 0, 0
+        # Nothing is moved or removed while the sizes are taken.
+        self._changing = asyncio.Lock()
+
+    async def start(self) -> None:
+        """Opens the directory, removes what is expired, and goes on doing so until `stop`.
+
+        Raises:
+            OSError: it cannot be made or written.
+        """
+        if self._root is None:
+            self._temporary = await asyncio.to_thread(tempfile.mkdtemp, prefix="lamm-files-")
+        root = self._root or Path(str(self._temporary))
+        self._disk = await asyncio.to_thread(FileDirectory, root)
+        await self.sweep()
+        self._sweeping = asyncio.create_task(self._keep_swept())
+
+    async def stop(self) -> None:
+        """Removes the directory where it was a temporary one; idempotent."""
+        if self._sweeping is not None:
+            self._sweeping.cancel()
+            await asyncio.gather(self._sweeping, return_exceptions=True)
+        self._disk = None
+        if self._temporary is not None:
+            await asyncio.to_thread(shutil.rmtree, self._temporary, ignore_errors=True)
+
+    async def sweep(self) -> None:
+        """Removes what has expired, and what broken uploads have left."""
+        async with self._changing:
+            await asyncio.to_thread(self._open_disk.sweep, self._clock())
+
+    def get(self, owner: str, file_id: str) -> StoredFile:
+        """The owner's file of that id.
+
+        Raises:
+            StoredFileNotFoundError: there is none, it has expired, or it is another's.
+            StorageUnavailableError: the disk cannot be read.
+        """
+        stored = self._open_disk.read(owner, file_id)
+        if stored is None or stored.expires_at <= self._clock():
+            raise StoredFileNotFoundError(file_id)
+        return stored
+
+    def list_files(self, owner: str) -> list[StoredFile]:
+        """The owner's files, oldest first.
+
+        Raises:
+            StorageUnavailableError: the disk cannot be read.
+        """
+        now = self._clock()
+        files = [file for file in self._open_disk.read_all(owner) if file.expires_at > now]
+        return sorted(files, key=lambda file: (file.created_at, file.id))
+
+    async def delete(self, owner: str, file_id: str) -> None:
+        """Removes the owner's file.
+
+        Raises:
+            StoredFileNotFoundError, StorageUnavailableError: as `get`.
+        """
+        async with self._changing:
+            stored = await asyncio.to_thread(self.get, owner, file_id)
+            await asyncio.to_thread(self._open_disk.remove, stored)
+
+    @contextlib.asynccontextmanager
+    async def receive(self, owner: str) -> AsyncIterator[Upload]:
+        """An upload to write to; what is not committed when the context ends is gone.
+
+        Raises:
+            StorageFullError: as many files as may be are there.
+            StorageUnavailableError: the disk cannot be used.
+        """
+        async with self._changing:
+            sizes = await asyncio.to_thread(self._open_disk.sizes)
+        self._stored_bytes, self._stored_files = sum(sizes), len(sizes)
+        if self._stored_files >= self._limits.max_files:
+            raise StorageFullError(
+                f"{self._stored_files} files are stored; the limit is {self._limits.max_files}"
+            )
+        incoming = self._open_disk.receive()
+        upload = Upload(self, owner, incoming)
+        try:
+            yield upload
+        finally:
+            self._incoming_bytes -= upload.size
+            await asyncio.shield(asyncio.to_thread(incoming.discard))
+
+    def admit(self, size: int, more: int) -> None:
+        """Counts `more` bytes, about to be written to an upload of `size` bytes.
+
+        Raises:
+            FileTooLargeError: the upload is larger than one file may be.
+            StorageFullError: all files together would be larger than they may be.
+        """
+        limits = self._limits
+        if size + more > limits.max_file_bytes:
+            raise FileTooLargeError(limits.max_file_bytes)
+        total = self._stored_bytes + self._incoming_bytes + more
+        if total > limits.max_total_bytes:
+            raise StorageFullError(
+                f"the stored files would take {total} bytes; the limit is {limits.max_total_bytes}"
+            )
+        self._incoming_bytes += more
+
+    async def keep(
+        self, incoming: IncomingFile, owner: str, name: str, purpose: Purpose, expiry_s: float
+    ) -> StoredFile:
+        """Moves a complete upload to its place; the same content is one file, with the last name.
+
+        Raises:
+            StorageFullError, StorageUnavailableError: the disk cannot take it.
+        """
+        now = int(self._clock())
+        end = now + max(1, int(min(expiry_s, self._limits.expiry_s)))
+        async with self._changing:
+            stored = await asyncio.to_thread(
+                self._open_disk.keep, incoming, owner, _shown_name(name), purpose, now, end
+            )
+            # Until the next upload takes the sizes; this content may have been there before.
+            self._stored_bytes += stored.bytes
+            self._stored_files += 1
+        return stored
+
+    async def _keep_swept(self) -> None:
+        while True:
+            await asyncio.sleep(min(_SWEPT_S, max(1.0, self._limits.expiry_s / 10)))
+            try:
+                await self.sweep()
+            except OSError:
+                logger.exception("expired files cannot be removed; trying again")
+
+    @property
+    def _open_disk(self) -> FileDirectory:
+        if self._disk is None:
+            raise StorageUnavailableError("the file storage is not open")
+        return self._disk
+
+
+class Upload:
+    """One file while it comes in."""
+
+    def __init__(self, store: FileStore, owner: str, incoming: IncomingFile) -> None:
+        self.size = 0
+        self._store, self._owner, self._incoming = store, owner, incoming
+
+    async def write(self, data: bytes) -> None:
+        """Appends.
+
+        Raises:
+            FileTooLargeError, StorageFullError: as `FileStore.admit`, or the disk is full.
+            StorageUnavailableError: the disk cannot be written.
+        """
+        self._store.admit(self.size, len(data))
+        self.size += len(data)
+        await asyncio.to_thread(self._incoming.append, data)
+
+    async def commit(
+        self, filename: str, purpose: Purpose, expiry_s: float = float("inf")
+    ) -> StoredFile:
+        """The stored file, which outlives a crash; `expiry_s` may shorten its life.
+
+        Raises:
+            StorageFullError, StorageUnavailableError: the disk cannot take it.
+        """
+        return await self._store.keep(self._incoming, self._owner, filename, purpose, expiry_s)
+
+
+def _shown_name(name: str) -> str:
+    """The last part of a name, for showing alone: no path is ever made of it."""
+    last = re.split(r"[/\\]", name)[-1]
+    return "".join(letter for letter in last if letter.isprintable())[:_MAX_FILENAME] or "file"

@@ -1,0 +1,88 @@
+"""One uploaded file on its way to the disk, and the disk's errors in our words.
+
+Called by `file_store_disk` and `file_store`, in threads.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import logging
+import os
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+from service.exceptions import StorageFullError, StorageUnavailableError
+
+logger = logging.getLogger(__name__)
+
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+
+
+class IncomingFile:
+    """A file that is being written, hashed and counted on the way.
+
+    One thread at a time is in it, so that a cancelled upload is not closed under a write.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path, self.size = path, 0
+        self._hash, self._fd, self._lock = hashlib.sha256(), -1, threading.Lock()
+        self._discarded = False
+
+    def append(self, data: bytes) -> None:
+        """Writes to the end.
+
+        Raises:
+            StorageFullError, StorageUnavailableError: the disk cannot take it.
+        """
+        with self._lock, translated_errors():
+            self._write(data)
+
+    @contextlib.contextmanager
+    def complete(self) -> Iterator[str]:
+        """The SHA-256 of a file that lies on the disk in full; it is not discarded meanwhile."""
+        with self._lock:
+            self._write(b"")
+            os.fsync(self._fd)
+            yield self._hash.hexdigest()
+
+    def discard(self) -> None:
+        """Closes the file and removes what is still under its temporary name; idempotent."""
+        with self._lock:
+            self._discarded = True
+            if self._fd >= 0:
+                os.close(self._fd)
+                self._fd = -1
+            self.path.unlink(missing_ok=True)
+
+    def _write(self, data: bytes) -> None:
+        if self._discarded:
+            raise StorageUnavailableError("the upload was given up")
+        if self._fd < 0:
+            self._fd = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        self._hash.update(data)
+        self.size += len(data)
+        view = memoryview(data)
+        while view:
+            view = view[os.write(self._fd, view) :]
+
+
+@contextlib.contextmanager
+def translated_errors() -> Iterator[None]:
+    """The disk's errors as ours.
+
+    Raises:
+        StorageFullError: there is no room.
+        StorageUnavailableError: anything else.
+    """
+    try:
+        yield
+    except OSError as error:
+        logger.error("the file storage failed: %s", error)
+        if error.errno in _FULL:
+            raise StorageFullError("the disk that holds the files is full") from error
+        message = "the disk that holds the files cannot be used"
+        raise StorageUnavailableError(message) from error

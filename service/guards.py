@@ -1,0 +1,74 @@
+"""What stands before the routes: the middleware in its order, and the keys that it asks for.
+
+Called by `app`, once for each app.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+from fastapi import FastAPI
+from starlette.middleware.cors import CORSMiddleware
+
+from service.api_keys import ApiKeys, KeyLimits
+from service.auth import AccessControl, AccessMiddleware
+from service.config import Settings
+from service.dependencies import Services
+from service.endpoints import files
+from service.middleware import BodyLimitMiddleware, BodyLogMiddleware, RequestContextMiddleware
+from service.security_headers import SecurityHeadersMiddleware
+
+_KEYS_READ_S = 2.0
+# What an upload's form has beside the file.
+_FORM_BYTES = 1 << 16
+
+
+def access_control(settings: Settings) -> AccessControl:
+    """The keys that the settings name.
+
+    Raises:
+        OSError, ValueError: they cannot be read, or there is none.
+    """
+    listed = None if settings.api_keys is None else settings.api_keys.get_secret_value()
+    limits = KeyLimits(settings.key_max_concurrent, settings.key_tokens_per_minute)
+    keys = ApiKeys(listed, settings.api_keys_file, limits)
+    return AccessControl(keys, open_metrics=not settings.protect_metrics)
+
+
+async def watch_keys(keys: ApiKeys) -> None:
+    """Takes over changes of the keys' file; reading it may wait for a network's file system."""
+    while True:
+        await asyncio.sleep(_KEYS_READ_S)
+        await asyncio.to_thread(keys.reload)
+
+
+def install_middleware(app: FastAPI, settings: Settings, services: Services) -> None:
+    """Innermost first: each call puts another one around those before."""
+    refused = services.metrics.rejected
+    app.add_middleware(
+        BodyLimitMiddleware,
+        max_bytes=settings.max_body_bytes,
+        max_total_bytes=settings.max_buffered_bytes,
+        silence_s=settings.body_timeout_s,
+        refused=refused,
+        max_bytes_of={files.PATH: settings.max_file_bytes + _FORM_BYTES},
+    )
+    if settings.log_bodies:
+        app.add_middleware(BodyLogMiddleware, max_chars=settings.log_body_chars)
+    app.add_middleware(
+        AccessMiddleware,
+        access=services.access,
+        refused=refused,
+        allowed_origins=settings.allowed_origin,
+    )
+    if settings.allowed_origin:
+        # Outside of the keys: a browser asks whether it may ask without sending one.
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=settings.allowed_origin,
+            allow_methods=("GET", "POST", "DELETE"),
+            allow_headers=("Authorization", "Content-Type", "X-Request-Id"),
+            expose_headers=("X-Request-Id", "Server-Timing", "Retry-After"),
+        )
+    app.add_middleware(RequestContextMiddleware)
+    app.add_middleware(SecurityHeadersMiddleware)

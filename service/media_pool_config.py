@@ -1,0 +1,37 @@
+"""Sizes and limits of the decoding pool. Made by `app`, read by `media_pool`."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from lamm_model.media import MediaLimits
+from lamm_model.spec import ImageSpec, PointSpec
+
+
+@dataclass(frozen=True, slots=True)
+class MediaPoolConfig:
+    """Sizes and limits of the pool; bytes and seconds.
+
+    At most `max_requests` requests may have media in the pool, and a medium waits at most
+    `queue_timeout_s` for a process.
+    """
+
+    workers: int
+    timeout_s: float
+    memory_bytes: int
+    cache_bytes: int
+    limits: MediaLimits
+    image: ImageSpec | None
+    points: PointSpec | None
+    max_requests: int = 64
+    queue_timeout_s: float = 15.0
+
+    def head(self) -> dict[str, Any]:
+        """What a process is told before its first job."""
+        return {
+            "image": None if self.image is None else asdict(self.image),
+            "points": None if self.points is None else asdict(self.points),
+            "limits": asdict(self.limits),
+            "memory_bytes": self.memory_bytes,
+        }

@@ -1,0 +1,157 @@
+"""Which remote addresses may be asked for, and which addresses of the network may be spoken to.
+
+Called by `uploads` (a URL before anything is done) and `remote_media` (each hop, each resolved
+name). Sources: RFC 6890 and IANA's special-purpose registries, RFC 4291, 3056, 6052.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import httpx
+
+MAX_URL = 2048
+_HTTPS_PORT = 443
+_MAX_PORT = 65535
+_NAME = re.compile(r"[a-z0-9_-]+(\.[a-z0-9_-]+)*")
+
+Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+
+
+class UrlRefusedError(ValueError):
+    """A URL that is not fetched; the message is our own."""
+
+
+@dataclass(frozen=True, slots=True)
+class RemoteUrl:
+    """A checked URL: the parsed one that is connected to, its host in ASCII, and its port."""
+
+    url: httpx.URL
+    host: str
+    port: int
+
+
+class AllowedHosts:
+    """The hosts that the operator allows by name; without any, nothing is fetched."""
+
+    def __init__(self, entries: Iterable[str]) -> None:
+        """`entries` are `HOST` (port 443) or `HOST:PORT`.
+
+        Raises:
+            ValueError: an entry is no host's name.
+        """
+        self._ports: dict[str, set[int]] = {}
+        for entry in entries:
+            host, port = _read_entry(entry)
+            self._ports.setdefault(host, set()).add(port)
+
+    def __bool__(self) -> bool:
+        return bool(self._ports)
+
+    def check(self, text: str) -> RemoteUrl:
+        """The URL, if it may be fetched.
+
+        Raises:
+            UrlRefusedError: not https, not an allowed host and port, or not plainly written.
+        """
+        if len(text) > MAX_URL:
+            raise UrlRefusedError(f"the URL has {len(text)} characters; the limit is {MAX_URL}")
+        if "\\" in text or not text.isprintable() or any(letter.isspace() for letter in text):
+            raise UrlRefusedError("the URL has a backslash, a space or a control character")
+        try:
+            url = httpx.URL(text)
+            host = url.raw_host.decode("ascii").lower()
+        except (httpx.InvalidURL, UnicodeError):
+            raise UrlRefusedError("the URL cannot be read") from None
+        if url.scheme != "https":
+            raise UrlRefusedError("only https URLs are fetched")
+        if url.userinfo:
+            raise UrlRefusedError("the URL has a user name or password")
+        if host not in self._ports:
+            raise UrlRefusedError(
+                f"the host {host[:64]!r} is not allowed; the operator allows hosts by name with "
+                "--allowed-media-host"
+            )
+        port = _HTTPS_PORT if url.port is None else url.port
+        if port not in self._ports[host]:
+            raise UrlRefusedError(
+                f"port {port} of the host {host[:64]!r} is not allowed; the operator allows it "
+                "with --allowed-media-host HOST:PORT"
+            )
+        return RemoteUrl(url, host, port)
+
+
+def is_public(text: str) -> bool:
+    """Whether an address, as the resolver writes it, belongs to a host on the open internet.
+
+    An IPv6 address that stands for an IPv4 one is judged by that one.
+    """
+    try:
+        address = ipaddress.ip_address(text)
+    except ValueError:
+        return False  # a zone of a link-local address, or no address at all
+    if isinstance(address, ipaddress.IPv4Address):
+        return _is_public_v4(address)
+    if address.ipv4_mapped is not None:
+        return _is_public_v4(address.ipv4_mapped)
+    if address in _NAT64:
+        return _is_public_v4(ipaddress.IPv4Address(int(address) & 0xFFFFFFFF))
+    inside = address in _GLOBAL_UNICAST and not any(address in net for net in _REFUSED_V6)
+    return inside and address.is_global and not _is_isatap(address)
+
+
+_GLOBAL_UNICAST = ipaddress.IPv6Network("2000::/3")
+_NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
+_REFUSED_V6 = tuple(
+    ipaddress.IPv6Network(text)
+    for text in (
+        "2001::/23",  # IETF protocol assignments, Teredo among them
+        "2001:db8::/32",  # documentation
+        "2002::/16",  # 6to4: leads to any IPv4 address
+        "3fff::/20",  # documentation
+    )
+)
+_REFUSED_V4 = tuple(
+    ipaddress.IPv4Network(text)
+    for text in (
+        "0.0.0.0/8",
+        "100.64.0.0/10",  # shared by carriers; a cloud's metadata address is in it
+        "168.63.129.16/32",  # a cloud's host agent, on a public address
+        "192.0.0.0/24",
+        "192.88.99.0/24",  # 6to4 relays
+        "198.18.0.0/15",
+        "224.0.0.0/3",  # multicast, reserved, broadcast
+    )
+)
+
+
+def _is_public_v4(address: ipaddress.IPv4Address) -> bool:
+    return address.is_global and not any(address in net for net in _REFUSED_V4)
+
+
+def _is_isatap(address: ipaddress.IPv6Address) -> bool:
+    """RFC 5214: the interface part is 0000:5efe or 0200:5efe before an IPv4 address."""
+    return (int(address) >> 32) & 0xFFFFFFFF in (0x00005EFE, 0x02005EFE)
+
+
+def _read_entry(entry: str) -> tuple[str, int]:
+    try:
+        url = httpx.URL(f"https://{entry}/")
+        host = url.raw_host.decode("ascii").lower()
+    except (httpx.InvalidURL, UnicodeError):
+        raise ValueError(f"{entry!r} is no host; one is example.com or example.com:8443") from None
+    plain = url.raw_path == b"/" and not url.userinfo and not entry.endswith("/")
+    port = _HTTPS_PORT if url.port is None else url.port
+    named = _NAME.fullmatch(host) is not None and not _is_address(host)
+    if not plain or not named or not 1 <= port <= _MAX_PORT:
+        raise ValueError(f"{entry!r} is no host's name; one is example.com or example.com:8443")
+    return host, port
+
+
+def _is_address(host: str) -> bool:
+    """Also the shorter and the odd ways of writing one, which end in a number: 127.1, 0x7f.1."""
+    last = host.rpartition(".")[2]
+    return last.isdigit() or last.startswith("0x")

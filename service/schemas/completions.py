@@ -1,0 +1,91 @@
+"""`POST /v1/completions`: OpenAI's text completions. Read and written by `text_completion`."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, Discriminator, Field, Tag
+
+from service.schemas.openai import MAX_TOKENS, SamplingRequest, Usage, check_unicode
+
+MAX_PROMPTS = 8
+MAX_PROMPT_CHARACTERS = 1 << 20
+
+# The length comes first: it is a text's only while nothing else has looked at it.
+PromptText = Annotated[str, Field(max_length=MAX_PROMPT_CHARACTERS), AfterValidator(check_unicode)]
+TokenIds = Annotated[
+    list[Annotated[int, Field(ge=0, le=MAX_TOKENS)]],
+    Field(min_length=1, max_length=MAX_TOKENS, fail_fast=True),
+]
+
+
+def _prompt_kind(value: Any) -> str | None:
+    """Which of the forms it means to be, so that its faults are named in that form alone."""
+    if isinstance(value, str):
+        return "text"
+    if not isinstance(value, list):
+        return None
+    first = value[0] if value else ""
+    return "texts" if isinstance(first, str) else "lists" if isinstance(first, list) else "tokens"
+
+
+Prompt = Annotated[
+    Annotated[PromptText, Tag("text")]
+    | Annotated[
+        list[PromptText], Field(min_length=1, max_length=MAX_PROMPTS, fail_fast=True), Tag("texts")
+    ]
+    | Annotated[TokenIds, Tag("tokens")]
+    | Annotated[
+        list[TokenIds], Field(min_length=1, max_length=MAX_PROMPTS, fail_fast=True), Tag("lists")
+    ],
+    Discriminator(
+        _prompt_kind,
+        custom_error_type="prompt_type",
+        custom_error_message="must be text, a list of texts, or token ids",
+    ),
+]
+
+
+class CompletionRequest(SamplingRequest):
+    """A text to go on with, or several; no media and no turns: the model sees the text alone."""
+
+    prompt: Prompt
+    logprobs: Annotated[int, Field(ge=0, le=20)] | None = None
+    echo: bool | None = None
+    suffix: Annotated[str, Field(max_length=MAX_PROMPT_CHARACTERS)] | None = None
+    best_of: Annotated[int, Field(ge=1, le=MAX_TOKENS)] | None = None
+
+    @property
+    def num_logprobs(self) -> int | None:
+        """See `SamplingRequest`."""
+        return self.logprobs
+
+
+class CompletionLogprobs(BaseModel):
+    """Tokens of one choice, or of one chunk of it; offsets count the characters of the answer."""
+
+    tokens: list[str]
+    token_logprobs: list[float]
+    top_logprobs: list[dict[str, float]] | None
+    text_offset: list[int]
+
+
+class CompletionChoice(BaseModel):
+    """One answer, or a part of it while it streams."""
+
+    index: int
+    text: str
+    logprobs: CompletionLogprobs | None
+    finish_reason: Literal["stop", "length"] | None
+
+
+class Completion(BaseModel):
+    """The whole answer, when not streamed."""
+
+    id: str
+    object: Literal["text_completion"] = "text_completion"
+    created: int
+    model: str
+    choices: list[CompletionChoice]
+    usage: Usage
+    system_fingerprint: str

@@ -1,0 +1,18 @@
+"""Server-sent events on the wire (WHATWG HTML), with OpenAI's end mark.
+
+Written by `streaming`, `text_completion` and `request_registry`.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+DONE = b"data: [DONE]\n\n"
+KEEP_ALIVE = b": keep-alive\n\n"
+
+
+def event(body: dict[str, Any]) -> bytes:
+    """One event whose data is JSON."""
+    text = json.dumps(body, ensure_ascii=False, separators=(",", ":"))
+    return f"data: {text}\n\n".encode()

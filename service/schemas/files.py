@@ -1,0 +1,63 @@
+"""OpenAI's file objects, and the form of an upload. Used by `endpoints.files`."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import BaseModel
+
+UploadPurpose = Literal["vision", "user_data", "batch"]
+
+
+class FileObject(BaseModel):
+    """One stored file; times in seconds since 1970. `status` is always `processed`."""
+
+    id: str
+    object: Literal["file"] = "file"
+    bytes: int
+    created_at: int
+    expires_at: int
+    filename: str
+    purpose: Literal["vision", "user_data", "batch", "batch_output"]
+    status: Literal["processed"] = "processed"
+    status_details: None = None
+
+
+class FileList(BaseModel):
+    """`GET /v1/files`: one page."""
+
+    object: Literal["list"] = "list"
+    data: list[FileObject]
+    first_id: str | None
+    last_id: str | None
+    has_more: bool
+
+
+class FileDeleted(BaseModel):
+    """`DELETE /v1/files/{id}`."""
+
+    id: str
+    object: Literal["file"] = "file"
+    deleted: Literal[True] = True
+
+
+# Read by `files_form`, as it comes in, and not by the framework: written out for the document.
+UPLOAD_FORM: dict[str, Any] = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "multipart/form-data": {
+                "schema": {
+                    "type": "object",
+                    "required": ["file", "purpose"],
+                    "properties": {
+                        "file": {"type": "string", "format": "binary"},
+                        "purpose": {"type": "string", "enum": ["vision", "user_data", "batch"]},
+                        "expires_after[anchor]": {"type": "string", "enum": ["created_at"]},
+                        "expires_after[seconds]": {"type": "integer", "minimum": 1},
+                    },
+                }
+            }
+        },
+    }
+}

@@ -1,0 +1,74 @@
+"""Counting tokens: `/tokenize`, `/detokenize` and `/v1/chat/completions/estimate`."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from service.schemas.completions import PromptText
+from service.schemas.openai import MAX_TOKENS
+
+_MAX_IDS = 1 << 17
+
+
+class TokenizeRequest(BaseModel):
+    """A text, as it stands: no prompt is written around it."""
+
+    model_config = ConfigDict(extra="allow")
+
+    model: Annotated[str, Field(max_length=256)]
+    prompt: PromptText
+    add_special_tokens: bool = True
+    return_token_strs: bool = False
+
+
+class TokenizeResponse(BaseModel):
+    """Its tokens; `token_strs` are the vocabulary's spellings, where asked for."""
+
+    count: int
+    max_model_len: int
+    tokens: list[int]
+    token_strs: list[str] | None = None
+
+
+class DetokenizeRequest(BaseModel):
+    """Ids of the vocabulary."""
+
+    model_config = ConfigDict(extra="allow")
+
+    model: Annotated[str, Field(max_length=256)]
+    tokens: Annotated[
+        list[Annotated[int, Field(ge=0, le=MAX_TOKENS)]],
+        Field(max_length=_MAX_IDS, fail_fast=True),
+    ]
+
+
+class DetokenizeResponse(BaseModel):
+    """Their text, special tokens left out."""
+
+    prompt: str
+
+
+class EstimateDetails(BaseModel):
+    """The prompt's tokens by what they stand for."""
+
+    text_tokens: int
+    image_tokens: int
+    point_cloud_tokens: int
+
+
+class Estimate(BaseModel):
+    """What a chat request would take.
+
+    `max_tokens` is the longest answer that it asks for, or that the service gives where it asks for
+    none; `fits` says whether prompt and answer have room in `max_model_len`.
+    """
+
+    object: Literal["chat.completion.estimate"] = "chat.completion.estimate"
+    model: str
+    prompt_tokens: int
+    prompt_tokens_details: EstimateDetails
+    max_tokens: int
+    max_model_len: int
+    fits: bool

@@ -1,0 +1,143 @@
+"""What the model says to a task's question: a text, or the most probable of its options.
+
+Called by `task_runner`.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from lamm_model.tasks import AnyTask, ParseResult
+from lamm_model.tasks.base import ParseStatus
+from service.auth import Caller
+from service.dependencies import ServedModel, Timeouts
+from service.generation import Generation
+from service.input_processor import PlannedRequest
+from service.likelihood import OptionScore, continuation_ids, option_logprobs
+from service.schemas.openai import PromptTokensDetails, Usage
+from service.schemas.tasks import OptionLogprob, TaskRequest
+from service.task_options import Option, TokenIds, option_logprobs_of, probabilities
+
+# JSON knows no infinities; OpenAI's customary value for a token that cannot come.
+_LEAST_LOGPROB = -9999.0
+
+
+@dataclass(frozen=True, slots=True)
+class TaskQuestion:
+    """What is asked of whom, and for whom; `arrived` by `time.perf_counter`."""
+
+    task: AnyTask
+    body: TaskRequest
+    model: ServedModel
+    arrived: float
+    caller: Caller
+    owner: str
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What the model said; `read` and `options` where it was asked for probabilities."""
+
+    text: str
+    finish_reason: Literal["stop", "length"] | None
+    usage: Usage
+    timing: str
+    read: ParseResult[Any] | None = None
+    options: list[OptionLogprob] | None = None
+
+
+async def generate(question: TaskQuestion, planned: PlannedRequest, timeouts: Timeouts) -> Outcome:
+    """The text that the model writes.
+
+    Raises:
+        EngineError, RateLimitedError, OverloadedError: as `Generation` does.
+    """
+    model = question.model
+    generation = Generation(
+        model.engine,
+        planned,
+        model.metrics,
+        question.arrived,
+        account=question.caller.account,
+        queue_timeout_s=timeouts.queue_s,
+    )
+    texts: list[str] = []
+    reason: Literal["stop", "length"] | None = None
+    try:
+        await generation.start(timeouts.keepalive_s)
+        async for delta in generation.deltas():
+            if delta is not None:
+                texts.append(delta.text)
+                reason = delta.finish_reason.value if delta.finish_reason else reason
+    finally:
+        await generation.close()
+    return Outcome("".join(texts), reason, generation.usage(), generation.server_timing())
+
+
+async def score(
+    question: TaskQuestion, planned: PlannedRequest, options: Sequence[Option]
+) -> Outcome:
+    """The most probable option; see `task_options.option_logprobs_of` for how they rank.
+
+    Raises:
+        EngineError: as `option_logprobs` does.
+        RateLimitedError: the caller's key has fewer tokens left than prompt and options have.
+    """
+    started, model = time.perf_counter(), question.model
+    [request] = planned.sequences
+    tokenizer = model.processor.tokenizer
+    begun = [[continuation_ids(tokenizer, text) for text in one.texts] for one in options]
+    every = list(dict.fromkeys(ids for beginnings in begun for ids in beginnings))
+    if question.caller.account is not None:
+        # All of it is work for the engine, whatever becomes of it.
+        question.caller.account.reserve(len(request.prompt_token_ids) + sum(map(len, every)))
+    scored = await option_logprobs(model.engine, request, every)
+    scores = dict(zip(every, scored, strict=True))
+    listed = _listed(options, begun, scores)
+    seconds = {
+        "fetch": planned.fetch_s,
+        "decode": planned.decode_s,
+        "score": time.perf_counter() - started,
+    }
+    best = max(range(len(options)), key=lambda index: listed[index].logprob)
+    text = options[best].texts[_likeliest(begun[best], scores)]
+    tokens = len(request.prompt_token_ids)
+    usage = Usage(
+        prompt_tokens=tokens,
+        completion_tokens=0,
+        total_tokens=tokens,
+        prompt_tokens_details=PromptTokensDetails(
+            image_tokens=planned.image_tokens, point_cloud_tokens=planned.point_cloud_tokens
+        ),
+    )
+    timing = ", ".join(f"{name};dur={1000 * value:.2f}" for name, value in seconds.items())
+    read = ParseResult(options[best].answer, ParseStatus.OK)
+    return Outcome(text, None, usage, timing, read, listed)
+
+
+def _listed(
+    options: Sequence[Option],
+    begun: Sequence[Sequence[TokenIds]],
+    scores: Mapping[TokenIds, OptionScore],
+) -> list[OptionLogprob]:
+    logprobs = option_logprobs_of(begun, {ids: score.logprob for ids, score in scores.items()})
+    likeliest = [scores[ids[_likeliest(ids, scores)]] for ids in begun]
+    return [
+        OptionLogprob(
+            option=option.name,
+            logprob=max(logprob, _LEAST_LOGPROB),
+            mean_logprob=max(score.logprob / score.num_tokens, _LEAST_LOGPROB),
+            probability=probability,
+            num_tokens=score.num_tokens,
+        )
+        for option, logprob, score, probability in zip(
+            options, logprobs, likeliest, probabilities(logprobs), strict=True
+        )
+    ]
+
+
+def _likeliest(beginnings: Sequence[TokenIds], scores: Mapping[TokenIds, OptionScore]) -> int:
+    return max(range(len(beginnings)), key=lambda index: scores[beginnings[index]].logprob)

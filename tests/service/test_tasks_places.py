@@ -1,0 +1,174 @@
+"""Places in answers: frames of pictures and clouds, and what was clipped or left out."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from lamm_model.preprocessing import prepare_image
+from lamm_model.spec import ImageSpec
+from lamm_model.tasks import TASKS
+from lamm_model.tasks.detection import DetectionInputs
+from service.task_options import option_logprobs_of, options_of, probabilities
+from service.task_places import CloudFrame, PictureFrame, placed, repairs
+
+
+def frame_of(width: int, height: int, preset: str = "lamm-squash") -> PictureFrame:
+    spec = ImageSpec(32, 16, preset, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
+    return PictureFrame.of(prepare_image(Image.new("RGB", (width, height)), spec).info)
+
+
+def test_a_squashed_picture_s_shares_are_the_picture_s() -> None:
+    frame = frame_of(200, 50)
+    assert frame.answer_size == (200, 50)
+    assert frame.pixels((0.0, 0.0, 0.25, 1.0)) == [0.0, 0.0, 50.0, 50.0]
+
+
+def test_a_cropped_picture_s_shares_are_the_crop_s() -> None:
+    frame = frame_of(200, 100, "upstream-bench-centercrop")
+    # 64 x 32 when its shortest side has 32; the middle 32 x 32 are pixels 50 to 150.
+    assert frame.answer_size == (32, 32)
+    assert frame.pixels((0.0, 0.0, 1.0, 1.0)) == [50.0, 0.0, 150.0, 100.0]
+    assert frame.fields("point", (0.5, 0.5)) == {
+        "point": [100.0, 50.0], "point_normalized": [0.5, 0.5],
+    }  # fmt: skip
+    assert frame_of(40, 40, "upstream-bench-centercrop").answer_size == (40, 40)
+
+
+@given(
+    st.integers(1, 500), st.integers(1, 500), st.floats(0, 1), st.floats(0, 1),
+    st.sampled_from(["lamm-squash", "upstream-bench-centercrop"]),
+)  # fmt: skip
+@settings(deadline=None, max_examples=30)
+def test_pixels_lie_within_the_picture(
+    width: int, height: int, x: float, y: float, preset: str
+) -> None:
+    fields = frame_of(width, height, preset).fields("point", (x, y))
+    assert 0 <= fields["point"][0] <= width
+    assert 0 <= fields["point"][1] <= height
+    assert all(0 <= share <= 1 for share in fields["point_normalized"])
+
+
+def test_a_cloud_with_y_up() -> None:
+    frame = CloudFrame("mm", "y", ((0.0, -2.0, 0.0), (4.0, 0.0, 3.0)))
+    assert frame.file_bounds() == [[0.0, 0.0, 0.0], [4.0, 3.0, 2.0]]
+    fields = frame.fields("bbox", (1.0, -1.0, 2.0, 0.1, 0.2, 0.3))
+    assert fields == {
+        "bbox": [1.0, 2.0, 1.0, 0.1, 0.3, 0.2],
+        "bbox_in_units": [1000.0, 2000.0, 1000.0, 100.0, 300.0, 200.0],
+        "outside_cloud": False,
+    }
+    assert frame.fields("bbox", (1.0, 1.0, 2.0, 0.1, 0.2, 0.3))["outside_cloud"]
+
+
+def found(task: str, text: str, **inputs: Any) -> tuple[Any, list[str], dict[str, Any] | None]:
+    known = TASKS[task]
+    asked = known.inputs_model(**inputs)
+    answer = known.parse(text, asked).answer
+    clipped, dropped = repairs(known, text, asked, answer)
+    frame = CloudFrame("m", "z", ((0, 0, 0), (1, 1, 1))) if "3d" in task else frame_of(100, 100)
+    moved = [(one.field, one.given, one.used) for one in clipped]
+    return moved, dropped, None if answer is None else placed(answer, frame)
+
+
+@pytest.mark.parametrize(
+    ("task", "text", "inputs", "clipped", "dropped"),
+    [
+        ("detection", "cat [0.1, 0.2, 0.3, 0.4]", {}, [], []),
+        ("detection", "cat [0.3, 0.4, 0.1, 0.2]", {}, [], []),
+        ("detection", "cat [10, 20, 30, 40]", {}, [], []),
+        (
+            "detection", "cat [0.1, -0.05, 0.3, 1.1]", {},
+            [("objects[0].bbox", (0.1, -0.05, 0.3, 1.1), (0.1, 0.0, 0.3, 1.0))], [],
+        ),
+        (
+            "detection", "cat [10, 20, 210, 90]", {"size": (200, 100)},
+            [("objects[0].bbox", (0.05, 0.2, 1.05, 0.9), (0.05, 0.2, 1.0, 0.9))], [],
+        ),
+        ("detection", "cat [0.1, 0.2, 0.3, 9400]; dog [0.1, 0.1, 0.2, 0.2]", {}, [],
+         ["[0.1, 0.2, 0.3, 9400]"]),
+        ("keypoints", "[1.02, 0.5]", {"joint": "neck"}, [("point", (1.02, 0.5), (1.0, 0.5))], []),
+        ("keypoints", "[0.1, 0.5] or [0.2, 0.2]", {"joint": "neck"}, [], ["[0.2, 0.2]"]),
+        ("locating", "dog [0.5, -0.1]; cat [0.2, 0.2, 0.4, 0.4]", {},
+         [("objects[0].point", (0.5, -0.1), (0.5, 0.0))], []),
+        ("grounding_3d", "[1, 2, 3, 0.5, -0.5, 0.5]", {"description": "x"},
+         [("bbox", (1, 2, 3, 0.5, -0.5, 0.5), (1, 2, 3, 0.5, 0.5, 0.5))], []),
+        ("detection_3d", "bed [1, 2, 3, 1, 1, 1]; sofa [1, 2]", {}, [], ["[1, 2]"]),
+        ("counting", "3 [0.1, 0.2, 0.3, 7]", {}, [], []),
+    ],
+)  # fmt: skip
+def test_repairs_are_told(
+    task: str, text: str, inputs: dict[str, Any], clipped: list[Any], dropped: list[str]
+) -> None:
+    moved, left_out, _ = found(task, text, **inputs)
+    assert [field for field, _, _ in moved] == [field for field, _, _ in clipped]
+    for (_, given_, used), (_, wanted, wanted_used) in zip(moved, clipped, strict=True):
+        assert given_ == pytest.approx(wanted)
+        assert used == pytest.approx(wanted_used)
+    assert left_out == dropped
+
+
+@given(st.text(max_size=200), st.sampled_from(sorted(TASKS)))
+@settings(deadline=None, max_examples=60)
+def test_no_text_makes_repairs_raise(text: str, task: str) -> None:
+    known = TASKS[task]
+    inputs = DetectionInputs()
+    assert repairs(known, text + " dog [0.2, 2e9, 1, 4]", inputs, None)[0] == []
+
+
+def test_options_of_closed_sets() -> None:
+    def names(task: str, **inputs: Any) -> list[str]:
+        known = TASKS[task]
+        return [one.name for one in options_of(known, known.inputs_model(**inputs))]
+
+    assert names("vqa_choice", question="?", choices=("x", "y")) == ["x", "y"]
+    assert names("facial_smile") == ["yes", "no"]
+    assert names("facial_hair") == ["black", "blond", "brown", "gray"]
+    assert names("classification", labels=("a", "b")) == ["a", "b"]
+    assert names("classification") == names("caption") == []
+    choice = TASKS["vqa_choice"].inputs_model(question="?", choices=("x", "y"))
+    assert [one.texts for one in options_of(TASKS["vqa_choice"], choice)] == [
+        ("The answer is (A)", "x"), ("The answer is (B)", "y"),
+    ]  # fmt: skip
+
+
+def logs(**shares: float) -> dict[tuple[int, ...], float]:
+    """Letters as token ids."""
+    return {tuple(map(ord, name)): math.log(share) for name, share in shares.items()}
+
+
+def test_ways_of_writing_an_option_add_up() -> None:
+    beginnings = logs(ab=0.1, c=0.2, d=0.25)
+    ab, c, d = beginnings
+    found = option_logprobs_of([[ab, c], [d]], beginnings)
+    assert [math.exp(value) for value in found] == pytest.approx([0.3, 0.25])
+
+
+def test_a_name_that_another_continues_counts_without_it() -> None:
+    """ "bus", "bus stop" and "bus stop sign" of one stem."""
+    beginnings = logs(b=0.5, bs=0.4, bss=0.1, c=0.3)
+    found = option_logprobs_of([[one] for one in beginnings], beginnings)
+    assert [math.exp(value) for value in found] == pytest.approx([0.1, 0.3, 0.1, 0.3])
+    # Within one option nothing is lost, and a beginning of two options is shared.
+    b, bs, _, c = beginnings
+    both = option_logprobs_of([[b, bs, c], [c]], {one: beginnings[one] for one in (b, bs, c)})
+    assert [math.exp(value) for value in both] == pytest.approx([0.65, 0.15])
+
+
+def test_impossible_options() -> None:
+    none = float("-inf")
+    assert option_logprobs_of([[(1,)], [(2,)]], {(1,): none, (2,): -1.0}) == [none, -1.0]
+    assert option_logprobs_of([[(1,)], [(2,)]], {(1,): none, (2,): none}) == [none, none]
+    assert option_logprobs_of([[(1,)], [(1, 2)]], {(1,): -1.0, (1, 2): -1.0}) == [none, -1.0]
+
+
+def test_probabilities_of_options() -> None:
+    assert probabilities([-1000.0, -1000.0]) == [0.5, 0.5]
+    assert probabilities([float("-inf"), 0.0]) == [0.0, 1.0]
+    assert probabilities([float("-inf")] * 4) == [0.25] * 4
+    assert probabilities([-1.0, -2.0])[0] == pytest.approx(0.7310586)

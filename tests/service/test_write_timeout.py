@@ -1,0 +1,76 @@
+"""Clients that ask and never read: their requests end, and what they held is free again."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import socket
+from collections.abc import AsyncIterator
+
+import pytest
+import pytest_asyncio
+import uvicorn
+from fastapi import FastAPI
+
+from service.engine.base import GenerationChunk, GenerationRequest
+from service.engine.echo_engine import EchoEngine
+from service.write_timeout import protocol_with_write_timeout
+from tests.service.chat_requests import chat_body
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def port(app: FastAPI) -> AsyncIterator[int]:
+    """The app behind a real socket, with a short patience."""
+    config = uvicorn.Config(
+        app, port=0, http=protocol_with_write_timeout(0.5), lifespan="off", log_config=None,
+        timeout_graceful_shutdown=1,
+    )  # fmt: skip
+    server = uvicorn.Server(config)
+    running = asyncio.create_task(server.serve())
+    while not server.started:  # noqa: ASYNC110 - uvicorn offers a flag, not an event
+        await asyncio.sleep(0.01)
+    yield server.servers[0].sockets[0].getsockname()[1]
+    server.should_exit = True
+    await running
+
+
+async def test_a_client_that_never_reads_is_cut_off(
+    app: FastAPI, engine: EchoEngine, port: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    aborted = asyncio.Event()
+
+    async def generate(_: GenerationRequest) -> AsyncIterator[GenerationChunk]:
+        try:
+            for count in range(1, 10_000):
+                yield GenerationChunk("x" * 100_000, (5,), completion_tokens=count)
+                await asyncio.sleep(0.005)
+        finally:
+            aborted.set()
+
+    monkeypatch.setattr(engine, "generate", generate)
+    body = json.dumps(chat_body(stream=True)).encode()
+    head = f"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n"
+    with socket.socket() as deaf:
+        deaf.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        deaf.setblocking(False)
+        loop = asyncio.get_running_loop()
+        await loop.sock_connect(deaf, ("127.0.0.1", port))
+        request = f"{head}Content-Type: application/json\r\n\r\n".encode() + body
+        await loop.sock_sendall(deaf, request)
+        await asyncio.wait_for(aborted.wait(), 60)
+        lifecycle = app.state.services.lifecycle
+        assert await lifecycle.wait_empty(20)
+
+
+async def test_a_slow_reader_is_served(port: int) -> None:
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    body = json.dumps(chat_body(stream=True)).encode()
+    head = f"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n"
+    writer.write(f"{head}Content-Type: application/json\r\n\r\n".encode() + body)
+    await asyncio.sleep(1.0)
+    text = await reader.readuntil(b"[DONE]")
+    assert b"chair" in text
+    writer.close()
+    await writer.wait_closed()
