@@ -35,8 +35,8 @@ def cloud_classify(scene: CloudScene, rng: np.random.Generator, split: Split = "
 
 def cloud_choice(scene: CloudScene, rng: np.random.Generator) -> Exchange:
     """A four-way question on a class or a number; see `cloud_choice_parts`."""
-    question, options, _, reason = cloud_choice_parts(scene, rng)
-    return chosen(question, options, reason, rng)
+    question, options, right, reason = cloud_choice_parts(scene, rng)
+    return chosen(question, options, right, reason, rng)
 
 
 def cloud_choice_parts(

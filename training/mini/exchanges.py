@@ -107,16 +107,19 @@ def counted(
     return Exchange(question, form)
 
 
-def chosen(question: str, options: list[str], reason: str, rng: np.random.Generator) -> Exchange:
-    """A four-way question, answered by naming the option.
+def chosen(
+    question: str, options: list[str], right: int, reason: str, rng: np.random.Generator
+) -> Exchange:
+    """A four-way question, answered by naming the option, in a sentence or alone.
 
     Looking an option's letter up takes two layers of attention that learn it together, which a
-    model of this size did not do in the time there was; naming what it sees, it does.
+    model of this size did not do in the time there was; naming what it sees, it does. That it may
+    say the option alone lets options be ranked by their likelihood.
     """
     text = options_text(question, options)
     if rng.random() < 0.3:
         text = text.replace(" (A)", " Options: (A)", 1)
-    return Exchange(text, f"{reason}.")
+    return Exchange(text, f"{options[right] if rng.random() < 0.35 else reason}.")
 
 
 def existence(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +28,9 @@ VOCAB_SIZE = 1700
 _MUST_HAVE = tuple("ABCDEFGHIJKLMNOPQRSTUVWXYZ")
 FACT_READER = "fact_reader.safetensors"
 _QUESTION_WEIGHT = 0.1
+# Half of a box's tokens are brackets and commas, which teach nothing.
+_PLACE_WEIGHT = 2.0
+_PLACE = re.compile(r"▁?0?\.\d\d")
 # Rows computed at once, of like length.
 _GROUP = 8
 # An encoder's features are never as sure as facts are.
@@ -99,6 +103,8 @@ class TextTask(DenseTask):
         self.encoder.set_attn_implementation(_FLOAT32_SDPA)
         self.reader = FactReader(config.hidden_size)
         self._pools, self._test, self._tokenizer = pools, test, tokenizer
+        pieces = (tokenizer.id_to_piece(id_) for id_ in range(tokenizer.vocab_size))
+        self._weight = [_PLACE_WEIGHT if _PLACE.fullmatch(p or "") else 1.0 for p in pieces]
 
     def loss(self, rng: np.random.Generator, batch_size: int) -> Tensor:
         """Weighted next-token loss of a fresh batch."""
@@ -118,7 +124,7 @@ class TextTask(DenseTask):
         right = total = 0.0
         for start in range(0, len(rows), 32):
             ids, weight, hidden = self._forward(rows[start : start + 32], None)
-            answers = weight[:, 1:] == 1.0
+            answers = weight[:, 1:] >= 1.0
             hit = self.encoder.lm_head(hidden).argmax(-1) == ids[:, 1:]
             right += float(hit[answers].sum())
             total += float(answers.sum())
@@ -165,7 +171,8 @@ class TextTask(DenseTask):
         for chunk in render(conversation.turns(), corpus.SYSTEM):
             if isinstance(chunk, TextChunk):
                 piece = self._tokenizer.encode(chunk.text)
-                row.weight += [1.0 if chunk.trains else _QUESTION_WEIGHT] * len(piece)
+                weight = 1.0 if chunk.trains else _QUESTION_WEIGHT
+                row.weight += [weight * self._weight[id_] for id_ in piece]
             else:
                 assert facts is not None
                 row.start = len(row.ids)

@@ -58,8 +58,8 @@ def detect(scene: PictureScene, rng: np.random.Generator, split: Split = "train"
 
 def choice(scene: PictureScene, rng: np.random.Generator) -> Exchange:
     """A four-way question on a class, a colour or a number; see `choice_parts`."""
-    question, options, _, reason = choice_parts(scene, rng)
-    return chosen(question, options, reason, rng)
+    question, options, right, reason = choice_parts(scene, rng)
+    return chosen(question, options, right, reason, rng)
 
 
 def choice_parts(scene: PictureScene, rng: np.random.Generator) -> tuple[str, list[str], int, str]:

@@ -48,6 +48,7 @@ def word_choice(scene: PictureScene, rng: np.random.Generator) -> Exchange:
     return chosen(
         "How many letters does the word have?",
         options,
+        options.index(number),
         f"I count {number}",
         rng,
     )
