@@ -9,12 +9,13 @@ import fcntl
 import json
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 from benchmark.errors import BenchmarkError
+from benchmark.utf8 import spellable
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +68,8 @@ class KeptAnswers:
             return
         try:
             answer = Answer(**json.loads(line))
-        except (ValueError, TypeError):
+            answer = replace(answer, text=spellable(answer.text))
+        except (ValueError, TypeError, AttributeError):
             self.broken_lines += 1
             return
         self._answers.setdefault(answer.key, answer)

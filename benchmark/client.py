@@ -19,6 +19,7 @@ import httpx
 
 from benchmark.errors import RequestFailedError, ServerGoneError
 from benchmark.sse import SseParser
+from benchmark.utf8 import spellable
 
 RETRIED_STATUSES = frozenset({408, 429, 500, 502, 503, 504})
 CHAT_PATH = "/v1/chat/completions"
@@ -122,6 +123,14 @@ class ChatClient:
         except (ValueError, LookupError, TypeError):
             raise RequestFailedError(f"/v1/models names no model: {response.text[:200]}") from None
 
+    async def is_there(self) -> bool:
+        """Whether the server answers at `/v1/models`, whatever it says; asked once."""
+        try:
+            await self._http.get(self._url("/v1/models"))
+        except httpx.TransportError:
+            return False
+        return True
+
     async def complete(self, body: Mapping[str, Any] | bytes) -> ChatResult:
         """A whole answer; retried on refusals and lost connections.
 
@@ -138,7 +147,7 @@ class ChatClient:
             value = json.loads(response.content)
             choice = value["choices"][0]
             return ChatResult(
-                text=str(choice["message"]["content"] or ""),
+                text=spellable(str(choice["message"]["content"] or "")),
                 finish_reason=choice.get("finish_reason"),
                 model=str(value.get("model", "")),
                 fingerprint=value.get("system_fingerprint"),
@@ -281,4 +290,4 @@ def _refusal(response: httpx.Response) -> str:
         message = str(response.json()["error"]["message"])
     except (ValueError, LookupError, TypeError):
         message = response.text
-    return f"HTTP {response.status_code}: {message[:300]}"
+    return f"HTTP {response.status_code}: {spellable(message[:300])}"

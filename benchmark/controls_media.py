@@ -1,7 +1,8 @@
-"""Blank media: pictures and clouds of the same size that show nothing. Called by `targets`.
+"""Blank media: pictures and clouds that show nothing. Called by `targets`.
 
-A picture becomes mid-grey. A cloud becomes as many points, uniform in the same box; further columns
-(colours) hold the middle of what they held. The same item gives the same bytes.
+A picture becomes mid-grey, a cloud as many points, uniform in a room; further columns (colours)
+hold the middle of their scale. Sizes and extents are the same for every item, since a class can be
+told by them too. The same item gives the same bytes.
 """
 
 from __future__ import annotations
@@ -17,16 +18,16 @@ from benchmark.content import IMAGE_TYPES, media_part
 from benchmark.errors import BenchmarkError
 
 GREY = (128, 128, 128)
-_ORIENTATION = 0x0112
-# EXIF 2.3, table 6: the stored rows are the shown columns.
-_TURNED = frozenset({5, 6, 7, 8})
+BLANK_SIZE = (336, 336)
+# Metres: a room, centred on x = y = 0, its floor at z = 0.
+BOX_LOW, BOX_HIGH = (-3.0, -3.0, 0.0), (3.0, 3.0, 2.6)
 
 
 def blank_part(path: Path, content: bytes, seed: int) -> dict[str, Any]:
     """The content part of a blank medium in place of the one given.
 
     Raises:
-        BenchmarkError: the medium's size cannot be read.
+        BenchmarkError: the medium cannot be read.
     """
     if path.suffix.lower() in IMAGE_TYPES:
         return media_part(path.with_suffix(".png"), blank_picture(path.name, content))
@@ -34,24 +35,23 @@ def blank_part(path: Path, content: bytes, seed: int) -> dict[str, Any]:
 
 
 def blank_picture(name: str, content: bytes) -> bytes:
-    """A grey PNG as large as the picture is shown.
+    """A grey PNG of one size, whatever the picture's own is.
 
     Raises:
         BenchmarkError: it is no picture.
     """
     try:
-        with Image.open(io.BytesIO(content)) as picture:
-            width, height = picture.size
-            turned = picture.getexif().get(_ORIENTATION) in _TURNED
+        # What cannot be asked about as it is shall not be asked about blank.
+        Image.open(io.BytesIO(content)).close()
     except (UnidentifiedImageError, OSError, ValueError, Image.DecompressionBombError):
-        raise BenchmarkError(f"{name}: no picture whose size can be read") from None
+        raise BenchmarkError(f"{name}: no picture that can be read") from None
     stream = io.BytesIO()
-    Image.new("RGB", (height, width) if turned else (width, height), GREY).save(stream, "PNG")
+    Image.new("RGB", BLANK_SIZE, GREY).save(stream, "PNG")
     return stream.getvalue()
 
 
 def blank_cloud(name: str, content: bytes, seed: int) -> bytes:
-    """An npy cloud [N, C] of float32: uniform points in the box of the one given.
+    """An npy cloud [N, C] of float32: as many points as in the one given, uniform in the room.
 
     Raises:
         BenchmarkError: it is no npy cloud of at least 3 columns.
@@ -66,9 +66,10 @@ def blank_cloud(name: str, content: bytes, seed: int) -> bytes:
             raise ValueError("a coordinate is not finite")
     except (OSError, ValueError, EOFError) as error:
         raise BenchmarkError(f"{name}: no npy cloud [points, 3 or more]: {error}") from None
-    low, high = cloud.min(axis=0), cloud.max(axis=0)
-    blank = np.tile((low + high) / 2, (len(cloud), 1))
-    blank[:, :3] = np.random.default_rng(seed).uniform(low[:3], high[:3], (len(cloud), 3))
+    # Colours are shares, or bytes.
+    middle = 0.5 if cloud[:, 3:].max(initial=0.0) <= 1 else 127.5
+    blank = np.full(cloud.shape, middle)
+    blank[:, :3] = np.random.default_rng(seed).uniform(BOX_LOW, BOX_HIGH, (len(cloud), 3))
     stream = io.BytesIO()
     np.save(stream, blank.astype(np.float32))
     return stream.getvalue()

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+# Failures in a row, a worker, after which a server fails for good; each was tried again already.
+PATIENCE = 3
+
 
 class BenchmarkError(Exception):
     """The run cannot start or go on; the message says why and what to do."""
@@ -17,3 +20,7 @@ class RequestFailedError(BenchmarkError):
 
 class ServerGoneError(RequestFailedError):
     """No connection to the server, after every retry."""
+
+
+class BusyError(BenchmarkError):
+    """The server is there, and refuses or drops everything."""

@@ -13,9 +13,10 @@ from dataclasses import asdict, dataclass
 from enum import StrEnum
 from pathlib import Path
 
-from benchmark.errors import RequestFailedError, ServerGoneError
+from benchmark.errors import PATIENCE, BusyError, RequestFailedError, ServerGoneError
 from benchmark.judge_items import Pair, Pairs
 from benchmark.judges import Exhibit, Judge, Verdict
+from benchmark.utf8 import spellable
 
 TRANSCRIPTS_FILE = "transcripts.jsonl"
 
@@ -93,7 +94,7 @@ class TranscriptStore:
     def add(self, transcript: Transcript) -> None:
         """Stores new words on disk before they count."""
         if transcript.key not in self._words:
-            self._stream.write(json.dumps(asdict(transcript), ensure_ascii=False) + "\n")
+            self._stream.write(spellable(json.dumps(asdict(transcript), ensure_ascii=False)) + "\n")
             self._stream.flush()
             self._words[transcript.key] = transcript.words
 
@@ -128,8 +129,9 @@ async def judge_pairs(
 
     Raises:
         ServerGoneError: the judge stopped answering; what it said is kept.
+        BusyError: it is there, and drops one pair after another.
     """
-    sitting = _Sitting(judge, store, on_pair)
+    sitting = _Sitting(judge, store, on_pair, PATIENCE * workers)
     queue = iter(enumerate(pairs.pairs))
     try:
         async with asyncio.TaskGroup() as group:
@@ -145,7 +147,11 @@ class _Sitting:
     """Judges pairs with some workers; a failure of one pair is kept, a dead judge ends it."""
 
     def __init__(
-        self, judge: Judge, store: TranscriptStore, on_pair: Callable[[Pair], None]
+        self,
+        judge: Judge,
+        store: TranscriptStore,
+        on_pair: Callable[[Pair], None],
+        most_dropped: int,
     ) -> None:
         self.judged: dict[int, JudgedPair] = {}
         self.asked = 0
@@ -153,16 +159,29 @@ class _Sitting:
         self._judge = judge
         self._store = store
         self._on_pair = on_pair
+        self._most_dropped = most_dropped
+        self._dropped_in_a_row = 0
 
     async def work(self, queue: Iterator[tuple[int, Pair]]) -> None:
         for index, pair in queue:
             try:
                 self.judged[index] = JudgedPair(pair, await self._verdicts(pair))
-            except ServerGoneError:
-                raise
+            except ServerGoneError as error:
+                await self._drop(error)
+                self.judged[index] = JudgedPair(pair, (), str(error))
             except RequestFailedError as error:
                 self.judged[index] = JudgedPair(pair, (), str(error))
             self._on_pair(pair)
+
+    async def _drop(self, error: ServerGoneError) -> None:
+        """Lets one pair go whose connection broke, unless the judge itself has gone."""
+        if not await self._judge.is_there():
+            raise error
+        self._dropped_in_a_row += 1
+        if self._dropped_in_a_row > self._most_dropped:
+            raise BusyError(
+                f"{self._dropped_in_a_row} pairs in a row lost their connection: {error}"
+            )
 
     async def _verdicts(self, pair: Pair) -> tuple[Verdict, ...]:
         orders = (False, True) if self._judge.looks_twice else (False,)
@@ -179,6 +198,7 @@ class _Sitting:
         if words is None:
             words = await self._judge.judge(exhibit)
             self.asked += 1
+            self._dropped_in_a_row = 0
             self._store.add(
                 Transcript(key, self._judge.name, pair.row, pair.id, swapped, exhibit, words)
             )

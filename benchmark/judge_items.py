@@ -89,13 +89,16 @@ def _read(given: str) -> tuple[str, dict[tuple[str, str], AnsweredItem]]:
     label, directory = read_label(given)
     path = directory / ITEMS_FILE
     try:
-        lines = path.read_text(encoding="utf8").splitlines()
+        # Not `splitlines`: an answer may hold U+2028 and its like as they are.
+        lines = path.read_text(encoding="utf8").split("\n")
     except OSError:
         raise BenchmarkError(
             f"{directory} holds no {ITEMS_FILE}; `lamm bench quality --rescore` writes it"
         ) from None
     found: dict[tuple[str, str], AnsweredItem] = {}
     for number, line in enumerate(lines, start=1):
+        if not line.strip():
+            continue
         try:
             item = AnsweredItem.model_validate_json(line)
         except ValidationError as error:

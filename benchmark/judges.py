@@ -74,6 +74,9 @@ class Judge(Protocol):
             ServerGoneError: no answer to anything any more.
         """
 
+    async def is_there(self) -> bool:
+        """Whether it answers at all, after a `ServerGoneError`."""
+
     def verdict(self, words: str) -> Verdict:
         """What the words say."""
 
@@ -94,6 +97,10 @@ class ChatJudge:
     async def judge(self, exhibit: Exhibit) -> str:
         """The model's reply."""
         return (await self._client.complete(self._body(exhibit))).text
+
+    async def is_there(self) -> bool:
+        """See `ChatClient.is_there`."""
+        return await self._client.is_there()
 
     def verdict(self, words: str) -> Verdict:
         """See `read_verdict`."""
@@ -140,6 +147,10 @@ class SimilarityJudge:
         texts = [exhibit.reference, exhibit.first, exhibit.second]
         _, first, second = await self._embedder.cosines_with_first(texts)
         return json.dumps({"first": round(first, 4), "second": round(second, 4)})
+
+    async def is_there(self) -> bool:
+        """A process that ended does not come back."""
+        return False
 
     def verdict(self, words: str) -> Verdict:
         """The closer answer, or a tie."""

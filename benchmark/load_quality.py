@@ -112,16 +112,18 @@ def _score(row: SuiteRow, sent: Sequence[Sent]) -> RowScore:
     items: dict[str, Item] = {}
     answers: dict[str, Answer] = {}
     failures: dict[str, str] = {}
-    for one in sent:
+    for number, one in enumerate(sent):
         item, record = one.item.question, one.record
         if item is None:
             continue
-        items[item.sample.id] = item
+        # A deck may deal a question again: each time has an answer of its own.
+        id_ = f"{item.sample.id}#{number}"
+        items[id_] = replace(item, sample=item.sample.model_copy(update={"id": id_}))
         if record.error is not None:
-            failures[item.sample.id] = record.error
+            failures[id_] = record.error
             continue
-        answers[item.sample.id] = Answer(
-            key="", row=item.row, id=item.sample.id, text=record.text,
+        answers[id_] = Answer(
+            key="", row=item.row, id=id_, text=record.text,
             finish_reason=record.finish_reason, model="", fingerprint="",
             prompt_tokens=record.usage.prompt_tokens if record.usage else 0,
             completion_tokens=record.usage.completion_tokens if record.usage else 0,

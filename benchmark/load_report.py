@@ -14,6 +14,8 @@ from rich.table import Table
 
 from benchmark.answers import write_whole
 from benchmark.load_detail import without_details
+from benchmark.report_figures import number
+from benchmark.suite import ERROR_METRICS
 
 
 def throughput_table(results: Sequence[dict[str, Any]]) -> Table:
@@ -69,16 +71,17 @@ def quality_table(results: Sequence[dict[str, Any]]) -> Table | None:
     result = _table(f"answers to questions of {name}, under this load", columns)
     for row in results:
         for score in row.get("quality", {}).get("rows", ()):
-            interval = (score["low"], score["high"])
+            metric = score["metric"]
+            ends = [_score(score[end], metric) for end in ("low", "high")]
             result.add_row(
                 _concurrency(row),
                 score["row"],
                 str(score["n"]),
-                score["metric"],
-                _percent(score["value"]),
-                "-" if score["low"] is None else " - ".join(map(_percent, interval)),
-                _percent(score["chance"]),
-                _percent(score["target"]),
+                metric,
+                _score(score["value"], metric),
+                "-" if score["low"] is None else " - ".join(ends),
+                _score(score["chance"], metric),
+                _score(score["target"], metric),
             )
     return result
 
@@ -148,5 +151,8 @@ def _concurrency(row: dict[str, Any]) -> str:
     return "unbounded" if limit is None else str(limit)
 
 
-def _percent(value: float | None) -> str:
-    return "-" if value is None else f"{100 * value:.1f} %"
+def _score(value: float | None, metric: str) -> str:
+    """An error is a number of objects, all else a percentage."""
+    if value is None:
+        return "-"
+    return f"{number(value, metric)}{'' if metric.startswith(ERROR_METRICS) else ' %'}"

@@ -18,11 +18,11 @@ from benchmark.client import ChatClient
 from benchmark.content import MediaCache
 from benchmark.controls import Control, Question, questions_of
 from benchmark.controls_score import order_check
-from benchmark.errors import BenchmarkError, ServerGoneError
+from benchmark.errors import BenchmarkError, BusyError, ServerGoneError
 from benchmark.scoring import RowScore, score_row
 from benchmark.suite import Item, Suite, SuiteRow
 from benchmark.targets import Backend, Mode, ModelIdentity, Target, identify, refusal
-from benchmark.targets_asker import Asker, BusyError, Exam, Finder, Place, place_of
+from benchmark.targets_asker import Asker, Exam, Finder, Place, place_of
 
 RUN_FILE = "run.json"
 

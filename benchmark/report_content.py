@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from pydantic import TypeAdapter
@@ -67,7 +68,7 @@ def as_json(report: Report) -> dict[str, Any]:
 def _provenance(run: Run) -> Provenance:
     told = {**run.scores.model, **run.facts}
     nested = {
-        "folder": str(run.directory),
+        "folder": run.directory.resolve().name,
         "suite": run.scores.suite,
         **told,
         "client": run.scores.client,
@@ -84,6 +85,12 @@ def _flattened(value: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str
             yield from _flattened(inner, f"{name}.")
         elif isinstance(inner, list | tuple):
             if inner:
-                yield name, ", ".join(str(one) for one in inner)
+                yield name, ", ".join(map(_words, inner))
         elif inner is not None and inner != "":
-            yield name, str(inner)
+            yield name, _words(inner)
+
+
+def _words(value: object) -> str:
+    """A value in words, an absolute path by its last name: a report is passed on."""
+    text = str(value)
+    return Path(text).name if text.startswith("/") else text

@@ -9,12 +9,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from benchmark.report_files import Interval, OrderCheck, Run, StoredProtocolRow, StoredRow
+from benchmark.suite import ERROR_METRICS
 
 OWN = "task's own"
 # Upstream's first: the published numbers were made by them.
 _ORDER = ("upstream-2023-06", "upstream-2023-07", "upstream-intended", "corrected-v1", OWN)
 # Errors in objects; BLEU, which is in percent already. All other metrics are shares.
-_COUNTS, _PERCENT = ("mae", "rmse"), "bleu"
+_COUNTS, _PERCENT = ERROR_METRICS, "bleu"
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,12 +60,13 @@ class Figure:
     @property
     def details(self) -> tuple[str, ...]:
         """Everything beside the number, a few words each."""
+        missing = [f"{self.unanswered} without an answer"] if self.unanswered else []
+        answered = [f"n {self.n}", f"unparsed {100 * self.unparsed:.1f} %"] if self.n else []
         if self.score is None:
-            missing = f"{self.unanswered} without an answer" if self.unanswered else ""
-            return (self.reason or missing or "nothing was answered",)
-        found = [f"n {self.n}", f"unparsed {100 * self.unparsed:.1f} %"]
-        if self.unanswered:
-            found.append(f"{self.unanswered} without an answer")
+            none_read = ["no answer could be read"] if self.n and self.unparsed >= 1 else []
+            why = [self.reason] if self.reason else none_read
+            return (*answered, *why, *missing) or ("nothing was answered",)
+        found = [*answered, *missing]
         if self.chance is not None:
             found.append(f"chance {number(self.chance, self.metric)}")
         if self.target is not None:

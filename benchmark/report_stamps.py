@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from benchmark.report_files import Run, StoredScores
+from benchmark.suite import TAKEN
 
 # Suites of this project's own pictures; the second one bears the published files' names.
 OWN_SUITES = frozenset({"mini", "mini-benchmark"})
@@ -49,16 +50,31 @@ def stamps_of(run: Run) -> tuple[Stamp, ...]:
                 grave=True,
             )
         )
-    if (limit := run.scores.suite_provenance.get("limit")) is not None:
-        seed = run.scores.suite_provenance.get("seed")
-        text = f"A part of the suite: at most {limit} records a set, drawn by seed {seed}."
-        found.append(Stamp((run.label,), text, grave=False))
+    found += [Stamp((run.label,), text, grave=False) for text in _parts(run.scores)]
     if not run.scores.complete:
         missing = sum(len(row.unanswered) for row in run.scores.rows)
         broken = sum(len(row.problems) for row in run.scores.rows)
         text = f"Incomplete: {missing} questions have no answer, {broken} records are broken."
         found.append(Stamp((run.label,), text, grave=False))
     return tuple(found)
+
+
+def _parts(scores: StoredScores) -> list[str]:
+    """What of the suite was left out: by whoever wrote it, or by whoever asked it."""
+    provenance = scores.suite_provenance
+    found = []
+    if (limit := provenance.get("limit")) is not None:
+        seed = provenance.get("seed")
+        how = "the first ones" if seed is None else f"drawn by seed {seed}"
+        found.append(f"at most {limit} records a set, {how}")
+    taken = provenance.get(TAKEN)
+    taken = taken if isinstance(taken, Mapping) else {}
+    if (limit := taken.get("limit")) is not None:
+        found.append(f"at most {limit} records a row, the first ones")
+    for part in dict.fromkeys((provenance.get("part"), taken.get("part"))):
+        if part not in {None, "all"}:
+            found.append(f"its rows of {part} alone")
+    return [f"A part of the suite: {text}." for text in found]
 
 
 def comparable(scores: StoredScores) -> bool:

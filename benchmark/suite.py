@@ -20,6 +20,10 @@ from lamm_model.tasks import TASKS, AnyTask, Sample
 
 MINI_SUITE = "mini"
 MINI_DIRECTORY = Path("data/mini-suite")
+# What of a suite was taken, in its provenance; a suite that is a draw itself says so beside it.
+TAKEN = "taken"
+# Metrics in objects, of which less is better: no share of anything.
+ERROR_METRICS = ("mae", "rmse")
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +110,8 @@ def load_suite(directory: Path, limit: int | None = None, media_root: Path | Non
             it may lead out of it, as in a tree of the published layout: it is the user's own.
 
     Raises:
-        BenchmarkError: `suite.json` is malformed, or a row names an unknown task or metric.
+        BenchmarkError: `suite.json` is malformed, a row names an unknown task or metric, or an
+            error metric has a target or a chance.
     """
     try:
         text = (directory / "suite.json").read_text(encoding="utf8")
@@ -114,8 +119,9 @@ def load_suite(directory: Path, limit: int | None = None, media_root: Path | Non
     except (OSError, ValidationError) as error:
         raise BenchmarkError(f"{directory}/suite.json: {error}") from None
     places = _Places(directory, media_root)
+    found = [_read_row(places, row, limit) for row in described.rows]
     rows = (
-        *(_read_row(places, row, limit) for row in described.rows),
+        *(row for row, _ in found),
         *(_empty_row(row) for row in described.without_records),
     )
     names = [row.name for row in rows]
@@ -124,7 +130,10 @@ def load_suite(directory: Path, limit: int | None = None, media_root: Path | Non
     sets = [row.set for row in rows if row.set is not None]
     if len(set(sets)) != len(sets):
         raise BenchmarkError(f"{directory}/suite.json: two rows are of the same set: {sets}")
-    return Suite(described.name, directory, rows, described.provenance)
+    provenance = described.provenance
+    if any(is_cut for _, is_cut in found):
+        provenance = {**provenance, TAKEN: {"limit": limit}}
+    return Suite(described.name, directory, rows, provenance)
 
 
 class _RowFile(BaseModel):
@@ -186,8 +195,10 @@ def _empty_row(row: _EmptyRowFile) -> SuiteRow:
     return SuiteRow(row.name, task, task.primary_metric, None, None, (), tuple(row.problems))
 
 
-def _read_row(places: _Places, row: _RowFile, limit: int | None) -> SuiteRow:
+def _read_row(places: _Places, row: _RowFile, limit: int | None) -> tuple[SuiteRow, bool]:
+    """The row, and whether the limit cut it."""
     task = _task(row)
+    is_cut = False
     items: list[Item] = []
     problems = list(row.problems)
     seen: set[str] = set()
@@ -196,10 +207,11 @@ def _read_row(places: _Places, row: _RowFile, limit: int | None) -> SuiteRow:
     except (OSError, ValueError) as error:
         raise BenchmarkError(f"row {row.name}: {row.file} cannot be read: {error}") from None
     for number, line in enumerate(lines, start=1):
-        if limit is not None and len(items) >= limit:
-            break
         if not line.strip():
             continue
+        if limit is not None and len(items) >= limit:
+            is_cut = True
+            break
         try:
             item = _read_item(places, row.name, task, line)
             if item.sample.id in seen:
@@ -212,13 +224,20 @@ def _read_row(places: _Places, row: _RowFile, limit: int | None) -> SuiteRow:
     metric = row.metric or task.primary_metric
     if items and metric not in task.score([(items[0].target, items[0].target)]):
         raise BenchmarkError(f"row {row.name}: task {row.task} has no metric {metric!r}")
+    is_error = metric.startswith(ERROR_METRICS)
+    if is_error and (row.target, row.chance) != (None, None):
+        raise BenchmarkError(
+            f"row {row.name}: target {row.target} and chance {row.chance} are shares, which the "
+            f"error metric {metric!r} does not have; leave them out, or take another metric"
+        )
     chance = row.chance
     stated = [item.sample.chance for item in items if item.sample.chance is not None]
-    if chance is None and items and len(stated) == len(items):
+    if chance is None and not is_error and items and len(stated) == len(items):
         chance = sum(stated) / len(stated)
-    return SuiteRow(
+    read = SuiteRow(
         row.name, task, metric, chance, row.target, tuple(items), tuple(problems), row.set
     )
+    return read, is_cut
 
 
 def _read_item(places: _Places, row: str, task: AnyTask, line: bytes) -> Item:

@@ -15,7 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from benchmark.client import ChatClient, Usage
+from benchmark.client import ChatClient, Usage, server_root
 from benchmark.content import MediaCache, encode_chat, is_cloud, user_message
 from benchmark.controls import Control, Question, seed_of
 from benchmark.controls_media import blank_part
@@ -28,6 +28,9 @@ from benchmark.targets_likelihood import (
     ranking_path,
     read_ranking,
 )
+
+# Answers to what a control sent once are no answers to what it sends now.
+_CONTROL_VERSIONS = {Control.BLANK_MEDIA: "blank-media/2"}
 
 
 class Backend(StrEnum):
@@ -99,6 +102,10 @@ class Target:
         self._check(result.fingerprint)
         return Reply(result.text, result.finish_reason, result.usage)
 
+    async def is_there(self) -> bool:
+        """See `ChatClient.is_there`."""
+        return await self._client.is_there()
+
     async def _rank(self, question: Question) -> Reply:
         part = self._part(question)
         if part is None:
@@ -150,7 +157,9 @@ async def identify(
     name = model or await client.first_model()
     now = datetime.now(UTC).isoformat(timespec="seconds")
     if backend is not Backend.LAMM:
-        return ModelIdentity(url, name, f"{name} at {url}", now, backend.value, mode.value)
+        return ModelIdentity(
+            url, name, f"{name} at {server_root(url)}", now, backend.value, mode.value
+        )
     message = user_message("Hello", None)
     probe = await client.complete(
         {"model": name, "messages": [message], "max_tokens": 1, "temperature": 0}
@@ -169,7 +178,7 @@ def conditions(question: Question, mode: Mode) -> dict[str, Any]:
     if asks_by_likelihood(question, mode):
         found = {"mode": mode.value, "inputs": ranked_inputs(question.item)}
     if question.control is not None:
-        found["control"] = question.control.value
+        found["control"] = _CONTROL_VERSIONS.get(question.control, question.control.value)
     return found
 
 

@@ -15,7 +15,13 @@ from http import HTTPStatus
 from benchmark.answers import Answer, AnswerStore, KeptAnswers
 from benchmark.content import MediaCache
 from benchmark.controls import Control, Question
-from benchmark.errors import BenchmarkError, RequestFailedError, ServerGoneError
+from benchmark.errors import (
+    PATIENCE,
+    BenchmarkError,
+    BusyError,
+    RequestFailedError,
+    ServerGoneError,
+)
 from benchmark.suite import Item
 from benchmark.targets import (
     Mode,
@@ -27,18 +33,12 @@ from benchmark.targets import (
     refusal,
 )
 
-# Refusals in a row, a worker, after which a server is busy for good; each was tried again already.
-PATIENCE = 3
 _BUSY = frozenset({HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE})
 
 Place = tuple[Control | None, str, str]  # control, row and sample id
 Books = Mapping[Control | None, KeptAnswers]
 # Each row's questions, as they are and under controls.
 Exam = tuple[Mapping[Control | None, tuple[Question, ...]], ...]
-
-
-class BusyError(BenchmarkError):
-    """The server is there and refuses everything."""
 
 
 class Finder:
@@ -117,9 +117,11 @@ class Asker:
                 await asyncio.sleep(0)
                 return
             reply = await self._target.ask(question)
-        except (ServerGoneError, ModelChangedError):
+        except ModelChangedError:
             raise
         except BenchmarkError as error:
+            if isinstance(error, ServerGoneError) and not await self._target.is_there():
+                raise
             self.failures[place_of(question)] = str(error)
             self._count_refusal(error)
             return
@@ -134,11 +136,13 @@ class Asker:
 
     def _count_refusal(self, error: BenchmarkError) -> None:
         """Every question of a long run, each tried for minutes, would be no end."""
-        if not isinstance(error, RequestFailedError) or error.status not in _BUSY:
+        dropped = isinstance(error, ServerGoneError)
+        if not isinstance(error, RequestFailedError) or not (dropped or error.status in _BUSY):
             return
         self._refused_in_a_row += 1
         if self._refused_in_a_row > self._most_refused:
-            raise BusyError(f"{self._refused_in_a_row} questions in a row were refused: {error}")
+            how = "lost their connection" if dropped else "were refused"
+            raise BusyError(f"{self._refused_in_a_row} questions in a row {how}: {error}")
 
     def _answer(self, question: Question, key: str, reply: Reply, seconds: float) -> Answer:
         identity = self._target.identity

@@ -16,7 +16,7 @@ from importlib.metadata import entry_points
 from pathlib import Path
 
 from benchmark.errors import BenchmarkError
-from benchmark.suite import MINI_SUITE, Suite, find_suite, load_suite
+from benchmark.suite import MINI_SUITE, TAKEN, Suite, find_suite, load_suite
 from lamm_model.tasks import TASKS
 
 # Media of the parts' rows, as `Modality` spells them.
@@ -60,7 +60,10 @@ def _part_of(suite: Suite, part: str) -> Suite:
     if not rows:
         there = ", ".join(dict.fromkeys(row.task.name for row in suite.rows))
         raise BenchmarkError(f"{suite.directory} has no row of {part}; it has {there}")
-    return dataclasses.replace(suite, rows=rows)
+    if len(rows) == len(suite.rows):
+        return suite
+    taken = {**suite.provenance.get(TAKEN, {}), "part": part}
+    return dataclasses.replace(suite, rows=rows, provenance={**suite.provenance, TAKEN: taken})
 
 
 def _read_tree(root: Path, part: str, limit: int | None, directory: Path) -> Suite:

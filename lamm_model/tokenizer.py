@@ -7,6 +7,7 @@ tag. Fast tokenizers give the same ids only if they add that border always.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -27,6 +28,9 @@ class LammTokenizer:
         self._tokenizer = tokenizer
         # Text that spells a special token ("</s>") is plain text, never the token.
         self._tokenizer.encode_special_tokens = True
+        # A text is encoded whole, whatever the file says.
+        self._tokenizer.no_truncation()
+        self._tokenizer.no_padding()
         _always_begin_with_a_border(tokenizer)
 
     @classmethod
@@ -50,9 +54,16 @@ class LammTokenizer:
         """Number of pieces, special ones included."""
         return int(self._tokenizer.get_vocab_size())
 
+    @functools.cached_property
+    def longest_piece(self) -> int:
+        """Characters of the longest piece, at least 1: no token stands for more of a text."""
+        pieces = (self.id_to_piece(i) or "" for i in range(self.vocab_size))
+        return max(map(len, pieces), default=1) or 1
+
     def encode(self, text: str) -> list[int]:
         """Ids of one chunk; the tokenizer's own leading word border included, no BOS."""
-        return list(self._tokenizer.encode(text, add_special_tokens=False).ids)
+        # As a batch of one: `encode` holds the interpreter's lock, and all other threads with it.
+        return list(self._tokenizer.encode_batch([text], add_special_tokens=False)[0].ids)
 
     def decode(self, ids: Sequence[int]) -> str:
         """Text of ids; special tokens left out, an incomplete UTF-8 tail as U+FFFD."""

@@ -139,11 +139,13 @@ class ApiKeys:
 
 def _read_list(text: str, limits: KeyLimits) -> list[ApiKey]:
     keys: list[ApiKey] = []
-    for entry in (part.strip() for part in text.split(",")):
+    for number, entry in enumerate((part.strip() for part in text.split(",")), 1):
         if not entry:
             continue
         role, colon, rest = entry.partition(":")
-        known = colon and role in set(Role) and rest
+        known = colon and role in set(Role)
+        if known and not rest:
+            raise ValueError(f"entry {number} of the API keys names a role and no key")
         name = f"key-{len(keys) + 1}"
         if known:
             keys.append(ApiKey(name, Role(role), _digest(rest), limits))

@@ -13,7 +13,7 @@ from lamm_model.spec import CheckpointSpec
 from lamm_model.tokenizer import LammTokenizer
 from service.auth import CALLER, AccessControl, Caller
 from service.engine.base import Engine
-from service.exceptions import ModelNotFoundError
+from service.exceptions import ContextLengthError, ModelNotFoundError
 from service.file_store import FileStore
 from service.input_processor import InputProcessor
 from service.lifecycle import Lifecycle
@@ -36,6 +36,19 @@ class ServedModel:
     tokenizer: LammTokenizer
     processor: InputProcessor
     metrics: Metrics
+
+    def check_characters(self, text: str, param: str) -> None:
+        """Refuses a text that no tokenizer could fit, before anything looks at it.
+
+        Raises:
+            ContextLengthError: it is longer than the context's tokens could spell.
+        """
+        if len(text) > self.max_model_len * self.tokenizer.longest_piece:
+            raise ContextLengthError(
+                f"{param} has {len(text)} characters, more than "
+                f"the context of {self.max_model_len} tokens can hold",
+                param=param,
+            )
 
 
 class ServedModels:

@@ -61,7 +61,7 @@ class FileStore:
         self._disk: FileDirectory | None = None
         self._temporary: str | None = None
         self._sweeping: asyncio.Task[None] | None = None
-        self._incoming_bytes, self._stored_bytes, self._stored_files = 0, 0, 0
+        self._incoming_bytes, self._stored_bytes = 0, 0
         # Nothing is moved or removed while the sizes are taken.
         self._changing = asyncio.Lock()
 
@@ -133,12 +133,7 @@ class FileStore:
             StorageUnavailableError: the disk cannot be used.
         """
         async with self._changing:
-            sizes = await asyncio.to_thread(self._open_disk.sizes)
-        self._stored_bytes, self._stored_files = sum(sizes), len(sizes)
-        if self._stored_files >= self._limits.max_files:
-            raise StorageFullError(
-                f"{self._stored_files} files are stored; the limit is {self._limits.max_files}"
-            )
+            await self._measure()
         incoming = self._open_disk.receive()
         upload = Upload(self, owner, incoming)
         try:
@@ -170,18 +165,29 @@ class FileStore:
         """Moves a complete upload to its place; the same content is one file, with the last name.
 
         Raises:
-            StorageFullError, StorageUnavailableError: the disk cannot take it.
+            StorageFullError: as many files as may be are there, or the disk is full.
+            StorageUnavailableError: the disk cannot take it.
         """
         now = int(self._clock())
         end = now + max(1, int(min(expiry_s, self._limits.expiry_s)))
         async with self._changing:
+            # Again: other uploads may have come to their end meanwhile.
+            await self._measure()
             stored = await asyncio.to_thread(
                 self._open_disk.keep, incoming, owner, _shown_name(name), purpose, now, end
             )
-            # Until the next upload takes the sizes; this content may have been there before.
+            # Until the sizes are taken again; this content may have been there before.
             self._stored_bytes += stored.bytes
-            self._stored_files += 1
         return stored
+
+    async def _measure(self) -> None:
+        """Takes the sizes of what is stored; raises StorageFullError where nothing more may be."""
+        sizes = await asyncio.to_thread(self._open_disk.sizes)
+        self._stored_bytes = sum(sizes)
+        if len(sizes) >= self._limits.max_files:
+            raise StorageFullError(
+                f"{len(sizes)} files are stored; the limit is {self._limits.max_files}"
+            )
 
     async def _keep_swept(self) -> None:
         while True:

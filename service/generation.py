@@ -86,6 +86,11 @@ class Generation:
         return self._planned.completion_id
 
     @property
+    def metrics(self) -> Metrics:
+        """Its model's."""
+        return self._metrics
+
+    @property
     def choices(self) -> int:
         """How many answers are made."""
         return len(self._choices)

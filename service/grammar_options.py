@@ -1,26 +1,36 @@
 """A request's `response_format` becomes a grammar. Called by `input_processor`.
 
-Schemas come from clients: their size is bounded before they are compiled, compiling happens off the
-event loop, a few at a time and within a time, and what was compiled is kept for the next request.
+Schemas come from clients: their size and what they are known to cost are bounded before they are
+compiled, compiling happens in threads, a few at a time, and what was compiled is kept for the next
+request. A compilation cannot be stopped: one that is given up keeps its turn until it ends.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
+import math
+import threading
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from decimal import Decimal
 from typing import Any
 
 from lamm_model.tokenizer import LammTokenizer
 from service.engine.grammar import Grammar, GrammarCompiler, GrammarError
-from service.exceptions import RequestError
+from service.exceptions import OverloadedError, RequestError
 from service.schemas.openai import ChatCompletionRequest, ResponseFormat
 
 MAX_SCHEMA_BYTES = 64 << 10
+# A multiple is matched by a machine of as many states; several that hold at once, by one of as many
+# as their least common multiple.
+MAX_MULTIPLE_OF = 10_000
 _COMPILE_TIMEOUT_S = 5.0
+_TURN_TIMEOUT_S = 5.0
 _COMPILED_AT_ONCE = 2
 _KEPT = 64
+_COMBINING = frozenset({"allOf", "anyOf", "oneOf", "$ref"})
 
 
 class GrammarOptions:
@@ -39,6 +49,7 @@ class GrammarOptions:
         Raises:
             RequestError: the format is malformed, unsupported or too large, or cannot be had
                 together with another field.
+            OverloadedError: too many others are compiled at the moment.
         """
         wanted = body.response_format
         if wanted is None or wanted.type == "text":
@@ -50,9 +61,7 @@ class GrammarOptions:
                     param=name,
                 )
         schema = _schema(wanted)
-        key = json.dumps(schema)
-        if len(key) > MAX_SCHEMA_BYTES:
-            raise _refusal(f"it has {len(key)} bytes; the limit is {MAX_SCHEMA_BYTES}")
+        key = await asyncio.to_thread(_checked, schema)
         grammar = self._kept.get(key)
         if grammar is None:
             grammar = await self._compile(schema)
@@ -64,8 +73,25 @@ class GrammarOptions:
 
     async def _compile(self, schema: dict[str, Any]) -> Grammar:
         try:
-            async with asyncio.timeout(_COMPILE_TIMEOUT_S), self._turns:
-                return await asyncio.to_thread(self._compiler.json_schema, schema)
+            async with asyncio.timeout(_TURN_TIMEOUT_S):
+                await self._turns.acquire()
+        except TimeoutError:
+            raise OverloadedError(
+                f"the response_format waited longer than {_TURN_TIMEOUT_S:g} s to be compiled: "
+                f"{_COMPILED_AT_ONCE} others are",
+                reason="grammar_queue_timeout",
+                code="queue_timeout",
+            ) from None
+        try:
+            running = _in_thread(lambda: self._compiler.json_schema(schema))
+        except RuntimeError:  # no thread can be started
+            self._turns.release()
+            raise
+        compiled = asyncio.wrap_future(running)
+        compiled.add_done_callback(lambda _: self._turns.release())
+        try:
+            async with asyncio.timeout(_COMPILE_TIMEOUT_S):
+                return await asyncio.shield(compiled)
         except TimeoutError:
             raise _refusal(f"it takes longer than {_COMPILE_TIMEOUT_S:g} s to compile") from None
         except GrammarError as error:
@@ -77,6 +103,63 @@ class GrammarOptions:
                 param="response_format",
                 code="unsupported_value",
             ) from error
+
+
+def _in_thread(work: Callable[[], Grammar]) -> Future[Grammar]:
+    """Runs in a thread that the end of the process does not wait for, as it would for a pool's."""
+    future: Future[Grammar] = Future()
+
+    def run() -> None:
+        try:
+            future.set_result(work())
+        except BaseException as error:
+            future.set_exception(error)
+
+    threading.Thread(target=run, name="grammar", daemon=True).start()
+    return future
+
+
+def _checked(schema: dict[str, Any]) -> str:
+    """The schema's text, if it may be compiled; raises RequestError."""
+    text = json.dumps(schema)
+    if len(text) > MAX_SCHEMA_BYTES:
+        raise _refusal(f"it has {len(text)} bytes; the limit is {MAX_SCHEMA_BYTES}")
+    multiples, combined = _multiples(schema)
+    # Decimals cost as many states as they have without their point.
+    places = [max(0, -int(one.as_tuple().exponent)) for one in multiples]
+    states = sum(int(one.scaleb(n)) for one, n in zip(multiples, places, strict=True))
+    if combined:
+        finest = max(places, default=0)
+        states = max(states, math.lcm(*(int(one.scaleb(finest)) for one in multiples)))
+    if states > MAX_MULTIPLE_OF:
+        raise _refusal(
+            f"its multipleOf is too large: {_shown(states)}, decimal points left out and several "
+            f"taken together; the limit is {MAX_MULTIPLE_OF}"
+        )
+    return text
+
+
+def _multiples(schema: dict[str, Any]) -> tuple[list[Decimal], bool]:
+    """All values of `multipleOf`, and whether any two of them may have to hold at once."""
+    found: list[Decimal] = []
+    combined = False
+    rest: list[Any] = [schema]
+    while rest:
+        one = rest.pop()
+        if isinstance(one, list):
+            rest += one
+        elif isinstance(one, dict):
+            rest += one.values()
+            combined = combined or not _COMBINING.isdisjoint(one)
+            value = one.get("multipleOf")
+            if isinstance(value, int | float) and not isinstance(value, bool):
+                number = abs(Decimal(str(value)).normalize())
+                found += [number] if number.is_finite() else []
+    return found, combined
+
+
+def _shown(number: int) -> str:
+    return str(number) if number < 10**15 else "over 10^15"
 
 
 def _schema(wanted: ResponseFormat) -> dict[str, Any]:

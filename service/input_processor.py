@@ -28,7 +28,13 @@ from service.grammar_options import GrammarOptions
 from service.media_fetch import MediaFetcher
 from service.media_fetch_budget import MediaBudget
 from service.media_pool import MediaPool
-from service.messages import Conversation, MediaItem, count_characters, read_messages
+from service.messages import (
+    Conversation,
+    MediaItem,
+    count_characters,
+    count_media,
+    read_messages,
+)
 from service.metrics import Metrics
 from service.sampling import sampling_params
 from service.schemas.openai import ChatCompletionRequest, ChatMessage
@@ -92,8 +98,7 @@ class InputProcessor:
         self._limits, self._metrics = limits, metrics
         self._media_pool, self._media_fetcher = media_pool, media_fetcher
         self._grammars = GrammarOptions(tokenizer, spec.vocab_size, spec.eos_token_ids)
-        pieces = (tokenizer.id_to_piece(i) or "" for i in range(tokenizer.vocab_size))
-        self._longest_piece = max(map(len, pieces), default=1) or 1
+        self._longest_piece = tokenizer.longest_piece
 
     @property
     def tokenizer(self) -> LammTokenizer:
@@ -106,7 +111,7 @@ class InputProcessor:
         Raises:
             RequestError, PromptError: as `plan`, but for what concerns the answer.
         """
-        self._check_characters(body.messages)
+        self._check_size(body.messages)
         access = self._media_fetcher.access(owner)
         _, prompt, _ = await asyncio.to_thread(self._read, body.messages, access)
         return PromptTokens(
@@ -137,7 +142,7 @@ class InputProcessor:
             MediaRefusedError: a medium cannot be reached, read or decoded.
         """
         _check_unsupported(body)
-        self._check_characters(body.messages)
+        self._check_size(body.messages)
         access = self._media_fetcher.access(owner)
         conversation, prompt, read_s = await asyncio.to_thread(self._read, body.messages, access)
         default = default_max_tokens or self._limits.default_max_tokens
@@ -195,13 +200,21 @@ class InputProcessor:
             except MediaError as error:
                 raise MediaRefusedError(error, param=item.param) from error
 
-    def _check_characters(self, messages: Sequence[ChatMessage]) -> None:
-        """Refuses what no tokenizer could fit, before anything looks at the texts."""
+    def _check_size(self, messages: Sequence[ChatMessage]) -> None:
+        """Refuses what no tokenizer could fit, before anything looks at the texts or media."""
         limit, characters = self._limits.max_model_len, count_characters(messages)
         if characters > limit * self._longest_piece:
             raise ContextLengthError(
                 f"the messages have {characters} characters, more than "
                 f"the context of {limit} tokens can hold"
+            )
+        items = count_media(messages)
+        if items > self._limits.max_media_items:
+            raise RequestError(
+                f"the request has {items} pictures and clouds; "
+                f"the limit is {self._limits.max_media_items}",
+                param="messages",
+                code="too_many_media",
             )
 
     def _read(
@@ -215,13 +228,6 @@ class InputProcessor:
         return conversation, self._tokenize(conversation), read_s
 
     def _check_media(self, media: Sequence[MediaItem]) -> None:
-        if len(media) > self._limits.max_media_items:
-            raise RequestError(
-                f"the request has {len(media)} pictures and clouds; "
-                f"the limit is {self._limits.max_media_items}",
-                param="messages",
-                code="too_many_media",
-            )
         for item in media:
             if item.modality not in self._spec.modalities:
                 known = ", ".join(["text", *self._spec.modalities])

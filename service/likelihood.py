@@ -9,10 +9,11 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from lamm_model.tokenizer import LammTokenizer
-from service.engine.base import Engine, GenerationRequest, RequestFailedError
+from service.engine.base import Engine, GenerationRequest, RequestFailedError, RequestTimings
+from service.queue_wait import waited_too_long
 
 # Options of one call that run side by side, so that one question with many options leaves seats.
 _MAX_CONCURRENT = 8
@@ -24,10 +25,15 @@ class OptionScore:
 
     logprob: float
     num_tokens: int
+    timings: RequestTimings = field(default=RequestTimings(), compare=False)
 
 
 async def option_logprobs(
-    engine: Engine, request: GenerationRequest, options: Sequence[tuple[int, ...]]
+    engine: Engine,
+    request: GenerationRequest,
+    options: Sequence[tuple[int, ...]],
+    *,
+    queue_timeout_s: float | None = None,
 ) -> list[OptionScore]:
     """Scores of options, in their order, each right after the request's prompt.
 
@@ -36,6 +42,7 @@ async def option_logprobs(
             effect, and a continuation of its own is replaced.
         options: token ids of each option (`continuation_ids`), at least one each. They are scored
             with the model's own probabilities: before temperature, penalties and biases.
+        queue_timeout_s: how long the first of them may wait for its score; None is without limit.
 
     Cancelling aborts what runs, within one step.
 
@@ -43,6 +50,7 @@ async def option_logprobs(
         ValueError: an option has no tokens.
         EngineError: as `Engine.generate`; one option that fails fails the call, and the others are
             aborted. `PromptTooLongError` counts prompt and option.
+        OverloadedError: the first option waited longer than it may.
     """
     for number, option in enumerate(options):
         if not option:
@@ -50,7 +58,7 @@ async def option_logprobs(
     if not options:
         return []
     # The first one alone: it leaves the prompt's blocks where the others find them.
-    scores = [await _score(engine, request, options[0], 0)]
+    scores = [await _first_score(engine, request, options[0], queue_timeout_s)]
     seats = asyncio.Semaphore(_MAX_CONCURRENT)
 
     async def seated(number: int, option: tuple[int, ...]) -> OptionScore:
@@ -77,6 +85,19 @@ def continuation_ids(tokenizer: LammTokenizer, text: str) -> tuple[int, ...]:
     return tuple(tokenizer.encode(text))
 
 
+async def _first_score(
+    engine: Engine, request: GenerationRequest, option: tuple[int, ...], timeout_s: float | None
+) -> OptionScore:
+    limit = asyncio.timeout(timeout_s)
+    try:
+        async with limit:
+            return await _score(engine, request, option, 0)
+    except TimeoutError:
+        if timeout_s is None or not limit.expired():
+            raise
+        raise waited_too_long(timeout_s) from None
+
+
 async def _score(
     engine: Engine, request: GenerationRequest, option: tuple[int, ...], number: int
 ) -> OptionScore:
@@ -85,10 +106,11 @@ async def _score(
         request_id=f"{request.request_id}-option-{number}",
         continuation_token_ids=option,
     )
-    total, count = 0.0, 0
+    total, count, timings = 0.0, 0, RequestTimings()
     async for chunk in engine.generate(scoring):
         total += sum(entry.logprob for entry in chunk.logprobs)
         count += len(chunk.logprobs)
+        timings = chunk.timings
     if count != len(option):
         raise RequestFailedError(f"{count} log-probabilities came for {len(option)} tokens")
-    return OptionScore(total, count)
+    return OptionScore(total, count, timings)

@@ -65,6 +65,12 @@ def count_characters(messages: Sequence[ChatMessage]) -> int:
     )
 
 
+def count_media(messages: Sequence[ChatMessage]) -> int:
+    """Pictures and clouds of all messages; no stored file is looked up."""
+    contents = (one.content for one in messages if not isinstance(one.content, str))
+    return sum(not isinstance(part, TextPart) for parts in contents for part in parts or ())
+
+
 def read_messages(
     messages: Sequence[ChatMessage], max_media_bytes: int, access: MediaAccess
 ) -> Conversation:

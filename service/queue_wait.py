@@ -1,4 +1,4 @@
-"""How long a request may wait for its first token. Kept by `generation` for each of them."""
+"""How long a request may wait for its first token. Used by `generation` and `likelihood`."""
 
 from __future__ import annotations
 
@@ -32,9 +32,13 @@ class FirstTokenWait:
     def check(self) -> None:
         """Raises OverloadedError when the deadline is past."""
         if self._deadline is not None and time.monotonic() >= self._deadline:
-            raise OverloadedError(
-                f"the request waited for its first token longer than the limit of "
-                f"{self._timeout_s:g} s",
-                reason="queue_timeout",
-                code="queue_timeout",
-            )
+            raise waited_too_long(self._timeout_s or 0.0)
+
+
+def waited_too_long(limit_s: float) -> OverloadedError:
+    """What a request is told that is given up before its first token."""
+    return OverloadedError(
+        f"the request waited for its first token longer than the limit of {limit_s:g} s",
+        reason="queue_timeout",
+        code="queue_timeout",
+    )

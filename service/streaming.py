@@ -19,7 +19,7 @@ from starlette.types import Receive, Scope, Send
 from service.disconnect import until_disconnect
 from service.engine.base import FinishReason, TokenLogprob
 from service.errors import translate
-from service.exceptions import ClientDisconnectedError
+from service.exceptions import ClientDisconnectedError, OverloadedError
 from service.generation import Delta, Generation
 from service.schemas.events import DONE, KEEP_ALIVE, event
 from service.schemas.openai import (
@@ -101,10 +101,18 @@ async def events(generation: Generation, envelope: Envelope) -> AsyncIterator[by
         if envelope.include_usage:
             yield chunk(None, {}, None, None, generation.usage().model_dump())
     except Exception as error:
-        reply = translate(error)
-        logger.exception("a stream failed after its headers")
-        yield event(reply.body())
+        yield failure_event(generation, error)
     yield DONE
+
+
+def failure_event(generation: Generation, error: Exception) -> bytes:
+    """The event of an error after the headers: logged, and counted where it is a refusal."""
+    if isinstance(error, OverloadedError):
+        generation.metrics.rejected(error.reason)
+        logger.warning("a stream was given up after its headers: %s", error)
+    else:
+        logger.error("a stream failed after its headers", exc_info=error)
+    return event(translate(error).body())
 
 
 class EventStream(StreamingResponse):

@@ -6,6 +6,7 @@ Called by `task_models` (which modes a task has) and `task_outcome` (mode `likel
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -88,7 +89,7 @@ def option_logprobs_of(
         if parent is not None:
             alone[parent] -= weight
     # Two options that may begin alike share that beginning.
-    owners = {ids: sum(ids in set(beginnings) for beginnings in options) for ids in alone}
+    owners = Counter(ids for beginnings in options for ids in set(beginnings))
     sums = [
         sum(max(alone[ids], 0.0) / owners[ids] for ids in set(beginnings)) for beginnings in options
     ]
@@ -101,7 +102,8 @@ def probabilities(logprobs: Sequence[float]) -> list[float]:
     if math.isinf(best):
         return [1 / len(logprobs)] * len(logprobs)
     weights = [math.exp(value - best) for value in logprobs]
-    return [weight / sum(weights) for weight in weights]
+    total = sum(weights)
+    return [weight / total for weight in weights]
 
 
 def _choice(task: ChoiceTask, inputs: ChoiceInputs, index: int, words: str) -> Option:

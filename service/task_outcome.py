@@ -5,15 +5,19 @@ Called by `task_runner`.
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from lamm_model.tasks import AnyTask, ParseResult
 from lamm_model.tasks.base import ParseStatus
+from lamm_model.tokenizer import LammTokenizer
 from service.auth import Caller
 from service.dependencies import ServedModel, Timeouts
+from service.engine.base import EngineError, FinishReason, GenerationRequest, RequestTimings
 from service.generation import Generation
 from service.input_processor import PlannedRequest
 from service.likelihood import OptionScore, continuation_ids, option_logprobs
@@ -78,25 +82,32 @@ async def generate(question: TaskQuestion, planned: PlannedRequest, timeouts: Ti
 
 
 async def score(
-    question: TaskQuestion, planned: PlannedRequest, options: Sequence[Option]
+    question: TaskQuestion,
+    planned: PlannedRequest,
+    options: Sequence[Option],
+    timeouts: Timeouts,
 ) -> Outcome:
     """The most probable option; see `task_options.option_logprobs_of` for how they rank.
 
     Raises:
         EngineError: as `option_logprobs` does.
         RateLimitedError: the caller's key has fewer tokens left than prompt and options have.
+        OverloadedError: it waited longer for its first score than it may.
     """
     started, model = time.perf_counter(), question.model
     [request] = planned.sequences
     tokenizer = model.processor.tokenizer
-    begun = [[continuation_ids(tokenizer, text) for text in one.texts] for one in options]
-    every = list(dict.fromkeys(ids for beginnings in begun for ids in beginnings))
+    begun, every = await asyncio.to_thread(_beginnings, tokenizer, options)
     if question.caller.account is not None:
         # All of it is work for the engine, whatever becomes of it.
         question.caller.account.reserve(len(request.prompt_token_ids) + sum(map(len, every)))
-    scored = await option_logprobs(model.engine, request, every)
+    with _reported(question, request) as finished:
+        scored = await option_logprobs(
+            model.engine, request, every, queue_timeout_s=timeouts.queue_s
+        )
+        finished(scored[0].timings)
     scores = dict(zip(every, scored, strict=True))
-    listed = _listed(options, begun, scores)
+    listed = await asyncio.to_thread(_listed, options, begun, scores)
     seconds = {
         "fetch": planned.fetch_s,
         "decode": planned.decode_s,
@@ -116,6 +127,41 @@ async def score(
     timing = ", ".join(f"{name};dur={1000 * value:.2f}" for name, value in seconds.items())
     read = ParseResult(options[best].answer, ParseStatus.OK)
     return Outcome(text, None, usage, timing, read, listed)
+
+
+def _beginnings(
+    tokenizer: LammTokenizer, options: Sequence[Option]
+) -> tuple[list[list[TokenIds]], list[TokenIds]]:
+    """Token ids of each option's texts, and all that are different."""
+    begun = [[continuation_ids(tokenizer, text) for text in one.texts] for one in options]
+    return begun, list(dict.fromkeys(ids for beginnings in begun for ids in beginnings))
+
+
+@contextlib.contextmanager
+def _reported(
+    question: TaskQuestion, request: GenerationRequest
+) -> Iterator[Callable[[RequestTimings], None]]:
+    """Reports to the metrics how the scoring within it ends; its end is to be told the timings.
+
+    It counts as one sequence: the options are of one prompt.
+    """
+    metrics, arrived = question.model.metrics, question.arrived
+    reason, timings = "abort", None
+
+    def finished(found: RequestTimings) -> None:
+        nonlocal reason, timings
+        reason, timings = FinishReason.STOP.value, found
+
+    try:
+        yield finished
+    except EngineError:
+        reason = "error"
+        raise
+    finally:
+        metrics.finished(reason, time.perf_counter() - arrived, timings)
+        if timings is not None:
+            for modality in {span.media.modality for span in request.media}:
+                metrics.media_encoded(modality, timings.encode)
 
 
 def _listed(

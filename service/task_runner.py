@@ -44,7 +44,7 @@ async def answer_task(
 
     Args:
         question: which task, with a body of the task's own model.
-        timeouts: how long the request may wait for its first token.
+        timeouts: how long the request may wait for its first token or score.
         release: called once nothing of the request's body is held any longer.
 
     Raises:
@@ -52,7 +52,7 @@ async def answer_task(
             it do; `param` names parts of the task's body.
     """
     task, body, model = question.task, question.body, question.model
-    options = _options(task, body)
+    options = await asyncio.to_thread(_options, task, body)
     planned = await _plan(question, 1 if options else task.max_tokens)
     if body.overlay is None:
         body.forget_medium()
@@ -60,7 +60,7 @@ async def answer_task(
     frame = _frame(body, planned)
     inputs = _sized(body.inputs, frame)
     if options:
-        outcome = await score(question, planned, options)
+        outcome = await score(question, planned, options, timeouts)
     else:
         outcome = await generate(question, planned, timeouts)
     read = outcome.read

@@ -5,7 +5,6 @@ Called by `endpoints.completions`; `input_processor` and `streaming` do the same
 
 from __future__ import annotations
 
-import logging
 import time
 import uuid
 from collections.abc import AsyncIterator, Sequence
@@ -13,7 +12,6 @@ from typing import Any
 
 from service.dependencies import ServedModel
 from service.engine.base import FinishReason, GenerationRequest, TokenLogprob
-from service.errors import translate
 from service.exceptions import ContextLengthError, RequestError
 from service.generation import Delta, Generation
 from service.input_processor import PlannedRequest
@@ -25,9 +23,7 @@ from service.schemas.completions import (
     CompletionRequest,
 )
 from service.schemas.events import DONE, KEEP_ALIVE, event
-from service.streaming import Envelope
-
-logger = logging.getLogger(__name__)
+from service.streaming import Envelope, failure_event
 
 _LEAST_LOGPROB = -9999.0  # JSON knows no infinities; OpenAI's own stand-in
 
@@ -119,8 +115,7 @@ async def completion_events(generation: Generation, envelope: Envelope) -> Async
         if envelope.include_usage:
             yield chunk([], generation.usage().model_dump())
     except Exception as error:
-        logger.exception("a stream failed after its headers")
-        yield event(translate(error).body())
+        yield failure_event(generation, error)
     yield DONE
 
 
@@ -163,6 +158,7 @@ def _prompts(body: CompletionRequest, model: ServedModel) -> list[tuple[int, ...
 
 
 def _encode(text: str, model: ServedModel) -> tuple[int, ...]:
+    model.check_characters(text, "prompt")
     return (model.spec.bos_token_id, *model.tokenizer.encode(text))
 
 

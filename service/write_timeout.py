@@ -24,10 +24,11 @@ def protocol_with_write_timeout(timeout_s: float) -> type[asyncio.Protocol]:
         """asyncio calls these when its buffer of unsent bytes is full, and when it is not."""
 
         _cut_off: asyncio.TimerHandle | None = None
+        _unsent = 0
 
         def pause_writing(self) -> None:
             super().pause_writing()
-            self._cut_off = self.loop.call_later(timeout_s, self._abort)
+            self._arm(self.transport.get_write_buffer_size())
 
         def resume_writing(self) -> None:
             self._cancel_timer()
@@ -42,7 +43,16 @@ def protocol_with_write_timeout(timeout_s: float) -> type[asyncio.Protocol]:
                 self._cut_off.cancel()
                 self._cut_off = None
 
+        def _arm(self, unsent: int) -> None:
+            self._unsent = unsent
+            self._cut_off = self.loop.call_later(timeout_s, self._abort)
+
         def _abort(self) -> None:
+            unsent = self.transport.get_write_buffer_size()
+            if unsent < self._unsent:
+                # Slow, but it reads.
+                self._arm(unsent)
+                return
             logger.warning("a client read nothing of its answer for %g s: cut off", timeout_s)
             self.transport.abort()
 

@@ -107,7 +107,12 @@ class HitScorer(Scorer):
 
     rules: Sequence[Rule] = (
         Rule("accuracy", share("hits")),
-        Rule("token_f1", share("token_f1", "texts"), "shared words with the closest answer"),
+        Rule(
+            "token_f1",
+            share("token_f1", "texts"),
+            "shared words with the closest answer",
+            over="texts",
+        ),
     )
 
     def item(self, stored: Stored) -> ItemScore:

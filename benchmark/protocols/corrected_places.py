@@ -86,7 +86,11 @@ class GroundingScorer(Scorer):
     """The first box against the object meant, with a clamped IoU."""
 
     rules = tuple(
-        Rule(f"accuracy@{at}{suffix}", share(f"hits@{at}{suffix}", f"n{suffix}"))
+        Rule(
+            f"accuracy@{at}{suffix}",
+            share(f"hits@{at}{suffix}", f"n{suffix}"),
+            over=f"n{suffix}" if suffix else None,
+        )
         for suffix in ("", "_unique", "_multiple")
         for at in (0.5, 0.25)
     )
@@ -111,8 +115,12 @@ class KeypointScorer(Scorer):
     rules = (
         Rule("pck@0.2_torso", share("torso"), "within 0.2 of shoulder to opposite hip, in pixels"),
         Rule("pck@0.1_image", share("image"), "within 0.1 of the sides, upstream's radius"),
-        Rule("pck@0.2_torso_flag_0", share("torso_0", "n_0"), "joints annotated with flag 0"),
-        Rule("pck@0.2_torso_flag_1", share("torso_1", "n_1"), "joints annotated with flag 1"),
+        Rule(
+            "pck@0.2_torso_flag_0", share("torso_0", "n_0"), "joints annotated with flag 0", "n_0"
+        ),
+        Rule(
+            "pck@0.2_torso_flag_1", share("torso_1", "n_1"), "joints annotated with flag 1", "n_1"
+        ),
         Rule(
             "pck@0.2_torso_mean_joint",
             lambda s: mean_over(s, "joint", lambda j: ratio(s[f"torso|{j}"], s[f"joint|{j}"])),

@@ -85,10 +85,10 @@ class CountScorer(Scorer):
     """Errors of the numbers read, and with two ways to count answers that hold none."""
 
     rules = (
-        Rule("mae_parsed", share("error", "parsed"), "over answers that hold a number"),
+        Rule("mae_parsed", share("error", "parsed"), "over answers that hold a number", "parsed"),
         Rule("mae_failures_as_zero", share("error_as_zero"), "no number counts as 0"),
         Rule("mae_failures_as_mean", share("error_as_mean"), "no number counts as the mean"),
-        Rule("rmse_parsed", lambda s: np.sqrt(ratio(s["squared"], s["parsed"]))),
+        Rule("rmse_parsed", lambda s: np.sqrt(ratio(s["squared"], s["parsed"])), over="parsed"),
         Rule("accuracy", share("hits"), "the exact number"),
         Rule("mae_of_the_mean", share("mean_error"), "always answering the mean, for comparison"),
     )

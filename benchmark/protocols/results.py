@@ -59,7 +59,10 @@ class ItemScore:
 
 @dataclass(frozen=True, slots=True)
 class Metric:
-    """A value with its 95 % interval (percentile bootstrap, seeded) over `n` items."""
+    """A value with its 95 % interval (percentile bootstrap, seeded) over `n` items.
+
+    `n` are those that the metric counts: fewer than all of a row where its rule is over a part.
+    """
 
     value: float
     low: float
@@ -116,11 +119,15 @@ class Sums:
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """A metric's name, how it follows from sums (nan: nothing to measure), and what to know."""
+    """A metric's name, how it follows from sums (nan: nothing to measure), and what to know.
+
+    `over` names the number that is 1 in the items that the metric is over; all, without it.
+    """
 
     name: str
     of: Callable[[Sums], Numbers]
     note: str = ""
+    over: str | None = None
 
 
 class Scorer(ABC):
@@ -193,7 +200,8 @@ def measure(items: Sequence[ItemScore], rules: Sequence[Rule]) -> dict[str, Metr
                 value,
             )
         )
-        found[rule.name] = Metric(value, float(low), float(high), len(items), rule.note)
+        count = len(items) if rule.over is None else round(point[rule.over].item())
+        found[rule.name] = Metric(value, float(low), float(high), count, rule.note)
     return found
 
 

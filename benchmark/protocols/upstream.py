@@ -41,7 +41,7 @@ class UpstreamScorer(Scorer):
         inputs, _ = task.read_sample(stored.sample)
         numbers, faults = self._score(stored, self._repaired)
         status = task.parse(stored.text, inputs).status
-        return make_item(stored, status, numbers, faults, stored.sample.image)
+        return make_item(stored, status, numbers, faults, stored.sample.media)
 
     def chance(self, stored: Sequence[Stored]) -> float | None:
         """That of guessing one class; naming all of them scores more under these rules."""
@@ -211,7 +211,7 @@ _UPSTREAM: Mapping[str, tuple[ScoreItem, Sequence[Rule]]] = MappingProxyType(
             _counting,
             (
                 Rule("mae", share("error"), "no number counts as 0"),
-                Rule("mae_below_10", lambda s: ratio(s["error_few"], s["few"])),
+                Rule("mae_below_10", lambda s: ratio(s["error_few"], s["few"]), over="few"),
             ),
         ),
         "ocr": (_ocr, (Rule("word_recall", share("recall"), 'published as "word acc"'),)),

@@ -15,7 +15,7 @@ from starlette.requests import ClientDisconnect
 from service.auth import USER
 from service.dependencies import FilesDep, LifecycleDep, OwnerDep
 from service.exceptions import ClientDisconnectedError, RequestError, StoredFileNotFoundError
-from service.file_store import Purpose, StoredFile
+from service.file_store import FileStore, Purpose, StoredFile
 from service.files_form import FileForm, read_file_form
 from service.request_body import release_body
 from service.schemas.files import UPLOAD_FORM, FileDeleted, FileList, FileObject, UploadPurpose
@@ -25,6 +25,7 @@ PATH = "/v1/files"
 router = APIRouter(prefix=PATH, tags=["files"], dependencies=[USER])
 
 _MAX_PAGE = 10_000
+_DEFAULT_PAGE = 1000
 _SLICE = 1 << 18
 _UPLOADED = (Purpose.VISION, Purpose.USER_DATA, Purpose.BATCH)
 _NOT_FOUND: dict[int | str, dict[str, Any]] = {
@@ -64,27 +65,12 @@ async def list_files(
     files: FilesDep,
     owner: OwnerDep,
     purpose: UploadPurpose | Literal["batch_output"] | None = None,
-    limit: Annotated[int, Query(ge=1, le=_MAX_PAGE)] = _MAX_PAGE,
+    limit: Annotated[int, Query(ge=1, le=_MAX_PAGE)] = _DEFAULT_PAGE,
     order: Literal["asc", "desc"] = "desc",
     after: Annotated[str | None, Query(max_length=128)] = None,
 ) -> FileList:
     """The key's own files, newest first; `after` is the last id of the page before."""
-    found = await asyncio.to_thread(files.list_files, owner)
-    if order == "desc":
-        found.reverse()
-    if after is not None:
-        ids = [stored.id for stored in found]
-        if after not in ids:
-            raise RequestError(f"after is {after!r}, which is no file here", param="after")
-        found = found[ids.index(after) + 1 :]
-    chosen = [stored for stored in found if purpose is None or stored.purpose == purpose]
-    page = [_object(stored) for stored in chosen[:limit]]
-    return FileList(
-        data=page,
-        first_id=page[0].id if page else None,
-        last_id=page[-1].id if page else None,
-        has_more=len(chosen) > limit,
-    )
+    return await asyncio.to_thread(_page, files, owner, purpose, limit, order, after)
 
 
 @router.get("/{file_id}", responses=_NOT_FOUND)
@@ -121,6 +107,27 @@ async def delete_file(file_id: str, files: FilesDep, owner: OwnerDep) -> FileDel
     """Removes a file for good."""
     await files.delete(owner, file_id)
     return FileDeleted(id=file_id)
+
+
+def _page(
+    files: FileStore, owner: str, purpose: str | None, limit: int, order: str, after: str | None
+) -> FileList:
+    found = files.list_files(owner)
+    if order == "desc":
+        found.reverse()
+    if after is not None:
+        ids = [stored.id for stored in found]
+        if after not in ids:
+            raise RequestError(f"after is {after!r}, which is no file here", param="after")
+        found = found[ids.index(after) + 1 :]
+    chosen = [stored for stored in found if purpose is None or stored.purpose == purpose]
+    page = [_object(stored) for stored in chosen[:limit]]
+    return FileList(
+        data=page,
+        first_id=page[0].id if page else None,
+        last_id=page[-1].id if page else None,
+        has_more=len(chosen) > limit,
+    )
 
 
 def _object(stored: StoredFile) -> FileObject:

@@ -21,9 +21,6 @@ from service.lifecycle import Phase
 
 router = APIRouter(tags=["operations"])
 
-# Asked every few seconds by machines: no trace is made of these.
-OPEN_PATHS = frozenset({"/livez", "/readyz", "/health", "/metrics"})
-
 
 @router.get("/livez", dependencies=[OPEN])
 async def livez() -> dict[str, str]:

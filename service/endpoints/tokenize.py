@@ -7,7 +7,7 @@ import asyncio
 from fastapi import APIRouter, Request
 
 from service.auth import USER
-from service.dependencies import ModelsDep, OwnerDep, UnknownFieldsDep
+from service.dependencies import ModelsDep, OwnerDep, ServedModel, UnknownFieldsDep
 from service.exceptions import RequestError
 from service.request_body import JsonBodyRoute, release_body
 from service.schemas.openai import ChatCompletionRequest
@@ -27,19 +27,14 @@ router = APIRouter(tags=["tokens"], route_class=JsonBodyRoute)
 async def tokenize(
     body: TokenizeRequest, models: ModelsDep, unknown_fields: UnknownFieldsDep
 ) -> TokenizeResponse:
-    """Token ids of a text as it stands, with the token that begins a prompt before them."""
+    """Token ids of a text as it stands, with the token that begins a prompt before them.
+
+    A text that no context could hold is refused.
+    """
     unknown_fields.name_once(body)
     model = models.get(body.model)
-    ids = await asyncio.to_thread(model.tokenizer.encode, body.prompt)
-    if body.add_special_tokens:
-        ids = [model.spec.bos_token_id, *ids]
-    pieces = [model.tokenizer.id_to_piece(token) or "" for token in ids]
-    return TokenizeResponse(
-        count=len(ids),
-        max_model_len=model.max_model_len,
-        tokens=ids,
-        token_strs=pieces if body.return_token_strs else None,
-    )
+    model.check_characters(body.prompt, "prompt")
+    return await asyncio.to_thread(_tokenized, body, model)
 
 
 @router.post("/detokenize", dependencies=[USER])
@@ -88,4 +83,16 @@ async def estimate(
         max_tokens=asked or default,
         max_model_len=model.max_model_len,
         fits=room >= max(asked or 1, body.min_tokens),
+    )
+
+
+def _tokenized(body: TokenizeRequest, model: ServedModel) -> TokenizeResponse:
+    ids = model.tokenizer.encode(body.prompt)
+    if body.add_special_tokens:
+        ids = [model.spec.bos_token_id, *ids]
+    pieces = None
+    if body.return_token_strs:
+        pieces = [model.tokenizer.id_to_piece(token) or "" for token in ids]
+    return TokenizeResponse(
+        count=len(ids), max_model_len=model.max_model_len, tokens=ids, token_strs=pieces
     )

@@ -176,10 +176,20 @@ class EngineCore:
                 self._emit(sequence, RequestFailedError("the engine failed in this request's text"))
         for sequence in result.scored:
             if sequence.is_scored:
-                self._prompt_tokens += sequence.num_prompt_tokens
-                self._scheduler.finish(sequence)
-                self._emit(sequence, self._outputs[sequence][0].score())
+                self._end_scoring(sequence)
         self._steps += 1
+
+    def _end_scoring(self, sequence: Sequence) -> None:
+        item: GenerationChunk | Exception
+        try:
+            item = self._outputs[sequence][0].score()
+        except Exception:
+            _log.exception("reading the scores of %s failed", sequence.request.request_id)
+            item = RequestFailedError("the engine failed in this request's scores")
+        else:
+            self._prompt_tokens += sequence.num_prompt_tokens
+        self._scheduler.finish(sequence)
+        self._emit(sequence, item)
 
     def _push(self, sequence: Sequence, token: SampledToken) -> None:
         output = self._outputs[sequence][0]

@@ -95,7 +95,8 @@ class MediaEncoder:
         # A copy of its own: a view would keep the whole batch alive.
         result = result.clone()
         size = result.numel() * result.element_size()
-        if size > self._max_bytes:
+        if size > self._max_bytes or key in self._cache:
+            # A group that is taken apart after a fault encodes some twice; bytes count once.
             return
         self._cache[key] = result
         self._cached_bytes += size

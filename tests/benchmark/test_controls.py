@@ -24,10 +24,11 @@ from benchmark.controls import (
     under_control,
     without_options,
 )
-from benchmark.controls_media import blank_cloud, blank_part, blank_picture
+from benchmark.controls_media import BLANK_SIZE, blank_cloud, blank_part, blank_picture
 from benchmark.errors import BenchmarkError
 from benchmark.quality import QualityRun, rescore, run_quality
 from benchmark.suite import Item, load_suite
+from benchmark.targets import Mode, conditions
 
 QUICK = RetryPolicy(attempts=2, base_delay=0.01, max_delay=0.02)
 ALL = tuple(Control)
@@ -118,30 +119,33 @@ def test_controls_fit_only_where_they_make_sense(suite_files: Any) -> None:
     assert under_control(text.item, Control.BLANK_MEDIA) is None
 
 
-@pytest.mark.parametrize("orientation", [None, 6])
-def test_a_blank_picture_is_grey_and_as_large_as_shown(orientation: int | None) -> None:
-    exif = Image.Exif()
-    if orientation is not None:
-        exif[0x0112] = orientation
-    stream = io.BytesIO()
-    Image.new("RGB", (30, 20), (255, 0, 0)).save(stream, "JPEG", exif=exif)
-    with Image.open(io.BytesIO(blank_picture("a.jpg", stream.getvalue()))) as blank:
-        assert blank.size == ((30, 20) if orientation is None else (20, 30))
+def test_a_blank_picture_is_grey_and_tells_nothing_by_its_size() -> None:
+    found = set()
+    for size in ((30, 20), (20, 30), (500, 400)):
+        stream = io.BytesIO()
+        Image.new("RGB", size, (255, 0, 0)).save(stream, "JPEG")
+        found.add(blank_picture("a.jpg", stream.getvalue()))
+    assert len(found) == 1
+    with Image.open(io.BytesIO(found.pop())) as blank:
+        assert blank.size == BLANK_SIZE
         assert blank.convert("RGB").getcolors() == [(blank.width * blank.height, (128, 128, 128))]
 
 
-def test_a_blank_cloud_fills_the_same_box() -> None:
+def test_a_blank_cloud_fills_one_box_whatever_the_cloud() -> None:
     rng = np.random.default_rng(3)
-    cloud = np.concatenate([rng.normal(size=(500, 3)), rng.uniform(0, 255, (500, 3))], axis=1)
     stream = io.BytesIO()
-    np.save(stream, cloud.astype(np.float32))
-    blank = np.load(io.BytesIO(blank_cloud("a.npy", stream.getvalue(), 7)))
-    assert (blank.shape, blank.dtype) == ((500, 6), np.float32)
-    low, high = cloud[:, :3].min(axis=0), cloud[:, :3].max(axis=0)
-    assert (blank[:, :3] >= low - 1e-5).all()
-    assert (blank[:, :3] <= high + 1e-5).all()
-    assert np.allclose(blank[:, :3].mean(axis=0), (low + high) / 2, atol=0.1 * (high - low).max())
-    assert len(np.unique(blank[:, 3:], axis=0)) == 1
+    for scale, colours in ((0.2, 255), (40.0, 1)):
+        cloud = np.concatenate(
+            [scale * rng.normal(size=(500, 3)), rng.uniform(0, colours, (500, 3))], axis=1
+        )
+        stream = io.BytesIO()
+        np.save(stream, cloud.astype(np.float32))
+        blank = np.load(io.BytesIO(blank_cloud("a.npy", stream.getvalue(), 7)))
+        assert (blank.shape, blank.dtype) == ((500, 6), np.float32)
+        assert np.allclose(blank[:, :3].min(axis=0), (-3, -3, 0), atol=0.1)
+        assert np.allclose(blank[:, :3].max(axis=0), (3, 3, 2.6), atol=0.1)
+        assert np.allclose(blank[:, :3].mean(axis=0), (0, 0, 1.3), atol=0.3)
+        assert (blank[:, 3:] == colours / 2).all()
     assert blank_cloud("a.npy", stream.getvalue(), 7) == blank_cloud("a.npy", stream.getvalue(), 7)
     assert blank_cloud("a.npy", stream.getvalue(), 8) != blank_cloud("a.npy", stream.getvalue(), 7)
 
@@ -154,6 +158,16 @@ def test_media_that_cannot_be_blanked_are_named() -> None:
             blank_cloud("a.npy", content, 0)
     part = blank_part(Path("x.npy"), _saved(np.zeros((4, 3))), 0)
     assert part["point_cloud_url"]["format"] == "npy"
+
+
+def test_answers_to_blanks_of_another_version_are_not_taken(suite_files: Any) -> None:
+    item = items(suite_files.directory, "classify")[0]
+    blank = under_control(item, Control.BLANK_MEDIA)
+    text = under_control(item, Control.TEXT_ONLY)
+    assert blank is not None
+    assert text is not None
+    assert conditions(blank, Mode.TEXT)["control"] == "blank-media/2"
+    assert conditions(text, Mode.TEXT)["control"] == "text-only"
 
 
 def _saved(array: Any) -> bytes:

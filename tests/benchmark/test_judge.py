@@ -13,11 +13,18 @@ import pytest
 from benchmark import judge_report
 from benchmark.cli import bench
 from benchmark.client import ChatClient, RetryPolicy
-from benchmark.errors import BenchmarkError, ServerGoneError
-from benchmark.judge import TRANSCRIPTS_FILE, Judgement, Outcome, TranscriptStore, judge_pairs
+from benchmark.errors import BenchmarkError, BusyError, ServerGoneError
+from benchmark.judge import (
+    TRANSCRIPTS_FILE,
+    Judgement,
+    Outcome,
+    Transcript,
+    TranscriptStore,
+    judge_pairs,
+)
 from benchmark.judge_counts import Tally, tally
 from benchmark.judge_items import Pairs, read_pairs
-from benchmark.judges import ChatJudge, SimilarityJudge, Verdict, read_verdict
+from benchmark.judges import ChatJudge, Exhibit, SimilarityJudge, Verdict, read_verdict
 
 QUICK = RetryPolicy(attempts=3, base_delay=0.001, max_delay=0.002)
 Reply = Callable[[str], httpx.Response]
@@ -71,8 +78,13 @@ class Bench:
     def __init__(self, reply: Reply) -> None:
         self.reply = reply
         self.prompts: list[str] = []
+        self.there = True
 
     def answer(self, request: httpx.Request) -> httpx.Response:
+        if request.url.path == "/v1/models":
+            if not self.there:
+                raise httpx.ConnectError("gone")
+            return httpx.Response(200, json={"data": []})
         prompt = json.loads(request.content)["messages"][-1]["content"]
         self.prompts.append(prompt)
         return self.reply(prompt)
@@ -173,11 +185,56 @@ async def test_refusals_are_retried_and_a_judge_that_stays_away_is_counted(
     assert "1 pairs were not judged: HTTP 503" in " ".join(judge_report.notes(judgement, 0))
 
 
+async def test_a_pair_that_breaks_the_connection_is_one_failure(
+    pairs: Pairs, tmp_path: Path
+) -> None:
+    def breaks(prompt: str) -> httpx.Response:
+        if "What is a1?" in prompt:
+            raise httpx.ReadError("reset")
+        return fair(prompt)
+
+    total = counted(await Bench(breaks).judge(pairs, tmp_path))
+    assert (total.outcomes[Outcome.FAILED], total.outcomes[Outcome.WIN]) == (1, 1)
+
+
+async def test_a_judge_that_drops_every_pair_ends_it(tmp_path: Path) -> None:
+    def breaks(_: str) -> httpx.Response:
+        raise httpx.ReadError("reset")
+
+    names = [f"a{i}" for i in range(9)]
+    first = write_items(tmp_path / "ours", dict.fromkeys(names, "x"))
+    second = write_items(tmp_path / "theirs", dict.fromkeys(names, "y"))
+    many = read_pairs((f"A={first}", f"B={second}"), None, 0)
+    with pytest.raises(BusyError, match="7 pairs in a row lost their connection"):
+        await Bench(breaks).judge(many, tmp_path)
+
+
+def test_words_that_utf8_cannot_spell_are_kept(tmp_path: Path) -> None:
+    exhibit = Exhibit("q", "r", "half \ud83d of it", "b")
+    store = TranscriptStore(tmp_path / TRANSCRIPTS_FILE)
+    store.add(Transcript("k", "j", "row", "id", False, exhibit, "odd \ud83d"))
+    store.close()
+    kept = TranscriptStore(tmp_path / TRANSCRIPTS_FILE)
+    assert (kept.get("k"), kept.broken_lines) == ("odd ?", 0)
+    kept.close()
+
+
+def test_answers_with_other_line_ends_are_read(tmp_path: Path) -> None:
+    path = write_items(tmp_path / "ours", {"a": "x"}) / "items.jsonl"
+    text = "one\u2028two\x85three"
+    item = {**json.loads(path.read_text()), "text": text}
+    path.write_text(json.dumps(item, ensure_ascii=False) + "\n", encoding="utf8")
+    other = write_items(tmp_path / "theirs", {"a": "y"})
+    found = read_pairs((f"A={path.parent}", f"B={other}"), None, 0)
+    assert found.pairs[0].answers == (text, "y")
+
+
 async def test_a_judge_that_dies_is_resumed_and_nothing_asked_twice(
     pairs: Pairs, tmp_path: Path
 ) -> None:
     def dies(prompt: str) -> httpx.Response:
         if len(set(court.prompts)) > 3:
+            court.there = False
             raise httpx.ConnectError("gone")
         return fair(prompt)
 

@@ -22,6 +22,7 @@ from benchmark.client import ChatClient, StreamRecord, encode_stream
 from benchmark.errors import BenchmarkError
 from benchmark.load import LoadSpec, run_load
 from benchmark.load_quality import QuestionDeck, mix_in
+from benchmark.load_report import quality_table
 from benchmark.suite import load_suite
 from benchmark.workload import WorkloadSpec, make_workload
 
@@ -144,6 +145,31 @@ async def test_answers_are_scored_in_the_same_run(server: Any, suite_files: Any)
     asked = [body for body in server.bodies if "ignore_eos" not in body]
     assert len(asked) == 20
     assert result["short_outputs"] == 0
+
+
+async def test_a_question_dealt_again_is_answered_again(server: Any, suite_files: Any) -> None:
+    server._stream = answering(server, suite_files.right_answers)
+    deck = QuestionDeck(load_suite(suite_files.directory), 1.0, seed=0)
+    async with server.client() as http:
+        result = await run_load(
+            http, LoadSpec("m", WorkloadSpec(45, output_lens=(4,)), 4), deck=deck
+        )
+    quality = result["quality"]
+    assert (quality["asked"], quality["answered"], quality["correct"]) == (45, 45, 45)
+    assert sum(row["n"] for row in quality["rows"]) == 45
+    assert quality["correct_throughput"] == pytest.approx(45 / result["duration"])
+
+
+def test_errors_are_shown_as_numbers_and_shares_in_percent() -> None:
+    row = {"row": "r", "n": 5, "chance": None, "target": None}
+    scores = [
+        {**row, "metric": "mae", "value": 3.25, "low": 2.0, "high": 4.0},
+        {**row, "metric": "accuracy", "value": 0.5, "low": 0.4, "high": 0.6},
+    ]
+    shown = quality_table([{"max_concurrency": 1, "quality": {"suite": "s", "rows": scores}}])
+    assert shown is not None
+    assert list(shown.columns[4].cells) == ["3.25", "50.0 %"]
+    assert list(shown.columns[5].cells) == ["2.00 - 4.00", "40.0 % - 60.0 %"]
 
 
 def test_the_command_fails_when_answers_fall_below_target(

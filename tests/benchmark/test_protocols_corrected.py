@@ -123,6 +123,10 @@ def test_counts_with_both_policies_for_failures() -> None:
         "accuracy": 0.25,
         "mae_of_the_mean": (5 + 10 + 20 + 15) / 4,
     }
+    assert {name for name, metric in result.metrics.items() if metric.n == 2} == {
+        "mae_parsed", "rmse_parsed"
+    }  # fmt: skip
+    assert result.metrics["accuracy"].n == result.n == 4
     assert result.unparsed == 0.5
     assert "mae_parsed" not in run("counting", (3, "many")).metrics
 
@@ -176,6 +180,7 @@ def test_grounding_splits_unique_from_multiple() -> None:
     )
     assert value(result) == pytest.approx(2 / 3)
     assert value(result, "accuracy@0.5_unique") == 1.0
+    assert (result.metrics["accuracy@0.5_unique"].n, result.metrics["accuracy@0.5"].n) == (1, 3)
     assert value(result, "accuracy@0.25_multiple") == 0.0
     assert "accuracy@0.5_unique" not in run("grounding_3d", (box, "?")).metrics
 

@@ -15,6 +15,7 @@ from benchmark.client import ChatClient, RetryPolicy
 from benchmark.errors import BenchmarkError, ServerGoneError
 from benchmark.quality import QualityRun, rescore, run_quality
 from benchmark.suite import find_suite, load_suite
+from benchmark.tree import open_suite
 from lamm_model.tasks import ParseStatus
 
 QUICK = RetryPolicy(attempts=2, base_delay=0.01, max_delay=0.02)
@@ -203,6 +204,31 @@ def test_a_wrong_suite_file_is_refused(
 def test_the_limit_takes_the_first_records_of_each_row(suite_files: Any) -> None:
     rows = load_suite(suite_files.directory, limit=3).rows
     assert [len(row.items) for row in rows] == [3, 3, 3]
+
+
+def test_a_suite_says_what_of_it_was_taken(suite_files: Any, tmp_path: Path) -> None:
+    directory = suite_files.directory
+    assert load_suite(directory, limit=9).provenance == {"seed": 1, "taken": {"limit": 9}}
+    # Nothing was cut.
+    assert load_suite(directory, limit=10).provenance == {"seed": 1}
+    assert open_suite("all", directory, None, tmp_path).provenance == {"seed": 1}
+    part = open_suite("3d", directory, 2, tmp_path)
+    assert part.provenance == {"seed": 1, "taken": {"limit": 2, "part": "3d"}}
+
+
+@pytest.mark.parametrize("given", [{"target": 0.8}, {"chance": 0.1}])
+def test_an_error_metric_has_no_target_and_no_chance(
+    suite_files: Any, given: dict[str, float]
+) -> None:
+    path = suite_files.directory / "suite.json"
+    suite = json.loads(path.read_text())
+    suite["rows"][1] |= {"metric": "mae"}
+    path.write_text(json.dumps(suite))
+    assert load_suite(suite_files.directory).rows[1].metric == "mae"
+    suite["rows"][1] |= given
+    path.write_text(json.dumps(suite))
+    with pytest.raises(BenchmarkError, match=r"row count: target .* the error metric 'mae'"):
+        load_suite(suite_files.directory)
 
 
 def test_an_absent_suite_names_the_command_that_makes_it(tmp_path: Path) -> None:

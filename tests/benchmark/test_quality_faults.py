@@ -11,6 +11,7 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,7 @@ from benchmark import quality_command, report
 from benchmark.answers import Answer, AnswerStore, KeptAnswers
 from benchmark.cli import bench
 from benchmark.client import ChatClient, RetryPolicy
-from benchmark.errors import BenchmarkError, ServerGoneError
+from benchmark.errors import BenchmarkError, BusyError, ServerGoneError
 from benchmark.quality import QualityRun, run_quality
 from benchmark.suite import load_suite
 from tests.benchmark.counting_server import asked, wait_until
@@ -237,6 +238,47 @@ async def test_a_server_that_refuses_everything_ends_the_run(
     assert run.reused >= 4
 
 
+class Resets:
+    """A way to a server on which every question of some words breaks off."""
+
+    def __init__(self, *words: str) -> None:
+        self.words = words
+        self.way = httpx.AsyncHTTPTransport()
+
+    async def __call__(self, request: httpx.Request) -> httpx.Response:
+        if any(words in request.content.decode() for words in self.words):
+            raise httpx.ReadError("reset by peer")
+        return await self.way.handle_async_request(request)
+
+
+async def ask_through(server: Any, resets: Resets, directory: Path, out: Path) -> QualityRun:
+    transport = httpx.MockTransport(resets)
+    async with httpx.AsyncClient(base_url=server.url, transport=transport) as http, resets.way:
+        client = ChatClient(http, WORKERS, QUICK)
+        return await run_quality(load_suite(directory), client, server.url, out, WORKERS)
+
+
+async def test_a_question_that_breaks_its_connection_fails_alone(
+    server: Any, suite_files: Any, tmp_path: Path
+) -> None:
+    server.answers = suite_files.right_answers
+    run = await ask_through(server, Resets("item 4?"), suite_files.directory, tmp_path)
+    assert run.asked == QUESTIONS - 1
+    assert run.rows[0].unanswered.keys() == {"c4"}
+    assert "ReadError" in run.rows[0].unanswered["c4"]
+    again = await ask(server.url, suite_files.directory, tmp_path)
+    assert (again.asked, again.complete) == (1, True)
+
+
+async def test_a_server_that_drops_everything_ends_the_run(
+    server: Any, suite_files: Any, tmp_path: Path
+) -> None:
+    server.answers = suite_files.right_answers
+    resets = Resets("item", "furniture")
+    with pytest.raises(BusyError, match="7 questions in a row lost their connection"):
+        await ask_through(server, resets, suite_files.directory, tmp_path)
+
+
 async def test_few_refusals_are_counted_and_asked_again(
     server: Any, suite_files: Any, tmp_path: Path
 ) -> None:
@@ -297,4 +339,23 @@ def test_text_that_utf8_cannot_spell_is_kept(tmp_path: Path) -> None:
     answer = Answer("k", "row", "id", "half \ud83d of it", "stop", "m", "f", 1, 1, 0.1)
     with AnswerStore(tmp_path / "answers.jsonl") as store:
         store.add(answer)
-    assert KeptAnswers(tmp_path / "answers.jsonl").get("k") == answer
+    # As a question mark: reports are files too.
+    kept_answer = KeptAnswers(tmp_path / "answers.jsonl").get("k")
+    assert kept_answer == replace(answer, text="half ? of it")
+    assert kept_answer.text.encode("utf8")
+
+
+async def test_an_answer_that_utf8_cannot_spell_breaks_no_report(
+    suite_files: Any, tmp_path: Path
+) -> None:
+    def odd(_: httpx.Request) -> httpx.Response:
+        choice = {"message": {"content": "a coat \ud83d"}, "finish_reason": "stop"}
+        # In ASCII: the half character stands as an escape.
+        return httpx.Response(200, content=json.dumps({"choices": [choice], "data": [{"id": "m"}]}))
+
+    async with httpx.AsyncClient(base_url="http://m", transport=httpx.MockTransport(odd)) as http:
+        suite, client = load_suite(suite_files.directory), ChatClient(http, WORKERS, QUICK)
+        run = await run_quality(suite, client, "http://m", tmp_path, WORKERS)
+    assert run.rows[0].scored[0].text == "a coat ?"
+    report.write_reports(run, tmp_path)
+    assert "a coat ?" in (tmp_path / "items.jsonl").read_text()

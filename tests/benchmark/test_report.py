@@ -15,9 +15,10 @@ from benchmark.errors import BenchmarkError
 from benchmark.plots import load_plot, score_plot
 from benchmark.published import load_published
 from benchmark.report_content import as_json, make_report
-from benchmark.report_figures import figures_of, number
+from benchmark.report_figures import Figure, figures_of, number
 from benchmark.report_files import read_findings
 from benchmark.report_markdown import as_markdown
+from benchmark.report_stamps import stamps_of
 
 HOSTILE = "<script>alert(1)</script> | **dog** [x](y)"
 MINI = {"source": {"name": "mini-benchmark", "comparable_with_published_results": False}}
@@ -181,6 +182,37 @@ def test_parts_and_gaps_of_a_suite_are_said(tmp_path: Path) -> None:
     assert "at most 200 records a set, drawn by seed 5" in markdown
     assert "1 questions have no answer, 1 records are broken" in markdown
     assert "NOT COMPARABLE" not in markdown
+
+
+def test_the_first_ones_and_some_rows_are_parts_too(tmp_path: Path) -> None:
+    taken = {"seed": 1, "taken": {"limit": 5, "part": "2d"}}
+    run = write_run(tmp_path / "run", [row("Classification_CIFAR10")], provenance=taken)
+    _, markdown, values = pages(tmp_path, str(run))
+    assert [stamp["grave"] for stamp in values["stamps"]] == [False, False]
+    assert "at most 5 records a row, the first ones" in markdown
+    assert "its rows of 2d alone" in markdown
+    whole = write_run(tmp_path / "whole", [], provenance={"part": "all", "limit": None, "seed": 0})
+    assert stamps_of(read_findings([str(whole)]).runs[0]) == ()
+    unseeded = write_run(tmp_path / "unseeded", [], provenance={"limit": 9})
+    [stamp] = stamps_of(read_findings([str(unseeded)]).runs[0])
+    assert stamp.text == "A part of the suite: at most 9 records a set, the first ones."
+
+
+def test_answers_none_of_which_could_be_read_are_said() -> None:
+    silent = Figure("corrected-v1", "mae_parsed", None, n=12, unparsed=1.0)
+    assert silent.headline == "no score"
+    assert silent.details == ("n 12", "unparsed 100.0 %", "no answer could be read")
+    assert Figure("corrected-v1", "", None).details == ("nothing was answered",)
+    assert Figure("corrected-v1", "", None, reason="no rule").details == ("no rule",)
+
+
+def test_a_report_holds_no_absolute_path(tmp_path: Path) -> None:
+    run = write_run(
+        tmp_path / "run-7", [row("Classification_CIFAR10")], provenance={"from": str(tmp_path)}
+    )
+    page, markdown, values = pages(tmp_path, str(run))
+    assert values["provenance"][0]["facts"]["folder"] == "run-7"
+    assert not any(str(tmp_path) in text for text in (page, markdown, json.dumps(values)))
 
 
 def test_what_models_write_is_escaped_and_the_page_needs_nothing(

@@ -161,6 +161,12 @@ def test_a_key_is_its_exact_text(key: str) -> None:
     assert (found is not None) is (key == "u-key")
 
 
+@pytest.mark.parametrize("listed", ["user-key,,admin:", "a,b, metrics: ,c"])
+def test_a_role_without_a_key_stops_the_start(listed: str) -> None:
+    with pytest.raises(ValueError, match="entry 3 of the API keys names a role and no key"):
+        ApiKeys(listed, None)
+
+
 def test_a_file_of_keys(tmp_path: Path) -> None:
     path = tmp_path / "keys"
     path.write_text(

@@ -25,7 +25,11 @@ from service import file_store_incoming
 from service.app import create_app, engine_config
 from service.config import Settings
 from service.engine.echo_engine import EchoEngine
-from service.exceptions import StorageUnavailableError, StoredFileNotFoundError
+from service.exceptions import (
+    StorageFullError,
+    StorageUnavailableError,
+    StoredFileNotFoundError,
+)
 from service.file_store import FileLimits, FileStore, Purpose
 from service.file_store_disk import FileDirectory
 from tests.service.chat_requests import REPLY, chat_body, npy, png
@@ -387,6 +391,34 @@ async def opened(root: Path, **more: Any) -> FileStore:
     store = FileStore(root, FileLimits(1 << 20, 1 << 21, 10, 3600.0), **more)
     await store.start()
     return store
+
+
+async def test_uploads_that_end_together_keep_to_the_number(tmp_path: Path) -> None:
+    store = FileStore(tmp_path, FileLimits(1 << 20, 1 << 21, 1, 3600.0))
+    await store.start()
+    try:
+        async with store.receive("a") as first, store.receive("b") as second:
+            await first.write(b"1")
+            await second.write(b"2")
+            await first.commit("1", Purpose.VISION)
+            with pytest.raises(StorageFullError, match="1 files are stored; the limit is 1"):
+                await second.commit("2", Purpose.VISION)
+        assert len(store.list_files("a")) == 1
+        assert store.list_files("b") == []
+    finally:
+        await store.stop()
+
+
+async def test_too_many_file_ids_are_refused_before_any_is_looked_up(
+    client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked: list[str] = []
+    monkeypatch.setattr(FileStore, "get", lambda _, __, file_id: looked.append(file_id))
+    body = chat_body(*[of_file("file-1")] * 17)
+    refused = await client.post(CHAT, json=body, headers=ALICE)
+    assert (refused.status_code, refused.json()["error"]["code"]) == (400, "too_many_media")
+    assert "17 pictures and clouds; the limit is 16" in refused.json()["error"]["message"]
+    assert looked == []
 
 
 async def test_files_survive_a_restart_and_end_when_they_expire(tmp_path: Path) -> None:

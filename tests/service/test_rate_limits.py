@@ -140,7 +140,9 @@ async def test_a_key_s_tokens_a_minute(settings: Settings) -> None:
         assert 'reason="key_tokens"' in (await client.get("/metrics")).text
 
 
-async def test_a_request_that_waits_too_long_is_given_up(settings: Settings) -> None:
+async def test_a_request_that_waits_too_long_is_given_up(
+    settings: Settings, caplog: pytest.LogCaptureFixture
+) -> None:
     async with quick_app(
         settings, delay=0.3, max_num_seqs=1, max_num_batched_tokens=8, queue_timeout_s=1.2,
         keepalive_s=0.1,
@@ -164,7 +166,10 @@ async def test_a_request_that_waits_too_long_is_given_up(settings: Settings) -> 
         answer = (await first).json()
         assert answer["usage"]["completion_tokens"] == 2 * WORDS, "it runs, however long"
         assert app.state.services.engines[0].engine.stats().waiting == 0
-        assert 'reason="queue_timeout"' in (await client.get("/metrics")).text
+        counted = 'reason="queue_timeout"} 2.0'
+        assert counted in (await client.get("/metrics")).text, "the stream's too"
+        assert "a stream was given up after its headers" in caplog.text
+        assert "Traceback" not in caplog.text
 
 
 async def test_the_openai_sdk_waits_and_asks_again(settings: Settings) -> None:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 import sys
+import threading
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 from fastapi import FastAPI
 
-from service.exceptions import RequestError
+from lamm_model.tokenizer import LammTokenizer
+from service.exceptions import OverloadedError, RequestError
 from service.grammar_options import MAX_SCHEMA_BYTES, GrammarOptions
 from service.schemas.openai import ChatCompletionRequest
 from tests.service.chat_requests import chat_body
@@ -103,3 +106,60 @@ async def test_without_the_extra_it_says_so(app: FastAPI, monkeypatch: pytest.Mo
 async def test_the_schema_s_own_text_is_no_part_of_the_refusal(client: httpx.AsyncClient) -> None:
     error = await _refusal(client, _wants({"$ref": "file:///etc/passwd"}))
     assert "passwd" not in json.dumps(error)
+
+
+@pytest.mark.parametrize(
+    ("schema", "states"),
+    [
+        ({"type": "integer", "multipleOf": 999983}, "999983"),
+        ({"type": "number", "multipleOf": 999.983}, "999983"),
+        (
+            {"type": "array", "items": {"allOf": [{"multipleOf": 9973}, {"multipleOf": 11}]}},
+            "109703",
+        ),
+        ({"properties": {name: {"multipleOf": 101} for name in map(str, range(100))}}, "10100"),
+        ({"type": "number", "multipleOf": 1e300}, "over 10^15"),
+    ],
+)
+async def test_large_multiples_are_refused_before_they_are_compiled(
+    client: httpx.AsyncClient, schema: dict[str, Any], states: str
+) -> None:
+    error = await _refusal(client, _wants(schema))
+    assert f"its multipleOf is too large: {states}, " in error["message"]
+    assert "the limit is 10000" in error["message"]
+
+
+@pytest.mark.parametrize("step", [5, 5000.0, 0.01, 2.5])
+async def test_customary_multiples_are_taken(client: httpx.AsyncClient, step: float) -> None:
+    schema = {"type": "number", "multipleOf": step}
+    response = await client.post("/v1/chat/completions", json=_wants(schema))
+    assert response.status_code == 200, response.text
+
+
+async def test_what_was_given_up_keeps_its_turn_and_others_are_told_to_come_back(
+    checkpoint: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    go = threading.Event()
+    options = GrammarOptions(LammTokenizer.from_pretrained(checkpoint), 400, [2])
+    compile_ = options._compiler.json_schema
+
+    def slow(schema: Any) -> Any:
+        go.wait(30)
+        return compile_(schema)
+
+    monkeypatch.setattr(options._compiler, "json_schema", slow)
+    monkeypatch.setattr("service.grammar_options._COMPILE_TIMEOUT_S", 0.05)
+    monkeypatch.setattr("service.grammar_options._TURN_TIMEOUT_S", 0.05)
+
+    def asked(number: int) -> ChatCompletionRequest:
+        return ChatCompletionRequest(**_wants({"type": "integer", "maximum": number}))
+
+    for number in range(2):
+        with pytest.raises(RequestError, match="takes longer than"):
+            await options.read(asked(number))
+    with pytest.raises(OverloadedError, match=r"waited longer than .* to be compiled"):
+        await options.read(asked(2))
+    go.set()
+    monkeypatch.setattr("service.grammar_options._COMPILE_TIMEOUT_S", 30.0)
+    monkeypatch.setattr("service.grammar_options._TURN_TIMEOUT_S", 30.0)
+    assert await options.read(asked(3)) is not None

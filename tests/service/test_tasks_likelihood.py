@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 import httpx
@@ -11,8 +13,9 @@ import pytest
 from fastapi import FastAPI
 
 from service import task_outcome
-from service.engine.base import GenerationRequest
+from service.engine.base import GenerationChunk, GenerationRequest
 from service.likelihood import OptionScore
+from service.task_options import option_logprobs_of
 from tests.service.chat_requests import cloud, image, png
 
 URL = "/v1/tasks"
@@ -34,8 +37,14 @@ class Scorer:
         self.request: GenerationRequest | None = None
 
     async def __call__(
-        self, engine: Any, request: GenerationRequest, options: Sequence[tuple[int, ...]]
+        self,
+        engine: Any,
+        request: GenerationRequest,
+        options: Sequence[tuple[int, ...]],
+        *,
+        queue_timeout_s: float | None,
     ) -> list[OptionScore]:
+        assert queue_timeout_s is not None
         self.request, self.asked = request, list(options)
         return list(self.scores)
 
@@ -119,3 +128,48 @@ async def test_a_cloud_s_question(client: httpx.AsyncClient) -> None:
     answer = (await client.post(f"{URL}/vqa_choice_3d", json=asked)).json()
     assert len(answer["options"]) == 3
     assert answer["media"]["modality"] == "point_cloud"
+
+
+async def test_scoring_is_in_the_request_metrics(client: httpx.AsyncClient) -> None:
+    async def finished() -> float:
+        lines = (await client.get("/metrics")).text.splitlines()
+        name = 'lamm:request_success_total{finished_reason="stop",model_name="tiny-lamm"}'
+        return next(float(line.split()[-1]) for line in lines if line.startswith(name))
+
+    before = await finished()
+    assert (await client.post(f"{URL}/vqa_choice", json=body())).status_code == 200
+    assert await finished() == before + 1
+
+
+async def test_a_question_that_waits_too_long_for_its_first_score(
+    client: httpx.AsyncClient, app: FastAPI, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = app.state.services.engines[0].engine
+    closed = asyncio.Event()
+
+    async def never(_: GenerationRequest) -> AsyncIterator[GenerationChunk]:
+        try:
+            await asyncio.sleep(60)
+            yield GenerationChunk("", ())
+        finally:
+            closed.set()
+
+    services = dataclasses.replace(
+        app.state.services,
+        timeouts=dataclasses.replace(app.state.services.timeouts, queue_s=0.05),
+    )
+    monkeypatch.setattr(app.state, "services", services)
+    monkeypatch.setattr(engine, "generate", never)
+    refused = await client.post(f"{URL}/vqa_choice", json=body())
+    assert (refused.status_code, refused.headers["retry-after"]) == (503, "1"), refused.text
+    assert refused.json()["error"]["code"] == "queue_timeout"
+    assert closed.is_set()
+    metrics = (await client.get("/metrics")).text
+    rejected = 'lamm:admission_rejections_total{model_name="tiny-lamm",reason="queue_timeout"} 1.0'
+    assert rejected in metrics
+
+
+async def test_options_that_begin_alike_share_what_they_begin_with() -> None:
+    logprobs = {(1,): math.log(0.5), (2,): math.log(0.25)}
+    found = option_logprobs_of([[(1,)], [(1,), (2,)]], logprobs)
+    assert found == pytest.approx([math.log(0.25), math.log(0.5)])

@@ -55,6 +55,7 @@ async def test_there_and_back(client: httpx.AsyncClient, text: str) -> None:
     [
         ("/tokenize", {"prompt": 7}, "prompt", "must be a string"),
         ("/tokenize", {"prompt": "x" * ((1 << 20) + 1)}, "prompt", "at most 1048576 characters"),
+        ("/tokenize", {"prompt": "x" * (1 << 20)}, "prompt", "has 1048576 characters, more than"),
         ("/detokenize", {"tokens": [1, 99999]}, "tokens", "the vocabulary has"),
         ("/detokenize", {"tokens": [-1]}, "tokens[0]", "at least 0; it is -1"),
         ("/detokenize", {"tokens": ["a"]}, "tokens[0]", "must be an integer"),

@@ -6,11 +6,14 @@ import asyncio
 import json
 import socket
 from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
 import pytest_asyncio
 import uvicorn
 from fastapi import FastAPI
+from uvicorn.protocols.http.flow_control import FlowControl
+from uvicorn.server import ServerState
 
 from service.engine.base import GenerationChunk, GenerationRequest
 from service.engine.echo_engine import EchoEngine
@@ -74,3 +77,27 @@ async def test_a_slow_reader_is_served(port: int) -> None:
     assert b"chair" in text
     writer.close()
     await writer.wait_closed()
+
+
+class _Transport:
+    """Tells a scripted number of unsent bytes."""
+
+    def __init__(self, *unsent: int) -> None:
+        self.unsent, self.aborted = list(unsent), asyncio.Event()
+
+    def get_write_buffer_size(self) -> int:
+        return self.unsent.pop(0)
+
+    def abort(self) -> None:
+        self.aborted.set()
+
+
+async def test_who_reads_slowly_is_cut_off_only_once_it_stops(app: FastAPI) -> None:
+    config = uvicorn.Config(app, lifespan="off", log_config=None)
+    made: Any = protocol_with_write_timeout(0.05)
+    protocol = made(config=config, server_state=ServerState(), app_state={})
+    protocol.transport = _Transport(900, 500, 100, 100)
+    protocol.flow = FlowControl(protocol.transport)
+    protocol.pause_writing()
+    await asyncio.wait_for(protocol.transport.aborted.wait(), 10)
+    assert protocol.transport.unsent == [], "it was asked again as long as bytes were taken"

@@ -20,6 +20,7 @@ from service.engine.base import GenerationRequest, PromptTooLongError, RequestFa
 from service.engine.config import EngineConfig
 from service.engine.echo_engine import EchoEngine
 from service.engine.model_runner import ModelRunner
+from service.engine.output import SequenceOutput
 from service.engine.scheduler import Scheduler
 from service.likelihood import OptionScore, continuation_ids, option_logprobs
 from tests.service.engine.adapters import make_adapter, merged_oracle, source
@@ -189,6 +190,28 @@ async def test_cancelling_aborts(torch_engine, make_request):
             await task
         await until(lambda: engine.stats().running == engine.stats().waiting == 0)
         assert engine.stats().prompt_tokens_total < 12 * 60
+
+
+async def test_scores_that_cannot_be_read_fail_alone(torch_engine, make_request, monkeypatch):
+    score = SequenceOutput.score
+
+    def fragile(self):
+        if self.sequence.request.continuation_token_ids == (7, 8):
+            raise ValueError("no such piece")
+        return score(self)
+
+    monkeypatch.setattr(SequenceOutput, "score", fragile)
+    good, bad = make_request(20), make_request(25)
+    async with torch_engine() as engine, asyncio.timeout(60):
+        found, refusal = await asyncio.gather(
+            option_logprobs(engine, good, OPTIONS),
+            option_logprobs(engine, bad, [(7, 8)]),
+            return_exceptions=True,
+        )
+        assert isinstance(refusal, RequestFailedError)
+        assert str(refusal) == "the engine failed in this request's scores"
+        assert len(found) == len(OPTIONS)
+        await until(lambda: engine.stats().kv_cache_usage == 0)
 
 
 async def test_what_cannot_be_scored(torch_engine, make_request):

@@ -71,6 +71,23 @@ def test_the_least_recently_used_goes_first(model):
     assert encoder.hits_total == 2
 
 
+def test_what_is_encoded_twice_is_counted_once(model, monkeypatch):
+    encoder = MediaEncoder([model], torch.device("cpu"), 2 * 4096)
+    keep, kept = MediaEncoder._keep, []
+
+    def fragile(self, key, result):
+        kept.append(key)
+        if len(kept) == 2:
+            raise torch.OutOfMemoryError("out of memory")
+        keep(self, key, result)
+
+    monkeypatch.setattr(MediaEncoder, "_keep", fragile)
+    features, failures = encoder.encode([picture(1), picture(2)])
+    assert (set(features), failures) == ({"picture-1", "picture-2"}, {})
+    encoder.encode([picture(1), picture(2)])
+    assert encoder.hits_total == 2
+
+
 def test_features_that_are_not_finite_fail_their_medium_alone(oracle):
     huge = cloud(3)
     huge = dataclasses.replace(huge, array=huge.array * 1e38)
