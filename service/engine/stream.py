@@ -22,7 +22,8 @@ class ChunkStream:
     def put(self, item: GenerationChunk | Exception) -> None:
         """Adds a chunk, or the error that ends the stream once earlier chunks are read."""
         if isinstance(item, Exception):
-            self._error = item
+            # The first says what befell this request; the engine's end, right after, does not.
+            self._error = self._error or item
         else:
             self._pending = item if self._pending is None else merge(self._pending, item)
         self._ready.set()
