@@ -52,6 +52,40 @@ async def collect(generation: Generation, envelope: Envelope) -> ChatCompletion:
     Raises:
         EngineError: the engine failed in the middle.
     """
+    choices = [
+        Choice(
+            index=index,
+            message=AssistantMessage(content=whole.text),
+            logprobs=_logprobs(whole.logprobs),
+            finish_reason=whole.finish_reason.value,
+        )
+        for index, whole in enumerate(await whole_choices(generation))
+    ]
+    return ChatCompletion(
+        id=generation.completion_id,
+        created=int(time.time()),
+        model=envelope.model,
+        choices=choices,
+        usage=generation.usage(),
+        system_fingerprint=envelope.fingerprint,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class WholeChoice:
+    """One choice of an answer, from its first token to its last."""
+
+    text: str
+    logprobs: list[TokenLogprob]
+    finish_reason: FinishReason
+
+
+async def whole_choices(generation: Generation) -> list[WholeChoice]:
+    """Every choice of a generation, put together from its deltas.
+
+    Raises:
+        EngineError, OverloadedError: as `Generation.deltas`.
+    """
     texts: list[list[str]] = [[] for _ in range(generation.choices)]
     logprobs: list[list[TokenLogprob]] = [[] for _ in range(generation.choices)]
     reasons = [FinishReason.LENGTH] * generation.choices
@@ -62,23 +96,10 @@ async def collect(generation: Generation, envelope: Envelope) -> ChatCompletion:
         logprobs[delta.index] += delta.logprobs
         if delta.finish_reason is not None:
             reasons[delta.index] = delta.finish_reason
-    choices = [
-        Choice(
-            index=index,
-            message=AssistantMessage(content="".join(texts[index])),
-            logprobs=_logprobs(logprobs[index]),
-            finish_reason=reasons[index].value,
-        )
-        for index in range(generation.choices)
+    return [
+        WholeChoice("".join(parts), tokens, reason)
+        for parts, tokens, reason in zip(texts, logprobs, reasons, strict=True)
     ]
-    return ChatCompletion(
-        id=generation.completion_id,
-        created=int(time.time()),
-        model=envelope.model,
-        choices=choices,
-        usage=generation.usage(),
-        system_fingerprint=envelope.fingerprint,
-    )
 
 
 async def events(generation: Generation, envelope: Envelope) -> AsyncIterator[bytes]:

@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 from service.dependencies import ServedModel
-from service.engine.base import FinishReason, GenerationRequest, TokenLogprob
+from service.engine.base import GenerationRequest, TokenLogprob
 from service.exceptions import ContextLengthError, RequestError
 from service.generation import Delta, Generation
 from service.input_processor import PlannedRequest
@@ -23,7 +23,7 @@ from service.schemas.completions import (
     CompletionRequest,
 )
 from service.schemas.events import DONE, KEEP_ALIVE, event
-from service.streaming import Envelope, failure_event
+from service.streaming import Envelope, failure_event, whole_choices
 
 _LEAST_LOGPROB = -9999.0  # JSON knows no infinities; OpenAI's own stand-in
 
@@ -58,24 +58,14 @@ async def collect_completion(generation: Generation, envelope: Envelope) -> Comp
         EngineError: the engine failed in the middle.
         OverloadedError: it waited too long for its first token.
     """
-    texts: list[list[str]] = [[] for _ in range(generation.choices)]
-    logprobs: list[list[TokenLogprob]] = [[] for _ in range(generation.choices)]
-    reasons = [FinishReason.LENGTH] * generation.choices
-    async for delta in generation.deltas():
-        if delta is None:
-            continue
-        texts[delta.index].append(delta.text)
-        logprobs[delta.index] += delta.logprobs
-        if delta.finish_reason is not None:
-            reasons[delta.index] = delta.finish_reason
     choices = [
         CompletionChoice(
             index=index,
-            text="".join(texts[index]),
-            logprobs=_logprobs(logprobs[index], 0),
-            finish_reason=reasons[index].value,
+            text=whole.text,
+            logprobs=_logprobs(whole.logprobs, 0),
+            finish_reason=whole.finish_reason.value,
         )
-        for index in range(generation.choices)
+        for index, whole in enumerate(await whole_choices(generation))
     ]
     return Completion(
         id=generation.completion_id,
