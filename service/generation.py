@@ -96,7 +96,7 @@ class Generation:
         return len(self._choices)
 
     async def start(self, silence_s: float) -> None:
-        """Returns with the first delta, or after `silence_s` without one.
+        """Returns with the first delta, or after `silence_s` without one; closed if it raises.
 
         Raises:
             EngineError: the engine refused the request: there is still time for a status code.
@@ -105,7 +105,11 @@ class Generation:
         """
         self._reserve()
         self._deltas = self._run(silence_s)
-        self._first = await anext(self._deltas, None)
+        try:
+            self._first = await anext(self._deltas, None)
+        except BaseException:
+            await self.close()
+            raise
 
     async def deltas(self) -> AsyncIterator[Delta | None]:
         """Every delta, first ones first; None after each `silence_s` seconds without any.

@@ -87,9 +87,5 @@ async def _start(
         account=caller.account,
         queue_timeout_s=timeouts.queue_s,
     )
-    try:
-        await generation.start(timeouts.keepalive_s)
-    except BaseException:
-        await generation.close()
-        raise
+    await generation.start(timeouts.keepalive_s)
     return generation
