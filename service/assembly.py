@@ -27,6 +27,7 @@ from service.input_processor import InputLimits, InputProcessor
 from service.lifecycle import Lifecycle
 from service.media_fetch import MediaFetcher
 from service.media_pool import MediaPool, MediaPoolConfig
+from service.media_preparer import MediaPreparer
 from service.metrics import Metrics
 from service.model_groups import group_models
 from service.remote_media import RemoteLimits, RemoteMedia
@@ -135,9 +136,15 @@ def _served_model(
         settings.default_max_tokens,
         settings.max_media_items,
         settings.max_media_bytes,
-        settings.max_body_bytes,
     )
     own_metrics = metrics.of_model(source.name)
+    media = MediaPreparer(
+        pool,
+        fetcher,
+        own_metrics,
+        max_media_bytes=settings.max_media_bytes,
+        max_fetched_bytes=settings.max_body_bytes,
+    )
     tokenizer = LammTokenizer.from_pretrained(source.base)
     return ServedModel(
         name=source.name,
@@ -148,7 +155,7 @@ def _served_model(
         fingerprint=f"fp_{hashlib.sha256(identity.encode()).hexdigest()[:16]}",
         engine=engine,
         tokenizer=tokenizer,
-        processor=InputProcessor(spec, tokenizer, source.name, limits, pool, fetcher, own_metrics),
+        processor=InputProcessor(spec, tokenizer, source.name, limits, media),
         metrics=own_metrics,
     )
 

@@ -9,25 +9,16 @@ from __future__ import annotations
 import asyncio
 import time
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from lamm_model.conversation import Modality, neutralise, render
-from lamm_model.media import PreparedMedia
-from lamm_model.media_errors import MediaError
 from lamm_model.spec import CheckpointSpec
 from lamm_model.tokenizer import LammTokenizer
 from service.engine.base import GenerationRequest, MediaSpan
-from service.exceptions import (
-    ContextLengthError,
-    MediaRefusedError,
-    RequestError,
-)
+from service.exceptions import ContextLengthError, RequestError
 from service.grammar_options import GrammarOptions
-from service.media_fetch import MediaFetcher
-from service.media_fetch_budget import MediaBudget
-from service.media_pool import MediaPool
+from service.media_preparer import MediaPreparer
 from service.messages import (
     Conversation,
     MediaItem,
@@ -35,7 +26,6 @@ from service.messages import (
     count_media,
     read_messages,
 )
-from service.metrics import Metrics
 from service.sampling import sampling_params
 from service.schemas.openai import ChatCompletionRequest, ChatMessage
 from service.uploads import MediaAccess
@@ -43,13 +33,12 @@ from service.uploads import MediaAccess
 
 @dataclass(frozen=True, slots=True)
 class InputLimits:
-    """Bounds of one request; tokens, items and bytes, of one medium and of all fetched ones."""
+    """Bounds of one request: tokens, items, and bytes of one medium."""
 
     max_model_len: int
     default_max_tokens: int
     max_media_items: int
     max_media_bytes: int
-    max_fetched_bytes: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +71,7 @@ class _Prompt:
 
 
 class InputProcessor:
-    """Plans chat requests for one checkpoint."""
+    """Plans chat requests for one checkpoint; `media` obtains and prepares what they show."""
 
     def __init__(
         self,
@@ -90,13 +79,11 @@ class InputProcessor:
         tokenizer: LammTokenizer,
         model_name: str,
         limits: InputLimits,
-        media_pool: MediaPool,
-        media_fetcher: MediaFetcher,
-        metrics: Metrics,
+        media: MediaPreparer,
     ) -> None:
         self._spec, self._tokenizer, self._model_name = spec, tokenizer, model_name
-        self._limits, self._metrics = limits, metrics
-        self._media_pool, self._media_fetcher = media_pool, media_fetcher
+        self._limits = limits
+        self.media = media
         self._grammars = GrammarOptions(tokenizer, spec.vocab_size, spec.eos_token_ids)
         self._longest_piece = tokenizer.longest_piece
 
@@ -112,7 +99,7 @@ class InputProcessor:
             RequestError, PromptError: as `plan`, but for what concerns the answer.
         """
         self._check_size(body.messages)
-        access = self._media_fetcher.access(owner)
+        access = self.media.access(owner)
         _, prompt, _ = await asyncio.to_thread(self._read, body.messages, access)
         return PromptTokens(
             len(prompt.ids), prompt.tokens[Modality.IMAGE], prompt.tokens[Modality.POINT_CLOUD]
@@ -132,7 +119,7 @@ class InputProcessor:
             body: as it was sent.
             owner: whose files it may refer to.
             default_max_tokens: in place of the server's own default.
-            keep_media: whether the plan holds what was sent of its media, to `draw` on them.
+            keep_media: whether the plan holds what was sent of its media, to draw on them.
 
         Raises:
             RequestError: any part of it is wrong; the message has the value and the limit.
@@ -143,7 +130,7 @@ class InputProcessor:
         """
         _check_unsupported(body)
         self._check_size(body.messages)
-        access = self._media_fetcher.access(owner)
+        access = self.media.access(owner)
         conversation, prompt, read_s = await asyncio.to_thread(self._read, body.messages, access)
         default = default_max_tokens or self._limits.default_max_tokens
         max_tokens = self._answer_tokens(body, prompt, default)
@@ -152,7 +139,7 @@ class InputProcessor:
         stops = self._spec.stop_rule.strings if grammar is None else ()
         params = sampling_params(body, max_tokens, self._spec.vocab_size, stops)
         started = time.perf_counter()
-        media, fetch_s = await self._decode(conversation.media, read_s)
+        media, fetch_s = await self.media.prepare(conversation.media, read_s)
         decode_s = time.perf_counter() - started - (fetch_s - read_s)
         completion_id = f"chatcmpl-{uuid.uuid4().hex}"
         spans = tuple(
@@ -180,25 +167,6 @@ class InputProcessor:
             decode_s,
             conversation.media if keep_media else (),
         )
-
-    async def draw(self, item: MediaItem, marks: Sequence[Mapping[str, Any]]) -> bytes:
-        """A medium with marks drawn on it, a PNG or PLY file; see `overlay_picture`.
-
-        A remote one is fetched once more: what was decoded of it is not kept in full.
-
-        Raises:
-            MediaRefusedError: it cannot be reached, read or drawn on.
-            OverloadedError: too many requests wait for a decoder, or this one waited too long.
-        """
-        budget = MediaBudget(self._limits.max_media_bytes, self._limits.max_fetched_bytes)
-        with self._media_pool.admit():
-            try:
-                async with self._media_fetcher.obtain(
-                    item.source, item.modality, budget.item(), item.param
-                ) as content:
-                    return await self._media_pool.draw(item.job(content), marks)
-            except MediaError as error:
-                raise MediaRefusedError(error, param=item.param) from error
 
     def _check_size(self, messages: Sequence[ChatMessage]) -> None:
         """Refuses what no tokenizer could fit, before anything looks at the texts or media."""
@@ -274,46 +242,6 @@ class InputProcessor:
             f"{images} image, {clouds} point cloud){answer}; "
             f"the context limit is {self._limits.max_model_len}"
         )
-
-    async def _decode(
-        self, media: Sequence[MediaItem], read_s: float
-    ) -> tuple[list[PreparedMedia], float]:
-        """The media, and the seconds that the slowest of them took to obtain."""
-        if not media:
-            return [], read_s
-        # Not more at a time than there are processes: a request of many media does not push others
-        # back, and none of its own waits so long behind the rest that it is given up.
-        turns = asyncio.Semaphore(self._media_pool.workers)
-        budget = MediaBudget(self._limits.max_media_bytes, self._limits.max_fetched_bytes)
-        with self._media_pool.admit():
-            self._metrics.preparing_media(1)
-            tasks = [
-                asyncio.create_task(self._decode_one(item, read_s, budget, turns)) for item in media
-            ]
-            try:
-                found = await asyncio.gather(*tasks)
-            finally:
-                self._metrics.preparing_media(-1)
-                for task in tasks:
-                    task.cancel()
-        return [prepared for prepared, _ in found], max(fetch_s for _, fetch_s in found)
-
-    async def _decode_one(
-        self, item: MediaItem, read_s: float, budget: MediaBudget, turns: asyncio.Semaphore
-    ) -> tuple[PreparedMedia, float]:
-        async with turns:
-            started = time.perf_counter()
-            try:
-                async with self._media_fetcher.obtain(
-                    item.source, item.modality, budget.item(), item.param
-                ) as content:
-                    obtained = time.perf_counter()
-                    media = await self._media_pool.prepare(item.job(content))
-            except MediaError as error:
-                raise MediaRefusedError(error, param=item.param) from error
-        fetch_s = read_s + obtained - started
-        self._metrics.media_read(item.modality, fetch_s, time.perf_counter() - obtained)
-        return media, fetch_s
 
 
 def _check_unsupported(body: ChatCompletionRequest) -> None:

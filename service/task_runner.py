@@ -165,7 +165,7 @@ async def _overlay(
         return None
     [item] = planned.media_items
     with _own_params(body):
-        drawn = await model.processor.draw(item, marks_of(answer, inputs, frame))
+        drawn = await model.processor.media.draw(item, marks_of(answer, inputs, frame))
     text = await asyncio.to_thread(base64.b64encode, drawn)
     return f"data:{_OVERLAY_TYPES[body.overlay]};base64,{text.decode('ascii')}"
 

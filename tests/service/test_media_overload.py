@@ -39,7 +39,7 @@ async def app(settings: Settings) -> AsyncIterator[FastAPI]:
 @pytest.fixture
 def pool(app: FastAPI) -> MediaPool:
     """The app's pool."""
-    found = app.state.services.models.get("tiny-lamm").processor._media_pool
+    found = app.state.services.models.get("tiny-lamm").processor.media.pool
     assert isinstance(found, MediaPool)
     return found
 
