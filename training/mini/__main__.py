@@ -90,7 +90,9 @@ def _point_encoder(args: argparse.Namespace) -> None:
         clouds.SurfacePool(sources.furniture(args.sources, split), seed)
         for seed, split in enumerate(_SPLITS)
     )
-    settings = PretrainSettings(steps=600, batch_size=32, learning_rate=1.5e-3, save_every=200)
+    settings = PretrainSettings(
+        steps=600, batch_size=32, learning_rate=1.5e-3, warmup_steps=100, save_every=200
+    )
     task = encoders.PointTask(geometry.point_config(), train, test)
     pretrain(task, _asked(args, settings), args.out / args.stage)
 

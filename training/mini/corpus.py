@@ -25,7 +25,7 @@ SYSTEM = (
 
 WORD_SHARE = 0.17
 # Of the conversations that are not about words.
-_TALK, _CLOUD, _ALONE, _DRAWN = 0.05, 0.21, 0.10, 0.11
+_TALK, _CLOUD, _ALONE, _DRAWN = 0.04, 0.26, 0.11, 0.09
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +84,7 @@ def draw(pools: Pools, rng: np.random.Generator, word_share: float = WORD_SHARE)
     if kind < _TALK + _CLOUD:
         cloud = (
             clouds.single(pools.surfaces, rng)
-            if rng.random() < 0.65
+            if rng.random() < 0.5
             else clouds.room(pools.surfaces, rng)
         )
         return Conversation(tuple(language.cloud_turns(cloud, rng)), cloud=cloud)

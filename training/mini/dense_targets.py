@@ -84,12 +84,20 @@ def token_targets(
     scene: CloudScene, positions: npt.NDArray[np.float32]
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]:
     """Class [T] of the object nearest each token; [T, 6] offset to its centre and size, metres."""
-    distance = np.square(positions[:, None] - scene.points[None]).sum(-1)
-    owner = scene.owner[distance.argmin(1)]
+    owner = token_owners(scene, positions)
     label = np.array([o.label for o in scene.objects])[owner]
     centre = np.array([o.centre for o in scene.objects], np.float32)[owner]
     size = np.array([o.size for o in scene.objects], np.float32)[owner]
     return label, np.concatenate([centre - positions, size], axis=1).astype(np.float32)
+
+
+def token_owners(
+    scene: CloudScene, positions: npt.NDArray[np.float32]
+) -> npt.NDArray[np.int64]:
+    """Index [T] into the scene's objects of the one nearest each position [T, 3]."""
+    distance = np.square(positions[:, None] - scene.points[None]).sum(-1)
+    owner: npt.NDArray[np.int64] = scene.owner[distance.argmin(1)]
+    return owner
 
 
 def _overlap(low: float, high: float, grid: int) -> npt.NDArray[np.float64]:

@@ -15,14 +15,17 @@ from transformers import CLIPVisionConfig, CLIPVisionModel
 from lamm_model.config import EpclConfig
 from lamm_model.encoders.epcl import EpclEncoder
 from lamm_model.processing import CLIP_MEAN, CLIP_STD
+from lamm_model.tasks.metrics import box_3d_iou
 from training.mini import clouds, drawn_scenes, pictures
 from training.mini.dense_targets import (
     IGNORE,
     MAX_LETTERS,
     NUM_CLASSES,
     patch_targets,
+    token_owners,
     token_targets,
 )
+from training.mini.facts import SHAPE_FACTS, shape_facts
 from training.mini.initialise import initialise
 from training.mini.pretrain import DenseTask
 from training.mini.sources import FURNITURE
@@ -137,7 +140,11 @@ class ImageTask(DenseTask):
 
 
 class PointTask(DenseTask):
-    """Every token predicts its object's class, the offset to its centre, and its size."""
+    """Every token predicts its object's class, the offset to its centre, and its size.
+
+    It also predicts the facts that the language model is told in its place, waves and all: what no
+    linear layer finds in the features, no projector can pass on.
+    """
 
     encoder: EpclEncoder
 
@@ -149,6 +156,7 @@ class PointTask(DenseTask):
         self._train, self._test = train, test
         self.dense = nn.Linear(config.hidden_size, len(FURNITURE) + 6)
         self.whole = nn.Linear(config.hidden_size, len(FURNITURE))
+        self.told = nn.Linear(config.hidden_size, SHAPE_FACTS)
 
     def loss(self, rng: np.random.Generator, batch_size: int) -> Tensor:
         scenes = [_draw_cloud(self._train, rng) for _ in range(batch_size)]
@@ -158,6 +166,8 @@ class PointTask(DenseTask):
         targets = [token_targets(s, p) for s, p in zip(scenes, positions, strict=True)]
         label = torch.from_numpy(np.stack([t[0] for t in targets]))
         shape = torch.from_numpy(np.stack([t[1] for t in targets]))
+        pairs = zip(positions, targets, strict=True)
+        told = torch.from_numpy(np.stack([shape_facts(p, t[1]) for p, t in pairs]))
         out = self.dense(tokens)
         dense = F.cross_entropy(out[..., :-6].flatten(0, 1), label.flatten(), label_smoothing=0.05)
         box = F.smooth_l1_loss(out[..., -6:], shape, beta=0.1)
@@ -165,7 +175,7 @@ class PointTask(DenseTask):
         whole = F.cross_entropy(
             self.whole(tokens.mean(1))[alone], label[alone, 0], label_smoothing=0.05
         )
-        return dense + 2.0 * box + whole
+        return dense + 2.0 * box + whole + 2.0 * F.mse_loss(self.told(tokens), told)
 
     @torch.no_grad()
     def evaluate(self) -> dict[str, float]:
@@ -175,7 +185,25 @@ class PointTask(DenseTask):
         want = torch.tensor([scene.objects[0].label for scene in scenes])
         whole = (self.whole(tokens.mean(1)).argmax(-1) == want).float().mean().item()
         dense = self.dense(tokens)[..., :-6].log_softmax(-1).mean(1).argmax(-1)
-        return {"whole": whole, "vote": (dense == want).float().mean().item()}
+        vote = (dense == want).float().mean().item()
+        return {"whole": whole, "vote": vote, "box": self._boxes(rng)}
+
+    def _boxes(self, rng: np.random.Generator) -> float:
+        # Share of objects in rooms whose box, averaged over their own tokens, overlaps by half.
+        rooms = [clouds.room(self._test, rng) for _ in range(100)]
+        shapes = self.dense(self._encode(rooms))[..., -6:].numpy()
+        points = torch.from_numpy(np.stack([room.points for room in rooms]))
+        found = []
+        for room, shape, at in zip(
+            rooms, shapes, self.encoder.token_positions(points).numpy(), strict=True
+        ):
+            said = np.concatenate([shape[:, :3] + at, shape[:, 3:]], axis=1)
+            owner = token_owners(room, at)
+            for number, placed in enumerate(room.objects):
+                mine = said[owner == number]
+                box = tuple(map(float, mine.mean(0))) if len(mine) else (0.0,) * 6
+                found.append(box_3d_iou(box, (*placed.centre, *placed.size)) >= 0.5)  # type: ignore[arg-type]
+        return float(np.mean(found))
 
     def _encode(self, scenes: list[clouds.CloudScene]) -> Tensor:
         points = torch.from_numpy(np.stack([scene.points for scene in scenes]))

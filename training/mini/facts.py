@@ -23,10 +23,14 @@ NUM_MEDIA_TOKENS = GRID * GRID
 # A coordinate is itself and two waves of it: enough to tell tenths, smooth enough to regress.
 _WAVES = (1.0, 2.0)
 _PER_COORDINATE = 1 + 2 * len(_WAVES)
-# Furniture measures up to three metres or so; rooms of it a few more.
+# Furniture measures up to three metres or so; rooms of it a few more. Metres are told as themselves
+# and in waves of 8, 4, 2 and 1 m, the last of which gives the hundredths.
 _METRES = 2.0
+_METRE_WAVES = (1 / 8, 1 / 4, 1 / 2, 1.0)
+_PER_METRE = 1 + 2 * len(_METRE_WAVES)
 PICTURE_FACTS = NUM_CLASSES + 1 + len(COLOURS) + MAX_LETTERS + 6 * _PER_COORDINATE
-CLOUD_FACTS = len(FURNITURE) + 9
+SHAPE_FACTS = 9 * _PER_METRE
+CLOUD_FACTS = len(FURNITURE) + SHAPE_FACTS
 
 
 def picture_facts(scene: PictureScene) -> Float:
@@ -52,11 +56,22 @@ def picture_facts(scene: PictureScene) -> Float:
 
 
 def cloud_facts(scene: CloudScene, positions: Float) -> Float:
-    """[T, CLOUD_FACTS]: class, own position, its object's centre and size, for tokens [T, 3]."""
+    """[T, CLOUD_FACTS]: class, then `shape_facts`, for tokens at [T, 3] metres."""
     label, shape = token_targets(scene, positions)
-    centre, size = shape[:, :3] + positions, shape[:, 3:]
-    metres = np.concatenate([positions, centre, size], axis=1) / _METRES
-    return np.concatenate([_one_hot(label, len(FURNITURE)), metres], axis=1, dtype=np.float32)
+    return np.concatenate(
+        [_one_hot(label, len(FURNITURE)), shape_facts(positions, shape)], axis=1, dtype=np.float32
+    )
+
+
+def shape_facts(positions: Float, shape: Float) -> Float:
+    """[T, SHAPE_FACTS]: own position, its object's centre and size, each in waves.
+
+    `shape` [T, 6] is the offset to the centre and the size, metres (`token_targets`).
+    """
+    metres = np.concatenate([positions, shape[:, :3] + positions, shape[:, 3:]], axis=1)
+    angles = [2 * np.pi * rate * metres for rate in _METRE_WAVES]
+    parts = [metres / _METRES, *(np.sin(a) for a in angles), *(np.cos(a) for a in angles)]
+    return np.concatenate(parts, axis=1, dtype=np.float32)
 
 
 def _one_hot(index: npt.NDArray[np.int64], size: int) -> Float:

@@ -36,7 +36,10 @@ class PretrainSettings:
     bfloat16: bool = False
     """Matrix products in bfloat16 (autocast); quicker where the CPU has instructions for it."""
     restart: bool = False
-    """Take the weights reached so far, but begin the schedule (and the optimizer) anew."""
+    """Take the weights reached so far, but begin the schedule (and the optimizer) anew.
+
+    Layers that are new or of another size than in those weights begin anew too.
+    """
 
 
 class DenseTask(nn.Module, ABC):
@@ -142,8 +145,17 @@ def _resume(task: DenseTask, optimizer: torch.optim.Optimizer | None, out: Path)
         return 0
     # Optimiser state is no model's weights, and `weights_only` runs no code of the file's.
     state = torch.load(out / "state.pt", weights_only=True)  # noqa: TID251 - this run's own state
-    task.load_state_dict(state["task"])
     if optimizer is None:
+        _load_what_fits(task, state["task"])
         return 0
+    task.load_state_dict(state["task"])
     optimizer.load_state_dict(state["optimizer"])
     return int(state["step"])
+
+
+def _load_what_fits(task: DenseTask, weights: dict[str, Tensor]) -> None:
+    own = task.state_dict()
+    fitting = {k: v for k, v in weights.items() if k in own and own[k].shape == v.shape}
+    task.load_state_dict(own | fitting)
+    if fresh := sorted(own.keys() - fitting.keys()):
+        tqdm.write(f"begun anew: {', '.join(fresh)}")

@@ -95,6 +95,12 @@ def test_facts_of_a_cloud_hold_its_objects(pools: corpus.Pools) -> None:
     assert told[:, :10].argmax(1).tolist() == [o.label for o in owners]
     assert np.allclose(told[:, 13:16] * 2, [o.centre for o in owners], atol=1e-4)
     assert np.allclose(told[:, 16:19] * 2, [o.size for o in owners], atol=1e-4)
+    # The last wave is one metre long: what comes after the decimal point, and only that.
+    sine, cosine = told[:, 10 + 9 * 4 :][:, 3:6], told[:, 10 + 9 * 8 :][:, 3:6]
+    turn = np.arctan2(sine, cosine) / (2 * np.pi)
+    apart = turn - np.array([o.centre for o in owners])
+    assert np.allclose(apart, np.round(apart), atol=1e-3)
+    assert told.shape == (64, facts.CLOUD_FACTS)
 
 
 def test_token_targets_reach_the_centre(pools: corpus.Pools) -> None:

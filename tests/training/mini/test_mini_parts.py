@@ -156,3 +156,17 @@ def test_a_restart_keeps_the_weights_and_begins_the_schedule_anew(tmp_path: Path
     restarted = pretrain(_Line(), again, tmp_path)
     assert restarted["weight"] == pytest.approx(finished.evaluate()["weight"], abs=1e-6)
     assert json.loads((tmp_path / "pretrain.json").read_text())["steps"] == 3
+
+
+def test_a_restart_begins_a_layer_of_another_size_anew_and_says_so(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings = PretrainSettings(
+        steps=40, batch_size=4, learning_rate=0.2, warmup_steps=5, save_every=20
+    )
+    taught = pretrain(_Line(), settings, tmp_path)
+    wider = _Line()
+    wider.head = nn.Linear(1, 3)
+    again = replace(settings, steps=2, learning_rate=1e-9, restart=True)
+    assert pretrain(wider, again, tmp_path)["weight"] == pytest.approx(taught["weight"], abs=1e-6)
+    assert "begun anew: head.bias, head.weight" in capsys.readouterr().out
