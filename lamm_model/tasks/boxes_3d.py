@@ -25,6 +25,7 @@ from lamm_model.tasks.metrics import (
 from lamm_model.tasks.parsing import tokens
 from lamm_model.tasks.places import (
     cut_short,
+    is_denied,
     label_pattern_fault,
     labelled,
     says_nothing_is_there,
@@ -106,12 +107,14 @@ class Detection3DTask(Task[Detection3DInputs, Detection3DAnswer]):
         numbers = list(joined_pairs(groups(text), text, 3))
         boxes = [group for group in numbers if len(group.values) == 6]
         if not boxes:
-            if says_nothing_is_there(text):
+            if says_nothing_is_there(text, inputs.labels):
                 return ParseResult(Detection3DAnswer(objects=()), ParseStatus.OK)
             return ParseResult.unparsed()
+        there = list(labelled(text, boxes, inputs.labels))
         whole = boxes == numbers and boxes[0].bracketed and not cut_short(text, boxes)
+        whole = whole and len(there) == len(boxes)
         objects: list[Object3D] = []
-        for label, group in labelled(text, boxes, inputs.labels):
+        for label, group in there:
             bbox, intact = _read_box(group)
             whole = whole and intact and label is not None
             if label is not None:
@@ -172,7 +175,7 @@ class GroundingTask(Task[GroundingInputs, Box3DAnswer]):
         """The first box; others beside it make the result partial."""
         text = tidy(text)
         numbers = list(joined_pairs(groups(text), text, 3))
-        boxes = [group for group in numbers if len(group.values) == 6]
+        boxes = [g for g in numbers if len(g.values) == 6 and not is_denied(text, g)]
         if not boxes:
             return ParseResult.unparsed()
         bbox, intact = _read_box(boxes[0])
@@ -226,7 +229,7 @@ def _read_box(group: Group) -> tuple[Box3D, bool]:
     """A box with extents of 0 or more, and whether it needed no repair."""
     x, y, z, length, width, height = group.values
     box = (x, y, z, abs(length), abs(width), abs(height))
-    return box, box == group.values and group.unit in {None, "m"}
+    return box, box == group.values and group.unit in {None, "m"} and group.sure
 
 
 def _written(bbox: Box3D) -> str:

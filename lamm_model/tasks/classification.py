@@ -9,6 +9,7 @@ from pydantic import Field, field_validator
 from typing_extensions import override
 
 from lamm_model.tasks.base import ParseResult, ParseStatus, Task, TaskModel
+from lamm_model.tasks.denials import negates, says_unknown
 from lamm_model.tasks.metrics import Estimate, proportion
 from lamm_model.tasks.parsing import find_labels, plain, tokens
 from lamm_model.tasks.sample import Sample
@@ -16,13 +17,31 @@ from lamm_model.tasks.sample import Sample
 MAX_LABELS = 1000
 MAX_FREE_WORDS = 4
 _LEAD = re.compile(
-    r"^(?:(?:this|that|it"
-    r"|the (?:object|item|picture|image|product|point cloud|cloud|answer|class|label))"
-    r"\s*(?:here\s+)?(?:is|shows|looks like|must be|appears to be|seems to be|:)"
-    r"|it's|that's|i (?:can )?see|there is|answer:)\s+",
+    r"^(?:i (?:think|believe|guess)(?: that)?\s+)?"
+    r"(?:(?:(?:this|the)\s+"
+    r"(?:object|item|picture|image|product|point cloud|cloud|answer|class|label)"
+    r"|this|that|it|there)"
+    r"\s*(?:here\s+)?(?:(?:in|of) (?:the|this) (?:picture|image|photo|point cloud|cloud)\s+)?"
+    r"(?:is|shows|depicts|contains|features|represents|looks like|must be|appears to be"
+    r"|seems to be|resembles|:)"
+    r"|it's|that's|(?:i|you|we) (?:can )?see|answer:)\s+",
     re.IGNORECASE,
 )
-_ARTICLE = re.compile(r"^(?:(?:a|an|the|some)\s+)?(?:pair of\s+)?", re.IGNORECASE)
+# Parts of a sentence that name no class: where to look, and politeness.
+_ASIDE = re.compile(
+    r"^(?:(?:in|on|from|at|based on|according to|looking at|judging by)\s.*"
+    r"\b(?:picture|image|photo|cloud|data|scene|shape|points|structure)"
+    r"|sure|yes|no|certainly|of course|okay|ok|well|absolutely|hello|hi|thanks?|however)$",
+    re.IGNORECASE,
+)
+_NO_CLASS = frozenset({"unknown", "none", "nothing", "unclear", "blurry", "empty", "n/a"})
+_ARTICLE = re.compile(
+    r"^(?:(?:most likely|likely|probably|possibly|perhaps|maybe|clearly)\s+)?"
+    r"(?:(?:a|an|the|some)\s+)?"
+    r"(?:(?:pair|(?:3d\s+)?(?:model|picture|image|photo|point cloud|scan|shape))\s+of\s+)?"
+    r"(?:(?:a|an|the)\s+)?",
+    re.IGNORECASE,
+)
 
 
 class ClassificationInputs(TaskModel):
@@ -106,10 +125,19 @@ class ClassificationTask(Task[ClassificationInputs, ClassificationAnswer]):
 
 
 def _free_label(text: str) -> ParseResult[ClassificationAnswer]:
-    first = re.split(r"[.;!?\n](?:\s|$)|,\s", plain(text).strip(), maxsplit=1)[0].strip(" .;:!?\"'")
-    label = _ARTICLE.sub("", _LEAD.sub("", first)).strip()
-    if not tokens(label):
-        return ParseResult.unparsed()
-    # A long remainder is a sentence that no pattern covered, not the name of a class.
-    status = ParseStatus.OK if len(tokens(label)) <= MAX_FREE_WORDS else ParseStatus.PARTIAL
-    return ParseResult(ClassificationAnswer(label=label), status)
+    """The first part of the text that names a class, and neither denies one nor gives up."""
+    for part in re.split(r"[.;!?\n](?:\s|$)|,\s", plain(text).strip()):
+        said = part.strip(" .;:!?\"'*`")
+        label = _ARTICLE.sub("", _LEAD.sub("", said)).strip(" *\"'`")
+        words = label.casefold().split()
+        if says_unknown(said):
+            return ParseResult.unparsed()
+        named = bool(tokens(label)) and label.casefold() not in _NO_CLASS
+        denied = any(negates(words, index) for index in range(len(words)))
+        if denied or not named or _ASIDE.match(said):
+            continue
+        # A long remainder is a sentence that no pattern covered, and "a or b" are two classes.
+        sure = len(tokens(label)) <= MAX_FREE_WORDS and "or" not in words
+        status = ParseStatus.OK if sure else ParseStatus.PARTIAL
+        return ParseResult(ClassificationAnswer(label=label), status)
+    return ParseResult.unparsed()

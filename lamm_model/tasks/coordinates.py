@@ -7,9 +7,19 @@ picture's sides, from the top left; coordinates of clouds stay in metres.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 
+from lamm_model.tasks.named_numbers import (
+    Role,
+    box_of,
+    by_name,
+    centred,
+    corners,
+    legends_in,
+    names_in,
+    without_names,
+)
 from lamm_model.tasks.parsing import plain
 
 # A coordinate this far past the border is a slip and is clipped; beyond it is another frame.
@@ -29,32 +39,50 @@ _BARE = re.compile(
     r"(?![\w])"
 )
 _JOINT = re.compile(
-    r"[\s,:-]*(?:\b(?:to|and|with|its|a|the|of|sizes?|dimensions?|extents?|is|are)\b[\s,:-]*)*",
+    r"[\s,:\"'-]*(?:\b(?:to|and|with|its|a|the|of|is|are|at|by|x|sizes?|dimensions?|extents?"
+    r"|width|height|bottom|lower|right|corner|max)\b[\s,:\"'-]*)*",
     re.IGNORECASE,
 )
-# `x1=`, `"y_max":`, `width =`, and "x is" of a sentence: names of numbers, no numbers themselves.
-_KEY = re.compile(
-    r"(?<![\w])[\"']?(?:c?[xyz](?:[0-9]|_?(?:min|max|center|c))?|left|top|right|bottom|upper|lower"
-    r"|[lwhd]|length|width|height|depth)[\"']?\s*(?:[=:]|\bis\b)(?=\s*[-+.\d])",
+# Words before two or three numbers that say what these are.
+_CENTRE = re.compile(
+    r"\bcent(?:er|re)(?:ed)?\b[\"'\s:=]*(?:at|is|point)?[\"'\s:=]*$", re.IGNORECASE
+)
+_CORNER = re.compile(
+    r"\b(?:(?:top|upper)[- ]left|corners?|min|from|between)\b[\"'\s:=]*"
+    r"(?:corner)?\s*(?:at|is)?[\"'\s:=]*$",
     re.IGNORECASE,
 )
+_EXTENT = re.compile(
+    r"\b(?:sizes?|dimensions?|extents?|width (?:and|x|by) height)\b[\"'\s:=]*"
+    r"(?:of|is|are)?[\"'\s:=]*$",
+    re.IGNORECASE,
+)
+_ROLES = ((_CENTRE, Role.CENTRE), (_CORNER, Role.LOW), (_EXTENT, Role.EXTENT))
+_TO = re.compile(r"\b(?:to|max|corner)\b", re.IGNORECASE)
+_WORDS_BEFORE = 40
 
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """Numbers that stand together, `text[start:end]`; `unit` is "%", "px", "m" or None."""
+    """Numbers that stand together, `text[start:end]`; `unit` is "%", "px", "m" or None.
+
+    Named numbers are in our own order: [x1, y1, x2, y2] of a picture, [x, y, z, l, w, h] of a room.
+    `role` is what two or three numbers are, where that is said; `sure` is whether all names of
+    numbers were understood.
+    """
 
     values: tuple[float, ...]
     unit: str | None
     start: int
     end: int
     bracketed: bool
+    role: Role | None = None
+    sure: bool = True
 
 
 def tidy(text: str) -> str:
-    """Text as the functions here read it: plain characters, names of numbers blanked out."""
-    text = re.sub(r"[^\S\n]+", " ", plain(text))
-    return _KEY.sub(lambda match: " " * len(match[0]), text)
+    """Text as the functions here read it: plain characters, single blanks."""
+    return re.sub(r"[^\S\n]+", " ", plain(text))
 
 
 def groups(text: str) -> list[Group]:
@@ -62,16 +90,19 @@ def groups(text: str) -> list[Group]:
 
     `text` is `tidy`. A bracket with a word in it is no group, and spoils none beside it.
     """
-    found = [group for m in _BRACKET.finditer(text) if (group := _group(m, m[1], True, m[2]))]
+    bare = without_names(text)
+    found = [group for m in _BRACKET.finditer(bare) if (group := _group(m, m[1], True, m[2]))]
     if not found:
-        found = [group for m in _BARE.finditer(text) if (group := _group(m, m[0], False))]
-    return found
+        found = [group for m in _BARE.finditer(bare) if (group := _group(m, m[0], False))]
+    names, legends = names_in(text), legends_in(text)
+    return [_named(group, text, names, legends) for group in found]
 
 
 def joined_pairs(found: Sequence[Group], text: str, length: int) -> Iterator[Group]:
-    """Groups, with two neighbours of `length` numbers each as one: two corners, or centre and size.
+    """Groups, with two neighbours of `length` numbers each as one box, in the order of `Group`.
 
-    Only a comma, a dash and words such as "to" and "with size" may stand between the two.
+    Only a comma, a dash and words such as "to" and "with size" may stand between the two. Without
+    such words or names, two points of a picture are corners, two triples centre and size.
     """
     index = 0
     while index < len(found):
@@ -82,8 +113,7 @@ def joined_pairs(found: Sequence[Group], text: str, length: int) -> Iterator[Gro
             and len(first.values) == len(second.values) == length
             and _JOINT.fullmatch(text[first.end : second.start])
         ):
-            values = first.values + second.values
-            yield Group(values, first.unit, first.start, second.end, first.bracketed)
+            yield _joined(first, second, text)
             index += 2
         else:
             yield first
@@ -134,7 +164,50 @@ def shares(
             return None, False
     clipped = tuple(min(1.0, max(0.0, v)) for v in values)
     # A frame that no unit names was guessed.
-    return clipped, clipped == values and (is_share(group) or group.unit is not None)
+    known = is_share(group) or group.unit is not None
+    return clipped, clipped == values and known and group.sure
+
+
+def _named(
+    group: Group, text: str, names: Sequence[tuple[int, str]], legends: Mapping[int, Sequence[str]]
+) -> Group:
+    """A group with its numbers put by their own names or a legend's, and with its role."""
+    # The first number's name stands before a row without brackets.
+    first = group.start if group.bracketed else group.start - _WORDS_BEFORE
+    own = [name for at, name in names if first <= at < group.end]
+    before = text[max(0, group.start - _WORDS_BEFORE) : group.start]
+    used = own or legends.get(len(group.values), ())
+    if not used:
+        if len(group.values) > 3:
+            return group
+        role = next((role for pattern, role in _ROLES if pattern.search(before)), None)
+        return replace(group, role=role)
+    reading = by_name(used, group.values) if len(used) == len(group.values) else None
+    if reading is None:
+        return replace(group, sure=False)
+    return replace(group, values=reading.values, role=reading.role)
+
+
+def _joined(first: Group, second: Group, text: str) -> Group:
+    """Two neighbours as one box: corners of a picture, centre and size in a room."""
+    sure = first.sure and second.sure
+    flat = len(first.values) == 2
+    values = first.values + second.values
+    if second.role is Role.EXTENT and flat:
+        if first.role is Role.CENTRE:
+            values = corners(first.values, second.values)
+        else:
+            pairs = zip(first.values, second.values, strict=True)
+            values = box_of(first.values, [start + extent for start, extent in pairs])
+            # A point may be the box's centre or its corner.
+            sure = sure and first.role is Role.LOW
+    elif not flat and second.role is not Role.EXTENT:
+        between = text[first.end : second.start]
+        if first.role is Role.LOW or _TO.search(between):
+            values = centred(first.values, second.values)
+        # A dash alone may stand between corners, or between a centre and a size.
+        sure = sure and between.strip() != "-"
+    return Group(values, first.unit, first.start, second.end, first.bracketed, sure=sure)
 
 
 def _group(

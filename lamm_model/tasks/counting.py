@@ -9,22 +9,30 @@ from pydantic import Field
 from typing_extensions import override
 
 from lamm_model.tasks.base import ParseResult, ParseStatus, Task, TaskModel
+from lamm_model.tasks.denials import says_nothing
 from lamm_model.tasks.metrics import Estimate, bootstrap, mean_of, proportion
-from lamm_model.tasks.parsing import integers, plain
+from lamm_model.tasks.numerals import integers
+from lamm_model.tasks.parsing import TENS, UNITS, plain
 from lamm_model.tasks.sample import Sample
 
 MAX_COUNT = 1_000_000
-_TOTAL_BEFORE = re.compile(r"\b(?:in total|altogether|in all)\b", re.IGNORECASE)
+_TOTAL_BEFORE = re.compile(r"\b(?:in total|altogether|in all(?! likelihood))\b", re.IGNORECASE)
 _CLAUSE_END = re.compile(r"[.;:!?\n]")
 _TOTAL_AFTER = re.compile(
     r"\b(?:total(?: of| is|:)|the answer is|that makes)\s+(?P<n>[^.;!?\n]*)", re.IGNORECASE
 )
-_NONE = re.compile(
-    r"\b(?:none|nothing|no(?:\s+\w+){0,2}\s+(?:items?|objects?|things?|products?))\b"
-    r"|\b(?:is|are) no\s+\w+\b"
-    r"|^\W*no\s+\w+\W*$",
+# A bound is no count, and "5 men and 5 women" are not 5 people.
+_BOUND = re.compile(
+    r"\b(?:(?:more|less|fewer|greater) than|at (?:least|most)|over|under|up to)\s+"
+    rf"(?:\d|a\b|{'|'.join((*UNITS, *TENS))})|\d(?:\+(?!\s*\d)|\s+or\s+(?:more|fewer|less)\b)",
     re.IGNORECASE,
 )
+_DENIED = re.compile(
+    rf"(?:\bnot|n't)\s+(?:exactly\s+|just\s+)?(?:\d+|{'|'.join((*UNITS, *TENS))})\b(?![.,]\d)",
+    re.IGNORECASE,
+)
+_NOT_ONE = re.compile(r"(?:\bnot|n't)\s+(?:\w+\s+)?a single\b", re.IGNORECASE)
+_SUMMED = re.compile(r"\band\b|\bplus\b|\bother\b|\+|&", re.IGNORECASE)
 
 
 class CountingInputs(TaskModel):
@@ -53,7 +61,7 @@ class CountingTask(Task[CountingInputs, CountingAnswer]):
     @override
     def parse(self, text: str, inputs: CountingInputs) -> ParseResult[CountingAnswer]:
         """A stated total, else the only number, else a number that is the sum of the others."""
-        text = plain(text)
+        text = _DENIED.sub(" ", _NOT_ONE.sub(" no", plain(text)))
         # The clause that "in total" ends; a pattern for all of it would take quadratic time.
         parts = _TOTAL_BEFORE.split(text)[:-1]
         before = [integers(_CLAUSE_END.split(part)[-1]) for part in parts]
@@ -63,12 +71,16 @@ class CountingTask(Task[CountingInputs, CountingAnswer]):
                 return _result([n for n in stated if n][-1][nearest], ambiguous=False)
         numbers = integers(text)
         if not numbers:
-            return _result(0, ambiguous=False) if _NONE.search(text) else ParseResult.unparsed()
+            return _result(0, ambiguous=False) if says_nothing(text) else ParseResult.unparsed()
+        bounded = bool(_BOUND.search(text))
         if len(set(numbers)) == 1:
-            return _result(numbers[0], ambiguous=False)
-        for whole in (numbers[0], numbers[-1]):
+            summed = len(numbers) > 1 and bool(_SUMMED.search(text))
+            return _result(numbers[0], ambiguous=bounded or summed)
+        # Numbers alone are a list, of which none is the sum: "1, 2, 3".
+        wholes = (numbers[0], numbers[-1]) if re.search(r"[^\W\d]|=", text) else ()
+        for whole in wholes:
             if 2 * whole == sum(numbers):
-                return _result(whole, ambiguous=False)
+                return _result(whole, ambiguous=bounded)
         return _result(numbers[0], ambiguous=True)
 
     @override

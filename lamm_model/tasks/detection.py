@@ -104,13 +104,15 @@ class DetectionTask(Task[DetectionInputs, DetectionAnswer]):
         numbers = list(joined_pairs(groups(text), text, 2))
         boxes = [group for group in numbers if len(group.values) == 4]
         if not boxes:
-            if says_nothing_is_there(text):
+            if says_nothing_is_there(text, inputs.labels):
                 return ParseResult(DetectionAnswer(objects=()), ParseStatus.OK)
             return ParseResult.unparsed()
         scale = scale_of(boxes, inputs.size)
+        there = list(labelled(text, boxes, inputs.labels))
         whole = boxes == numbers and boxes[0].bracketed and not cut_short(text, boxes)
+        whole = whole and len(there) == len(boxes)
         objects: list[DetectedObject] = []
-        for label, group in labelled(text, boxes, inputs.labels):
+        for label, group in there:
             bbox, intact = _read_box(group, scale)
             whole = whole and intact and label is not None
             if label is not None and bbox is not None:

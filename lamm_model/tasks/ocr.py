@@ -10,22 +10,26 @@ from typing_extensions import override
 
 from lamm_model.tasks.base import ParseResult, ParseStatus, Task, TaskModel
 from lamm_model.tasks.metrics import Estimate, proportion
-from lamm_model.tasks.parsing import quoted
+from lamm_model.tasks.parsing import plain, quoted
+from lamm_model.tasks.refusals import cannot_read, shows_no_text
 from lamm_model.tasks.sample import Sample
 
 _AFTER_VERB = re.compile(
-    r"\b(?:says?|reads?|spells?|(?:word|text|answer)(?: is|:)|written is)"
-    r"\s*:?\s*(?:the word\s+)?(?P<word>[^\W_]+(?:-[^\W_]+)*)",
+    r"\b(?:says?|reads?|spells?|spelled|(?:word|text|answer)(?: is|:)|written is)"
+    r"\s*:?\s*(?:the word\s+)?(?P<word>[^\W_]+(?:[-'][^\W_]+)*)",
     re.IGNORECASE,
 )
 _SPELLED = re.compile(r"(?:[^\W_]-){2,}[^\W_]")
 _WORD = re.compile(r"[^\W_]+(?:[-'][^\W_]+)*")
 _CAPITALS = re.compile(r"\b[A-Z]{2,}\b")
-_REFUSAL = re.compile(
-    r"\b(?:cannot|can't|can not|unable to|don't|no|not any)\s+(?:\w+\s+)?"
-    r"(?:read|see|tell|text|word|letters?)\b",
-    re.IGNORECASE,
-)
+# After "the word is", these go on about the word instead of giving it.
+_FUNCTION_WORDS = frozenset({
+    "a", "an", "the", "in", "on", "at", "of", "not", "too", "very", "written", "printed",
+    "displayed", "shown", "located", "hard", "difficult", "partially", "that", "as", "just",
+    "spelled", "spelt", "always"
+})  # fmt: skip
+# A sign may say NONE; a sentence of these words in small letters says that there is no word.
+_NO_WORD = frozenset({"none", "nothing", "unknown", "unclear", "illegible", "unreadable", "blurry"})
 
 
 class OcrInputs(TaskModel):
@@ -63,15 +67,17 @@ class OcrTask(Task[OcrInputs, OcrAnswer]):
     @override
     def parse(self, text: str, inputs: OcrInputs) -> ParseResult[OcrAnswer]:
         """Quoted text, else the only word, else the word after "says", else the only capitals."""
-        for candidate in quoted(text):
-            return _result(candidate)
+        if quotes := quoted(text):
+            return _result(quotes[0], ambiguous=len({q.strip().casefold() for q in quotes}) > 1)
         words = _WORD.findall(text)
         if len(words) == 1:
-            return _result(_joined(words[0]))
-        if _REFUSAL.search(text):
+            refused = words[0].casefold() in _NO_WORD and not words[0].isupper()
+            return ParseResult.unparsed() if refused else _result(_joined(words[0]))
+        if shows_no_text(plain(text)) or cannot_read(plain(text)):
             return ParseResult.unparsed()
-        if match := _AFTER_VERB.search(text):
-            return _result(_joined(match["word"]))
+        for match in _AFTER_VERB.finditer(text):
+            if match["word"] not in _FUNCTION_WORDS:
+                return _result(_joined(match["word"]))
         capitals = _CAPITALS.findall(text)
         if capitals:
             return _result(capitals[0], ambiguous=len(set(capitals)) > 1)

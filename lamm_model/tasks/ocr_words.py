@@ -12,20 +12,20 @@ from typing_extensions import override
 from lamm_model.tasks.base import ParseResult, ParseStatus, Task, TaskModel
 from lamm_model.tasks.metrics import DetectionCounts, Estimate, bootstrap, sum_counts
 from lamm_model.tasks.parsing import plain
+from lamm_model.tasks.refusals import cannot_read, shows_no_text
 from lamm_model.tasks.sample import Sample
 
-_REFUSAL = re.compile(
-    r"\b(?:cannot|can't|can not|unable to|don't)\s+(?:\w+\s+)?(?:read|see|tell|recognize|recognise)"
-    r"\b|\bI am sorry\b|\bI'm sorry\b",
-    re.IGNORECASE,
-)
-_NONE = re.compile(r"\bno (?:visible |readable )?(?:words?|text|letters|writing)\b", re.IGNORECASE)
 _LEAD = re.compile(
     r"^.*?(?:\b(?:says?|reads?|spells?)\b:?|\b(?:words?|text|phrases?)\b[^:.\n]{0,60}?"
-    r"(?:\b(?:are|is|include)\b:?|:)|^[^:\n]{0,80}:)\s+",
+    r"(?:\b(?:are|is|include)\b:?(?!\s+(?:written|visible|shown|displayed|present|there|in|on)\b)|:)|^[^:\n]{0,80}:|\b(?:see|read|shows?|with|contains?|has)\s+"
+    r"(?:the\s+)?(?:words?|text)\b)\s+",
     re.IGNORECASE,
 )
-_ITEM = re.compile(r"^\s*(?:[-*\u2022]|\d{1,2}[.)])\s+", re.MULTILINE)
+_ITEM = re.compile(r"^\s*[-*\u2022]\s+|(?:^|(?<=\s))\d{1,2}[.)]\s+", re.MULTILINE)
+# A text with these words of its own is a sentence, however short, unless it introduces a list.
+_SENTENCE_WORDS = frozenset({
+    "i", "see", "a", "an", "the", "is", "are", "there", "this", "it", "shows", "image", "picture"
+})  # fmt: skip
 _EDGES = " .,:;!?()[]{}<>*\u2022\u201c\u201d'`"
 _EDGE_TEST = re.compile(r"\w")
 SHORT_LIST_WORDS = 4
@@ -71,16 +71,20 @@ class OcrWordsTask(Task[OcrWordsInputs, OcrWordsAnswer]):
         quotes = re.findall(r'"([^"\n]+)"', text) or re.findall(r"\u201c([^\u201d\n]+)\u201d", text)
         if quotes:
             return _result(" ".join(quotes).split(), sure=True)
-        if _REFUSAL.search(plain(text)):
+        if cannot_read(plain(text)):
             return ParseResult.unparsed()
-        if _NONE.search(text):
+        if shows_no_text(plain(text)):
             return ParseResult(OcrWordsAnswer(words=()), ParseStatus.OK)
         rest, introductions = _LEAD.subn("", plain(text).strip(), count=1)
         rest, items = _ITEM.subn(" ", rest)
         pieces = re.split(r"[,;\n/|]|\band\b", rest)
         words = [word for piece in pieces for word in _cleaned(piece)]
-        listed = bool(introductions or items) or len(pieces) > 1 or len(words) <= SHORT_LIST_WORDS
-        return _result(words, sure=listed) if words else ParseResult.unparsed()
+        if [word.casefold() for word in words] == ["none"]:
+            return ParseResult(OcrWordsAnswer(words=()), ParseStatus.OK)
+        short = len(pieces) > 1 or len(words) <= SHORT_LIST_WORDS
+        listed = short and not _SENTENCE_WORDS & {word.casefold() for word in words}
+        sure = listed or bool(introductions or items)
+        return _result(words, sure=sure) if words else ParseResult.unparsed()
 
     @override
     def render(self, answer: OcrWordsAnswer, inputs: OcrWordsInputs) -> str:

@@ -1,11 +1,13 @@
-"""Reading words, numbers and labels from what a model wrote. Pure functions for the tasks."""
+"""Reading words and labels from what a model wrote. Pure functions for the tasks."""
 
 from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from lamm_model.tasks.denials import is_negated
 
 _TOKEN = re.compile(r"[^\W_]+(?:'[^\W_]+)*")
 _IRREGULAR: Mapping[str, str] = {
@@ -27,31 +29,20 @@ _PLURALS = (
 )
 _SHORTEST_PLURAL = 4
 
-_UNITS = (
+UNITS = (
     "zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten",
     "eleven", "twelve", "thirteen", "fourteen", "fifteen", "sixteen", "seventeen", "eighteen",
     "nineteen"
 )  # fmt: skip
-_TENS = ["twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety"]
-_NUMBER_WORDS: Mapping[str, int] = {
-    **{word: value for value, word in enumerate(_UNITS)},
-    **{word: 10 * (index + 2) for index, word in enumerate(_TENS)},
-    "single": 1,
-    "couple": 2,
-    "dozen": 12,
+TENS = ("twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety")
+_DIGITS: Mapping[str, str] = {
+    **{word: str(value) for value, word in enumerate(UNITS)},
+    **{word: str(10 * (index + 2)) for index, word in enumerate(TENS)},
 }
-_SCALES: Mapping[str, int] = {"hundred": 100, "thousand": 1000}
 
-_NEGATIONS = frozenset({
-    "not", "no", "never", "neither", "nor", "without", "isn't", "aren't", "wasn't", "don't",
-    "doesn't", "can't", "cannot", "than", "instead"
-})  # fmt: skip
-# Words that may stand between a negation and the label it denies: "not really a pair of".
-_TRANSPARENT = frozenset({
-    "a", "an", "the", "any", "see", "pair", "of", "really", "actually", "kind", "sort", "it",
-    "is", "be"
-})  # fmt: skip
-_NEGATION_REACH = 5
+_WORD_OR_BREAK = re.compile(rf"{_TOKEN.pattern}|[.,;:!?\n]")
+# What stands between the members of a list: "a cat, a dog or a bird".
+_LISTING = frozenset({"or", "nor", "a", "an", "the", "any"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,8 +78,8 @@ def canonical(token: str) -> str:
     """One case-folded word as its singular, or as digits when it names a number below 100."""
     if token in _IRREGULAR:
         return _IRREGULAR[token]
-    if token in _UNITS or token in _TENS:
-        return str(_NUMBER_WORDS[token])
+    if token in _DIGITS:
+        return _DIGITS[token]
     plural = len(token) >= _SHORTEST_PLURAL and token.endswith("s")
     if not plural or token.endswith(("ss", "us", "is")):
         return token
@@ -116,7 +107,7 @@ def label_spellings(labels: Sequence[str]) -> list[tuple[tuple[str, ...], int]]:
 
 def find_labels(text: str, labels: Sequence[str]) -> list[LabelMatch]:
     """Labels named in the text, in order; longer labels win over shorter ones inside them."""
-    words = tokens(text)
+    words, starts = _clauses(text)
     taken = [False] * len(words)
     found: list[LabelMatch] = []
     for spelling, label in label_spellings(labels):
@@ -124,72 +115,49 @@ def find_labels(text: str, labels: Sequence[str]) -> list[LabelMatch]:
             end = start + len(spelling)
             if tuple(words[start:end]) == spelling and not any(taken[start:end]):
                 taken[start:end] = [True] * len(spelling)
-                found.append(LabelMatch(label, start, end, _negated(words, start)))
-    return sorted(found, key=lambda match: match.start)
+                clause = words[starts[start] : start]
+                found.append(LabelMatch(label, start, end, is_negated(clause, len(clause))))
+    return _denied_as_lists(sorted(found, key=lambda match: match.start), words)
 
 
-def _negated(words: Sequence[str], start: int) -> bool:
-    for word in reversed(words[max(0, start - _NEGATION_REACH) : start]):
-        if word in _NEGATIONS:
-            return True
-        if word not in _TRANSPARENT:
-            return False
-    return False
-
-
-_NUMERAL = re.compile(
-    r"(?<![\w.,])(?P<sign>-?)(?P<digits>\d{1,3}(?:,\d{3})+|\d+)(?P<rest>\.\d+)?(?![\w%])|(?P<word>[a-z]+)"
-)
-
-
-def integers(text: str) -> list[int]:
-    """Whole numbers of the text in order, as digits or in words ("twenty-one", "1,000", "a dozen").
-
-    Decimals, percentages and numbers glued to letters are none; a minus makes one negative.
-    """
-    found: list[int] = []
-    run: list[int] = []
-    for match in _NUMERAL.finditer(plain(text).casefold()):
-        word = match["word"]
-        if word is not None and (
-            word in _NUMBER_WORDS or word in _SCALES or (word == "and" and run)
-        ):
-            run = _extend(run, word, found)
+def _clauses(text: str) -> tuple[list[str], list[int]]:
+    """`tokens` of a text, and for each the index of the first of its clause."""
+    words: list[str] = []
+    starts: list[int] = []
+    start = 0
+    for token in _WORD_OR_BREAK.findall(plain(text).casefold()):
+        if token[0] in ".,;:!?\n":
+            start = len(words)
             continue
-        if run:
-            found.append(sum(run))
-            run = []
-        if word is None and match["rest"] is None:
-            value = int(match["digits"].replace(",", ""))
-            found.append(-value if match["sign"] else value)
-    if run:
-        found.append(sum(run))
-    return found
+        words.append(canonical(token))
+        starts.append(start)
+    return words, starts
 
 
-def _extend(run: list[int], word: str, found: list[int]) -> list[int]:
-    """The number being spelled after one more word; a word that cannot go on starts the next."""
-    if word == "and":
-        # "one hundred and five" goes on; "one and two" are two numbers.
-        if run[-1] % 100:
-            found.append(sum(run))
-            return []
-        return run
-    if word in _SCALES:
-        return [(sum(run) or 1) * _SCALES[word]]
-    value = _NUMBER_WORDS[word]
-    continues = bool(run) and (
-        run[-1] % 100 == 0 or (run[-1] % 100 in range(20, 100, 10) and 0 < value < 10)
-    )
-    if word == "dozen" and run:
-        return [sum(run) * value]
-    if run and not continues:
-        found.append(sum(run))
-        return [value]
-    return [*run, value]
+def _denied_as_lists(found: Sequence[LabelMatch], words: Sequence[str]) -> list[LabelMatch]:
+    """Matches with the denial of a list's first member passed on: "not a cat, a dog or a bird".
+
+    A list without "or" is none: "not a cat, a dog" names a dog.
+    """
+    denied = [match.negated for match in found]
+    for index, match in enumerate(found):
+        if not match.negated:
+            continue
+        end, last = match.end, index
+        for other in range(index + 1, len(found)):
+            between = words[end : found[other].start]
+            if not set(between) <= _LISTING:
+                break
+            if {"or", "nor"} & set(between):
+                last = other
+            end = found[other].end
+        denied[index : last + 1] = [True] * (last + 1 - index)
+    return [replace(m, negated=is_denied) for m, is_denied in zip(found, denied, strict=True)]
 
 
-def quoted(text: str) -> Iterator[str]:
-    """Texts within double, curly or single quotes, in that order of trust."""
+def quoted(text: str) -> list[str]:
+    """Texts within double, curly or single quotes: all of the first kind that there is."""
     for pattern in (r'"([^"\n]+)"', r"\u201c([^\u201d\n]+)\u201d", r"(?<!\w)'([^'\n]+)'(?!\w)"):
-        yield from (match[1] for match in re.finditer(pattern, text))
+        if found := re.findall(pattern, text):
+            return list(found)
+    return []

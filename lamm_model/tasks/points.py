@@ -25,8 +25,10 @@ from lamm_model.tasks.metrics import (
     precision_recall_f1,
     proportion,
 )
+from lamm_model.tasks.named_numbers import Role
 from lamm_model.tasks.places import (
     cut_short,
+    is_denied,
     labelled,
     says_nothing_is_there,
 )
@@ -84,7 +86,7 @@ class KeypointTask(Task[KeypointInputs, PointAnswer]):
         """The first point; the centre of a box, another frame or further points are partial."""
         text = tidy(text)
         numbers = groups(text)
-        usable = [group for group in numbers if len(group.values) in {2, 4}]
+        usable = [g for g in numbers if _is_place(g) and not is_denied(text, g)]
         scale = scale_of(usable, inputs.size)
         points = [_read_point(group, scale) for group in usable]
         found = [(point, intact) for point, intact in points if point is not None]
@@ -145,16 +147,21 @@ class LocatingTask(Task[LocatingInputs, LocatingAnswer]):
         """Every point with the label before it (or after it); boxes count as their centres."""
         text = tidy(text)
         numbers = groups(text)
-        numbers = list(joined_pairs(numbers, text, 2)) if _has_boxes(numbers) else numbers
-        usable = [group for group in numbers if len(group.values) in {2, 4}]
+        joined = list(joined_pairs(numbers, text, 2))
+        # "From (0.1, 0.2) to (0.5, 0.6)" is a box, whatever else the two points may be.
+        cornered = len(joined) < len(numbers) and any(g.role is Role.LOW for g in numbers)
+        numbers = joined if _has_boxes(numbers) else numbers
+        usable = [group for group in numbers if _is_place(group)]
         if not usable:
-            if says_nothing_is_there(text):
+            if says_nothing_is_there(text, inputs.labels):
                 return ParseResult(LocatingAnswer(objects=()), ParseStatus.OK)
             return ParseResult.unparsed()
         scale = scale_of(usable, inputs.size)
+        there = list(labelled(text, usable, inputs.labels))
         whole = usable == numbers and usable[0].bracketed and not cut_short(text, usable)
+        whole = whole and len(there) == len(usable) and not cornered
         objects: list[LocatedObject] = []
-        for label, group in labelled(text, usable, inputs.labels):
+        for label, group in there:
             point, intact = _read_point(group, scale)
             whole = whole and intact
             if point is not None:
@@ -205,6 +212,11 @@ def _read_point(group: Group, scale: tuple[float, float] | None) -> tuple[Point 
     if len(values) == 2:
         return (values[0], values[1]), intact
     return ((values[0] + values[2]) / 2, (values[1] + values[3]) / 2), False
+
+
+def _is_place(group: Group) -> bool:
+    """Whether a group is a point or a box, and no width and height."""
+    return len(group.values) in {2, 4} and group.role is not Role.EXTENT
 
 
 def _has_boxes(found: Sequence[Group]) -> bool:

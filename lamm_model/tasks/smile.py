@@ -13,18 +13,56 @@ from lamm_model.tasks.parsing import plain
 from lamm_model.tasks.sample import Sample
 
 _SMILE = r"(?:smil\w*|grin\w*|laugh\w*|beaming|happy|happily|cheerful)"
+_OTHER = (
+    r"(?:neutral|serious\w*|stern|frown\w*|sad|unhappy|straight face|expressionless|solemn|angry"
+    r"|unsmiling|non-?\s?smil\w*)"
+)
+# A denial reaches over words that belong to it, not into another statement: "does not have a beard
+# and is smiling".
+_REACH = (
+    r"(?:\s+(?!(?:and|but|yet|while|because|though|although|with|at|who|which|wearing|only"
+    r"|stop\w*|help)\b)[\w'-]+){0,5}?"
+)
+_NOT = (
+    r"(?:\b(?:not|no(?! doubt)|never|without|cannot|hardly|barely|nor|neither|than|instead of|false"
+    r"|lacks?|lacking|fails?|(?:has|have|had) stopped)|n't)\b"
+)
 _DENIED = re.compile(
-    r"\b(?:not|no(?! doubt)|never|without|isn't|aren't|doesn't|don't|does not|hardly|nor|neither)\b"
-    rf"(?:\s+[\w-]+){{0,5}}?\s+{_SMILE}\b|\bunsmiling\b",
+    rf"{_NOT}{_REACH}\s+{_SMILE}\b(?:,?\s+n?or\s+{_SMILE}\b)*|\b{_SMILE}\s+(?:is\s+(?:absent|missing)"
+    r"|(?:is not|isn't|cannot be|can't be)\s+(?:visible|seen|present|there))\b",
     re.IGNORECASE,
+)
+_DENIED_OTHER = re.compile(
+    rf"{_NOT}{_REACH}\s+{_OTHER}\b(?:(?:,?\s+n?or|,)\s+{_OTHER}\b)*", re.IGNORECASE
 )
 _STATED = re.compile(rf"\b{_SMILE}\b", re.IGNORECASE)
-_OTHERWISE = re.compile(
-    r"\b(?:neutral|serious|stern|frown\w*|sad|straight face|expressionless|solemn|angry)\b",
+_OTHERWISE = re.compile(rf"\b{_OTHER}\b", re.IGNORECASE)
+_MAYBE = re.compile(r"\b(?:might|may|could|perhaps|possibly|maybe)\b", re.IGNORECASE)
+
+# What is asked, left open or not known is not stated; what follows "as if" is.
+_QUESTION = re.compile(r"(?:^|(?<=[.!?\n]))[^.!?\n]*(?:\?|\byes\s*(?:/|or)\s*no\b)", re.IGNORECASE)
+_OPEN = re.compile(
+    r"(?<!\bas )\b(?:if|whether)\b[^.,;!\n]*?(?=[.,;!\n]|\bbut\b|$)"
+    rf"|\b(?:about|going|trying) to {_SMILE}\b"
+    r"|(?:\bnot|n't|\bhard|\bdifficult|\bimpossible|\bunable|\bcannot)\s+(?:\w+\s+){0,2}?"
+    r"(?:sure|certain|clear|possible|able|know|tell|say|determine|judge)\b"
+    r"[^.,;!\n]*?(?=[.,;!\n]|\bbut\b|$)|\bun(?:sure|clear|certain)\b",
     re.IGNORECASE,
 )
-_LEADING = re.compile(
-    r"^\W*(?:(?:the )?answer(?: is)?\W+)?(yes|no(?! doubt)|true|false)\b", re.IGNORECASE
+# Yes and no are an answer at the start of a sentence and after a colon or "answer is", where
+# nothing follows that they would belong to ("no beard").
+_VERDICT = re.compile(
+    r"(?:^|[.!:;=\n]|\s-\s"
+    r"|\b(?:answer|answer is|answer would be|so|say|think|probably|(?:smiling|smile) is)\b)"
+    r"[\s*\"'`(\[:,-]*\b(?:(?P<yes>yes|true(?! that))|(?P<no>(?:no|false|not true)"
+    r"(?=[\s*\"'`)\]]*(?:$|[.,;!:\n-])|\s+(?:she|he|they|the|this|it|there|i|one|because|as)\b)))\b"
+    r"|[:=]\s*(?:(?P<one>1)|(?P<zero>-1|0))\b",
+    re.IGNORECASE,
+)
+_ECHO = re.compile(
+    r"(?:^|(?<=[.!?;\n]))[^.!?;\n]*?(?:[:=]|\s-\s)[\s*\"'`(\[]*"
+    r"(?:yes|no|true|false|not true|-?[01])\b",
+    re.IGNORECASE,
 )
 
 
@@ -52,19 +90,26 @@ class SmileTask(Task[SmileInputs, SmileAnswer]):
 
     @override
     def parse(self, text: str, inputs: SmileInputs) -> ParseResult[SmileAnswer]:
-        """A leading yes or no, else what is said of the mouth; silence about both is no answer."""
-        text = plain(text)
-        rest, denials = _DENIED.subn(" ", text)
-        said = {False} if denials or _OTHERWISE.search(rest) else set()
+        """The last yes or no given as an answer, else what is said of the mouth.
+
+        Questions, and what is left open or not known, are no statements; silence is no answer.
+        """
+        text = _QUESTION.sub(". ", plain(text))
+        verdicts = [bool(m["yes"] or m["one"]) for m in _VERDICT.finditer(text)]
+        rest, denials = _DENIED.subn(" ", _OPEN.sub(" ", text))
+        rest, others = _OTHERWISE.subn(" ", _DENIED_OTHER.sub(" ", rest))
+        said = {False} if denials or others else set()
+        if verdicts:
+            # The question's own words may stand before the answer: "smiling: no".
+            words = _ECHO.sub(" ", rest)
+            said |= {True} if _STATED.search(words) else set()
+            return _result(verdicts[-1], agreed=not (said | set(verdicts)) - {verdicts[-1]})
         if _STATED.search(rest):
             said.add(True)
-        if leading := _LEADING.match(text):
-            first = leading[1].lower() in {"yes", "true"}
-            return _result(first, agreed=not said - {first})
         if not said:
             return ParseResult.unparsed()
         # "Not frowning but smiling" and the like: a smile that is stated outweighs a denial.
-        return _result(True in said, agreed=len(said) == 1)
+        return _result(True in said, agreed=len(said) == 1 and not _MAYBE.search(rest))
 
     @override
     def render(self, answer: SmileAnswer, inputs: SmileInputs) -> str:

@@ -131,6 +131,39 @@ def test_counts_with_both_policies_for_failures() -> None:
     assert "mae_parsed" not in run("counting", (3, "many")).metrics
 
 
+def test_answers_that_are_easily_misread() -> None:
+    """Readings of the tasks' parsers that used to be wrong, and cost or gave points here."""
+    counts = run(
+        "counting",
+        (25, "one can see 25 people"),
+        (4, "I am 97.5% sure there are 4."),
+        (6, "There are about half a dozen."),
+        (0, "There is no one."),
+    )
+    assert value(counts, "accuracy") == 1.0
+    assert run("counting", (97, "97.5%")).unparsed == 1.0
+    pets = {"choice": 1, "choices": ["a dog", "a cat", "a rabbit"]}
+    options = ("The answer is a cat.", "The best choice I see is (B).", "The answer is **B**.")
+    assert value(run("vqa_choice", *[(pets, text) for text in options])) == 1.0
+    smiles = run(
+        "facial_smile", ("-1", "Is the person smiling? No."), ("1", "The person is smiling: True")
+    )
+    assert (value(smiles), value(smiles, "neither")) == (1.0, 0.0)
+    doubt = run("facial_smile", ("-1", "I don't know if the person is smiling."))
+    assert value(doubt, "neither") == 1.0
+    classes = run(
+        "classification",
+        ("ship", "The image does not show a cat; it shows a ship."),
+        ("ship", "It isn't a cat or a dog, it's a ship."),
+        labels=CIFAR10,
+    )
+    assert value(classes) == 1.0
+    boxes = run("detection", (OBJECTS[:1], "dog [x=0.1, y=0.1, w=0.4, h=0.4]"), labels=VOC2012)
+    assert value(boxes) == 1.0
+    denied = run("detection", (OBJECTS[:1], f"no dogs {DOG}"), labels=VOC2012)
+    assert (value(denied), denied.unparsed) == (0.0, 1.0)
+
+
 def test_words_are_counted_both_ways() -> None:
     result = run(
         "ocr_words", (["HOTEL", "PARIS"], "hotel, paris"), (["BAR"], "the words: a, b, bar")
