@@ -13,6 +13,10 @@ from typing import Any
 from lamm_model.spec import CheckpointError
 from training.datasets.complaints import ERRORS, MEANINGS, WARNINGS, Kind
 
+_FILE_OPTIONS = ("media_root", "base", "out")
+_ROOT_OPTIONS = ("jobs", "tokenizer", "limit_length", "json", "fail_on", "show")
+_SHOWN = 20
+
 _EPILOG = """kinds of complaint (* = not an error unless --fail-on names it):
 {kinds}
 
@@ -33,11 +37,16 @@ def check(argv: Sequence[str]) -> int:
     """Runs `lamm data check ARGV...`; returns the exit status (see the help)."""
     parser = _parser()
     arguments = parser.parse_args(argv)
+    is_root = arguments.path.is_dir()
+    # What is asked for and would not be done must not look as if it had been.
+    for name in _FILE_OPTIONS if is_root else _ROOT_OPTIONS:
+        if getattr(arguments, name) is not None:
+            kind, other = ("FILE", "folder") if is_root else ("ROOT", "file")
+            flag = name.replace("_", "-")
+            parser.error(f"--{flag} is for a {kind}, and {arguments.path} is a {other}")
     if arguments.limit_length is not None and arguments.tokenizer is None:
         parser.error("--limit-length needs --tokenizer")
-    if arguments.path.is_dir():
-        return _check_root(arguments)
-    return _check_file(arguments)
+    return _check_root(arguments) if is_root else _check_file(arguments)
 
 
 def mini_benchmark(argv: Sequence[str]) -> int:
@@ -91,9 +100,9 @@ def _parser() -> argparse.ArgumentParser:
     file.add_argument("--base", type=Path, help="checkpoint whose preprocessing decodes the media")
     file.add_argument("--out", type=Path, help="writes the good records there")
     root = parser.add_argument_group("for a ROOT")
-    cores = len(os.sched_getaffinity(0))
+    cores = _cores()
     root.add_argument(
-        "--jobs", type=positive, default=cores, metavar="N", help="decoding threads (%(default)s)"
+        "--jobs", type=positive, metavar="N", help=f"decoding threads (default: {cores})"
     )
     root.add_argument(
         "--tokenizer", type=Path, metavar="DIR",
@@ -105,14 +114,18 @@ def _parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     root.add_argument("--json", type=Path, metavar="OUT", help="writes the report there")
     root.add_argument(
-        "--fail-on", type=_kinds, default=ERRORS, metavar="KIND,...",
+        "--fail-on", type=_kinds, metavar="KIND,...",
         help="what is an error: kinds, any, or none (default: those without * below)",
     )  # fmt: skip
     root.add_argument(
-        "--show", type=positive, default=20, metavar="N",
-        help="complaints of each kind to show; all are counted (%(default)s)",
+        "--show", type=positive, metavar="N",
+        help=f"complaints of each kind to show; all are counted (default: {_SHOWN})",
     )  # fmt: skip
     return parser
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0))
 
 
 def positive(text: str) -> int:
@@ -149,30 +162,41 @@ def _check_root(arguments: argparse.Namespace) -> int:
             else LengthCounter.from_pretrained(arguments.tokenizer)
         )
         options = CheckOptions(
-            jobs=arguments.jobs,
+            jobs=arguments.jobs or _cores(),
             lengths=counter,
             limit_length=arguments.limit_length,
-            keep=arguments.show,
+            keep=arguments.show or _SHOWN,
             progress=True,
         )
         report = check_tree(arguments.path, options)
     except (CheckError, CheckpointError, FileNotFoundError) as error:
         print(f"lamm data check: {error}", file=sys.stderr)
         return 2
-    print_report(report, arguments.fail_on, Console())
+    fail_on = ERRORS if arguments.fail_on is None else arguments.fail_on
+    print_report(report, fail_on, Console())
     if arguments.json is not None:
-        document = as_json(report, arguments.fail_on)
+        document = as_json(report, fail_on)
         text = json.dumps(document, indent=1)
         arguments.json.write_text(text + "\n", encoding="utf8")
-    return 1 if report.complaints.total(arguments.fail_on) else 0
+    return 1 if report.complaints.total(fail_on) else 0
 
 
 def _check_file(arguments: argparse.Namespace) -> int:
     file: Path = arguments.path
-    good, faults = _read_file(file, arguments.media_root or file.parent, arguments.base)
+    try:
+        good, faults = _read_file(file, arguments.media_root or file.parent, arguments.base)
+    except CheckpointError as error:
+        print(f"lamm data check: {error}", file=sys.stderr)
+        return 2
+    except OSError as error:
+        print(f"lamm data check: {error.filename or file}: {error.strerror}", file=sys.stderr)
+        return 2
     for fault in faults:
         print(fault)
     print(f"{file}: {len(good)} good records, {len(faults)} bad")
+    if not good and not faults:
+        print(f"lamm data check: {file} holds no records", file=sys.stderr)
+        return 2
     if arguments.out is not None:
         arguments.out.write_text(json.dumps(good, ensure_ascii=False), encoding="utf8")
     return 1 if faults else 0
@@ -198,6 +222,9 @@ def _read_file(
                 faults.append(str(error))
             else:
                 good.append(item)
-    except (RecordError, OSError) as error:
+    except RecordError as error:
+        # The file cannot be read on from here.
         faults.append(str(error))
+    except UnicodeDecodeError as error:
+        faults.append(f"{file}: byte {error.start} is not UTF-8")
     return good, faults
