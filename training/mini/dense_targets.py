@@ -91,9 +91,7 @@ def token_targets(
     return label, np.concatenate([centre - positions, size], axis=1).astype(np.float32)
 
 
-def token_owners(
-    scene: CloudScene, positions: npt.NDArray[np.float32]
-) -> npt.NDArray[np.int64]:
+def token_owners(scene: CloudScene, positions: npt.NDArray[np.float32]) -> npt.NDArray[np.int64]:
     """Index [T] into the scene's objects of the one nearest each position [T, 3]."""
     distance = np.square(positions[:, None] - scene.points[None]).sum(-1)
     owner: npt.NDArray[np.int64] = scene.owner[distance.argmin(1)]

@@ -62,7 +62,7 @@ def converse(
     rng: np.random.Generator,
     count: int,
 ) -> list[Exchange]:
-    """`count` of the weighted families, no family twice; now and then the last turn is thanks."""
+    """`count` of the weighted families, each entry at most once; now and then thanks end it."""
     weight = np.array([w for w, _ in families])
     picked = rng.choice(
         len(families), min(count, len(families)), replace=False, p=weight / weight.sum()

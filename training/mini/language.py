@@ -93,7 +93,11 @@ __all__ = [
 
 
 def picture_turns(scene: PictureScene, rng: np.random.Generator, count: int = 4) -> list[Exchange]:
-    """A conversation of `count` turns about one picture, no intent twice."""
+    """A conversation of `count` turns about one picture.
+
+    Among several products, what is asked by name (its colour, its box) may come up thrice: to find
+    the one that is meant is the hardest thing to learn, and one question a conversation is too few.
+    """
     if scene.word:
         families: list[tuple[float, Family]] = [
             (4.0, read),
@@ -125,12 +129,12 @@ def picture_turns(scene: PictureScene, rng: np.random.Generator, count: int = 4)
             (0.4, task_count),
             (3.0, detect),
             (1.2, task_detect),
-            (3.6, choice),
+            *[(1.6, choice)] * 3,
             (1.2, task_points),
             (0.8, count_class),
-            (2.8, colour),
+            *[(1.6, colour)] * 3,
             (0.8, exists),
-            (2.2, locate),
+            *[(1.2, locate)] * 3,
             (0.6, describe),
             (0.3, task_caption),
             (0.4, unknown),
@@ -157,7 +161,7 @@ def drawn_turns(scene: PictureScene, rng: np.random.Generator, count: int = 4) -
 
 
 def cloud_turns(scene: CloudScene, rng: np.random.Generator, count: int = 4) -> list[Exchange]:
-    """A conversation of `count` turns about one cloud, no intent twice."""
+    """A conversation of `count` turns about one cloud; rooms are asked for several objects."""
     if len(scene.objects) == 1:
         families: list[tuple[float, Family]] = [
             (3.0, cloud_identify),
@@ -178,7 +182,7 @@ def cloud_turns(scene: CloudScene, rng: np.random.Generator, count: int = 4) -> 
             (2.0, cloud_list),
             (3.0, cloud_choice),
             (3.0, cloud_detect),
-            (3.0, cloud_ground),
+            *[(1.5, cloud_ground)] * 3,
             (1.2, cloud_exists),
             (0.4, cloud_colour),
             (0.4, unknown),
