@@ -1,0 +1,114 @@
+"""`GET /` and `GET /ui/...`: the web page and its files, which are data of this package.
+
+Called by `app`. The page is open to everyone, since a browser that opens it has no key to send; it
+holds nothing but itself, and what it asks for needs a key where keys are asked for. Each file is a
+route of its own, so that no path reaches anything else.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from dataclasses import dataclass
+from importlib.resources import files
+from importlib.resources.abc import Traversable
+
+from fastapi import APIRouter, Request, Response
+from fastapi.responses import RedirectResponse
+
+from service.auth import OPEN, USER
+from service.security_headers import APP_POLICY
+
+PAGE = "index.html"
+_FOLDER = "web_ui"
+_MEDIA_TYPES: Mapping[str, str] = {
+    "css": "text/css; charset=utf-8",
+    "html": "text/html; charset=utf-8",
+    "js": "text/javascript; charset=utf-8",
+    "jpg": "image/jpeg",
+    "json": "application/json",
+    "ply": "application/octet-stream",
+    "npy": "application/octet-stream",
+    "png": "image/png",
+    "svg": "image/svg+xml",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Asset:
+    """One file of the page; `tag` is its digest, as the `ETag` header has it."""
+
+    name: str
+    content: bytes
+    media_type: str
+    tag: str
+
+    def response(self, known_tags: str) -> Response:
+        """The file, or 304 where `known_tags` (If-None-Match, RFC 9110) names it."""
+        # Names stay the same from version to version, so a browser asks each time whether it may
+        # keep what it has.
+        headers = {"Cache-Control": "no-cache", "ETag": self.tag}
+        if self.name == PAGE:
+            headers["Content-Security-Policy"] = APP_POLICY
+        tags = {tag.strip().removeprefix("W/") for tag in known_tags.split(",")}
+        if tags & {self.tag, "*"}:
+            return Response(status_code=304, headers=headers)
+        return Response(self.content, headers=headers, media_type=self.media_type)
+
+
+@functools.cache
+def create_router(enabled: bool) -> APIRouter:
+    """The routes of the page and its files; where it is not `enabled`, one to the documentation.
+
+    They hold no state: every app gets the same ones.
+    """
+    router = APIRouter(include_in_schema=False)
+    if not enabled:
+        router.add_api_route("/", documentation, methods=["GET"], dependencies=[USER])
+        return router
+    for asset in assets():
+        path = "/" if asset.name == PAGE else f"/ui/{asset.name}"
+        router.add_api_route(
+            path, _handler(asset), methods=["GET"], response_model=None, dependencies=[OPEN]
+        )
+    return router
+
+
+@functools.cache
+def assets() -> tuple[Asset, ...]:
+    """Every file of the page, by name.
+
+    Raises:
+        ValueError: a file's ending has no media type here.
+    """
+    return tuple(_asset(name, file) for name, file in _walk(files("service") / _FOLDER, ""))
+
+
+async def documentation() -> RedirectResponse:
+    """The documentation, in the page's place."""
+    return RedirectResponse("/docs")
+
+
+def _handler(asset: Asset) -> Callable[[Request], Awaitable[Response]]:
+    async def serve(request: Request) -> Response:
+        return asset.response(request.headers.get("if-none-match", ""))
+
+    return serve
+
+
+def _walk(folder: Traversable, prefix: str) -> Iterator[tuple[str, Traversable]]:
+    for entry in sorted(folder.iterdir(), key=lambda one: one.name):
+        if entry.is_dir():
+            yield from _walk(entry, f"{prefix}{entry.name}/")
+        else:
+            yield f"{prefix}{entry.name}", entry
+
+
+def _asset(name: str, file: Traversable) -> Asset:
+    suffix = name.rpartition(".")[2]
+    if suffix not in _MEDIA_TYPES:
+        raise ValueError(f"{name} has no media type; known endings: {', '.join(_MEDIA_TYPES)}")
+    content = file.read_bytes()
+    tag = f'"{hashlib.sha256(content).hexdigest()[:32]}"'
+    return Asset(name, content, _MEDIA_TYPES[suffix], tag)

@@ -1,0 +1,81 @@
+// An error as a person wants to read it: what, where, how long to wait, and the id to report.
+
+import { copyWith, el, icon, iconButton } from "./dom.js";
+
+const TITLES = {
+  0: "No connection",
+  400: "The server did not take this",
+  401: "An API key is needed",
+  403: "This key may not do that",
+  404: "Not found",
+  408: "The upload was too slow",
+  413: "Too large",
+  415: "The file's format is not known",
+  422: "The file could not be read",
+  429: "Too many requests with this key",
+  499: "Cancelled",
+  500: "The server failed",
+  503: "The server is busy",
+  507: "The server's storage is full",
+};
+
+/** The card; `again` is called by its button, which waits as long as the server asked to. */
+export function errorCard(error, again = null) {
+  const facts = [
+    error.param && ["where", error.param],
+    error.code && ["code", error.code],
+    error.status && ["status", String(error.status)],
+  ].filter(Boolean);
+  const card = el(
+    "div",
+    { class: "error-card", role: "alert" },
+    el(
+      "div",
+      { class: "error-title" },
+      icon("warn"),
+      el("strong", {}, TITLES[error.status] ?? `Error ${error.status}`),
+    ),
+    el("p", {}, sentence(error.message)),
+    facts.length
+      ? el(
+          "dl",
+          { class: "facts" },
+          facts.map(([name, value]) => el("div", {}, el("dt", {}, name), el("dd", {}, value))),
+        )
+      : null,
+  );
+  const row = el("div", { class: "row" });
+  if (again) row.append(retryButton(error, again));
+  if (error.requestId) {
+    const copy = iconButton("copy", "Copy", { onclick: () => copyWith(copy, error.requestId) });
+    row.append(
+      el("span", { class: "request-id" }, "request ", el("code", {}, error.requestId)),
+      copy,
+    );
+  }
+  if (row.childElementCount) card.append(row);
+  return card;
+}
+
+function retryButton(error, again) {
+  const label = el("span", {}, "Try again");
+  const button = el(
+    "button",
+    { type: "button", class: "quiet", onclick: again },
+    icon("again"),
+    label,
+  );
+  let left = error.retryAfter ?? 0;
+  const tick = () => {
+    button.disabled = left > 0;
+    label.textContent = left > 0 ? `Try again in ${left} s` : "Try again";
+    if (left-- > 0) setTimeout(tick, 1000);
+  };
+  tick();
+  return button;
+}
+
+function sentence(text) {
+  const upper = text.charAt(0).toUpperCase() + text.slice(1);
+  return /[.!?]$/.test(upper) ? upper : `${upper}.`;
+}

@@ -1,0 +1,249 @@
+// One task's form: the medium, the inputs of its schema, how to answer, and the curl line of it all.
+
+import { acceptDrops } from "../chat/composer.js";
+import { copyWith, el, icon, iconButton } from "../shared/dom.js";
+import { ACCEPT, Medium } from "../shared/medium.js";
+import { exampleThumb, mediumTile } from "../shared/medium_view.js";
+import { SamplingFields } from "../shared/sampling.js";
+import { curlLine } from "./curl.js";
+import { SchemaFields } from "./schema_fields.js";
+
+/** `run` gets {task, medium, body, curl}. */
+export class TaskForm {
+  constructor(task, examples, { api, models, run }) {
+    Object.assign(this, { task, api, models, run, medium: null, own: false });
+    this.examples = examples.filter((entry) => entry.tasks[task.name]);
+    this.fields = new SchemaFields(task.inputs_schema, task.example.inputs ?? {});
+    this.sampling = new SamplingFields();
+    this.sampling.limitTokens(models.chosen?.max_model_len ?? 1048576);
+    this.problem = el("p", { class: "problem", role: "alert" });
+    this.tray = el("ul", { class: "tray" });
+    this.modes = this.#modes();
+    this.overlay = task.overlays.length ? el("input", { type: "checkbox" }) : null;
+    this.button = el("button", { type: "submit", class: "primary" });
+    this.curl = el("pre", { class: "curl", tabindex: "0", "aria-label": "The same with curl" });
+    this.element = this.#form();
+    this.setBusy(false);
+    this.#showMedium();
+  }
+
+  /** Takes a medium in the place of the former one. */
+  take(medium, own) {
+    this.medium = medium;
+    this.own = own;
+    this.problem.textContent = "";
+    this.#showMedium();
+  }
+
+  /** Fills itself with the first example of the task, if there is one. */
+  beginWithExample() {
+    if (this.examples.length) this.#useExample(this.examples[0]);
+  }
+
+  setBusy(busy, stop = null) {
+    this.stop = busy ? stop : null;
+    this.button.replaceChildren(icon(busy ? "stop" : "run"), busy ? "Stop" : "Run");
+  }
+
+  #form() {
+    const { task } = this;
+    const copy = iconButton("copy", "Copy", {
+      onclick: () => copyWith(copy, this.curl.textContent),
+    });
+    const form = el(
+      "form",
+      {
+        novalidate: true,
+        onsubmit: (event) => {
+          event.preventDefault();
+          this.#submit();
+        },
+        oninput: () => this.#showCurl(),
+        onchange: () => this.#showCurl(),
+      },
+      el("p", { class: "description" }, task.description),
+      this.#mediumFields(),
+      this.fields.element,
+      this.modes,
+      this.overlay
+        ? el(
+            "label",
+            { class: "check" },
+            this.overlay,
+            el("span", {}, `Have the server draw it too (${task.overlays.join(", ")})`),
+          )
+        : null,
+      el("details", {}, el("summary", {}, "Sampling"), this.sampling.element),
+      this.problem,
+      this.button,
+      el(
+        "details",
+        { class: "curl-box" },
+        el("summary", {}, "The same with curl"),
+        this.curl,
+        copy,
+      ),
+    );
+    acceptDrops(form, (files) => this.#pick(files));
+    form.addEventListener("paste", (event) => {
+      if (!event.clipboardData.files.length) return;
+      event.preventDefault();
+      this.#pick(event.clipboardData.files);
+    });
+    return form;
+  }
+
+  #mediumFields() {
+    const picker = el("input", {
+      type: "file",
+      accept: ACCEPT,
+      hidden: true,
+      onchange: () => {
+        this.#pick(picker.files);
+        picker.value = "";
+      },
+    });
+    const starters = this.examples.map((entry) =>
+      el(
+        "button",
+        {
+          type: "button",
+          class: "starter",
+          title: entry.name,
+          "aria-label": `Example: ${entry.name}`,
+          onclick: () => this.#useExample(entry),
+        },
+        exampleThumb(entry),
+      ),
+    );
+    const noun = this.task.modality === "image" ? "picture" : "point cloud";
+    return el(
+      "fieldset",
+      { class: "medium-fields" },
+      el("legend", {}, noun === "picture" ? "Picture" : "Point cloud"),
+      this.tray,
+      el(
+        "div",
+        { class: "row" },
+        picker,
+        iconButton("attach", `Choose a ${noun}`, { onclick: () => picker.click(), class: "wide" }),
+        starters.length ? el("span", { class: "hint" }, "or") : null,
+        starters,
+      ),
+    );
+  }
+
+  #modes() {
+    if (this.task.modes.length < 2) return null;
+    const help = {
+      text: "the model writes, the server reads",
+      likelihood: "how probable each option is",
+    };
+    return el(
+      "fieldset",
+      { class: "modes" },
+      el("legend", {}, "Mode"),
+      this.task.modes.map((mode, index) =>
+        el(
+          "label",
+          { class: "check" },
+          el("input", { type: "radio", name: "mode", value: mode, checked: index === 0 }),
+          el("span", {}, mode, " ", el("span", { class: "hint" }, help[mode] ?? "")),
+        ),
+      ),
+    );
+  }
+
+  #pick(files) {
+    if (!files.length) return;
+    try {
+      const medium = Medium.of(files[0]);
+      if (medium.kind !== this.task.modality)
+        throw new Error(
+          `This task takes a ${this.task.modality === "image" ? "picture" : "point cloud"}; ${medium.name} is none.`,
+        );
+      this.take(medium, true);
+    } catch (error) {
+      this.problem.textContent = error.message;
+    }
+  }
+
+  async #useExample(entry) {
+    try {
+      const medium = await Medium.ofExample(entry);
+      this.fields.fill(entry.tasks[this.task.name]);
+      this.take(medium, false);
+    } catch (error) {
+      this.problem.textContent = error.message;
+    }
+  }
+
+  #showMedium() {
+    this.tray.replaceChildren(
+      ...(this.medium ? [mediumTile(this.medium, null, () => this.#showCurl())] : []),
+    );
+    this.#showCurl();
+  }
+
+  /** The body without its medium, or null where a field is wrong. */
+  #body() {
+    const inputs = this.fields.values();
+    const sampling = this.sampling.values();
+    if (inputs === null || sampling === null) return null;
+    const mode = this.modes?.querySelector("input:checked").value;
+    const chosen = this.models.chosen?.id;
+    return {
+      // A model that cannot do the task is not asked for it; the server then takes the first that can.
+      ...(this.task.models.includes(chosen) ? { model: chosen } : {}),
+      inputs,
+      ...(mode ? { mode } : {}),
+      ...(this.overlay?.checked ? { overlay: this.task.overlays[0] } : {}),
+      ...sampling,
+    };
+  }
+
+  #submit() {
+    if (this.stop) {
+      this.stop();
+      return;
+    }
+    this.problem.textContent = "";
+    if (!this.medium) {
+      this.problem.textContent = `Choose a ${this.task.modality === "image" ? "picture" : "point cloud"} first.`;
+      return;
+    }
+    const problem = this.fields.problem();
+    if (problem) {
+      problem.input.focus();
+      this.problem.textContent = problem.text;
+      return;
+    }
+    const body = this.#body();
+    if (body) this.run({ task: this.task, medium: this.medium, body, curl: this.curl.textContent });
+  }
+
+  #showCurl() {
+    const body = this.fields.problem() ? null : { inputs: this.fields.values() };
+    const mode = this.modes?.querySelector("input:checked").value;
+    const fields = {
+      ...(mode && mode !== "text" ? { mode } : {}),
+      ...(this.overlay?.checked ? { overlay: this.task.overlays[0] } : {}),
+      ...this.#sampled(),
+    };
+    this.curl.textContent = curlLine(
+      this.api.address(this.task.path.replace(/^\//, "")),
+      this.medium,
+      body?.inputs ?? {},
+      fields,
+      Boolean(this.api.key.value),
+    );
+  }
+
+  /** What the sampling fields hold, without complaints. */
+  #sampled() {
+    const filled = [...this.sampling.inputs].filter(
+      ([, input]) => input.value !== "" && input.validity.valid,
+    );
+    return Object.fromEntries(filled.map(([name, input]) => [name, input.value]));
+  }
+}

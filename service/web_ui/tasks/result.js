@@ -1,0 +1,195 @@
+// An answer beside what it is about: the medium with its marks, the typed answer, and the figures.
+
+import { colours } from "../clouds/boxes.js";
+import { CloudViewer } from "../clouds/viewer.js";
+import { el, icon } from "../shared/dom.js";
+import { errorCard } from "../shared/error_card.js";
+import { timingBar, usageBar } from "../shared/figures.js";
+import { cloudBox } from "../shared/medium_view.js";
+import { AnswerView } from "./answer.js";
+import { MarkedPicture } from "./marked_picture.js";
+
+const STATUS = {
+  ok: "read as it stands",
+  partial: "read with repairs: something was ambiguous, clipped or left out",
+  unparsed: "the model wrote something that is no answer to this task",
+};
+
+/** One run of a task; at first with the medium alone. */
+export class TaskResult {
+  constructor(task, medium) {
+    Object.assign(this, { task, medium });
+    this.stage = el(
+      "div",
+      { class: "stage" },
+      medium.isPicture ? new MarkedPicture(medium, []).element : cloudBox(medium),
+    );
+    this.text = el("div", { class: "result-text" }, el("p", { class: "thinking" }, "Looking"));
+    this.element = el("div", { class: "result" }, this.stage, this.text);
+  }
+
+  fail(error, again) {
+    this.text.replaceChildren(errorCard(error, again));
+  }
+
+  async show(answer, timing) {
+    const places = placesOf(answer.answer, this.task.asked.joint ?? null);
+    const paint = colours(places.map((place) => place.label ?? ""));
+    places.forEach((place) => Object.assign(place, paint.get(place.label ?? "")));
+    const drawing = this.medium.isPicture
+      ? new MarkedPicture(this.medium, places)
+      : await this.#viewer(places);
+    const light = (index) => drawing?.light(index);
+    const view = new AnswerView(this.task, answer, places, light);
+    if (drawing) {
+      drawing.onlight = (index) => view.light(index);
+      this.stage.replaceChildren(drawing.element);
+    }
+    this.text.replaceChildren(
+      view.element,
+      this.#reading(answer),
+      optionBars(answer),
+      el(
+        "div",
+        { class: "measures" },
+        usageBar(answer.usage),
+        timing.length ? timingBar(timing) : "",
+      ),
+      this.#overlay(answer),
+    );
+  }
+
+  async #viewer(places) {
+    try {
+      const boxes = places
+        .filter((place) => place.inUnits)
+        .map(({ inUnits, label, colour, ink }) => ({
+          centre: inUnits.slice(0, 3),
+          size: inUnits.slice(3),
+          label: label ?? "",
+          colour,
+          ink,
+        }));
+      const { upAxis, units, name } = this.medium;
+      return new CloudViewer(await this.medium.cloud(), { upAxis, units, name, boxes });
+    } catch {
+      return null; // the stage says already why there is no preview
+    }
+  }
+
+  #reading(answer) {
+    const notes = [
+      ...answer.clipped.map((one) => `${one.field}: "${one.written}" was moved into range`),
+      ...answer.dropped.map((words) => `"${words}" could not be used`),
+    ];
+    return el(
+      "div",
+      { class: "reading" },
+      el(
+        "div",
+        { class: "row" },
+        el(
+          "span",
+          { class: `badge s-${answer.parse_status}`, title: STATUS[answer.parse_status] },
+          answer.parse_status,
+        ),
+        answer.finish_reason === "length"
+          ? el("span", { class: "badge s-partial", title: "the token limit cut it off" }, "cut off")
+          : null,
+        el(
+          "span",
+          { class: "hint" },
+          answer.mode === "likelihood" ? "scored, not written" : STATUS[answer.parse_status],
+        ),
+      ),
+      el(
+        "div",
+        { class: "raw" },
+        el(
+          "span",
+          { class: "hint" },
+          answer.mode === "likelihood" ? "likeliest beginning" : "the model wrote",
+        ),
+        el("code", {}, answer.text || "(nothing)"),
+      ),
+      notes.length
+        ? el(
+            "ul",
+            { class: "notes" },
+            notes.map((note) => el("li", {}, note)),
+          )
+        : null,
+    );
+  }
+
+  /** The service's own drawing, to look at and to keep. */
+  #overlay(answer) {
+    if (!answer.overlay) return "";
+    const kind = answer.overlay.startsWith("data:image/png") ? "png" : "ply";
+    const link = el(
+      "a",
+      { class: "button quiet", href: answer.overlay, download: `${answer.task}.${kind}` },
+      icon("save"),
+      `Save the server's ${kind.toUpperCase()}`,
+    );
+    return el(
+      "div",
+      { class: "overlay" },
+      kind === "png"
+        ? el("img", { src: answer.overlay, alt: "The answer as the server draws it" })
+        : null,
+      link,
+    );
+  }
+}
+
+/** [{label, bbox or point in pixels, or inUnits}, ...] of an answer that has places; `name` is that of one without. */
+function placesOf(answer, name) {
+  if (!answer) return [];
+  const list = Array.isArray(answer.objects)
+    ? answer.objects
+    : answer.bbox || answer.point
+      ? [answer]
+      : [];
+  return list.map(({ label, bbox, point, bbox_in_units: inUnits, outside_cloud: outside }) => ({
+    label: label ?? name,
+    bbox: inUnits ? null : bbox,
+    point,
+    inUnits,
+    metres: inUnits ? bbox : null,
+    outside,
+  }));
+}
+
+function optionBars(answer) {
+  if (!answer.options) return "";
+  const best = Math.max(...answer.options.map((option) => option.probability));
+  return el(
+    "div",
+    { class: "options" },
+    el("h3", {}, "How probable each option is"),
+    el(
+      "ol",
+      {},
+      answer.options.map((option) => {
+        const fill = el("span", { class: "option-fill" });
+        fill.style.inlineSize = `${Math.max(option.probability * 100, 0.4)}%`;
+        return el(
+          "li",
+          {
+            class: option.probability === best ? "best" : "",
+            title: `log-probability ${option.logprob.toFixed(2)}`,
+          },
+          el("span", { class: "option-name" }, option.option),
+          el("span", { class: "option-bar", "aria-hidden": "true" }, fill),
+          el("span", { class: "option-share" }, percent(option.probability)),
+        );
+      }),
+    ),
+  );
+}
+
+function percent(share) {
+  const value = share * 100;
+  return value > 0 && value < 0.1 ? "<0.1 %" : `${value.toFixed(value < 10 ? 1 : 0)} %`;
+}
