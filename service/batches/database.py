@@ -1,0 +1,209 @@
+"""The database that batches live in: SQLite in a file of our own, or PostgreSQL by URL.
+
+Opened by `service`, used by the stores. Everything that waits for it runs in threads of its own
+(`Database.run`): a slow database holds up batches, and nothing else.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import fcntl
+import logging
+import os
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, ParamSpec, TypeVar
+
+import sqlalchemy as sa
+from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
+
+from service.batches import tables
+from service.exceptions import BatchesUnavailableError
+
+logger = logging.getLogger(__name__)
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+SQLITE_FILE = "batches.sqlite3"
+_THREADS = 4
+_BUSY_S = 30
+_CONNECT_S = 5
+# Any number, as long as no other program on the same database takes it.
+_SETUP_LOCK = 0x6C616D6D
+_CLOCKS = {"sqlite": "unixepoch()", "postgresql": "extract(epoch from clock_timestamp())"}
+
+
+class DatabaseError(ValueError):
+    """The database cannot be used as it is configured; the message says why, and has no secret."""
+
+
+class DatabaseBusyError(Exception):
+    """Another server holds the SQLite file; it may end."""
+
+
+class Database:
+    """One open database. Methods block; call them through `run`."""
+
+    def __init__(self, engine: sa.Engine, lock_file: int | None = None) -> None:
+        """`lock_file` is held open, and locked, for as long as the database is."""
+        self._engine, self._lock_file = engine, lock_file
+        self.exclusive = lock_file is not None
+        self._executor = ThreadPoolExecutor(_THREADS, "lamm-batches")
+        # SQLite takes one writer at a time; waiting here is cheaper and fairer than asking it.
+        self._writing = threading.Lock() if self.exclusive else contextlib.nullcontext()
+        # Seconds since 1970, by which leases are told: servers' own clocks differ.
+        self.clock: sa.ColumnElement[float] = sa.literal_column(
+            _CLOCKS[engine.dialect.name], sa.Double()
+        )
+
+    async def run(self, work: Callable[P, T], *args: P.args, **options: P.kwargs) -> T:
+        """The result of `work`, done beside the event loop.
+
+        Raises:
+            BatchesUnavailableError: the database failed, or is closed.
+        """
+        loop = asyncio.get_running_loop()
+        try:
+            pending = loop.run_in_executor(self._executor, lambda: work(*args, **options))
+        except RuntimeError:
+            raise BatchesUnavailableError("the batch database is closed") from None
+        return await pending
+
+    @contextlib.contextmanager
+    def reading(self) -> Iterator[sa.Connection]:
+        """A connection to look at the database with.
+
+        Raises:
+            BatchesUnavailableError: the database failed.
+        """
+        with _translated(), self._engine.connect() as connection:
+            yield connection
+
+    @contextlib.contextmanager
+    def writing(self) -> Iterator[sa.Connection]:
+        """A transaction: committed when it ends, undone when it raises.
+
+        Raises:
+            BatchesUnavailableError: the database failed, and nothing is changed.
+        """
+        with self._writing, _translated(), self._engine.begin() as connection:
+            yield connection
+
+    def close(self) -> None:
+        """Waits for what runs, then ends all connections and lets others have the file."""
+        self._executor.shutdown()
+        self._engine.dispose()
+        if self._lock_file is not None:
+            os.close(self._lock_file)
+            self._lock_file = None
+
+
+def database_url(given: str | None, directory: Path) -> sa.URL:
+    """The address of the database: the given one, or the SQLite file in `directory`.
+
+    Raises:
+        DatabaseError: it is no URL of a kind that is known here, or its driver is not installed.
+    """
+    if given is None:
+        return sa.URL.create("sqlite", database=str(directory / SQLITE_FILE))
+    try:
+        url = sa.make_url(given)
+    except ArgumentError:
+        raise DatabaseError("--database-url is no URL; one is postgresql://host/name") from None
+    kind = url.get_backend_name()
+    if kind == "sqlite":
+        if not url.database or url.database == ":memory:":
+            raise DatabaseError("--database-url names no file; one is sqlite:////path/file.sqlite3")
+        return url.set(drivername="sqlite")
+    if kind in ("postgresql", "postgres"):
+        return url.set(drivername="postgresql+psycopg")
+    raise DatabaseError(f"--database-url is of kind {kind[:32]!r}; known are postgresql and sqlite")
+
+
+def open_database(url: sa.URL) -> Database:
+    """The database behind `url`, its tables made where there are none. Blocks.
+
+    Raises:
+        DatabaseError: its tables are another release's, or the driver is not installed.
+        DatabaseBusyError: another server has the SQLite file.
+        BatchesUnavailableError: it cannot be reached or written.
+    """
+    if url.get_backend_name() == "sqlite":
+        return _open_sqlite(Path(str(url.database)), url)
+    try:
+        engine = sa.create_engine(
+            url, pool_size=_THREADS, max_overflow=0, pool_pre_ping=True,
+            connect_args={"connect_timeout": _CONNECT_S},
+        )  # fmt: skip
+    except (ModuleNotFoundError, NoSuchModuleError):
+        raise DatabaseError(
+            "--database-url needs the extra `postgres` (psycopg is not installed): "
+            "pip install 'lamm[postgres]'"
+        ) from None
+    return _set_up(Database(engine))
+
+
+def _open_sqlite(path: Path, url: sa.URL) -> Database:
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        lock = os.open(path.with_name(f"{path.name}.lock"), os.O_RDWR | os.O_CREAT, 0o600)
+    except OSError as error:
+        logger.error("the batch database cannot be opened: %s", error)
+        raise BatchesUnavailableError("the batch database cannot be opened") from error
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(lock)
+        raise DatabaseBusyError from None
+    engine = sa.create_engine(url, connect_args={"timeout": _BUSY_S, "check_same_thread": False})
+    sa.event.listen(engine, "connect", _prepare_sqlite)
+    return _set_up(Database(engine, lock))
+
+
+def _prepare_sqlite(connection: Any, _: Any) -> None:
+    """Readers beside the writer, and a commit that outlives a loss of power."""
+    cursor = connection.cursor()
+    for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
+        cursor.execute(f"PRAGMA {pragma}")
+    cursor.close()
+
+
+def _set_up(database: Database) -> Database:
+    try:
+        with database.writing() as connection:
+            _check_tables(connection)
+    except BaseException:
+        database.close()
+        raise
+    return database
+
+
+def _check_tables(connection: sa.Connection) -> None:
+    if connection.dialect.name == "postgresql":
+        # Servers that start together must not make the tables together.
+        connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_SETUP_LOCK)))
+    tables.versions.create(connection, checkfirst=True)
+    found = connection.execute(sa.select(tables.versions.c.version)).scalars().all()
+    if not found:
+        tables.metadata.create_all(connection)
+        connection.execute(sa.insert(tables.versions).values(version=tables.SCHEMA_VERSION))
+    elif found != [tables.SCHEMA_VERSION]:
+        raise DatabaseError(
+            f"the batch database has tables of version {', '.join(map(str, found))}; this release "
+            f"reads version {tables.SCHEMA_VERSION}. Let the release that made them finish its "
+            "batches, or give another --database-url"
+        )
+
+
+@contextlib.contextmanager
+def _translated() -> Iterator[None]:
+    # What a database says may hold addresses and values: for the log alone.
+    try:
+        yield
+    except SQLAlchemyError as error:
+        logger.error("the batch database failed: %s", type(error).__name__, exc_info=error)
+        raise BatchesUnavailableError("the batch database cannot be used") from error

@@ -1,0 +1,203 @@
+"""Runs lines of batches, a bounded number at once, and commits what they come to.
+
+Called by `worker`. What the service has no room for now, and what ended with it, goes back; an
+answer counts once it is in the database. A line that was running when the process or the engine
+ended runs alone the next time: should it be the cause, it takes no others with it, and is given up
+in the end.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, field
+
+from service.batches.database import Database
+from service.batches.line_results import given_up, line_id, result_of
+from service.batches.line_runner import LineAnswer, LineRunner
+from service.batches.line_store import LineStore
+from service.batches.records import Batch, LineResult, TakenLine
+from service.batches.room import Room
+from service.exceptions import BatchesUnavailableError
+
+logger = logging.getLogger(__name__)
+
+MAX_ATTEMPTS = 5
+_COMMIT_WAITS_S = (0.5, 1, 2, 4, 8, 16)
+
+
+@dataclass(slots=True)
+class _Feed:
+    """One batch's place: lines up to `after` have been taken, and `running` have not come back."""
+
+    batch: Batch
+    after: int = 0
+    running: dict[int, asyncio.Task[None]] = field(default_factory=dict)
+
+
+class Feeder:
+    """The lines in flight of one worker's batches."""
+
+    def __init__(
+        self,
+        database: Database,
+        lines: LineStore,
+        runner: LineRunner,
+        room: Room,
+        reported: Callable[[str], None],
+        woken: Callable[[], None],
+    ) -> None:
+        """Args:
+        database, lines: where lines come from and answers go.
+        runner: answers them.
+        room: says when one may start.
+        reported: told a line's status as it is committed, or `retried`.
+        woken: called when a line has ended, so that the next may start.
+        """
+        self._database, self._lines, self._runner, self._room = database, lines, runner, room
+        self._reported, self._woken = reported, woken
+        self._feeds: dict[int, _Feed] = {}
+        self._turns: deque[int] = deque()
+        self._suspect: tuple[Batch, TakenLine] | None = None
+        self._alone = False
+
+    def running(self, number: int) -> bool:
+        """Whether any line of the batch is in flight."""
+        return bool(number in self._feeds and self._feeds[number].running)
+
+    async def feed(self, batches: Sequence[Batch]) -> None:
+        """Starts lines of these batches by turns, as long as there is room and there are any.
+
+        Raises:
+            BatchesUnavailableError: the database failed.
+        """
+        self._follow(batches)
+        wanted = {batch.number for batch in batches}
+        fruitless = 0
+        while fruitless < len(self._turns) and self._may_start():
+            number = self._turns[0]
+            self._turns.rotate(-1)
+            started = number in wanted and await self._start_next(self._feeds[number])
+            fruitless = 0 if started else fruitless + 1
+
+    async def abort(self, number: int) -> None:
+        """Ends the batch's lines in flight; what was committed of them stays."""
+        feed = self._feeds.pop(number, None)
+        if feed is None:
+            return
+        if number in self._turns:
+            self._turns.remove(number)
+        if self._suspect is not None and self._suspect[0].number == number:
+            self._suspect = None
+        lines, tasks = list(feed.running), list(feed.running.values())
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        for line in lines:
+            # No fault of its own; one that has an answer by now is left as it is.
+            await self._database.run(self._lines.put_back, number, line)
+
+    async def abort_all(self, but: Collection[int] = ()) -> None:
+        """As `abort`, for every batch but these."""
+        for number in [number for number in self._feeds if number not in but]:
+            await self.abort(number)
+
+    def _follow(self, batches: Sequence[Batch]) -> None:
+        for batch in batches:
+            if batch.number in self._feeds:
+                self._feeds[batch.number].batch = batch
+            else:
+                self._feeds[batch.number] = _Feed(batch)
+                self._turns.append(batch.number)
+
+    def _may_start(self) -> bool:
+        in_flight = sum(len(feed.running) for feed in self._feeds.values())
+        if in_flight and (self._alone or self._suspect is not None):
+            return False
+        return self._room.may_start(in_flight)
+
+    async def _start_next(self, feed: _Feed) -> bool:
+        """Starts the batch's next line; False where it has none that could start now."""
+        if self._suspect is not None:
+            batch, suspect = self._suspect
+            self._suspect = None
+            self._start(self._feeds[batch.number], suspect, alone=True)
+            return True
+        line = await self._take(feed)
+        if line is None:
+            return False
+        if line.attempts >= MAX_ATTEMPTS:
+            await self._commit(feed.batch, line, given_up(feed.batch, line))
+        elif line.attempts > 0 and any(one.running for one in self._feeds.values()):
+            self._suspect = feed.batch, line
+        else:
+            self._start(feed, line, alone=line.attempts > 0)
+        return True
+
+    async def _take(self, feed: _Feed) -> TakenLine | None:
+        number = feed.batch.number
+        take = self._lines.take
+        line = await self._database.run(take, number, feed.after, list(feed.running))
+        if line is None and feed.after:
+            # From the beginning: some may have been put back.
+            feed.after = 0
+            line = await self._database.run(take, number, 0, list(feed.running))
+        if line is not None:
+            feed.after = line.line
+        return line
+
+    def _start(self, feed: _Feed, line: TakenLine, alone: bool) -> None:
+        self._alone = alone
+        self._room.started()
+        task = asyncio.create_task(self._run(feed, line))
+        feed.running[line.line] = task
+
+    async def _run(self, feed: _Feed, line: TakenLine) -> None:
+        batch = feed.batch
+        try:
+            answer = await self._runner.run(
+                batch.asked.endpoint, line.body, batch.asked.owner, line_id(batch, line.line)
+            )
+            if answer.retriable:
+                await self._retry(batch, line, answer)
+                return
+            self._room.answered()
+            result = await self._database.run(result_of, batch, line, answer)
+            await self._commit(batch, line, result)
+        except BatchesUnavailableError:
+            logger.error("line %d of %s is asked again: its answer was lost", line.line, batch.id)
+            self._room.refused()
+        except Exception:
+            logger.exception("line %d of %s failed here; it is asked again", line.line, batch.id)
+            self._room.refused()
+        finally:
+            feed.running.pop(line.line, None)
+            self._alone = False
+            self._woken()
+
+    async def _retry(self, batch: Batch, line: TakenLine, answer: LineAnswer) -> None:
+        self._room.refused()
+        self._reported("retried")
+        # Where the engine ended in the middle of it, the attempt stays counted.
+        if self._room.stopping or not answer.engine_died:
+            await self._database.run(self._lines.put_back, batch.number, line.line)
+
+    async def _commit(self, batch: Batch, line: TakenLine, result: LineResult) -> None:
+        """Commits a result, over short absences of the database.
+
+        Raises:
+            BatchesUnavailableError: it stays away.
+        """
+        for wait_s in (*_COMMIT_WAITS_S, None):
+            try:
+                kept = await self._database.run(self._lines.answer, batch.number, line.line, result)
+            except BatchesUnavailableError:
+                if wait_s is None:
+                    raise
+                await asyncio.sleep(wait_s)
+            else:
+                if kept:
+                    self._reported(result.status.value)
+                return

@@ -1,0 +1,146 @@
+"""Reads a batch's input file line by line, and says of each what is wrong with it.
+
+Called by `worker`, in threads. Memory: one line, and sixteen bytes for each that came before.
+Format: OpenAI's batch input, JSON Lines of `custom_id`, `method`, `url` and `body`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator
+from typing import Any, BinaryIO
+
+from pydantic_core import from_json
+
+from service.batches.records import BatchLimits, InputLine, LineProblem
+from service.request_body import MAX_VALUES
+
+# Behind every request that does not say otherwise; `Priorities` in docs/operations.md.
+PRIORITY = 100
+MAX_PROBLEMS = 100
+MAX_CUSTOM_ID = 256
+_SKIPPED_AT_ONCE = 1 << 20
+_SHOWN = 64
+
+
+class InvalidLineError(Exception):
+    """A line cannot be run."""
+
+    def __init__(self, code: str, message: str, param: str | None = None) -> None:
+        super().__init__(message)
+        self.code, self.message, self.param = code, message, param
+
+
+def read_lines(
+    file: BinaryIO, endpoint: str, limits: BatchLimits
+) -> Iterator[InputLine | LineProblem]:
+    """Each line as a request to `endpoint`, or what is wrong with it; empty lines are passed over.
+
+    Ends early with the problem that there are too many lines, or too many problems.
+    """
+    seen: dict[bytes, int] = {}
+    found = problems = 0
+    for number, line in _numbered_lines(file, limits.max_line_bytes):
+        if line is not None and not line.strip():
+            continue
+        found += 1
+        if found > limits.max_lines:
+            limit = limits.max_lines
+            yield LineProblem("too_many_lines", f"the file has more than {limit} lines", number)
+            return
+        try:
+            if line is None:
+                raise InvalidLineError(
+                    "line_too_long", f"the line is longer than {limits.max_line_bytes} bytes"
+                )
+            yield _sound_line(line, number, endpoint, seen)
+        except InvalidLineError as error:
+            problems += 1
+            yield LineProblem(error.code, error.message, number, error.param)
+            if problems == MAX_PROBLEMS:
+                yield LineProblem("too_many_errors", "the rest of the file was not looked at")
+                return
+    if found == 0:
+        yield LineProblem("empty_file", "the file has no lines")
+
+
+def _numbered_lines(file: BinaryIO, max_bytes: int) -> Iterator[tuple[int, bytes | None]]:
+    """(number from 1, line) of a file; None for a line that is longer than it may be."""
+    number = 0
+    while line := file.readline(max_bytes + 1):
+        number += 1
+        if len(line) <= max_bytes or line.endswith(b"\n"):
+            yield number, line
+            continue
+        while (rest := file.readline(_SKIPPED_AT_ONCE)) and not rest.endswith(b"\n"):
+            pass
+        yield number, None
+
+
+def _sound_line(line: bytes, number: int, endpoint: str, seen: dict[bytes, int]) -> InputLine:
+    values = sum(line.count(sign) for sign in (b",", b"[", b"{"))
+    if values > MAX_VALUES:
+        raise InvalidLineError(
+            "too_many_values",
+            f"the line has {values} lists, objects and commas; the limit is {MAX_VALUES}",
+        )
+    try:
+        request = from_json(line, allow_inf_nan=False)
+    except ValueError:
+        raise InvalidLineError("invalid_json_line", "the line is not valid JSON") from None
+    if not isinstance(request, dict):
+        raise InvalidLineError("invalid_json_line", "the line is not a JSON object")
+    custom_id = _custom_id(request)
+    digest = hashlib.blake2b(custom_id.encode(), digest_size=16).digest()
+    if digest in seen:
+        raise InvalidLineError(
+            "duplicate_custom_id",
+            f"custom_id {custom_id[:_SHOWN]!r} stands on line {seen[digest]} already",
+            "custom_id",
+        )
+    seen[digest] = number
+    _check_target(request, endpoint)
+    return InputLine(number, custom_id, _body(request))
+
+
+def _custom_id(request: dict[str, Any]) -> str:
+    custom_id = request.get("custom_id")
+    if not isinstance(custom_id, str) or not 0 < len(custom_id) <= MAX_CUSTOM_ID:
+        raise InvalidLineError(
+            "invalid_custom_id",
+            f"custom_id must be a string of 1 to {MAX_CUSTOM_ID} characters",
+            "custom_id",
+        )
+    # PostgreSQL has no NUL in texts, and no encoding half a surrogate pair.
+    if "\0" in custom_id or any("\ud800" <= letter <= "\udfff" for letter in custom_id):
+        raise InvalidLineError("invalid_custom_id", "custom_id must be plain Unicode", "custom_id")
+    return custom_id
+
+
+def _check_target(request: dict[str, Any], endpoint: str) -> None:
+    if request.get("method") != "POST":
+        shown = str(request.get("method"))[:_SHOWN]
+        raise InvalidLineError(
+            "invalid_method", f"method is {shown!r}; it must be 'POST'", "method"
+        )
+    if request.get("url") != endpoint:
+        shown = str(request.get("url"))[:_SHOWN]
+        raise InvalidLineError(
+            "mismatched_url", f"url is {shown!r}; the batch's endpoint is {endpoint!r}", "url"
+        )
+
+
+def _body(request: dict[str, Any]) -> str:
+    """The request's body as JSON, at a batch's priority or behind it."""
+    body = request.get("body")
+    if not isinstance(body, dict):
+        raise InvalidLineError("invalid_body", "body must be a JSON object", "body")
+    if body.get("stream"):
+        raise InvalidLineError(
+            "unsupported_value", "stream is true; a batch's answers are whole", "body.stream"
+        )
+    given = body.get("priority", PRIORITY)
+    if isinstance(given, int):
+        body["priority"] = max(given, PRIORITY)
+    return json.dumps(body, separators=(",", ":"))

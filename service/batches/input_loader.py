@@ -1,0 +1,119 @@
+"""A batch's input file becomes lines in the database, or the reasons why not. For `worker`."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+from service.batches.database import Database
+from service.batches.input_lines import read_lines
+from service.batches.line_store import LineStore
+from service.batches.records import Batch, BatchLimits, InputLine, LineProblem
+from service.batches.store import BatchStore
+from service.exceptions import StoredFileNotFoundError
+from service.file_store import FileStore
+
+_LINES_AT_ONCE, _BYTES_AT_ONCE = 256, 1 << 22
+_Read = Iterator[InputLine | LineProblem]
+
+
+class InputLoader:
+    """Reads one input file at a time."""
+
+    def __init__(
+        self,
+        database: Database,
+        store: BatchStore,
+        lines: LineStore,
+        files: FileStore,
+        limits: BatchLimits,
+        clock: Callable[[], float],
+    ) -> None:
+        self._database, self._store, self._lines = database, store, lines
+        self._files, self._limits, self._clock = files, limits, clock
+        self._turn = asyncio.Semaphore(1)
+        self._given_up: set[int] = set()
+        self._stopped = False
+
+    def give_up(self, number: int) -> None:
+        """The batch is cancelled: what is still being read of it is not wanted."""
+        self._given_up.add(number)
+
+    def stop(self) -> None:
+        """No more is read."""
+        self._stopped = True
+
+    async def load(self, batch: Batch) -> None:
+        """Stores the batch's lines and lets it begin, or fails it with what is wrong.
+
+        Raises:
+            BatchesUnavailableError, StorageUnavailableError: database or files failed; once more.
+        """
+        async with self._turn:
+            problems = await self._read(batch)
+        now = int(self._clock())
+        if batch.number in self._given_up or self._stopped:
+            self._given_up.discard(batch.number)
+        elif problems:
+            await self._database.run(self._store.fail, batch.number, problems, now)
+        else:
+            await self._database.run(self._store.begin_progress, batch.number, now)
+
+    async def _read(self, batch: Batch) -> list[LineProblem]:
+        number, asked = batch.number, batch.asked
+        # An earlier attempt may have been cut off.
+        await self._database.run(self._lines.clear, number)
+        try:
+            file = await self._database.run(self._open, asked.owner, asked.input_file_id)
+        except (StoredFileNotFoundError, FileNotFoundError):
+            return [LineProblem("file_not_found", "the input file is gone", None, "input_file_id")]
+        problems: list[LineProblem] = []
+        total = 0
+        try:
+            room = self._limits.max_unfinished_lines - await self._database.run(
+                self._lines.count_unfinished, asked.owner, number
+            )
+            read = read_lines(file, asked.endpoint, self._limits)
+            while number not in self._given_up and not self._stopped:
+                lines, wrong, ended = await self._database.run(_next_lines, read)
+                problems += wrong
+                total += len(lines)
+                if total > room:
+                    return [*problems, self._too_many(room)]
+                # Of a file with a fault no line is run.
+                if lines and not problems:
+                    await self._database.run(self._lines.add, number, lines)
+                if ended:
+                    break
+        finally:
+            file.close()
+        return problems
+
+    def _open(self, owner: str, file_id: str) -> BinaryIO:
+        path: Path = self._files.get(owner, file_id).path
+        return path.open("rb")
+
+    def _too_many(self, room: int) -> LineProblem:
+        limit = self._limits.max_unfinished_lines
+        return LineProblem(
+            "line_limit_exceeded",
+            f"the key's unfinished batches have {limit - room} lines; the limit is {limit}",
+        )
+
+
+def _next_lines(read: _Read) -> tuple[list[InputLine], list[LineProblem], bool]:
+    """So many lines as one transaction takes, what is wrong among them, and whether all is read."""
+    lines: list[InputLine] = []
+    problems: list[LineProblem] = []
+    size = 0
+    for found in read:
+        if isinstance(found, LineProblem):
+            problems.append(found)
+            continue
+        lines.append(found)
+        size += len(found.body)
+        if len(lines) == _LINES_AT_ONCE or size >= _BYTES_AT_ONCE:
+            return lines, problems, False
+    return lines, problems, True

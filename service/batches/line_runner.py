@@ -1,0 +1,102 @@
+"""Runs one line of a batch through the app's own routes, without a socket. Called by `feeder`.
+
+The request is an ASGI call like any other: the same reading, checking, limits, logs and errors, in
+the name of the key that made the batch. Cancelling it aborts what it started.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+
+from pydantic_core import from_json
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from service.api_keys import Role
+from service.auth import CALLER, Caller
+
+_BUSY = (429, 503)
+
+
+@dataclass(frozen=True, slots=True)
+class LineAnswer:
+    """What a route answered."""
+
+    status: int
+    body: bytes
+
+    @property
+    def retriable(self) -> bool:
+        """Whether the service could not do it now, and the line itself is not at fault."""
+        return self.status in _BUSY
+
+    @property
+    def engine_died(self) -> bool:
+        """Whether the engine ended, be it because of this line."""
+        if self.status != 503:
+            return False
+        return bool(from_json(self.body).get("error", {}).get("code") == "engine_stopped")
+
+
+class LineRunner:
+    """Asks one app."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def run(self, path: str, body: str, owner: str, request_id: str) -> LineAnswer:
+        """The answer to `body`, posted to `path` as the owner's request."""
+        caller = Caller("batch", Role.USER, bytes.fromhex(owner) or None, None, patient=True)
+        exchange = _Exchange(body.encode())
+        await self._app(_scope(path, exchange.size, caller, request_id), *exchange.channels())
+        return exchange.answer()
+
+
+class _Exchange:
+    """The channels of one request whose client stays until the answer is there."""
+
+    def __init__(self, body: bytes) -> None:
+        self.size = len(body)
+        self._body: bytes | None = body
+        self._status, self._answer = 0, bytearray()
+
+    def channels(self) -> tuple[Receive, Send]:
+        return self._receive, self._send
+
+    def answer(self) -> LineAnswer:
+        return LineAnswer(self._status, bytes(self._answer))
+
+    async def _receive(self) -> Message:
+        if self._body is None:
+            await asyncio.Event().wait()  # never gone: it ends by being cancelled
+        body, self._body = self._body, None
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    async def _send(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self._status = message["status"]
+        else:
+            self._answer += message.get("body", b"")
+
+
+def _scope(path: str, size: int, caller: Caller, request_id: str) -> Scope:
+    return {
+        "type": "http",
+        "asgi": {"version": "3.0"},
+        "http_version": "1.1",
+        "method": "POST",
+        "scheme": "http",
+        "path": path,
+        "raw_path": path.encode(),
+        "root_path": "",
+        "query_string": b"",
+        "headers": [
+            (b"host", b"batch"),
+            (b"content-type", b"application/json"),
+            (b"content-length", str(size).encode()),
+            (b"x-request-id", request_id.encode()),
+        ],
+        "client": None,
+        "server": None,
+        CALLER: caller,
+    }

@@ -1,0 +1,73 @@
+"""Whether a batch's line may start now: live requests come first. Asked by `feeder`.
+
+A line takes a seat in the engine only while the busiest engine has a quarter of its seats free.
+Lines take no more than half of the seats, so that a live request finds one whatever a batch does.
+Where live traffic leaves no room for long, one line at a time is put in line all the same: behind
+all that wait, but for the ageing of priorities, which lets it through in the end.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+
+from service.engine.base import EngineStats
+from service.lifecycle import Lifecycle, Phase
+
+_PATIENCE_S = 10.0
+_FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.25, 30.0
+
+
+class Room:
+    """What the engines have left for lines of batches."""
+
+    def __init__(
+        self,
+        stats: Sequence[Callable[[], EngineStats]],
+        lifecycle: Lifecycle,
+        max_in_flight: int | None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Args:
+        stats: each engine's.
+        lifecycle: whether anything may start, and how many seats the engines have.
+        max_in_flight: lines at once; None takes half of the seats.
+        clock: seconds.
+        """
+        self._stats, self._lifecycle, self._clock = stats, lifecycle, clock
+        self._max_in_flight = max_in_flight
+        self._started_at = clock()
+        self._pause_s, self._resumes_at = 0.0, 0.0
+
+    def may_start(self, in_flight: int) -> bool:
+        """Whether one line more may start beside so many others."""
+        if self._lifecycle.phase is not Phase.READY or self._clock() < self._resumes_at:
+            return False
+        stats = [read() for read in self._stats]
+        seats = min((info.max_num_seqs for info in self._lifecycle.engine_infos), default=1)
+        limit = self._max_in_flight or max(1, seats // 2)
+        if in_flight >= limit or not all(one.alive for one in stats):
+            return False
+        busy = max((one.running + one.waiting for one in stats), default=0)
+        if busy < max(1, seats * 3 // 4):
+            return True
+        return in_flight == 0 and self._clock() - self._started_at >= _PATIENCE_S
+
+    @property
+    def stopping(self) -> bool:
+        """Whether what ends now ends because the service does."""
+        return self._lifecycle.phase is not Phase.READY
+
+    def started(self) -> None:
+        """A line was started."""
+        self._started_at = self._clock()
+
+    def refused(self) -> None:
+        """The service had no room for a line: none starts for a while, each time a longer one."""
+        if self._clock() >= self._resumes_at:
+            self._pause_s = min(_LONGEST_PAUSE_S, 2 * self._pause_s or _FIRST_PAUSE_S)
+            self._resumes_at = self._clock() + self._pause_s
+
+    def answered(self) -> None:
+        """A line was answered: there is room again."""
+        self._pause_s = 0.0

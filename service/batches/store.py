@@ -1,0 +1,286 @@
+"""Batches in the database: made, found, listed, claimed by a worker, and taken to their end.
+
+Called by `service` for clients and by `worker`, in threads. Lines are `line_store`'s. Every change
+names the states that it starts from, so that of two that meet (a cancel and an end) one wins whole.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import uuid
+from collections.abc import Sequence
+from dataclasses import asdict
+
+import sqlalchemy as sa
+
+from service.batches.database import Database
+from service.batches.records import (
+    UNFINISHED,
+    Batch,
+    BatchStatus,
+    LineProblem,
+    LineStatus,
+    NewBatch,
+    Tokens,
+)
+from service.batches.tables import batches as _b
+from service.batches.tables import lines as _l
+from service.exceptions import BatchNotFoundError, RateLimitedError, RequestError
+
+_RETRY_S = 60
+_ID = re.compile(r"batch_[0-9a-f]{32}")
+_STATUS_OF = {
+    BatchStatus.COMPLETED: _b.c.completed_at,
+    BatchStatus.EXPIRED: _b.c.expired_at,
+    BatchStatus.CANCELLED: _b.c.cancelled_at,
+}
+
+
+class BatchStore:
+    """All batches of one database, seen by one worker."""
+
+    def __init__(self, database: Database, worker: str, lease_s: float) -> None:
+        """Args:
+        database: where they are.
+        worker: names this process among those that share the database.
+        lease_s: seconds that a batch stays a worker's that says nothing.
+        """
+        self._database, self._worker, self._lease_s = database, worker, lease_s
+
+    def create(self, asked: NewBatch, max_unfinished: int) -> Batch:
+        """Stores a new batch, to be validated.
+
+        Raises:
+            RateLimitedError: the owner has as many unfinished batches as it may.
+        """
+        batch_id = f"batch_{uuid.uuid4().hex}"
+        values = asdict(asked)
+        values["metadata"] = None if asked.metadata is None else json.dumps(asked.metadata)
+        with self._database.writing() as connection:
+            made = connection.execute(
+                sa.insert(_b).values(id=batch_id, status=BatchStatus.VALIDATING.value, **values)
+            )
+            count = connection.execute(
+                sa.select(sa.func.count()).where(_b.c.owner == asked.owner, _unfinished())
+            ).scalar_one()
+            if count > max_unfinished:
+                raise RateLimitedError(
+                    f"{count - 1} batches are unfinished; the limit is {max_unfinished}",
+                    retry_after_s=_RETRY_S,
+                    reason="key_batches",
+                )
+            number = made.inserted_primary_key[0] if made.inserted_primary_key else 0
+        return Batch(number, batch_id, BatchStatus.VALIDATING, asked)
+
+    def get(self, owner: str, batch_id: str) -> Batch:
+        """The owner's batch of that id.
+
+        Raises:
+            BatchNotFoundError: there is none, or it is another's.
+        """
+        with self._database.reading() as connection:
+            return _owned(connection, owner, batch_id)
+
+    def list_batches(self, owner: str, after: str | None, limit: int) -> list[Batch]:
+        """The owner's batches, newest first, from the one behind `after` on; at most `limit`.
+
+        Raises:
+            RequestError: `after` is none of them.
+        """
+        query = sa.select(_b).where(_b.c.owner == owner).order_by(_b.c.number.desc()).limit(limit)
+        with self._database.reading() as connection:
+            if after is not None:
+                try:
+                    last = _owned(connection, owner, after)
+                except BatchNotFoundError:
+                    raise RequestError(
+                        f"after is {after[:80]!r}, which is no batch here", param="after"
+                    ) from None
+                query = query.where(_b.c.number < last.number)
+            return [_batch(row) for row in connection.execute(query)]
+
+    def request_cancel(self, owner: str, batch_id: str, now: int) -> Batch:
+        """Marks a batch to be ended; one that is being cancelled, or was, stays as it is.
+
+        Raises:
+            BatchNotFoundError: as `get`.
+            RequestError: it has ended otherwise, or is about to.
+        """
+        open_states = (BatchStatus.VALIDATING, BatchStatus.IN_PROGRESS)
+        with self._database.writing() as connection:
+            found = _owned(connection, owner, batch_id)
+            connection.execute(
+                sa.update(_b)
+                .where(_b.c.number == found.number, _b.c.status.in_(open_states))
+                .values(status=BatchStatus.CANCELLING.value, cancelling_at=now)
+            )
+            batch = _owned(connection, owner, batch_id)
+        if batch.status not in (BatchStatus.CANCELLING, BatchStatus.CANCELLED):
+            raise RequestError(
+                f"the batch is {batch.status.value} and cannot be cancelled any more",
+                param="batch_id",
+                code="batch_not_cancellable",
+            )
+        return batch
+
+    def free_all(self) -> None:
+        """Takes every batch from whoever had it: nobody else can be there."""
+        with self._database.writing() as connection:
+            connection.execute(sa.update(_b).where(_unfinished()).values(leased_until=None))
+
+    def claim(self, more: int) -> list[Batch]:
+        """The unfinished batches that are this worker's, oldest first, and the lease renewed.
+
+        Up to `more` that are nobody's are taken besides. One whose worker fell silent is nobody's.
+        """
+        clock = self._database.clock
+        until, half = clock + self._lease_s, clock + self._lease_s / 2
+        nobodys = sa.or_(_b.c.leased_until.is_(None), _b.c.leased_until < clock)
+        with self._database.writing() as connection:
+            connection.execute(
+                sa.update(_b)
+                .where(self._own(), _unfinished(), _b.c.leased_until < half)
+                .values(leased_until=until)
+            )
+            found = sa.select(_b.c.number).where(nobodys, _unfinished()).order_by(_b.c.number)
+            connection.execute(
+                sa.update(_b)
+                .where(_b.c.number.in_(found.limit(more)))
+                # Again: between the two another worker may have been here.
+                .where(nobodys, _unfinished())
+                .values(worker=self._worker, leased_until=until)
+            )
+            rows = connection.execute(
+                sa.select(_b).where(self._own(), _unfinished()).order_by(_b.c.number)
+            ).all()
+        return [_batch(row) for row in rows]
+
+    def release_all(self) -> None:
+        """Leaves all batches to the next worker at once."""
+        with self._database.writing() as connection:
+            connection.execute(
+                sa.update(_b).where(self._own(), _unfinished()).values(leased_until=None)
+            )
+
+    def begin_progress(self, number: int, now: int) -> bool:
+        """The lines are sound and stored: they may be answered. False: it was cancelled."""
+        values: dict[str, object] = {"status": BatchStatus.IN_PROGRESS.value, "in_progress_at": now}
+        return self._change(number, (BatchStatus.VALIDATING,), values)
+
+    def fail(self, number: int, problems: Sequence[LineProblem], now: int) -> bool:
+        """The input is refused: nothing of it is kept but why."""
+        told = json.dumps([asdict(problem) for problem in problems])
+        values = {"status": BatchStatus.FAILED.value, "failed_at": now, "problems": told}
+        return self._change(number, (BatchStatus.VALIDATING,), values, forget_lines=True)
+
+    def close(self, number: int, outcome: BatchStatus, now: int) -> bool:
+        """No line of it runs any more: those without an answer never will have one.
+
+        Args:
+            number: the batch's.
+            outcome: what it comes to: completed, expired or cancelled.
+            now: seconds since 1970.
+        """
+        unanswered = {
+            BatchStatus.EXPIRED: LineStatus.EXPIRED, BatchStatus.CANCELLED: LineStatus.CANCELLED,
+        }  # fmt: skip
+        cancelled = outcome is BatchStatus.CANCELLED
+        before = BatchStatus.CANCELLING if cancelled else BatchStatus.IN_PROGRESS
+        # A cancelled one goes on being called so: OpenAI's words have it.
+        status = before if cancelled else BatchStatus.FINALIZING
+        with self._database.writing() as connection:
+            closed = connection.execute(
+                sa.update(_b)
+                .where(_b.c.number == number, _b.c.status == before, _b.c.outcome.is_(None))
+                .where(self._own())
+                .values(status=status.value, outcome=outcome.value, finalizing_at=now)
+            ).rowcount
+            if not closed or outcome not in unanswered:
+                return bool(closed)
+            left = connection.execute(
+                sa.update(_l)
+                .where(_l.c.batch == number, _l.c.status == LineStatus.PENDING.value)
+                .values(status=unanswered[outcome].value, body=None)
+            ).rowcount
+            connection.execute(
+                sa.update(_b).where(_b.c.number == number).values(failed=_b.c.failed + left)
+            )
+        return True
+
+    def finish(
+        self, batch: Batch, output_file_id: str | None, error_file_id: str | None, now: int
+    ) -> bool:
+        """The files are there: the batch has its outcome, and its lines are not needed any more."""
+        if batch.outcome is None:
+            raise ValueError(f"batch {batch.id} has no outcome yet")
+        values: dict[str, object] = {
+            "status": batch.outcome.value,
+            _STATUS_OF[batch.outcome].name: now,
+            "output_file_id": output_file_id,
+            "error_file_id": error_file_id,
+        }
+        before = (BatchStatus.FINALIZING, BatchStatus.CANCELLING)
+        return self._change(batch.number, before, values, forget_lines=True)
+
+    def forget_ended(self, before: int) -> None:
+        """Removes batches that were made before that time (seconds since 1970) and have ended."""
+        with self._database.writing() as connection:
+            connection.execute(
+                sa.delete(_b).where(_b.c.created_at < before, sa.not_(_unfinished()))
+            )
+
+    def _change(
+        self,
+        number: int,
+        before: Sequence[BatchStatus],
+        values: dict[str, object],
+        forget_lines: bool = False,
+    ) -> bool:
+        """Changes this worker's batch if it is in a state of `before`; whether it was."""
+        with self._database.writing() as connection:
+            changed = connection.execute(
+                sa.update(_b)
+                .where(_b.c.number == number, _b.c.status.in_(before), self._own())
+                .values(**values)
+            ).rowcount
+            if changed and forget_lines:
+                connection.execute(sa.delete(_l).where(_l.c.batch == number))
+        return bool(changed)
+
+    def _own(self) -> sa.ColumnElement[bool]:
+        return _b.c.worker == self._worker
+
+
+def _unfinished() -> sa.ColumnElement[bool]:
+    return _b.c.status.in_([status.value for status in UNFINISHED])
+
+
+def _owned(connection: sa.Connection, owner: str, batch_id: str) -> Batch:
+    if not _ID.fullmatch(batch_id):
+        raise BatchNotFoundError(batch_id)  # PostgreSQL cannot even be asked for some texts
+    row = connection.execute(
+        sa.select(_b).where(_b.c.owner == owner, _b.c.id == batch_id)
+    ).one_or_none()
+    if row is None:
+        raise BatchNotFoundError(batch_id)
+    return _batch(row)
+
+
+def _batch(row: sa.Row[tuple[object, ...]]) -> Batch:
+    values = dict(row._mapping)
+    asked = {name: values.pop(name) for name in NewBatch.__dataclass_fields__}
+    asked["metadata"] = json.loads(asked["metadata"]) if asked["metadata"] else None
+    problems = json.loads(values.pop("problems") or "[]")
+    tokens = Tokens(*(values.pop(f"{kind}_tokens") for kind in ("input", "cached", "output")))
+    status, outcome = values.pop("status"), values.pop("outcome")
+    for unread in ("worker", "leased_until"):
+        del values[unread]
+    return Batch(
+        status=BatchStatus(status),
+        outcome=None if outcome is None else BatchStatus(outcome),
+        asked=NewBatch(**asked),
+        problems=tuple(LineProblem(**problem) for problem in problems),
+        tokens=tokens,
+        **values,
+    )

@@ -1,0 +1,126 @@
+"""OpenAI's batch objects. Read and written by `endpoints.batches`.
+
+https://platform.openai.com/docs/api-reference/batch
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, Field
+
+from service.schemas.openai import Text
+
+MetadataKey = Annotated[Text, Field(min_length=1, max_length=64)]
+MetadataValue = Annotated[Text, Field(max_length=512)]
+
+
+class OutputExpiresAfter(BaseModel):
+    """How long the output and error files are kept, from when they are made."""
+
+    anchor: Literal["created_at"]
+    seconds: Annotated[int, Field(ge=3600, le=2_592_000)]
+
+
+class CreateBatchRequest(BaseModel):
+    """`POST /v1/batches`; `completion_window` is a number of hours or minutes, as 24h or 90m."""
+
+    input_file_id: Annotated[Text, Field(max_length=128)]
+    endpoint: Annotated[
+        Text,
+        Field(
+            max_length=128,
+            description="/v1/chat/completions, /v1/completions or /v1/tasks/{task}",
+            examples=["/v1/chat/completions"],
+        ),
+    ]
+    completion_window: Annotated[
+        Text, Field(max_length=16, pattern=r"^[1-9][0-9]{0,5}[hm]$", examples=["24h"])
+    ]
+    metadata: Annotated[dict[MetadataKey, MetadataValue], Field(max_length=16)] | None = None
+    output_expires_after: OutputExpiresAfter | None = None
+
+
+class BatchErrorEntry(BaseModel):
+    """What is wrong with the input; `line` counts from 1."""
+
+    code: str
+    message: str
+    line: int | None
+    param: str | None
+
+
+class BatchErrors(BaseModel):
+    """Why a batch failed."""
+
+    object: Literal["list"] = "list"
+    data: list[BatchErrorEntry]
+
+
+class RequestCounts(BaseModel):
+    """Lines in all, answered, and ended otherwise."""
+
+    total: int
+    completed: int
+    failed: int
+
+
+class InputTokensDetails(BaseModel):
+    """Of the prompt tokens, those that were not computed anew."""
+
+    cached_tokens: int
+
+
+class OutputTokensDetails(BaseModel):
+    """The models here think aloud or not at all."""
+
+    reasoning_tokens: Literal[0] = 0
+
+
+class BatchUsage(BaseModel):
+    """Tokens of all lines that were answered."""
+
+    input_tokens: int
+    input_tokens_details: InputTokensDetails
+    output_tokens: int
+    output_tokens_details: OutputTokensDetails
+    total_tokens: int
+
+
+class BatchObject(BaseModel):
+    """One batch; times in seconds since 1970."""
+
+    id: str
+    object: Literal["batch"] = "batch"
+    endpoint: str
+    errors: BatchErrors | None
+    input_file_id: str
+    completion_window: str
+    status: Literal[
+        "validating", "failed", "in_progress", "finalizing", "completed", "expired",
+        "cancelling", "cancelled",
+    ]  # fmt: skip
+    output_file_id: str | None
+    error_file_id: str | None
+    created_at: int
+    in_progress_at: int | None
+    expires_at: int
+    finalizing_at: int | None
+    completed_at: int | None
+    failed_at: int | None
+    expired_at: int | None
+    cancelling_at: int | None
+    cancelled_at: int | None
+    request_counts: RequestCounts
+    usage: BatchUsage | None
+    metadata: dict[str, str] | None
+
+
+class BatchList(BaseModel):
+    """`GET /v1/batches`: one page, newest first."""
+
+    object: Literal["list"] = "list"
+    data: list[BatchObject]
+    first_id: str | None
+    last_id: str | None
+    has_more: bool
