@@ -1,0 +1,166 @@
+"""One replica under Ray Serve: the whole app of `service.app` in a Ray actor.
+
+Made by Ray for `service.ray_app`, called by `gateway`. A request comes as an ASGI scope and a body,
+its answer goes back as the app's own ASGI messages, so nothing of either is changed on the way.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import AsyncIterator, Coroutine
+from dataclasses import dataclass
+from typing import Any
+
+from fastapi import FastAPI
+from ray import serve
+from starlette.types import Message
+
+from service.app import create_app
+from service.config import Settings
+from service.dependencies import Services
+from service.lifecycle import Phase
+from service.logging_setup import configure_logging
+
+logger = logging.getLogger(__name__)
+
+ACCEPTED: Message = {"type": "lamm.accepted"}
+REPLICA_HEADER = b"x-lamm-replica"
+
+_ABORT_TIMEOUT_S = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class WholeAnswer:
+    """An answer that is short and comes at once."""
+
+    replica: str
+    status: int
+    headers: list[tuple[bytes, bytes]]
+    body: bytes
+
+
+class Replica:
+    """Ray calls the constructor, `check_health` again and again, and `__del__` at the end."""
+
+    async def __init__(self, settings: Settings) -> None:  # type: ignore[misc] # Ray awaits it
+        """Returns once the engines can serve; Ray sends nothing before.
+
+        Args:
+            settings: all but where to listen, which is Ray's.
+
+        Raises:
+            RuntimeError: what the settings name cannot be loaded; Ray tries again.
+            CheckpointError, EngineConfigError, ValueError, OSError: as `create_app`.
+        """
+        configure_logging(settings.log_level, settings.log_format)
+        self._settings = settings
+        self._name = str(serve.get_replica_context().replica_id.unique_id)
+        self._app = self.create_app(settings)
+        self._services: Services = self._app.state.services
+        self._lifespan = contextlib.AsyncExitStack()
+        await self._lifespan.enter_async_context(self._app.router.lifespan_context(self._app))
+        lifecycle = self._services.lifecycle
+        if await lifecycle.wait_loaded() is Phase.FAILED:
+            await self._lifespan.aclose()
+            raise RuntimeError(f"cannot load {', '.join(settings.checkpoint)}: {lifecycle.failure}")
+        self._stopped = False
+
+    def create_app(self, settings: Settings) -> FastAPI:
+        """The app that answers; raises as `service.app.create_app`."""
+        return create_app(settings)
+
+    async def answer(self, scope: dict[str, Any], body: bytes) -> AsyncIterator[Message]:
+        """`ACCEPTED`, then the app's messages; closing the iterator is the client's leaving.
+
+        Args:
+            scope: ASGI's, of an HTTP request.
+            body: all of it.
+        """
+        yield ACCEPTED
+        client = _Client(body)
+        running = asyncio.create_task(client.run(self._app, scope))
+        try:
+            while (message := await client.sent()) is not None:
+                if message["type"] == "http.response.start":
+                    headers = [*message.get("headers", ()), (REPLICA_HEADER, self._name.encode())]
+                    message = {**message, "headers": headers}
+                yield message
+            await running
+        finally:
+            client.leave()
+            running.cancel()
+            await asyncio.gather(running, return_exceptions=True)
+
+    async def whole(self, scope: dict[str, Any], body: bytes) -> WholeAnswer:
+        """The same as one object, for what all replicas are asked at once."""
+        status, headers, content = 500, [], b""
+        async for message in self.answer(scope, body):
+            if message["type"] == "http.response.start":
+                status, headers = message["status"], list(message["headers"])
+            elif message["type"] == "http.response.body":
+                content += message.get("body", b"")
+        return WholeAnswer(self._name, status, headers, content)
+
+    async def check_health(self) -> None:
+        """Raises RuntimeError where an engine is dead or stands still: Ray replaces the replica."""
+        for served in self._services.engines:
+            stats = served.engine.stats()
+            if not stats.alive:
+                raise RuntimeError(f"the engine of {served.label} is dead")
+            if stats.stalled(self._settings.stall_timeout_s):
+                raise RuntimeError(
+                    f"the engine of {served.label} ended no step for {stats.last_step_age:.1f} s; "
+                    f"the limit is {self._settings.stall_timeout_s:g} s"
+                )
+
+    async def stop(self) -> None:
+        """Drains as `lamm serve` does: nothing new, time for what runs, then the end of it."""
+        self._stopped = True
+        lifecycle = self._services.lifecycle
+        lifecycle.drain()
+        if not await lifecycle.wait_empty(self._settings.shutdown_timeout_s):
+            logger.warning("%d requests are cut off", lifecycle.in_flight)
+            await self._services.stop_engines()
+            await lifecycle.wait_empty(_ABORT_TIMEOUT_S)
+        await self._lifespan.aclose()
+
+    def __del__(self) -> Coroutine[Any, Any, None] | None:
+        """Ray awaits what it gets once the replica has answered its last request."""
+        return None if getattr(self, "_stopped", True) else self.stop()
+
+
+class _Client:
+    """What the app sees of a client: its body, its leaving, and where the answer goes."""
+
+    def __init__(self, body: bytes) -> None:
+        self._body: bytes | None = body
+        self._left = asyncio.Event()
+        # Without a bound: Ray takes messages as they come, and an answer's length has a limit.
+        self._messages: asyncio.Queue[Message | None] = asyncio.Queue()
+
+    async def run(self, app: Any, scope: dict[str, Any]) -> None:
+        """Has the app answer; `sent` ends when it has, or failed."""
+        try:
+            await app({**scope, "headers": list(scope["headers"])}, self._receive, self._send)
+        finally:
+            self._messages.put_nowait(None)
+
+    async def sent(self) -> Message | None:
+        """The next message of the answer; None after the last."""
+        return await self._messages.get()
+
+    def leave(self) -> None:
+        """From now on the app is told that the client is gone."""
+        self._left.set()
+
+    async def _receive(self) -> Message:
+        if self._body is not None:
+            body, self._body = self._body, None
+            return {"type": "http.request", "body": body, "more_body": False}
+        await self._left.wait()
+        return {"type": "http.disconnect"}
+
+    async def _send(self, message: Message) -> None:
+        self._messages.put_nowait(message)
