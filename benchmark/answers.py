@@ -5,7 +5,6 @@ Written by `quality`; read by it and by whatever scores or shows kept answers.
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 from collections.abc import Mapping, Sequence
@@ -14,7 +13,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from benchmark.errors import BenchmarkError
+from benchmark.line_file import LineFile
 from benchmark.utf8 import spellable
 
 
@@ -79,24 +78,12 @@ class AnswerStore(KeptAnswers):
     """An append-only JSONL file of answers, open to one writer at a time.
 
     Raises:
-        BenchmarkError: another run is writing to the file.
+        BenchmarkError: another run is writing to the file, or it cannot be opened.
     """
 
     def __init__(self, path: Path) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        # Its end is read too: a kill may have left half a line there.
-        self._stream = path.open("a+b")
-        try:
-            # Two runs would ask everything twice. A killed run holds no lock.
-            fcntl.flock(self._stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            self._stream.close()
-            raise BenchmarkError(f"another run is writing to {path}; wait for its end") from None
+        self._file = LineFile(path)
         super().__init__(path)
-        if self._stream.seek(0, os.SEEK_END):
-            self._stream.seek(-1, os.SEEK_END)
-            if self._stream.read(1) != b"\n":
-                self._stream.write(b"\n")
 
     def __enter__(self) -> Self:
         return self
@@ -107,7 +94,7 @@ class AnswerStore(KeptAnswers):
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._stream.close()
+        self._file.close()
 
     def add(self, answer: Answer) -> None:
         """Stores a new answer on disk before it counts; the first of a key stays.
@@ -119,13 +106,7 @@ class AnswerStore(KeptAnswers):
             return
         # Not `asdict`, which copies every value of every answer.
         line = json.dumps({name: getattr(answer, name) for name in _FIELDS}, ensure_ascii=False)
-        try:
-            # A lone surrogate, which JSON can spell and UTF-8 cannot, must not end the run.
-            self._stream.write((line + "\n").encode("utf8", errors="backslashreplace"))
-            # With the operating system it survives a kill of this process.
-            self._stream.flush()
-        except OSError as error:
-            raise BenchmarkError(f"{self._stream.name}: {error.strerror}; asking stops") from None
+        self._file.append(line)
         self._answers[answer.key] = answer
 
 

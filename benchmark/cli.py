@@ -12,6 +12,7 @@ from rich.console import Console
 
 from benchmark.client import server_root
 from benchmark.errors import BenchmarkError
+from benchmark.faults import faults_command
 from benchmark.judge_command import judge_command
 from benchmark.load_cli import load_command
 from benchmark.options import bench_parser
@@ -31,8 +32,9 @@ def bench(argv: Sequence[str] | None = None) -> int:
             return quality_command(arguments, console)
         if arguments.command == "report":
             return report_command(arguments, console)
-        if arguments.command == "judge":
-            return asyncio.run(judge_command(arguments, console))
+        if arguments.command in ("judge", "faults"):
+            command = judge_command if arguments.command == "judge" else faults_command
+            return asyncio.run(command(arguments, console))
         if arguments.command == "soak":
             return asyncio.run(_soak(arguments, console))
         return asyncio.run(_load(arguments, console))

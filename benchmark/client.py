@@ -129,6 +129,8 @@ class ChatClient:
             await self._http.get(self._url("/v1/models"))
         except httpx.TransportError:
             return False
+        except httpx.DecodingError:
+            return True  # its body cannot be read, which is an answer all the same
         return True
 
     async def complete(self, body: Mapping[str, Any] | bytes) -> ChatResult:
@@ -143,19 +145,15 @@ class ChatClient:
         """
         content = body if isinstance(body, bytes) else json.dumps({**body, "stream": False})
         response = await self.post(CHAT_PATH, content)
-        try:
-            value = json.loads(response.content)
-            choice = value["choices"][0]
-            return ChatResult(
-                text=spellable(str(choice["message"]["content"] or "")),
-                finish_reason=choice.get("finish_reason"),
-                model=str(value.get("model", "")),
-                fingerprint=value.get("system_fingerprint"),
-                usage=_usage(value.get("usage") or {}),
-            )
-        except (ValueError, LookupError, TypeError, AttributeError):
-            message = f"not a chat completion: {response.text[:200]}"
-            raise RequestFailedError(message, response.status_code) from None
+        return read_completion(response.content)
+
+    async def get(self, path: str) -> httpx.Response:
+        """A successful answer to a question without a body; retried as `complete` is.
+
+        Raises:
+            ServerGoneError, RequestFailedError: as `complete`.
+        """
+        return await self._retried("GET", path, None)
 
     async def post(self, path: str, content: bytes | str) -> httpx.Response:
         """The answer to a JSON body, retried as the policy says, when a slot is free.
@@ -182,6 +180,8 @@ class ChatClient:
                         await _read_stream(response, record)
             except httpx.TransportError as error:
                 record.error = f"connection lost: {type(error).__name__}"
+            except httpx.DecodingError:
+                record.error = _UNDECODABLE
             record.end = time.perf_counter()
         return record
 
@@ -196,6 +196,8 @@ class ChatClient:
             except httpx.TransportError as error:
                 where = f"{self._http.base_url}{path}"
                 failure = ServerGoneError(f"no answer from {where}: {type(error).__name__}")
+            except httpx.DecodingError:
+                raise RequestFailedError(f"{method} {path}: {_UNDECODABLE}") from None
             else:
                 if response.is_success:
                     return response
@@ -212,6 +214,27 @@ class ChatClient:
         if path not in self._urls:
             self._urls[path] = httpx.URL(f"{str(self._http.base_url).rstrip('/')}{path}")
         return self._urls[path]
+
+
+def read_completion(content: bytes) -> ChatResult:
+    """A chat completion's body.
+
+    Raises:
+        RequestFailedError: it is none.
+    """
+    try:
+        value = json.loads(content)
+        choice = value["choices"][0]
+        return ChatResult(
+            text=spellable(str(choice["message"]["content"] or "")),
+            finish_reason=choice.get("finish_reason"),
+            model=str(value.get("model", "")),
+            fingerprint=value.get("system_fingerprint"),
+            usage=_usage(value.get("usage") or {}),
+        )
+    except (ValueError, LookupError, TypeError, AttributeError):
+        shown = content[:200].decode("utf8", "replace")
+        raise RequestFailedError(f"not a chat completion: {shown}") from None
 
 
 def encode_stream(body: Mapping[str, Any]) -> bytes:
@@ -238,6 +261,7 @@ def retry_after(value: str | None, now: datetime) -> float | None:
 
 
 _JSON = {"Content-Type": "application/json"}
+_UNDECODABLE = "the answer's body cannot be decompressed"
 
 
 async def _read_stream(response: httpx.Response, record: StreamRecord) -> None:

@@ -16,6 +16,7 @@ from pathlib import Path
 from benchmark.errors import PATIENCE, BusyError, RequestFailedError, ServerGoneError
 from benchmark.judge_items import Pair, Pairs
 from benchmark.judges import Exhibit, Judge, Verdict
+from benchmark.line_file import LineFile
 from benchmark.utf8 import spellable
 
 TRANSCRIPTS_FILE = "transcripts.jsonl"
@@ -69,33 +70,38 @@ class JudgedPair:
 
 
 class TranscriptStore:
-    """An append-only JSONL file. `broken_lines` counts what a kill cut short."""
+    """An append-only JSONL file, open to one writer at a time.
+
+    `broken_lines` counts what a kill cut short.
+
+    Raises:
+        BenchmarkError: another run is writing to the file, or it cannot be opened.
+    """
 
     def __init__(self, path: Path) -> None:
         self.broken_lines = 0
         self._words: dict[str, str] = {}
-        path.parent.mkdir(parents=True, exist_ok=True)
-        content = path.read_bytes() if path.is_file() else b""
-        for line in content.decode("utf8", errors="replace").split("\n"):
+        self._file = LineFile(path)
+        for line in path.read_bytes().decode("utf8", errors="replace").split("\n"):
             if line.strip():
                 self._take(line)
-        self._stream = path.open("a", encoding="utf8")
-        if content and not content.endswith(b"\n"):
-            self._stream.write("\n")
 
     def close(self) -> None:
         """Closes the file."""
-        self._stream.close()
+        self._file.close()
 
     def get(self, key: str) -> str | None:
         """The judge's words to what this key stands for, or None."""
         return self._words.get(key)
 
     def add(self, transcript: Transcript) -> None:
-        """Stores new words on disk before they count."""
+        """Stores new words on disk before they count.
+
+        Raises:
+            BenchmarkError: they cannot be written.
+        """
         if transcript.key not in self._words:
-            self._stream.write(spellable(json.dumps(asdict(transcript), ensure_ascii=False)) + "\n")
-            self._stream.flush()
+            self._file.append(spellable(json.dumps(asdict(transcript), ensure_ascii=False)))
             self._words[transcript.key] = transcript.words
 
     def _take(self, line: str) -> None:

@@ -119,7 +119,8 @@ async def _judge(arguments: argparse.Namespace, key: str | None, stack: AsyncExi
         timeout=httpx.Timeout(arguments.timeout, connect=10.0),
     )
     client = ChatClient(await stack.enter_async_context(http), arguments.concurrency)
-    return ChatJudge(client, arguments.judge_model or await client.first_model())
+    model = arguments.judge_model or await client.first_model()
+    return ChatJudge(client, arguments.judge_url, model)
 
 
 async def _judged(

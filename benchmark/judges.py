@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import Any, Protocol
 
-from benchmark.client import ChatClient
+from benchmark.client import ChatClient, server_root
 from benchmark.errors import BenchmarkError
 from benchmark.sentence_embedding import SentenceEmbedder
 
@@ -86,13 +86,14 @@ class ChatJudge:
 
     looks_twice = True
 
-    def __init__(self, client: ChatClient, model: str) -> None:
+    def __init__(self, client: ChatClient, url: str, model: str) -> None:
+        """`url` is the server's address: others may give another model the same name."""
         self.name = model
-        self._client = client
+        self._client, self._url = client, server_root(url)
 
     def key(self, exhibit: Exhibit) -> str:
-        """Depends on the model's name, the whole prompt and the sampling."""
-        return _digest(self._body(exhibit))
+        """Depends on server, model's name, the whole prompt and the sampling."""
+        return _digest({"server": self._url, **self._body(exhibit)})
 
     async def judge(self, exhibit: Exhibit) -> str:
         """The model's reply."""

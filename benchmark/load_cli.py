@@ -25,6 +25,7 @@ from benchmark.suite import find_suite, load_suite
 from benchmark.workload import WorkItem, WorkloadSpec, make_workload
 
 SUCCESS, FAILED = 0, 1
+_CLOSED_LOOP = 8
 
 
 async def load_command(
@@ -135,8 +136,16 @@ def _specs(arguments: argparse.Namespace, model: str, style: RequestStyle) -> li
             label=arguments.label,
             metadata=dict(arguments.metadata),
         )
-        for index, limit in enumerate(arguments.max_concurrency)
+        for index, limit in enumerate(_concurrencies(arguments))
     ]
+
+
+def _concurrencies(arguments: argparse.Namespace) -> tuple[int | None, ...]:
+    """The limits asked for; a rate alone is an open loop, which any limit would close."""
+    if arguments.max_concurrency is not None:
+        return tuple(arguments.max_concurrency)
+    is_open = arguments.ramp_up_strategy or arguments.request_rate != float("inf")
+    return (None,) if is_open else (_CLOSED_LOOP,)
 
 
 async def _warm_up(

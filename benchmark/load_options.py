@@ -23,10 +23,10 @@ Measures latency and throughput. Flags and result keys follow `vllm bench serve`
       --baseline transformers --checkpoint checkpoints/lamm-mini
 
 With --request-rate inf (the default) --max-concurrency makes a closed loop: each answer lets the
-next request in. With a finite rate requests come when they are due (an open loop), whatever the
-server does. Outputs have exact lengths: ignore_eos with max_tokens. ttft: time to first token; itl:
-gap between chunks of text; tpot: time per token after the first; e2el: whole request. All in
-milliseconds.
+next request in. With a finite rate or a ramp-up requests come when they are due (an open loop),
+whatever the server does; given there too, --max-concurrency holds them back. Outputs have exact
+lengths: ignore_eos with max_tokens. ttft: time to first token; itl: gap between chunks of text;
+tpot: time per token after the first; e2el: whole request. All in milliseconds.
 """
 
 
@@ -67,9 +67,9 @@ def _arrival_options(parser: argparse.ArgumentParser) -> None:
     arrivals.add_argument(
         "--max-concurrency",
         type=list_of(_concurrency),
-        default=(8,),
         metavar="N[,N...]",
-        help="most requests in flight, several for several tests; 0 is unbounded (default: 8)",
+        help="most requests in flight, several for several tests; 0 is unbounded (default: 8; "
+        "unbounded at a finite rate)",
     )
     arrivals.add_argument(
         "--request-rate",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 
+from benchmark.faults_options import FAULTS_HELP, add_faults_options
 from benchmark.judge_command import add_judge_parser
 from benchmark.load_options import LOAD_HELP, add_load_options
 from benchmark.option_types import above_zero
@@ -40,11 +41,18 @@ def bench_parser() -> argparse.ArgumentParser:
         description=SOAK_HELP,
         formatter_class=raw,
     )
+    faults = commands.add_parser(
+        "faults",
+        help="servers that are hurt: does the service keep its promises",
+        description=FAULTS_HELP,
+        formatter_class=raw,
+    )
     for command in (quality, load, soak):
         _server_options(command)
     add_quality_options(quality)
     add_load_options(load)
     add_soak_options(soak)
+    add_faults_options(faults)
     add_report_parser(commands)
     add_judge_parser(commands)
     return parser

@@ -14,6 +14,8 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from benchmark.answers import AnswerStore, KeptAnswers, write_whole
+from benchmark.batch_asker import BatchAsker
+from benchmark.batch_client import BatchClient
 from benchmark.client import ChatClient
 from benchmark.content import MediaCache
 from benchmark.controls import Control, Question, questions_of
@@ -56,11 +58,12 @@ async def run_quality(
     backend: Backend = Backend.LAMM,
     mode: Mode = Mode.TEXT,
     controls: Sequence[Control] = (),
+    batches: BatchClient | None = None,
 ) -> QualityRun:
     """Asks what `out` does not hold yet, then scores everything.
 
     `workers` questions are in flight at once; `on_answer` is told of each item as it is done, once
-    more for each control that it is asked under.
+    more for each control that it is asked under. With `batches` they are asked through those.
 
     Raises:
         ServerGoneError: the server stopped answering; what was answered is kept.
@@ -77,7 +80,10 @@ async def run_quality(
         identity = await identify(client, url, model, backend, mode)
         write_whole(out / RUN_FILE, json.dumps(asdict(identity), indent=2) + "\n")
         finder = Finder(identity, media, books)
-        asker = Asker(Target(client, identity, media), finder, books, on_answer)
+        target = Target(client, identity, media)
+        asker: Asker | BatchAsker = Asker(target, finder, books, on_answer)
+        if batches is not None:
+            asker = BatchAsker(target, finder, books, on_answer, batches, out)
         total = sum(len(questions) for row in exam for questions in row.values())
         try:
             await asker.ask_all(exam, workers)

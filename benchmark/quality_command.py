@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from benchmark import controls_report, protocol_report, report
+from benchmark.batch_client import BatchClient
 from benchmark.client import ChatClient
 from benchmark.console import print_whole
 from benchmark.controls import questions_of
@@ -76,9 +77,10 @@ async def _ask(suite: Suite, arguments: argparse.Namespace, console: Console) ->
 
         workers: int = arguments.concurrency
         async with open_http(arguments.url, arguments.timeout, arguments.api_key) as http:
+            client = ChatClient(http, workers)
             run = await run_quality(
                 suite,
-                ChatClient(http, workers),
+                client,
                 arguments.url,
                 arguments.out,
                 workers,
@@ -87,6 +89,7 @@ async def _ask(suite: Suite, arguments: argparse.Namespace, console: Console) ->
                 backend=arguments.backend,
                 mode=arguments.mode,
                 controls=arguments.control,
+                batches=BatchClient(http, client) if arguments.through == "batch" else None,
             )
             await keep_server_facts(http, run.identity.model, arguments.out)
             return run

@@ -25,10 +25,11 @@ answers.
 
 Answers are greedy and kept in OUT/answers.jsonl as they come. A run that was killed, or whose
 server died, goes on where it stopped when started again; --rescore reads the kept answers without
-any server. A new checkpoint or prompt preset has another fingerprint, so its questions are asked
-afresh. Writes OUT/scores.json, OUT/scores.md and OUT/gallery.html (hits and misses with their
-pictures). Exit status 1 means that something was not measured: broken records, or questions without
-an answer.
+any server. --through batch has the server answer when it has room: the questions are uploaded to
+/v1/batches, and a client that was killed finds its batches again. A new checkpoint or prompt preset
+has another fingerprint, so its questions are asked afresh. Writes OUT/scores.json, OUT/scores.md
+and OUT/gallery.html (hits and misses with their pictures). Exit status 1 means that something was
+not measured: broken records, or questions without an answer.
 """
 
 
@@ -89,6 +90,14 @@ def _how_options(parser: argparse.ArgumentParser) -> None:
         metavar="NAME",
         help="lamm, or openai-chat for any other server of that protocol: standard fields alone, "
         "point clouds are not asked (default: lamm)",
+    )
+    parser.add_argument(
+        "--through",
+        choices=("requests", "batch"),
+        default="requests",
+        metavar="NAME",
+        help="requests, --concurrency at once, or batch: in files through /v1/batches "
+        "(default: requests)",
     )
     parser.add_argument(
         "--mode",

@@ -17,11 +17,12 @@ from typing import Any
 import httpx
 from rich.console import Console
 
-from benchmark import soak_memory, soak_report
+from benchmark import soak_memory, soak_plot, soak_report
 from benchmark.client import ChatClient, server_root
 from benchmark.console import print_whole
 from benchmark.load_statistics import percentile
 from benchmark.soak_clients import Crowd, CrowdSpec, Outcome, run_crowd
+from benchmark.soak_memory import MemorySampler
 from benchmark.soak_options import NO_SUITE
 from benchmark.soak_probes import ProbeProcess
 from benchmark.soak_requests import SoakRequests
@@ -30,6 +31,7 @@ from benchmark.suite import find_suite, load_suite
 
 KEPT, BROKEN = 0, 1
 _SETTLE_S = 30.0
+_CLOSING_S = 5.0
 _POLL_S = 0.1
 _MINUTE = 60.0
 _WARM_UP_SHARE = 0.2
@@ -96,7 +98,10 @@ async def soak_command(
     limits = soak_report.Limits(arguments.max_memory_slope, arguments.max_probe_p99)
     kept = soak_report.promises(result, limits)
     print_whole(soak_report.table(kept), console)
-    for path in soak_report.write(result, kept, arguments.out):
+    written = soak_report.write(result, kept, arguments.out)
+    if (plot := soak_plot.write(result, limits, arguments.out)) is not None:
+        written.append(plot)
+    for path in written:
         console.print(f"wrote {path}", highlight=False, markup=False, soft_wrap=True)
     return KEPT if soak_report.passed(kept) else BROKEN
 
@@ -117,7 +122,9 @@ async def run_soak(
     crowd = Crowd()
     sampler = await soak_memory.find_sampler(clients.side, spec.server_pid)
     clients.crowd.event_hooks = {"response": [crowd.on_response]}
+    files = [None if sampler is None else await sampler.read_files()]
     probes = await ProbeProcess.start(spec.url, spec.probe_interval_s)
+    cpu_seconds = time.process_time()
     try:
         if sampler is not None:
             sampler.start()
@@ -126,9 +133,13 @@ async def run_soak(
     finally:
         if sampler is not None:
             await sampler.stop()
+        cpu_seconds = time.process_time() - cpu_seconds
         probed = await probes.stop()
     tell("waiting for the engine to be idle")
     left = await _left_behind(clients.side)
+    # The crowd's connections are this process's own, and some are kept for later.
+    await clients.crowd.aclose()
+    files.append(await _files_left(sampler, files[0]))
 
     def tell_checked(found: Verification) -> None:
         tell(f"alone: {found.checked} compared, {len(found.wrong)} wrong")
@@ -149,6 +160,8 @@ async def run_soak(
         "examples": {outcome.value: errors for outcome, errors in crowd.examples.items()},
         "verification": checked.as_json(),
         "memory": soak_memory.as_json(sampler, warm_up_s),
+        "open_files": files,
+        "client_cpu_share": cpu_seconds / max(crowd.seconds, 1e-9),
         "probes": probed,
         "left_behind": left,
     }
@@ -169,6 +182,19 @@ async def _left_behind(side: httpx.AsyncClient) -> dict[str, Any] | None:
         seconds = time.perf_counter() - started
         if not running + waiting or seconds > _SETTLE_S:
             return {"running": running, "waiting": waiting, "seconds": seconds}
+        await asyncio.sleep(_POLL_S)
+
+
+async def _files_left(sampler: MemorySampler | None, before: int | None) -> int | None:
+    """Descriptors that are open once as few are as before, or a while has passed."""
+    if sampler is None or before is None:
+        return None
+    started = time.perf_counter()
+    while True:
+        now = await sampler.read_files()
+        few = now is not None and now <= before + soak_report.SPARE_FILES
+        if few or time.perf_counter() - started > _CLOSING_S:
+            return now
         await asyncio.sleep(_POLL_S)
 
 

@@ -19,8 +19,8 @@ Each client asks one question after another; a share of the requests disconnects
 of its life; every picture is another one. Promises: no request hangs, no answer differs from the
 same request's answer alone (each finished one is asked again afterwards, one at a time), no 5xx but
 the 429 and 503 of back-pressure with Retry-After, no lost connection, memory does not grow, probes
-stay quick, nothing stays behind in the engine. Writes OUT/soak.json and OUT/soak.md. Exit status 1:
-a promise was broken, or not measured.
+stay quick, no file stays open, nothing stays behind in the engine. Writes OUT/soak.json, soak.md
+and, where matplotlib is there, soak.svg. Exit status 1: a promise was broken, or not measured.
 
 Answers alone come from the same server, whose caches the crowd has filled; --reference-url names
 another server with the same weights, started afresh, which rules out a cache that holds what was

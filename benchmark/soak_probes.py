@@ -31,17 +31,22 @@ _TIMEOUT_S = 5.0
 class ProbeLog:
     """What one probe gave: latencies in seconds of all answers, and answers by status.
 
-    A probe that got no answer counts under the name of its error.
+    A probe that got no answer counts under the name of its error. `worst` are the longest latencies
+    of each second since the log began.
     """
 
     latencies: list[float] = field(default_factory=list)
     answers: dict[str, int] = field(default_factory=dict)
+    worst: dict[int, float] = field(default_factory=dict)
+    started: float = field(default_factory=time.perf_counter)
 
     def note(self, answer: str, seconds: float | None) -> None:
         """One more answer, or none."""
         self.answers[answer] = self.answers.get(answer, 0) + 1
         if seconds is not None:
             self.latencies.append(seconds)
+            second = int(time.perf_counter() - self.started)
+            self.worst[second] = max(seconds, self.worst.get(second, 0.0))
 
     def as_json(self) -> dict[str, Any]:
         """Counts, and latencies in milliseconds."""
@@ -50,7 +55,11 @@ class ProbeLog:
         worst = {"max_ms": ordered[-1]} if ordered else {}
         asked = sum(self.answers.values())
         failed = asked - self.answers.get("200", 0)
-        return {"asked": asked, "failed": failed, "answers": self.answers, **ranks, **worst}
+        by_second = [[at, round(1000 * value, 1)] for at, value in sorted(self.worst.items())]
+        return {
+            "asked": asked, "failed": failed, "answers": self.answers, **ranks, **worst,
+            "max_ms_by_second": by_second,
+        }  # fmt: skip
 
 
 class ProbeProcess:

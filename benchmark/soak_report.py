@@ -16,6 +16,8 @@ from rich.table import Table
 from benchmark.answers import write_whole
 
 _SHOWN = 5
+# Connections of probes and of whoever asked last may be closing still.
+SPARE_FILES = 16
 _WORDS = {True: "kept", False: "BROKEN", None: "not measured"}
 
 
@@ -50,6 +52,7 @@ def promises(result: Mapping[str, Any], limits: Limits) -> list[Promise]:
             outcomes["lost"] + outcomes["broken"] + outcomes["rejected"],
         ),
         _memory(result["memory"]["slope_mb_per_min"], limits),
+        *_open_files(result.get("open_files", ())),
         *(_probe(path, log, limits) for path, log in result["probes"].items()),
         _left_behind(result["left_behind"]),
     ]
@@ -106,6 +109,7 @@ def as_markdown(result: Mapping[str, Any], kept: Sequence[Promise]) -> str:
         f"- {checked['distinct_answers']} different answers; the commonest makes up "
         f"{100 * checked['commonest_answer_share']:.0f} %.",
         f"- Memory: {_memory_line(result['memory'])}",
+        f"- The clients' own process took {100 * result['client_cpu_share']:.0f} % of a core.",
     ]
     lines += _examples(result)
     return "\n".join(lines) + "\n"
@@ -135,6 +139,16 @@ def _memory(slope: float | None, limits: Limits) -> Promise:
         f"{slope:+.2f} MB/min",
         slope < limits.memory_mb_per_min,
     )
+
+
+def _open_files(counts: Sequence[int | None]) -> list[Promise]:
+    """Descriptors before the crowd and after it; nothing where they cannot be counted."""
+    if len(counts) != 2 or counts[0] is None or counts[1] is None:
+        return []
+    before, after = counts[0], counts[1]
+    measured = f"{before} before, {after} after"
+    limit = f"at most {SPARE_FILES} more than before"
+    return [Promise("open files", limit, measured, after - before <= SPARE_FILES)]
 
 
 def _probe(path: str, log: Mapping[str, Any], limits: Limits) -> Promise:
@@ -173,10 +187,12 @@ def _memory_line(memory: Mapping[str, Any]) -> str:
     samples = memory["samples"]
     if not samples:
         return "not measured; give --server-pid."
+    children = samples[-1][2]
+    of_children = "" if children is None else f" ({children:.0f} of them its children's)"
     return (
-        f"{samples[0][1]:.0f} MB at first, {max(mb for _, mb in samples):.0f} MB at most, "
-        f"{samples[-1][1]:.0f} MB at the end, from {memory['source']}; the slope leaves out the "
-        f"first {memory['warm_up_s']:.0f} s."
+        f"{samples[0][1]:.0f} MB at first, {max(sample[1] for sample in samples):.0f} MB at most, "
+        f"{samples[-1][1]:.0f} MB at the end{of_children}, from {memory['source']}; the slope is "
+        f"Theil and Sen's, without the first {memory['warm_up_s']:.0f} s."
     )
 
 

@@ -15,7 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from benchmark.client import ChatClient, Usage, server_root
+from benchmark.client import CHAT_PATH, ChatClient, Usage, read_completion, server_root
 from benchmark.content import MediaCache, encode_chat, is_cloud, user_message
 from benchmark.controls import Control, Question, seed_of
 from benchmark.controls_media import blank_part
@@ -93,28 +93,48 @@ class Target:
             BenchmarkError: the medium cannot be sent.
             OSError: the medium cannot be read.
         """
+        response = await self._client.post(self.path(question), self.body(question))
+        return self.read(question, response.content)
+
+    def path(self, question: Question) -> str:
+        """The route that a question is put to."""
         if asks_by_likelihood(question, Mode(self.identity.mode)):
-            return await self._rank(question)
-        item = question.item
+            return ranking_path(question.item)
+        return CHAT_PATH
+
+    def body(self, question: Question) -> bytes:
+        """The JSON body that asks it.
+
+        Raises:
+            BenchmarkError: the medium cannot be sent.
+            OSError: the medium cannot be read.
+        """
+        item, part = question.item, self._part(question)
+        if asks_by_likelihood(question, Mode(self.identity.mode)):
+            if part is None:
+                raise BenchmarkError("a question without a medium cannot be answered by likelihood")
+            return encode_ranking(item, part, self.identity.model)
         fields = {"model": self.identity.model, "stream": False, **parameters(item)}
-        body = encode_chat(item.sample.question, self._part(question), fields)
-        result = await self._client.complete(body)
+        return encode_chat(item.sample.question, part, fields)
+
+    def read(self, question: Question, content: bytes) -> Reply:
+        """The reply in the body of an answer.
+
+        Raises:
+            RequestFailedError: it has another shape.
+            ModelChangedError: other weights have answered.
+        """
+        if asks_by_likelihood(question, Mode(self.identity.mode)):
+            ranking = read_ranking(question.item, content)
+            self._check(ranking.fingerprint)
+            return Reply(ranking.text, ranking.finish_reason, ranking.usage, ranking.options)
+        result = read_completion(content)
         self._check(result.fingerprint)
         return Reply(result.text, result.finish_reason, result.usage)
 
     async def is_there(self) -> bool:
         """See `ChatClient.is_there`."""
         return await self._client.is_there()
-
-    async def _rank(self, question: Question) -> Reply:
-        part = self._part(question)
-        if part is None:
-            raise BenchmarkError("a question without a medium cannot be answered by likelihood")
-        body = encode_ranking(question.item, part, self.identity.model)
-        response = await self._client.post(ranking_path(question.item), body)
-        ranking = read_ranking(question.item, response.content)
-        self._check(ranking.fingerprint)
-        return Reply(ranking.text, ranking.finish_reason, ranking.usage, ranking.options)
 
     def _part(self, question: Question) -> bytes | None:
         path = question.item.media

@@ -131,7 +131,9 @@ class Asker:
         self.asked += 1
         self.done += 1
         self._refused_in_a_row = 0
-        answer = self._answer(question, key, reply, time.perf_counter() - started)
+        answer = answer_of(
+            self._target.identity, question, key, reply, time.perf_counter() - started
+        )
         self._books[question.control].add(answer)
 
     def _count_refusal(self, error: BenchmarkError) -> None:
@@ -144,21 +146,24 @@ class Asker:
             how = "lost their connection" if dropped else "were refused"
             raise BusyError(f"{self._refused_in_a_row} questions in a row {how}: {error}")
 
-    def _answer(self, question: Question, key: str, reply: Reply, seconds: float) -> Answer:
-        identity = self._target.identity
-        return Answer(
-            key=key,
-            row=question.item.row,
-            id=question.item.sample.id,
-            text=reply.text,
-            finish_reason=reply.finish_reason,
-            model=identity.model,
-            fingerprint=identity.fingerprint,
-            prompt_tokens=reply.usage.prompt_tokens,
-            completion_tokens=reply.usage.completion_tokens,
-            seconds=round(seconds, 4),
-            options=reply.options,
-        )
+
+def answer_of(
+    identity: ModelIdentity, question: Question, key: str, reply: Reply, seconds: float
+) -> Answer:
+    """A reply as it is kept."""
+    return Answer(
+        key=key,
+        row=question.item.row,
+        id=question.item.sample.id,
+        text=reply.text,
+        finish_reason=reply.finish_reason,
+        model=identity.model,
+        fingerprint=identity.fingerprint,
+        prompt_tokens=reply.usage.prompt_tokens,
+        completion_tokens=reply.usage.completion_tokens,
+        seconds=round(seconds, 4),
+        options=reply.options,
+    )
 
 
 def place_of(question: Question) -> Place:

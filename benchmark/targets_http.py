@@ -58,6 +58,7 @@ class LeanClient(httpx.AsyncClient):
 
         Raises:
             httpx.TransportError: no connection, no byte in time, or no HTTP.
+            httpx.DecodingError: the body is not what its `Content-Encoding` says.
         """
         if not options.keys() <= {"content", "headers"}:
             return await super().request(method, url, **options)

@@ -5,7 +5,7 @@
 # Replays docker/Dockerfile without a container engine, as root on a Debian machine: each stage is a
 # directory under DIRECTORY, RUN is a chroot into it, and what comes out is started as the image
 # would be: as its USER, on a read-only root, without capabilities, until its HEALTHCHECK passes;
-# then it answers one request and is stopped with SIGTERM, and must exit 0.
+# then it answers a chat, two tasks and the page, is stopped with SIGTERM, and must exit 0.
 # A fresh Debian (debootstrap) with its own Python stands in for the base image. Stages that the last
 # one does not need are left out, as BuildKit does. --env and --bind reach the build steps alone
 # (a proxy's certificate, a directory of wheels); --serve-only starts what was built before.
@@ -302,16 +302,30 @@ json_words() {
         "$1"
 }
 
+# A chat, a picture and a cloud through the decoding processes, batches' database, the page's files.
 ASK='
-import json, os, urllib.request
-url = "http://127.0.0.1:%s/v1/chat/completions" % os.environ["LAMM_PORT"]
+import json, os, re, urllib.request
+base = "http://127.0.0.1:%s" % os.environ["LAMM_PORT"]
+
+def ask(path, body=None):
+    request = urllib.request.Request(base + path, body and json.dumps(body).encode(),
+                                     {"Content-Type": "application/json"})
+    return urllib.request.urlopen(request, timeout=120).read().decode()
+
 body = {"model": os.path.basename(os.environ["LAMM_CHECKPOINT"]), "max_tokens": 16,
         "temperature": 0, "messages": [{"role": "user", "content": "How many chairs are there?"}]}
-request = urllib.request.Request(url, json.dumps(body).encode(),
-                                 {"Content-Type": "application/json"})
-answer = json.load(urllib.request.urlopen(request, timeout=120))
+answer = json.loads(ask("/v1/chat/completions", body))
 print("answered:", json.dumps(answer["choices"][0]["message"]), answer["usage"])
 assert answer["usage"]["completion_tokens"] > 0
+tasks = {card["name"]: card for card in json.loads(ask("/v1/tasks"))["data"]}
+for name in ("counting", "classification_3d"):
+    answer = json.loads(ask("/v1/tasks/" + name, {**tasks[name]["example"], "constrain": True}))
+    print("task", name, answer["parse_status"] + ":", answer["text"])
+    assert answer["parse_status"] == "ok"
+print("batches:", ask("/v1/batches"))
+links = re.findall("(?:href|src)=.(ui/[a-z0-9_./-]+)", ask("/"))
+print("page:", {link: len(ask("/" + link)) for link in links})
+assert links
 '
 
 stop_server() {

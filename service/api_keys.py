@@ -97,6 +97,15 @@ class ApiKeys:
                 found = key
         return found
 
+    def stands_for(self, owner: str) -> bool:
+        """Whether what a key (by its digest in hexadecimal) began may go on: it is known still.
+
+        "" is nobody's: it may go on as long as no keys are asked for.
+        """
+        if not self.required:
+            return True
+        return any(hmac.compare_digest(owner, key.digest.hex()) for key in self._keys)
+
     def reload(self, force: bool = False) -> bool:
         """Reads the file again if it has changed, or if forced to; whether it was taken over.
 

@@ -15,6 +15,7 @@ from service.assembly import build_services, engine_config
 from service.config import Settings
 from service.dependencies import ServedEngine, Services
 from service.endpoints import (
+    batches,
     chat,
     completions,
     docs,
@@ -24,11 +25,12 @@ from service.endpoints import (
     requests,
     tasks,
     tokenize,
+    ui,
 )
 from service.engine.base import Engine, EngineInfo
 from service.guards import install_middleware, watch_keys
 from service.media_pool import MediaPool
-from service.schemas.openai import ErrorBody
+from service.schemas.openai_answers import ErrorBody
 from service.watchdog import Watchdog
 
 if TYPE_CHECKING:
@@ -60,8 +62,8 @@ def create_app(
     services, pools = build_services(settings, engine, tracing)
 
     @contextlib.asynccontextmanager
-    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        loading = asyncio.create_task(_load(services, pools))
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        loading = asyncio.create_task(_load(app, services, pools))
         watching = asyncio.create_task(watch_keys(services.access.keys))
         guarding = asyncio.create_task(_watchdog(settings, services).run())
         try:
@@ -72,6 +74,7 @@ def create_app(
             watching.cancel()
             guarding.cancel()
             await asyncio.gather(loading, watching, guarding, return_exceptions=True)
+            await services.batches.stop()
             await services.stop_engines()
             await asyncio.gather(*(pool.stop() for pool in pools))
             await services.files.stop()
@@ -91,10 +94,12 @@ def create_app(
     app.state.services = services
     for router in (
         chat.router, completions.router, tokenize.router, requests.router,
-        files.router, models.router, probes.router, docs.router,
+        files.router, batches.router, models.router, probes.router, docs.router,
     ):  # fmt: skip
         app.include_router(router)
     app.include_router(tasks.create_router())
+    # Last, so that no request for the interface is compared with the page's files.
+    app.include_router(ui.create_router(settings.ui))
     errors.install(app)
     install_middleware(app, settings, services)
     if tracing is not None:
@@ -121,10 +126,10 @@ def _tracing(settings: Settings) -> Tracing | None:
     return otlp_tracing(settings.otlp_traces_endpoint, probes.package_version())
 
 
-async def _load(services: Services, pools: Sequence[MediaPool]) -> None:
+async def _load(app: FastAPI, services: Services, pools: Sequence[MediaPool]) -> None:
     try:
         async with asyncio.TaskGroup() as group:
-            group.create_task(services.files.start())
+            group.create_task(_start_stores(app, services))
             for pool in pools:
                 group.create_task(pool.start())
             infos = group.create_task(_start_engines(services.engines))
@@ -134,6 +139,12 @@ async def _load(services: Services, pools: Sequence[MediaPool]) -> None:
         services.lifecycle.failed(first)
     else:
         services.lifecycle.loaded(*infos.result())
+
+
+async def _start_stores(app: FastAPI, services: Services) -> None:
+    await services.files.start()
+    # Lines of batches are answered by the app's own routes.
+    await services.batches.start(app)
 
 
 async def _start_engines(engines: Sequence[ServedEngine]) -> list[EngineInfo]:

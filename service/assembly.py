@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING
 from lamm_model.media import MediaLimits
 from lamm_model.spec import CheckpointSpec, ImageSpec, PointSpec
 from lamm_model.tokenizer import LammTokenizer
+from service.batches.records import BatchLimits
+from service.batches.service import BatchConfig, Batches
 from service.checkpoint_flags import Presets, read_checkpoint_flags
 from service.config import Settings
 from service.dependencies import ServedEngine, ServedModel, ServedModels, Services, Timeouts
@@ -28,6 +30,7 @@ from service.lifecycle import Lifecycle
 from service.media_fetch import MediaFetcher
 from service.media_pool import MediaPool, MediaPoolConfig
 from service.media_preparer import MediaPreparer
+from service.media_size_budget import MediaSizeLimits
 from service.metrics import Metrics
 from service.model_groups import group_models
 from service.remote_media import RemoteLimits, RemoteMedia
@@ -68,6 +71,7 @@ def build_services(
         pool_of.update(dict.fromkeys(names, pools[-1]))
     engine_of = {name: served.engine for served in engines for name in served.models}
     stored, fetcher = _media_sources(settings)
+    lifecycle, access = Lifecycle(), access_control(settings)
     services = Services(
         models=ServedModels(
             [
@@ -84,12 +88,20 @@ def build_services(
         ),
         engines=engines,
         metrics=metrics,
-        lifecycle=Lifecycle(),
+        lifecycle=lifecycle,
         timeouts=Timeouts(settings.keepalive_s, settings.stall_timeout_s, settings.queue_timeout_s),
-        access=access_control(settings),
+        access=access,
         unknown_fields=UnknownFields(),
         files=stored,
         media_fetcher=fetcher,
+        batches=Batches(
+            _batch_config(settings),
+            stored,
+            [served.engine.stats for served in engines],
+            lifecycle,
+            metrics,
+            access.keys.stands_for,
+        ),
     )
     return services, tuple(pools)
 
@@ -144,6 +156,9 @@ def _served_model(
         own_metrics,
         max_media_bytes=settings.max_media_bytes,
         max_fetched_bytes=settings.max_body_bytes,
+        sizes=MediaSizeLimits(
+            settings.max_request_pixels, settings.max_request_points, _media_limits(settings)
+        ),
     )
     tokenizer = LammTokenizer.from_pretrained(source.base)
     return ServedModel(
@@ -186,6 +201,8 @@ def _media_sources(settings: Settings) -> tuple[FileStore, MediaFetcher]:
         settings.max_stored_bytes,
         settings.max_stored_files,
         settings.file_expiry_s,
+        settings.key_max_stored_bytes,
+        settings.key_max_stored_files,
     )
     stored = FileStore(settings.files_dir, limits)
     hosts = AllowedHosts(settings.allowed_media_hosts)
@@ -196,6 +213,21 @@ def _media_sources(settings: Settings) -> tuple[FileStore, MediaFetcher]:
     return stored, fetcher
 
 
+def _batch_config(settings: Settings) -> BatchConfig:
+    url = settings.database_url
+    limits = BatchLimits(
+        settings.batch_max_lines,
+        settings.batch_max_line_bytes,
+        settings.batch_max_unfinished,
+        settings.batch_max_unfinished_lines,
+        settings.batch_max_window_s,
+        settings.batch_retention_s,
+    )
+    return BatchConfig(
+        None if url is None else url.get_secret_value(), limits, settings.batch_max_in_flight
+    )
+
+
 def _pool_config(
     settings: Settings, image: ImageSpec | None, points: PointSpec | None
 ) -> MediaPoolConfig:
@@ -204,9 +236,14 @@ def _pool_config(
         timeout_s=settings.media_timeout_s,
         memory_bytes=settings.media_memory_bytes,
         cache_bytes=settings.media_cache_bytes,
-        limits=MediaLimits(settings.max_pixels, settings.max_points, settings.max_media_bytes),
+        limits=_media_limits(settings),
         image=image,
         points=points,
         max_requests=settings.max_media_requests,
+        max_held_bytes=settings.max_held_media_bytes,
         queue_timeout_s=settings.media_queue_timeout_s,
     )
+
+
+def _media_limits(settings: Settings) -> MediaLimits:
+    return MediaLimits(settings.max_pixels, settings.max_points, settings.max_media_bytes)

@@ -46,13 +46,15 @@ _BEARER = HTTPBearer(auto_error=False, scheme_name="API key", description="an AP
 class Caller:
     """Whose request this is: a key's, an anonymous one's, or anyone's where no keys are asked for.
 
-    `owner` is the key's digest. An anonymous caller, on a route that is open, has no role.
+    `owner` is the key's digest. An anonymous caller, on a route that is open, has no role. A
+    `patient` one waits for its first token as long as it takes.
     """
 
     name: str | None
     role: Role | None
     owner: bytes | None
     account: KeyAccount | None
+    patient: bool = False
 
 
 class Declared:
@@ -71,8 +73,8 @@ class Open(Declared):
     def __init__(self) -> None:
         super().__init__(None, works=False)
 
-    def __call__(self) -> None:
-        """Nothing to look at."""
+    async def __call__(self) -> None:
+        """Nothing to look at; as all dependencies `async`, see `dependencies`."""
 
 
 class Requires(Declared):
@@ -81,7 +83,7 @@ class Requires(Declared):
     def __init__(self, role: Role, *, works: bool = False) -> None:
         super().__init__(role, works)
 
-    def __call__(
+    async def __call__(
         self,
         request: Request,
         _: Annotated[HTTPAuthorizationCredentials | None, Security(_BEARER)] = None,
@@ -194,7 +196,10 @@ class AccessMiddleware:
             try:
                 headers = Headers(scope=scope)
                 self._check_site(scope["method"], headers)
-                caller = self._access.admit(needs, headers.get("authorization", ""))
+                # No client can put one there: it is the service itself that asks (`batches`).
+                caller = scope.get(CALLER) or self._access.admit(
+                    needs, headers.get("authorization", "")
+                )
                 scope[CALLER] = caller
                 if needs.works and caller.account is not None:
                     running.enter_context(self._counted(caller.account))

@@ -23,6 +23,7 @@ from service.config import Settings
 from service.dependencies import Services
 from service.engine.base import EngineInfo
 from service.engine.config import EngineConfigError
+from service.interpreter import settle_interpreter
 from service.lifecycle import Lifecycle, Phase
 from service.logging_setup import configure_logging
 from service.server import DrainingServer
@@ -42,7 +43,7 @@ Give --checkpoint once for each model; clients choose by `model`. ADAPTER@BASE s
 directory unmerged: models whose bases have the same language model share it, in one batch.
 An adapter whose base is another --checkpoint's needs no @BASE. Memory given in bytes is for all.
 
-Then: http://127.0.0.1:8000/docs, `lamm chat`, or any OpenAI client with base_url .../v1.
+Then: http://127.0.0.1:8000 in a browser, `lamm chat`, or any OpenAI client with base_url .../v1.
 Every flag is also an environment variable: --max-num-seqs is LAMM_MAX_NUM_SEQS. SIGTERM finishes
 what runs, refuses what is new, and exits 0.
 """
@@ -106,6 +107,7 @@ async def _announce(server: DrainingServer, settings: Settings, services: Servic
         print(f"lamm serve: {reason}", file=sys.stderr)
         server.should_exit = True
         return
+    settle_interpreter()
     url = await server.wait_url()
     if lifecycle.engine_infos:
         print(_ready_message(services, url, settings), flush=True)
@@ -138,7 +140,8 @@ def _ready_message(services: Services, url: str, settings: Settings) -> str:
         elif len(pairs) > 1:
             lines.append(f"  model     {served.label}: an engine of its own")
         lines += _sizes(info)
-    lines.append(f"  go to     {url}/docs, or: lamm chat --url {url}")
+    page = url if settings.ui else f"{url}/docs"
+    lines.append(f"  go to     {page}, or: lamm chat --url {url}")
     return "\n".join(lines)
 
 

@@ -61,6 +61,7 @@ class Settings(BaseSettings):
 
     host: str = Field(default="127.0.0.1", description="address to listen on; 0.0.0.0 for all")
     port: int = Field(default=8000, ge=0, le=65535, description="port to listen on; 0 picks one")
+    ui: bool = Field(default=True, description="the web page at /; without it / leads to /docs")
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         default="info", description="least severity that is logged"
     )
@@ -195,6 +196,12 @@ class Settings(BaseSettings):
     max_media_bytes: PositiveInt = Field(default=32 * MIB, description="size limit of one medium")
     max_pixels: PositiveInt = Field(default=40_000_000, description="pixel limit of one picture")
     max_points: PositiveInt = Field(default=2_000_000, description="point limit of one cloud")
+    max_request_pixels: PositiveInt = Field(
+        default=80_000_000, description="pixel limit of all pictures of a request together"
+    )
+    max_request_points: PositiveInt = Field(
+        default=4_000_000, description="point limit of all clouds of a request together"
+    )
     media_workers: PositiveInt = Field(
         default=min(2, os.cpu_count() or 1), description="processes that decode media"
     )
@@ -207,6 +214,11 @@ class Settings(BaseSettings):
     max_media_requests: PositiveInt = Field(
         default=64,
         description="requests that decode media or wait for it; more are refused with 503",
+    )
+    max_held_media_bytes: PositiveInt = Field(
+        default=1024 * MIB,
+        description="memory of the decoded media of all requests that wait and run; more are "
+        "refused with 503",
     )
     media_queue_timeout_s: PositiveFloat = Field(
         default=15.0, description="seconds a medium may wait for a decoding process"
@@ -241,8 +253,41 @@ class Settings(BaseSettings):
     max_stored_files: PositiveInt = Field(
         default=10_000, description="uploaded files that may be there; more are refused"
     )
+    key_max_stored_bytes: PositiveInt | None = Field(
+        default=None,
+        description="what the uploaded files of one key may take; more are refused with 403",
+    )
+    key_max_stored_files: PositiveInt | None = Field(
+        default=None, description="uploaded files that one key may have; more are refused with 403"
+    )
     file_expiry_s: PositiveFloat = Field(
         default=7 * 86400.0, description="seconds after which an uploaded file is removed"
+    )
+
+    database_url: SecretStr | None = Field(
+        default=None,
+        description="where batches are kept, as postgresql://user:password@host/name; needs the "
+        "extra `postgres` (default: an SQLite file in the files' directory)",
+    )
+    batch_max_lines: PositiveInt = Field(default=50_000, description="requests in one batch")
+    batch_max_line_bytes: PositiveInt = Field(
+        default=8 * MIB, description="size limit of one line of a batch's input"
+    )
+    batch_max_unfinished: PositiveInt = Field(
+        default=16, description="unfinished batches of one key; more are refused with 429"
+    )
+    batch_max_unfinished_lines: PositiveInt = Field(
+        default=200_000, description="requests in all unfinished batches of one key"
+    )
+    batch_max_window_s: PositiveFloat = Field(
+        default=7 * 86400.0, description="longest `completion_window` of a batch, in seconds"
+    )
+    batch_max_in_flight: PositiveInt | None = Field(
+        default=None,
+        description="requests of batches that run at once (default: half of --max-num-seqs)",
+    )
+    batch_retention_s: PositiveFloat = Field(
+        default=30 * 86400.0, description="seconds after which an ended batch is forgotten"
     )
 
     @field_validator("checkpoint", "allowed_origin", "allowed_media_hosts", mode="before")

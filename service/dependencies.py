@@ -1,10 +1,14 @@
-"""What handlers ask for in their signatures. The objects are made once by `app.create_app`."""
+"""What handlers ask for in their signatures. The objects are made once by `app.create_app`.
+
+All of it is `async` though nothing is awaited: the framework hands each plain function to a pool of
+threads, and a probe would wait there, and for the interpreter's lock, once for each of them.
+"""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated
 
 from fastapi import Depends, Request
@@ -12,6 +16,7 @@ from fastapi import Depends, Request
 from lamm_model.spec import CheckpointSpec
 from lamm_model.tokenizer import LammTokenizer
 from service.auth import CALLER, AccessControl, Caller
+from service.batches.service import Batches
 from service.engine.base import Engine
 from service.exceptions import ContextLengthError, ModelNotFoundError
 from service.file_store import FileStore
@@ -89,12 +94,12 @@ class ServedEngine:
 @dataclass(frozen=True, slots=True)
 class Timeouts:
     """Seconds: silence in a stream before a comment, no engine step before /health fails, and how
-    long a request may wait for its first token.
+    long a request may wait for its first token, None for as long as it takes.
     """
 
     keepalive_s: float
     stall_s: float
-    queue_s: float
+    queue_s: float | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,13 +115,14 @@ class Services:
     unknown_fields: UnknownFields
     files: FileStore
     media_fetcher: MediaFetcher
+    batches: Batches
 
     async def stop_engines(self) -> None:
         """Aborts all that runs in any engine; idempotent."""
         await asyncio.gather(*(served.engine.stop() for served in self.engines))
 
 
-def services(request: Request) -> Services:
+async def services(request: Request) -> Services:
     """The app's own services."""
     found = request.app.state.services
     if not isinstance(found, Services):
@@ -124,47 +130,56 @@ def services(request: Request) -> Services:
     return found
 
 
-def _models(all_: Annotated[Services, Depends(services)]) -> ServedModels:
+async def _models(all_: Annotated[Services, Depends(services)]) -> ServedModels:
     return all_.models
 
 
-def _engines(all_: Annotated[Services, Depends(services)]) -> tuple[ServedEngine, ...]:
+async def _engines(all_: Annotated[Services, Depends(services)]) -> tuple[ServedEngine, ...]:
     return all_.engines
 
 
-def _metrics(all_: Annotated[Services, Depends(services)]) -> Metrics:
+async def _metrics(all_: Annotated[Services, Depends(services)]) -> Metrics:
     return all_.metrics
 
 
-def _lifecycle(all_: Annotated[Services, Depends(services)]) -> Lifecycle:
+async def _lifecycle(all_: Annotated[Services, Depends(services)]) -> Lifecycle:
     return all_.lifecycle
 
 
-def _timeouts(all_: Annotated[Services, Depends(services)]) -> Timeouts:
-    return all_.timeouts
+async def _timeouts(request: Request, all_: Annotated[Services, Depends(services)]) -> Timeouts:
+    caller: Caller = request.scope[CALLER]
+    return replace(all_.timeouts, queue_s=None) if caller.patient else all_.timeouts
 
 
-def _access(all_: Annotated[Services, Depends(services)]) -> AccessControl:
+async def _access(all_: Annotated[Services, Depends(services)]) -> AccessControl:
     return all_.access
 
 
-def _unknown_fields(all_: Annotated[Services, Depends(services)]) -> UnknownFields:
+async def _unknown_fields(all_: Annotated[Services, Depends(services)]) -> UnknownFields:
     return all_.unknown_fields
 
 
-def _caller(request: Request) -> Caller:
+async def _caller(request: Request) -> Caller:
     found: Caller = request.scope[CALLER]
     return found
 
 
-def _files(all_: Annotated[Services, Depends(services)]) -> FileStore:
+async def _files(all_: Annotated[Services, Depends(services)]) -> FileStore:
     return all_.files
+
+
+async def _batches(all_: Annotated[Services, Depends(services)]) -> Batches:
+    return all_.batches
 
 
 def owner_of(request: Request) -> str:
     """Whose files: the key's digest in hexadecimal, "" for all where no keys are asked for."""
-    owner = _caller(request).owner
-    return "" if owner is None else owner.hex()
+    caller: Caller = request.scope[CALLER]
+    return "" if caller.owner is None else caller.owner.hex()
+
+
+async def _owner(request: Request) -> str:
+    return owner_of(request)
 
 
 ModelsDep = Annotated[ServedModels, Depends(_models)]
@@ -175,5 +190,6 @@ TimeoutsDep = Annotated[Timeouts, Depends(_timeouts)]
 UnknownFieldsDep = Annotated[UnknownFields, Depends(_unknown_fields)]
 AccessDep = Annotated[AccessControl, Depends(_access)]
 CallerDep = Annotated[Caller, Depends(_caller)]
+BatchesDep = Annotated[Batches, Depends(_batches)]
 FilesDep = Annotated[FileStore, Depends(_files)]
-OwnerDep = Annotated[str, Depends(owner_of)]
+OwnerDep = Annotated[str, Depends(_owner)]

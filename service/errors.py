@@ -32,10 +32,13 @@ from service.engine.base import (
 )
 from service.exceptions import (
     AuthenticationError,
+    BatchesUnavailableError,
+    BatchNotFoundError,
     BodyTimeoutError,
     BodyTooLargeError,
     ClientDisconnectedError,
     CrossSiteError,
+    FileQuotaError,
     FileTooLargeError,
     MediaRefusedError,
     MediaUnreachableError,
@@ -52,7 +55,7 @@ from service.exceptions import (
     StoredFileNotFoundError,
     TaskNotFoundError,
 )
-from service.schemas.openai import ErrorBody, ErrorDetail
+from service.schemas.openai_answers import ErrorBody, ErrorDetail
 from service.validation import describe_validation
 
 logger = logging.getLogger(__name__)
@@ -165,7 +168,9 @@ _ROWS: Mapping[type[BaseException], _Row] = {
     RateLimitedError: _Row(429, "rate_limit_error"),
     RequestCancelledError: _Row(CLIENT_CLOSED_REQUEST, _INVALID, headers=_NO_RETRY),
     FileTooLargeError: _Row(413, _INVALID, headers=_CLOSE),
+    FileQuotaError: _Row(403, "insufficient_quota", headers=_CLOSE),
     StoredFileNotFoundError: _Row(404, _INVALID),
+    BatchNotFoundError: _Row(404, _INVALID),
     # A medium of it is.
     MediaError: _Row(422, _INVALID, "media_undecodable"),
     MediaFormatError: _Row(415, _INVALID, "unsupported_media_format"),
@@ -175,6 +180,7 @@ _ROWS: Mapping[type[BaseException], _Row] = {
     # The service cannot, now or ever.
     StorageFullError: _Row(507, "server_error", headers=_NO_RETRY),
     StorageUnavailableError: _Row(503, "service_unavailable", headers=_RETRY),
+    BatchesUnavailableError: _Row(503, "service_unavailable", headers=_RETRY),
     OverloadedError: _Row(503, _OVERLOADED, headers=_RETRY),
     QueueFullError: _Row(503, _OVERLOADED, "queue_full", headers=_RETRY),
     NotReadyError: _Row(503, "service_unavailable", headers=_RETRY),

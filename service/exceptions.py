@@ -67,7 +67,7 @@ class PermissionDeniedError(RequestError):
 
     def __init__(self, needed: str, role: str) -> None:
         super().__init__(
-            f"the route needs a key with the role {needed!r}; this key's role is {role!r}",
+            f"the route needs a key with the role '{needed}'; this key's role is '{role}'",
             code="insufficient_role",
         )
 
@@ -166,6 +166,13 @@ class FileTooLargeError(RequestError):
         )
 
 
+class FileQuotaError(RequestError):
+    """The caller's key has as many files, or bytes in them, as it may have."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, param="file", code="file_quota_exceeded")
+
+
 class StorageFullError(RequestError):
     """The disk, or the share of it that uploaded files may take, is full."""
 
@@ -178,6 +185,22 @@ class StorageUnavailableError(RequestError):
 
     def __init__(self, message: str) -> None:
         super().__init__(message, code="storage_unavailable")
+
+
+class BatchNotFoundError(RequestError):
+    """The caller's key has no batch of that id."""
+
+    def __init__(self, batch_id: str) -> None:
+        super().__init__(
+            f"there is no batch {batch_id[:80]!r}", param="batch_id", code="batch_not_found"
+        )
+
+
+class BatchesUnavailableError(RequestError):
+    """The database of batches cannot be used now."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, code="batches_unavailable")
 
 
 class MediaUnreachableError(MediaError):

@@ -15,15 +15,13 @@ import shutil
 import tempfile
 import time
 from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 from service.exceptions import (
-    FileTooLargeError,
-    StorageFullError,
     StorageUnavailableError,
     StoredFileNotFoundError,
 )
+from service.file_quota import FileLimits, FileQuota
 from service.file_store_disk import FileDirectory, Purpose, StoredFile
 from service.file_store_incoming import IncomingFile
 
@@ -33,16 +31,6 @@ logger = logging.getLogger(__name__)
 
 _MAX_FILENAME = 255
 _SWEPT_S = 600.0
-
-
-@dataclass(frozen=True, slots=True)
-class FileLimits:
-    """Bytes of one file, bytes and number of all together, and seconds that a file is kept."""
-
-    max_file_bytes: int
-    max_total_bytes: int
-    max_files: int
-    expiry_s: float
 
 
 class FileStore:
@@ -61,7 +49,7 @@ class FileStore:
         self._disk: FileDirectory | None = None
         self._temporary: str | None = None
         self._sweeping: asyncio.Task[None] | None = None
-        self._incoming_bytes, self._stored_bytes = 0, 0
+        self.quota = FileQuota(limits)
         # Nothing is moved or removed while the sizes are taken.
         self._changing = asyncio.Lock()
 
@@ -124,70 +112,67 @@ class FileStore:
             stored = await asyncio.to_thread(self.get, owner, file_id)
             await asyncio.to_thread(self._open_disk.remove, stored)
 
+    @property
+    def directory(self) -> Path:
+        """Where the files lie.
+
+        Raises:
+            StorageUnavailableError: it is a temporary one, and `start` has not made it.
+        """
+        found = self._root or self._temporary
+        if found is None:
+            raise StorageUnavailableError("the file storage is not open")
+        return Path(found)
+
     @contextlib.asynccontextmanager
-    async def receive(self, owner: str) -> AsyncIterator[Upload]:
+    async def receive(self, owner: str, any_size: bool = False) -> AsyncIterator[Upload]:
         """An upload to write to; what is not committed when the context ends is gone.
+
+        `any_size` leaves out the limit of one file and the owner's own: it is no client's.
 
         Raises:
             StorageFullError: as many files as may be are there.
+            FileQuotaError: as many as the owner may have.
             StorageUnavailableError: the disk cannot be used.
         """
         async with self._changing:
-            await self._measure()
+            await self._measure(owner, any_size)
         incoming = self._open_disk.receive()
-        upload = Upload(self, owner, incoming)
+        upload = Upload(self, owner, incoming, any_size)
         try:
             yield upload
         finally:
-            self._incoming_bytes -= upload.size
+            self.quota.ended(owner, upload.size)
             await asyncio.shield(asyncio.to_thread(incoming.discard))
 
-    def admit(self, size: int, more: int) -> None:
-        """Counts `more` bytes, about to be written to an upload of `size` bytes.
-
-        Raises:
-            FileTooLargeError: the upload is larger than one file may be.
-            StorageFullError: all files together would be larger than they may be.
-        """
-        limits = self._limits
-        if size + more > limits.max_file_bytes:
-            raise FileTooLargeError(limits.max_file_bytes)
-        total = self._stored_bytes + self._incoming_bytes + more
-        if total > limits.max_total_bytes:
-            raise StorageFullError(
-                f"the stored files would take {total} bytes; the limit is {limits.max_total_bytes}"
-            )
-        self._incoming_bytes += more
-
     async def keep(
-        self, incoming: IncomingFile, owner: str, name: str, purpose: Purpose, expiry_s: float
-    ) -> StoredFile:
+        self, incoming: IncomingFile, owner: str, name: str, purpose: Purpose, expiry_s: float,
+        any_size: bool = False,
+    ) -> StoredFile:  # fmt: skip
         """Moves a complete upload to its place; the same content is one file, with the last name.
 
         Raises:
             StorageFullError: as many files as may be are there, or the disk is full.
+            FileQuotaError: as many as the owner may have.
             StorageUnavailableError: the disk cannot take it.
         """
         now = int(self._clock())
         end = now + max(1, int(min(expiry_s, self._limits.expiry_s)))
         async with self._changing:
             # Again: other uploads may have come to their end meanwhile.
-            await self._measure()
+            await self._measure(owner, any_size)
             stored = await asyncio.to_thread(
                 self._open_disk.keep, incoming, owner, _shown_name(name), purpose, now, end
             )
-            # Until the sizes are taken again; this content may have been there before.
-            self._stored_bytes += stored.bytes
+            self.quota.stored(owner, stored.bytes)
         return stored
 
-    async def _measure(self) -> None:
-        """Takes the sizes of what is stored; raises StorageFullError where nothing more may be."""
-        sizes = await asyncio.to_thread(self._open_disk.sizes)
-        self._stored_bytes = sum(sizes)
-        if len(sizes) >= self._limits.max_files:
-            raise StorageFullError(
-                f"{len(sizes)} files are stored; the limit is {self._limits.max_files}"
-            )
+    async def _measure(self, owner: str, any_size: bool) -> None:
+        """Takes the sizes of what is stored; raises where not one file more may be."""
+        disk = self._open_disk
+        sizes = await asyncio.to_thread(disk.sizes)
+        own_sizes = await asyncio.to_thread(disk.sizes, owner)
+        self.quota.measured(owner, sizes, own_sizes, any_size)
 
     async def _keep_swept(self) -> None:
         while True:
@@ -207,18 +192,22 @@ class FileStore:
 class Upload:
     """One file while it comes in."""
 
-    def __init__(self, store: FileStore, owner: str, incoming: IncomingFile) -> None:
+    def __init__(
+        self, store: FileStore, owner: str, incoming: IncomingFile, any_size: bool
+    ) -> None:
         self.size = 0
         self._store, self._owner, self._incoming = store, owner, incoming
+        self._any_size = any_size
 
     async def write(self, data: bytes) -> None:
         """Appends.
 
         Raises:
-            FileTooLargeError, StorageFullError: as `FileStore.admit`, or the disk is full.
+            FileTooLargeError, FileQuotaError, StorageFullError: as `FileQuota.admit`, or the disk
+                is full.
             StorageUnavailableError: the disk cannot be written.
         """
-        self._store.admit(self.size, len(data))
+        self._store.quota.admit(self._owner, self.size, len(data), self._any_size)
         self.size += len(data)
         await asyncio.to_thread(self._incoming.append, data)
 
@@ -228,9 +217,11 @@ class Upload:
         """The stored file, which outlives a crash; `expiry_s` may shorten its life.
 
         Raises:
-            StorageFullError, StorageUnavailableError: the disk cannot take it.
+            FileQuotaError, StorageFullError, StorageUnavailableError: as `FileStore.keep`.
         """
-        return await self._store.keep(self._incoming, self._owner, filename, purpose, expiry_s)
+        return await self._store.keep(
+            self._incoming, self._owner, filename, purpose, expiry_s, self._any_size
+        )
 
 
 def _shown_name(name: str) -> str:

@@ -148,9 +148,10 @@ class FileDirectory:
         with translated_errors():
             _remove(stored.path)
 
-    def sizes(self) -> list[int]:
-        """Bytes of each file that is in its place."""
-        contents = (path for path in self._root.glob("*/file-*") if path.suffix != ".json")
+    def sizes(self, owner: str | None = None) -> list[int]:
+        """Bytes of each file that is in its place, of all owners or of one."""
+        found = self._root.glob("*/file-*") if owner is None else self._of(owner).glob("file-*")
+        contents = (path for path in found if path.suffix != ".json")
         return [size for path in contents if (size := _size(path)) is not None]
 
     def sweep(self, now: float) -> None:

@@ -15,14 +15,14 @@ from service.engine.base import (
     FinishReason,
     GenerationChunk,
     GenerationRequest,
-    RequestTimings,
     TokenLogprob,
 )
+from service.generation_choice import Choice
 from service.input_processor import PlannedRequest
 from service.metrics import Metrics
 from service.queue_wait import FirstTokenWait
 from service.rate_limit import KeyAccount
-from service.schemas.openai import PromptTokensDetails, Usage
+from service.schemas.openai_answers import PromptTokensDetails, Usage
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,23 +33,6 @@ class Delta:
     text: str
     logprobs: tuple[TokenLogprob, ...]
     finish_reason: FinishReason | None
-
-
-class AnswerText:
-    """Strips an answer while it streams: leading space never comes, trailing space waits."""
-
-    def __init__(self) -> None:
-        self._started, self._held = False, ""
-
-    def feed(self, text: str) -> str:
-        """The part of the answer that is certain now; what is held at the end is dropped."""
-        text = self._held + text
-        if not self._started:
-            text = text.lstrip()
-        kept = text.rstrip()
-        self._held = text[len(kept) :]
-        self._started = self._started or bool(kept)
-        return kept
 
 
 class Generation:
@@ -73,7 +56,7 @@ class Generation:
         strip: whether answers lose the white space around them.
         """
         self._engine, self._planned, self._metrics = engine, planned, metrics
-        self._choices = [_Choice(arrived, strip) for _ in planned.sequences]
+        self._choices = [Choice(arrived, strip=strip) for _ in planned.sequences]
         self._arrived, self._account, self._reserved = arrived, account, 0
         self._wait = FirstTokenWait(queue_timeout_s)
         self._items: asyncio.Queue[tuple[int, GenerationChunk] | Exception] = asyncio.Queue()
@@ -217,11 +200,10 @@ class Generation:
             else:
                 self._metrics.tokens(new_tokens, now - choice.last_token)
             choice.last_token = now
-        choice.update(chunk)
+        for medium in choice.update(chunk):
+            self._metrics.media_encoded(medium.modality, medium.seconds)
         if chunk.finish_reason is not None:
             self._metrics.finished(chunk.finish_reason, now - self._arrived, chunk.timings)
-            for modality in {span.media.modality for span in self._planned.sequences[index].media}:
-                self._metrics.media_encoded(modality, chunk.timings.encode)
         text = choice.text.feed(chunk.text)
         if not text and not chunk.logprobs and chunk.finish_reason is None:
             return None
@@ -243,28 +225,3 @@ class Generation:
         for choice in self._choices:
             if choice.finish_reason is None:
                 self._metrics.finished(reason, time.perf_counter() - self._arrived)
-
-
-class _Verbatim:
-    """The text as it comes."""
-
-    def feed(self, text: str) -> str:
-        """See `AnswerText`."""
-        return text
-
-
-class _Choice:
-    """Running totals of one sequence."""
-
-    def __init__(self, arrived: float, strip: bool) -> None:
-        self.text = AnswerText() if strip else _Verbatim()
-        self.completion_tokens, self.cached_tokens = 0, 0
-        self.finish_reason: FinishReason | None = None
-        self.timings = RequestTimings()
-        self.last_token = arrived
-
-    def update(self, chunk: GenerationChunk) -> None:
-        """Takes over the totals that a chunk carries."""
-        self.completion_tokens = max(chunk.completion_tokens, self.completion_tokens)
-        self.cached_tokens = max(chunk.cached_tokens, self.cached_tokens)
-        self.finish_reason, self.timings = chunk.finish_reason, chunk.timings

@@ -1,4 +1,6 @@
-"""A request's `response_format` becomes a grammar. Called by `input_processor`.
+"""A request's `response_format`, or a form for its answer, becomes a grammar.
+
+Called by `input_processor`.
 
 Schemas come from clients: their size and what they are known to cost are bounded before they are
 compiled, compiling happens in threads, a few at a time, and what was compiled is kept for the next
@@ -14,6 +16,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
+from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
@@ -33,6 +36,31 @@ _KEPT = 64
 _COMBINING = frozenset({"allOf", "anyOf", "oneOf", "$ref"})
 
 
+@dataclass(frozen=True, slots=True)
+class _Source:
+    """What a grammar is made from, for the errors: the field that asks for it."""
+
+    field: str
+    otherwise: str
+    what: str
+    param: str
+    code: str
+
+    def refusal(self, reason: str) -> RequestError:
+        return RequestError(
+            f"{self.what} is not supported: {reason}", param=self.param, code=self.code
+        )
+
+
+_SCHEMA = _Source(
+    "response_format", "text", "the JSON schema", "response_format.json_schema.schema",
+    "unsupported_schema",
+)  # fmt: skip
+_FORM = _Source(
+    "constrain", "false", "the form of the answer", "constrain", "unsupported_value"
+)  # fmt: skip
+
+
 class GrammarOptions:
     """Compiles the formats of one model's requests."""
 
@@ -40,7 +68,7 @@ class GrammarOptions:
         self, tokenizer: LammTokenizer, vocab_size: int, eos_token_ids: Sequence[int]
     ) -> None:
         self._compiler = GrammarCompiler(tokenizer, vocab_size, eos_token_ids)
-        self._kept: OrderedDict[str, Grammar] = OrderedDict()
+        self._kept: OrderedDict[tuple[_Source, str], Grammar] = OrderedDict()
         self._turns = asyncio.Semaphore(_COMPILED_AT_ONCE)
 
     async def read(self, body: ChatCompletionRequest) -> Grammar | None:
@@ -62,28 +90,40 @@ class GrammarOptions:
                 )
         schema = _schema(wanted)
         key = await asyncio.to_thread(_checked, schema)
-        grammar = self._kept.get(key)
+        return await self._get(_SCHEMA, key, lambda: self._compiler.json_schema(schema))
+
+    async def of_form(self, form: str) -> Grammar:
+        """The grammar of a form that a task's answer must keep to, in llguidance's Lark.
+
+        Raises:
+            RequestError: it is too large, or grammars cannot be had here.
+            OverloadedError: too many others are compiled at the moment.
+        """
+        return await self._get(_FORM, form, lambda: self._compiler.lark(form))
+
+    async def _get(self, source: _Source, key: str, compile_: Callable[[], Grammar]) -> Grammar:
+        grammar = self._kept.get((source, key))
         if grammar is None:
-            grammar = await self._compile(schema)
-            self._kept[key] = grammar
+            grammar = await self._compile(source, compile_)
+            self._kept[source, key] = grammar
             if len(self._kept) > _KEPT:
                 self._kept.popitem(last=False)
-        self._kept.move_to_end(key)
+        self._kept.move_to_end((source, key))
         return grammar
 
-    async def _compile(self, schema: dict[str, Any]) -> Grammar:
+    async def _compile(self, source: _Source, compile_: Callable[[], Grammar]) -> Grammar:
         try:
             async with asyncio.timeout(_TURN_TIMEOUT_S):
                 await self._turns.acquire()
         except TimeoutError:
             raise OverloadedError(
-                f"the response_format waited longer than {_TURN_TIMEOUT_S:g} s to be compiled: "
+                f"{source.field} waited longer than {_TURN_TIMEOUT_S:g} s to be compiled: "
                 f"{_COMPILED_AT_ONCE} others are",
                 reason="grammar_queue_timeout",
                 code="queue_timeout",
             ) from None
         try:
-            running = _in_thread(lambda: self._compiler.json_schema(schema))
+            running = _in_thread(compile_)
         except RuntimeError:  # no thread can be started
             self._turns.release()
             raise
@@ -93,14 +133,15 @@ class GrammarOptions:
             async with asyncio.timeout(_COMPILE_TIMEOUT_S):
                 return await asyncio.shield(compiled)
         except TimeoutError:
-            raise _refusal(f"it takes longer than {_COMPILE_TIMEOUT_S:g} s to compile") from None
+            reason = f"it takes longer than {_COMPILE_TIMEOUT_S:g} s to compile"
+            raise source.refusal(reason) from None
         except GrammarError as error:
-            raise _refusal(str(error)) from error
+            raise source.refusal(str(error)) from error
         except ModuleNotFoundError as error:
             raise RequestError(
-                "this server was installed without the extra `grammar`; response_format may only "
-                "be text",
-                param="response_format",
+                f"this server was installed without the extra `grammar`; {source.field} may only "
+                f"be {source.otherwise}",
+                param=source.field,
                 code="unsupported_value",
             ) from error
 
@@ -123,7 +164,7 @@ def _checked(schema: dict[str, Any]) -> str:
     """The schema's text, if it may be compiled; raises RequestError."""
     text = json.dumps(schema)
     if len(text) > MAX_SCHEMA_BYTES:
-        raise _refusal(f"it has {len(text)} bytes; the limit is {MAX_SCHEMA_BYTES}")
+        raise _SCHEMA.refusal(f"it has {len(text)} bytes; the limit is {MAX_SCHEMA_BYTES}")
     multiples, combined = _multiples(schema)
     # Decimals cost as many states as they have without their point.
     places = [max(0, -int(one.as_tuple().exponent)) for one in multiples]
@@ -132,7 +173,7 @@ def _checked(schema: dict[str, Any]) -> str:
         finest = max(places, default=0)
         states = max(states, math.lcm(*(int(one.scaleb(finest)) for one in multiples)))
     if states > MAX_MULTIPLE_OF:
-        raise _refusal(
+        raise _SCHEMA.refusal(
             f"its multipleOf is too large: {_shown(states)}, decimal points left out and several "
             f"taken together; the limit is {MAX_MULTIPLE_OF}"
         )
@@ -172,11 +213,3 @@ def _schema(wanted: ResponseFormat) -> dict[str, Any]:
         )
     # OpenAI's: left out, any object will do.
     return wanted.json_schema.schema_ or {"type": "object"}
-
-
-def _refusal(reason: str) -> RequestError:
-    return RequestError(
-        f"the JSON schema is not supported: {reason}",
-        param="response_format.json_schema.schema",
-        code="unsupported_schema",
-    )

@@ -15,8 +15,9 @@ from dataclasses import dataclass
 from lamm_model.conversation import Modality, neutralise, render
 from lamm_model.spec import CheckpointSpec
 from lamm_model.tokenizer import LammTokenizer
+from service.context_limit import no_room, too_many_characters
 from service.engine.base import GenerationRequest, MediaSpan
-from service.exceptions import ContextLengthError, RequestError
+from service.exceptions import RequestError
 from service.grammar_options import GrammarOptions
 from service.media_preparer import MediaPreparer
 from service.messages import (
@@ -105,6 +106,11 @@ class InputProcessor:
             len(prompt.ids), prompt.tokens[Modality.IMAGE], prompt.tokens[Modality.POINT_CLOUD]
         )
 
+    @property
+    def stop_strings(self) -> tuple[str, ...]:
+        """What ends an answer of this model, as its prompt preset says."""
+        return self._spec.stop_rule.strings
+
     async def plan(
         self,
         body: ChatCompletionRequest,
@@ -112,6 +118,7 @@ class InputProcessor:
         *,
         default_max_tokens: int | None = None,
         keep_media: bool = False,
+        form: str | None = None,
     ) -> PlannedRequest:
         """The request in the engine's terms.
 
@@ -120,6 +127,8 @@ class InputProcessor:
             owner: whose files it may refer to.
             default_max_tokens: in place of the server's own default.
             keep_media: whether the plan holds what was sent of its media, to draw on them.
+            form: what the answer must keep to, see `GrammarOptions.of_form`; None for the body's
+                own `response_format`.
 
         Raises:
             RequestError: any part of it is wrong; the message has the value and the limit.
@@ -134,9 +143,11 @@ class InputProcessor:
         conversation, prompt, read_s = await asyncio.to_thread(self._read, body.messages, access)
         default = default_max_tokens or self._limits.default_max_tokens
         max_tokens = self._answer_tokens(body, prompt, default)
-        grammar = await self._grammars.read(body)
-        # A string of a JSON answer may hold the preset's stop strings, and it ends by itself.
-        stops = self._spec.stop_rule.strings if grammar is None else ()
+        grammars = self._grammars
+        grammar = await (grammars.read(body) if form is None else grammars.of_form(form))
+        # A string of a JSON answer may hold the preset's stop strings, and it ends by itself. A
+        # task's form lets the model write them, since some end their answers in no other way.
+        stops = () if grammar is not None and form is None else self.stop_strings
         params = sampling_params(body, max_tokens, self._spec.vocab_size, stops)
         started = time.perf_counter()
         media, fetch_s = await self.media.prepare(conversation.media, read_s)
@@ -170,13 +181,17 @@ class InputProcessor:
 
     def _check_size(self, messages: Sequence[ChatMessage]) -> None:
         """Refuses what no tokenizer could fit, before anything looks at the texts or media."""
-        limit, characters = self._limits.max_model_len, count_characters(messages)
-        if characters > limit * self._longest_piece:
-            raise ContextLengthError(
-                f"the messages have {characters} characters, more than "
-                f"the context of {limit} tokens can hold"
+        characters, media = count_characters(messages), count_media(messages)
+        if characters > self._limits.max_model_len * self._longest_piece:
+            spec = self._spec
+            tokens = {
+                kind: media[kind] * spec.placeholder(kind)[1] if kind in spec.modalities else 0
+                for kind in Modality
+            }
+            raise too_many_characters(
+                characters, self._longest_piece, tokens, media[None], self._limits.max_model_len
             )
-        items = count_media(messages)
+        items = media.total()
         if items > self._limits.max_media_items:
             raise RequestError(
                 f"the request has {items} pictures and clouds; "
@@ -231,17 +246,8 @@ class InputProcessor:
         asked = body.max_completion_tokens or body.max_tokens
         left = self._limits.max_model_len - len(prompt.ids)
         if left < max(asked or 1, body.min_tokens):
-            raise ContextLengthError(self._overflow(prompt, asked))
+            raise no_room(len(prompt.ids), prompt.tokens, asked, self._limits.max_model_len)
         return asked or min(max(default, body.min_tokens), left)
-
-    def _overflow(self, prompt: _Prompt, asked: int | None) -> str:
-        images, clouds = prompt.tokens[Modality.IMAGE], prompt.tokens[Modality.POINT_CLOUD]
-        answer = f" and max_tokens asks for {asked} more" if asked else " and the answer needs room"
-        return (
-            f"the prompt has {len(prompt.ids)} tokens ({len(prompt.ids) - images - clouds} text, "
-            f"{images} image, {clouds} point cloud){answer}; "
-            f"the context limit is {self._limits.max_model_len}"
-        )
 
 
 def _check_unsupported(body: ChatCompletionRequest) -> None:

@@ -1,7 +1,8 @@
 """A pool of decoding processes with a wall-clock and a memory limit, and a cache of their results.
 
 Called by `input_processor`. A process that dies, hangs or answers nonsense costs its own request a
-422 and is replaced; the event loop never waits for a decoder. A client that leaves costs no
+422 and is replaced, but for one that was killed from outside: its medium is tried once more. The
+event loop never waits for a decoder. A client that leaves costs no
 process: what it had waiting is dropped, and what already runs comes to its end.
 """
 
@@ -9,8 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import hashlib
-import json
 import logging
 import tempfile
 from collections.abc import Coroutine, Iterator, Mapping, Sequence
@@ -23,6 +22,7 @@ from lamm_model.media_errors import MediaDecodeError
 from service.exceptions import NotReadyError, OverloadedError
 from service.media_cache import MediaCache
 from service.media_pool_config import MediaPoolConfig
+from service.media_pool_held import HeldMedia
 from service.media_process import MediaJob, MediaProcess
 
 __all__ = ["MediaPool", "MediaPoolConfig"]
@@ -46,6 +46,7 @@ class MediaPool:
         self._drawings: set[asyncio.Task[bytes]] = set()
         self._replacements: set[asyncio.Task[None]] = set()
         self._cache = MediaCache(config.cache_bytes)
+        self._held = HeldMedia(config.cache_bytes + config.max_held_bytes)
         self._scratch: tempfile.TemporaryDirectory[str] | None = None
         self._requests, self._stopped = 0, False
 
@@ -87,8 +88,10 @@ class MediaPool:
         """Counts a request for as long as its media are prepared.
 
         Raises:
-            OverloadedError: as many requests as may be are in the pool.
+            OverloadedError: as many requests as may be are in the pool, or requests that wait and
+                run hold as much as they may.
         """
+        self._held.check()
         limit = self._config.max_requests
         if self._requests >= limit:
             raise OverloadedError(
@@ -117,7 +120,7 @@ class MediaPool:
             raise NotReadyError("stopped")
         # Copying and hashing a large body takes milliseconds; hashlib lets other threads run.
         large = len(job.content) > _HASHED_AT_ONCE
-        key, body = await asyncio.to_thread(_key, job) if large else _key(job)
+        key, body = await asyncio.to_thread(job.keyed) if large else job.keyed()
         cached = self._cache.get(key)
         if cached is not None:
             return cached
@@ -164,9 +167,8 @@ class MediaPool:
 
     async def _fly(self, job: MediaJob, body: bytes, key: str) -> PreparedMedia:
         try:
-            worker = await self._take_worker()
-            self._flights[key].has_worker = True
-            media = await self._guard(worker, worker.run(job, body))
+            media = await self._run(job, body, self._flights[key])
+            self._held.add(media)
             self._cache.put(key, media)
             return media
         except asyncio.CancelledError:
@@ -177,6 +179,19 @@ class MediaPool:
             flight = self._flights.get(key)
             if flight is not None and flight.task is asyncio.current_task():
                 del self._flights[key]
+
+    async def _run(self, job: MediaJob, body: bytes, flight: _Flight) -> PreparedMedia:
+        for last_try in (False, True):
+            worker = await self._take_worker()
+            flight.has_worker = True
+            try:
+                return await self._guard(worker, worker.run(job, body))
+            except _DecoderKilledError:
+                # Whoever killed it, an operator or the system that was short of memory, need not
+                # have meant this medium. Twice is no accident.
+                if last_try:
+                    raise
+        raise AssertionError("the last try returns or raises")
 
     async def _guard(self, worker: MediaProcess, work: Coroutine[Any, Any, T]) -> T:
         """What a process answers, under the time limit; the process goes back, or is replaced."""
@@ -190,9 +205,10 @@ class MediaPool:
         except (EOFError, OSError, ValueError) as error:
             if not worker.busy:
                 raise  # the decoder's own refusal
+            kind = _DecoderKilledError if await worker.was_killed() else MediaDecodeError
             if self._stopped:
                 raise NotReadyError("stopped") from error
-            raise MediaDecodeError(
+            raise kind(
                 "the decoder died of this medium; it is malformed or needs more memory than "
                 f"{self._config.memory_bytes} bytes"
             ) from error
@@ -230,6 +246,10 @@ class MediaPool:
         self._idle.put_nowait(worker)
 
 
+class _DecoderKilledError(MediaDecodeError):
+    """The process was ended from outside in the middle of a job."""
+
+
 @dataclass(eq=False, slots=True)
 class _Flight:
     """One medium on its way through a process, and how many requests wait for it."""
@@ -237,14 +257,6 @@ class _Flight:
     task: asyncio.Task[PreparedMedia]
     waiting: int = 0
     has_worker: bool = False
-
-
-def _key(job: MediaJob) -> tuple[str, bytes]:
-    """Name of the job's result in the cache, and the job's text as bytes."""
-    body = job.body()
-    digest = hashlib.sha256(json.dumps(job.head()).encode())
-    digest.update(body)
-    return digest.hexdigest(), body
 
 
 def _kept(work: Coroutine[Any, Any, T], tasks: set[asyncio.Task[T]]) -> asyncio.Task[T]:

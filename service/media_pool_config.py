@@ -14,7 +14,8 @@ class MediaPoolConfig:
     """Sizes and limits of the pool; bytes and seconds.
 
     At most `max_requests` requests may have media in the pool, and a medium waits at most
-    `queue_timeout_s` for a process.
+    `queue_timeout_s` for a process. Nobody is let in while requests hold more than `max_held_bytes`
+    of prepared media beyond what the cache may keep.
     """
 
     workers: int
@@ -26,6 +27,7 @@ class MediaPoolConfig:
     points: PointSpec | None
     max_requests: int = 64
     queue_timeout_s: float = 15.0
+    max_held_bytes: int = 1 << 30
 
     def head(self) -> dict[str, Any]:
         """What a process is told before its first job."""

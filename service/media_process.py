@@ -6,10 +6,12 @@ Started and ended by `media_pool`; `media_worker` is what runs on the other side
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import json
 import logging
 import os
 import shutil
+import signal
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -26,6 +28,8 @@ from service.media_worker import ERROR_KINDS, FRAME, encode_head
 logger = logging.getLogger(__name__)
 
 _START_TIMEOUT_S = 60.0
+# Between the end of a process's pipes and its own.
+_END_TIMEOUT_S = 1.0
 _SLICE = 1 << 18
 # What a decoder may see of the environment: enough to run, no key of the operator's.
 _PASSED_ON = ("PATH", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "VIRTUAL_ENV", "HOME")
@@ -53,6 +57,13 @@ class MediaJob:
     def body(self) -> bytes:
         """The content as it is sent to a process."""
         return self.content.encode() if isinstance(self.content, str) else self.content
+
+    def keyed(self) -> tuple[str, bytes]:
+        """The name of its result in a cache, and its body."""
+        body = self.body()
+        digest = hashlib.sha256(json.dumps(self.head()).encode())
+        digest.update(body)
+        return digest.hexdigest(), body
 
 
 class MediaProcess:
@@ -124,6 +135,17 @@ class MediaProcess:
         _, drawn = await self._ask({**job.head(), "overlay": list(marks)}, body)
         self.busy = False
         return drawn
+
+    async def was_killed(self) -> bool:
+        """Whether SIGKILL ended a process whose pipes have closed; none does that to itself.
+
+        To be asked before `kill`, after which nobody knows.
+        """
+        try:
+            async with asyncio.timeout(_END_TIMEOUT_S):
+                return await self._process.wait() == -signal.SIGKILL
+        except TimeoutError:
+            return False
 
     async def kill(self) -> None:
         """Ends the process at once, collects it, and removes what it left on the disk."""

@@ -6,6 +6,7 @@ the texts of training were.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import PurePath
@@ -65,10 +66,11 @@ def count_characters(messages: Sequence[ChatMessage]) -> int:
     )
 
 
-def count_media(messages: Sequence[ChatMessage]) -> int:
-    """Pictures and clouds of all messages; no stored file is looked up."""
+def count_media(messages: Sequence[ChatMessage]) -> Counter[Modality | None]:
+    """Pictures and clouds of all messages; None: stored files, of which none is looked up."""
     contents = (one.content for one in messages if not isinstance(one.content, str))
-    return sum(not isinstance(part, TextPart) for parts in contents for part in parts or ())
+    parts = (part for content in contents for part in content or ())
+    return Counter(_modality(part) for part in parts if not isinstance(part, TextPart))
 
 
 def read_messages(
@@ -109,6 +111,15 @@ def read_messages(
         media=tuple(item for turn in turns for item in turn.media),
         system="\n".join(system) if system else None,
     )
+
+
+def _modality(part: MediaPart) -> Modality | None:
+    if isinstance(part, FilePart):
+        suffix = _suffix(part.file.filename or "") if part.file.file_id is None else ""
+        if suffix in _PICTURE_SUFFIXES:
+            return Modality.IMAGE
+        return Modality.POINT_CLOUD if suffix in POINT_CLOUD_FORMATS else None
+    return Modality.IMAGE if isinstance(part, ImagePart) else Modality.POINT_CLOUD
 
 
 def _close(turn: _OpenTurn) -> Turn:
@@ -175,7 +186,7 @@ def _read_file(part: FilePart, param: str, max_media_bytes: int, access: MediaAc
     else:
         data, name = part.file.file_data or "", part.file.filename or ""
         source = read_data_url(data, param=f"{param}.file_data", max_bytes=max_media_bytes)
-    suffix = PurePath(name).suffix.lower().lstrip(".")
+    suffix = _suffix(name)
     if suffix in _PICTURE_SUFFIXES:
         return MediaItem(Modality.IMAGE, source, param)
     if suffix in POINT_CLOUD_FORMATS:
@@ -185,3 +196,7 @@ def _read_file(part: FilePart, param: str, max_media_bytes: int, access: MediaAc
         MediaFormatError(f"the file is called {name[:64]!r}; its suffix must be one of {known}"),
         param=param,
     )
+
+
+def _suffix(name: str) -> str:
+    return PurePath(name).suffix.lower().lstrip(".")

@@ -46,7 +46,7 @@ class Metrics:
         self._decode = self._histogram("request_decode_time_seconds", "Time in decode", _REQUEST)
         self._media_fetch = self._by_modality("media_fetch_seconds", "Time to obtain a medium")
         self._media_decode = self._by_modality("media_decode_seconds", "Time to decode a medium")
-        self._media_encode = self._by_modality("media_encode_seconds", "Time to encode the media")
+        self._media_encode = self._by_modality("media_encode_seconds", "Time to encode a medium")
         self._preparing = Gauge(
             "lamm:num_requests_preparing_media", "Requests whose media are decoded or wait for it",
             ["model_name"], registry=self._registry,
@@ -63,6 +63,19 @@ class Metrics:
             "lamm:task_answers", "Answers of vision tasks, by how their text could be read",
             ["model_name", "task", "parse_status"], registry=self._registry,
         )  # fmt: skip
+
+        self._batch_lines = Counter(
+            "lamm:batch_lines", "Lines of batches, by what they came to; retried: put back",
+            ["model_name", "status"], registry=self._registry,
+        )  # fmt: skip
+        self._batches = Gauge(
+            "lamm:batches", "Batches that this server works on, by status",
+            ["model_name", "status"], registry=self._registry,
+        )  # fmt: skip
+        for status in ("completed", "failed", "expired", "cancelled", "retried"):
+            self._batch_lines.labels(model_name, status)
+        for status in ("validating", "in_progress", "finalizing", "cancelling"):
+            self._batches.labels(model_name, status)
 
     def of_model(self, model_name: str) -> Metrics:
         """The same metrics, to report under another model's name."""
@@ -103,7 +116,7 @@ class Metrics:
         self._preparing.labels(self._model).inc(change)
 
     def media_encoded(self, modality: Modality, seconds: float) -> None:
-        """A sequence's media went through their encoder."""
+        """A medium went through its encoder; one that a cache had did not."""
         self._media_encode.labels(self._model, modality).observe(seconds)
 
     def rejected(self, reason: str) -> None:
@@ -113,6 +126,15 @@ class Metrics:
     def task_answered(self, task: str, parse_status: str) -> None:
         """A task's answer was read: `ok`, `partial` or `unparsed`."""
         self._task_answers.labels(self._model, task, parse_status).inc()
+
+    def batch_lines(self, status: str, count: int) -> None:
+        """So many lines of batches are `completed`, `failed`, `expired`, `cancelled`, `retried`."""
+        self._batch_lines.labels(self._model, status).inc(count)
+
+    def batches(self, counts: Mapping[str, int]) -> None:
+        """How many batches there are now, by status."""
+        for status, count in counts.items():
+            self._batches.labels(self._model, status).set(count)
 
     def _begin_at_zero(self) -> None:
         # A series that begins at 1 hides its first event from rate() and increase().

@@ -20,7 +20,7 @@ from service.auth import CALLER, REQUEST_ID, Caller
 from service.errors import translate
 from service.exceptions import BodyTimeoutError, BodyTooLargeError, OverloadedError
 from service.logging_setup import request_logged_as
-from service.request_body import on_release
+from service.request_body import on_release, parse_in_turn
 
 logger = logging.getLogger(__name__)
 access_logger = logging.getLogger("service.access")
@@ -156,7 +156,7 @@ class BodyLimitMiddleware:
         self._app, self._max_bytes = app, max_bytes
         self._max_total = max(max_bytes, max_total_bytes)
         self._silence_s, self._refused = silence_s, refused
-        self._held = 0
+        self._held, self._parse_turn = 0, asyncio.Lock()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """ASGI."""
@@ -193,6 +193,7 @@ class BodyLimitMiddleware:
             held = 0
 
         on_release(scope, release)
+        parse_in_turn(scope, self._parse_turn)
         try:
             await self._app(scope, count, send)
         finally:

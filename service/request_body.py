@@ -8,6 +8,7 @@ of someone else's answer does not wait for it.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable, Coroutine
 from email.message import Message
 from typing import Any
@@ -27,6 +28,7 @@ MAX_VALUES = 1 << 18
 _PARSED_INLINE = 1 << 16
 _COUNTED_AT_ONCE = 1 << 20
 _RELEASE = "lamm.release_body"
+_TURN = "lamm.parse_turn"
 
 
 class JsonBodyRoute(APIRoute):
@@ -60,6 +62,11 @@ def on_release(scope: Scope, release: Callable[[], None]) -> None:
     scope[_RELEASE] = release
 
 
+def parse_in_turn(scope: Scope, turn: asyncio.Lock) -> None:
+    """Has a large body of this request parsed while no other one that has the same lock is."""
+    scope[_TURN] = turn
+
+
 class _ParsedRequest(Request):
     """Answers the framework's question for the body with the model, which it passes on."""
 
@@ -89,7 +96,10 @@ async def _read(request: Request, model: type[BaseModel]) -> BaseModel:
         raise ClientDisconnectedError from None
     if len(body) <= _PARSED_INLINE:
         return _parse(body, model)
-    return await asyncio.to_thread(_parse_large, body, model)
+    # A parser holds the interpreter's lock for all of a body. Several of them would hand it to each
+    # other while the event loop waits; one at a time lets everyone else in between.
+    async with request.scope.get(_TURN) or contextlib.nullcontext():
+        return await asyncio.to_thread(_parse_large, body, model)
 
 
 def _is_json(kind: str) -> bool:

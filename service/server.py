@@ -9,6 +9,7 @@ import asyncio
 import logging
 import signal
 from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
 from types import FrameType
 
 import uvicorn
@@ -22,6 +23,9 @@ logger = logging.getLogger(__name__)
 
 _PATIENT_SIGNALS = 2
 _ABORT_TIMEOUT_S = 2.0
+# asyncio's own pool has a few threads a core. Uploads that wait for a slow disk could hold all of
+# them, and every prompt is tokenized in one.
+_THREADS = 16
 
 
 class DrainingServer(uvicorn.Server):
@@ -69,6 +73,7 @@ class DrainingServer(uvicorn.Server):
     async def serve(self, sockets: list[object] | None = None) -> None:  # type: ignore[override]
         """Runs until closed."""
         self._loop = asyncio.get_running_loop()
+        self._loop.set_default_executor(ThreadPoolExecutor(_THREADS, "service"))
         if self._on_hangup is not None:
             self._loop.add_signal_handler(signal.SIGHUP, self._reload, self._on_hangup)
         await super().serve(sockets)  # type: ignore[arg-type]

@@ -21,8 +21,8 @@ from service.engine.base import FinishReason, TokenLogprob
 from service.errors import translate
 from service.exceptions import ClientDisconnectedError, OverloadedError
 from service.generation import Delta, Generation
-from service.schemas.events import DONE, KEEP_ALIVE, event
-from service.schemas.openai import (
+from service.schemas.events import DONE, EVENT_STREAM, KEEP_ALIVE, event
+from service.schemas.openai_answers import (
     AssistantMessage,
     ChatCompletion,
     Choice,
@@ -151,7 +151,7 @@ class EventStream(StreamingResponse):
             "X-Accel-Buffering": "no",  # nginx would hold the events back
             "Server-Timing": generation.server_timing(),
         }
-        super().__init__(content, headers=headers, media_type="text/event-stream")
+        super().__init__(content, headers=headers, media_type=EVENT_STREAM)
         self._generation, self._on_close = generation, on_close
 
     async def __call__(

@@ -50,6 +50,7 @@ def _card(task: AnyTask, models: list[str]) -> TaskCard:
         medium=made.request.medium,
         models=models,
         modes=list(made.modes),
+        constrain=made.constrain,
         overlays=list(made.overlays),
         max_tokens=task.max_tokens,
         inputs_schema=made.inputs.model_json_schema(),

@@ -27,6 +27,7 @@ from service.schemas.tasks import (
     TaskResponse,
     few_fields,
 )
+from service.task_forms import has_form
 from service.task_marks import OverlayKind, overlay_kinds
 from service.task_options import has_options
 
@@ -46,6 +47,11 @@ _METRE_BOX = "centre x, y, z and extents l, w, h in metres, along the axes of th
 _UNIT_BOX = "the same in the units of the file"
 _OUTSIDE = "whether no part of the box lies within the bounds of the cloud"
 
+_CONSTRAIN = Field(
+    default=False,
+    description="hold the answer to the task's form as it is written; objects need inputs.labels",
+)
+
 _Box = tuple[float, float, float, float]
 _Box3D = tuple[float, float, float, float, float, float]
 _Point = tuple[float, float]
@@ -61,6 +67,7 @@ class TaskModels:
     response: type[TaskResponse]
     modes: tuple[Mode, ...]
     overlays: tuple[OverlayKind, ...]
+    constrain: bool
 
     @classmethod
     @functools.cache
@@ -78,6 +85,7 @@ class TaskModels:
             _response_model(f"{name}Response", task, answer, modes),
             modes,
             overlays,
+            has_form(task),
         )
 
 
@@ -121,6 +129,7 @@ def _request_model(
     fields: dict[str, Any] = {
         "inputs": (bounded, ... if needed else Field(default_factory=inputs)),
         "mode": (Literal[modes], "text"),
+        "constrain": (bool if has_form(task) else Literal[False], _CONSTRAIN),
         "overlay": (Literal[overlays] | None if overlays else None, None),
     }
     for field in SAMPLING_FIELDS:

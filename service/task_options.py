@@ -108,4 +108,6 @@ def probabilities(logprobs: Sequence[float]) -> list[float]:
 
 def _choice(task: ChoiceTask, inputs: ChoiceInputs, index: int, words: str) -> Option:
     answer = ChoiceAnswer(choice=index)
-    return Option(words, answer, (task.render(answer, inputs).removesuffix("."), words))
+    stated = task.render(answer, inputs).removesuffix(".")
+    # Words that are blank have no tokens to score.
+    return Option(words, answer, (stated, words) if words.strip() else (stated,))

@@ -17,11 +17,11 @@ from lamm_model.tasks.base import ParseStatus
 from lamm_model.tokenizer import LammTokenizer
 from service.auth import Caller
 from service.dependencies import ServedModel, Timeouts
-from service.engine.base import EngineError, FinishReason, GenerationRequest, RequestTimings
+from service.engine.base import EngineError, FinishReason, RequestTimings
 from service.generation import Generation
 from service.input_processor import PlannedRequest
 from service.likelihood import OptionScore, continuation_ids, option_logprobs
-from service.schemas.openai import PromptTokensDetails, Usage
+from service.schemas.openai_answers import PromptTokensDetails, Usage
 from service.schemas.tasks import OptionLogprob, TaskRequest
 from service.task_options import Option, TokenIds, option_logprobs_of, probabilities
 
@@ -101,11 +101,11 @@ async def score(
     if question.caller.account is not None:
         # All of it is work for the engine, whatever becomes of it.
         question.caller.account.reserve(len(request.prompt_token_ids) + sum(map(len, every)))
-    with _reported(question, request) as finished:
+    with _reported(question) as finished:
         scored = await option_logprobs(
             model.engine, request, every, queue_timeout_s=timeouts.queue_s
         )
-        finished(scored[0].timings)
+        finished([one.timings for one in scored])
     scores = dict(zip(every, scored, strict=True))
     listed = await asyncio.to_thread(_listed, options, begun, scores)
     seconds = {
@@ -139,18 +139,19 @@ def _beginnings(
 
 @contextlib.contextmanager
 def _reported(
-    question: TaskQuestion, request: GenerationRequest
-) -> Iterator[Callable[[RequestTimings], None]]:
+    question: TaskQuestion,
+) -> Iterator[Callable[[Sequence[RequestTimings]], None]]:
     """Reports to the metrics how the scoring within it ends; its end is to be told the timings.
 
-    It counts as one sequence: the options are of one prompt.
+    It counts as one sequence, the first: the options are of one prompt.
     """
     metrics, arrived = question.model.metrics, question.arrived
-    reason, timings = "abort", None
+    reason, timings = "abort", list[RequestTimings]()
 
-    def finished(found: RequestTimings) -> None:
-        nonlocal reason, timings
-        reason, timings = FinishReason.STOP.value, found
+    def finished(found: Sequence[RequestTimings]) -> None:
+        nonlocal reason
+        reason = FinishReason.STOP.value
+        timings.extend(found)
 
     try:
         yield finished
@@ -158,10 +159,10 @@ def _reported(
         reason = "error"
         raise
     finally:
-        metrics.finished(reason, time.perf_counter() - arrived, timings)
-        if timings is not None:
-            for modality in {span.media.modality for span in request.media}:
-                metrics.media_encoded(modality, timings.encode)
+        metrics.finished(reason, time.perf_counter() - arrived, timings[0] if timings else None)
+        # Each option is a request to the engine; the first, as a rule, leaves them in the cache.
+        for medium in (medium for one in timings for medium in one.encoded_media):
+            metrics.media_encoded(medium.modality, medium.seconds)
 
 
 def _listed(

@@ -28,6 +28,7 @@ from service.schemas.tasks import (
     TaskRequest,
     TaskResponse,
 )
+from service.task_forms import form_of
 from service.task_marks import marks_of
 from service.task_models import SAMPLING_FIELDS
 from service.task_options import Option, options_of
@@ -94,6 +95,10 @@ def _options(task: AnyTask, body: TaskRequest) -> tuple[Option, ...]:
     """What the answer is chosen from in mode `likelihood`; nothing in mode `text`."""
     if body.mode == "text":
         return ()
+    if body.constrain:
+        raise RequestError(
+            "constrain is true, but mode 'likelihood' writes no answer", param="constrain"
+        )
     options = options_of(task, body.inputs)
     if not options:
         raise RequestError(
@@ -107,6 +112,10 @@ def _options(task: AnyTask, body: TaskRequest) -> tuple[Option, ...]:
 async def _plan(question: TaskQuestion, default_max_tokens: int) -> PlannedRequest:
     body = question.body
     text = TextPart(type="text", text=question.task.prompt(body.inputs))
+    form = None
+    if body.constrain:
+        stops = question.model.processor.stop_strings
+        form = await asyncio.to_thread(form_of, question.task, body.inputs, stops)
     chat = ChatCompletionRequest(
         model=question.model.name,
         messages=[ChatMessage(role="user", content=[body.part(), text])],
@@ -118,6 +127,7 @@ async def _plan(question: TaskQuestion, default_max_tokens: int) -> PlannedReque
             question.owner,
             default_max_tokens=default_max_tokens,
             keep_media=body.overlay is not None,
+            form=form,
         )
 
 

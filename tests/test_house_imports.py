@@ -45,7 +45,7 @@ ROOMS = ("lamm_model", "service", "training", "benchmark")
 # A room's files may import what its extras install; what all rooms need is in the core.
 EXTRAS = {
     "lamm_model": ("serve", "points", "train"),
-    "service": ("serve", "points", "otel", "grammar"),
+    "service": ("serve", "points", "otel", "grammar", "ray"),
     "training": ("train",),
     "benchmark": ("bench",),
 }

@@ -24,7 +24,9 @@ from service.disconnect import until_disconnect
 from service.generation import Generation
 from service.rejections import counted_rejections
 from service.request_body import JsonBodyRoute, release_body
-from service.schemas.openai import ChatCompletion, ChatCompletionRequest, ErrorBody
+from service.schemas.events import EVENT_STREAM
+from service.schemas.openai import ChatCompletionRequest
+from service.schemas.openai_answers import ChatCompletion, ErrorBody
 from service.streaming import Envelope, EventStream, collect, events
 
 router = APIRouter(tags=["chat"], route_class=JsonBodyRoute, dependencies=[USER_WORK])
@@ -32,9 +34,10 @@ router = APIRouter(tags=["chat"], route_class=JsonBodyRoute, dependencies=[USER_
 _ERRORS: dict[int | str, dict[str, Any]] = {
     status: {"model": ErrorBody} for status in (400, 401, 404, 408, 413, 415, 422, 503)
 }
+_ANSWERS: dict[int | str, dict[str, Any]] = {**_ERRORS, 200: {"content": {EVENT_STREAM: {}}}}
 
 
-@router.post("/v1/chat/completions", response_model=ChatCompletion, responses=_ERRORS)
+@router.post("/v1/chat/completions", response_model=ChatCompletion, responses=_ANSWERS)
 async def create_chat_completion(
     body: ChatCompletionRequest,
     request: Request,

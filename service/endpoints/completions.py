@@ -23,16 +23,20 @@ from service.generation import Generation
 from service.rejections import counted_rejections
 from service.request_body import JsonBodyRoute, release_body
 from service.schemas.completions import Completion, CompletionRequest
-from service.schemas.openai import ErrorBody
+from service.schemas.events import EVENT_STREAM
+from service.schemas.openai_answers import ErrorBody
 from service.streaming import Envelope, EventStream
 from service.text_completion import collect_completion, completion_events, plan_completion
 
 router = APIRouter(tags=["chat"], route_class=JsonBodyRoute, dependencies=[USER_WORK])
 
-_ERRORS: dict[int | str, dict[str, Any]] = {503: {"model": ErrorBody}}
+_ANSWERS: dict[int | str, dict[str, Any]] = {
+    200: {"content": {EVENT_STREAM: {}}},
+    503: {"model": ErrorBody},
+}
 
 
-@router.post("/v1/completions", response_model=Completion, responses=_ERRORS)
+@router.post("/v1/completions", response_model=Completion, responses=_ANSWERS)
 async def create_completion(
     body: CompletionRequest,
     request: Request,

@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 from fastapi import APIRouter, Request
 from fastapi.openapi.docs import get_swagger_ui_html
-from fastapi.responses import FileResponse, HTMLResponse, JSONResponse, RedirectResponse
+from fastapi.responses import FileResponse, HTMLResponse, JSONResponse
 
 from service.auth import USER
 from service.security_headers import page_policy
@@ -23,12 +23,6 @@ router = APIRouter(include_in_schema=False, dependencies=[USER])
 Asset = Literal["swagger-ui-bundle.js", "swagger-ui.css", "favicon.png"]
 
 _INLINE_SCRIPT = re.compile(r"<script>(.*?)</script>", re.DOTALL)
-
-
-@router.get("/")
-async def index() -> RedirectResponse:
-    """The documentation."""
-    return RedirectResponse("/docs")
 
 
 @router.get("/openapi.json")

@@ -19,7 +19,7 @@ from service.file_store import FileStore, Purpose, StoredFile
 from service.files_form import FileForm, read_file_form
 from service.request_body import release_body
 from service.schemas.files import UPLOAD_FORM, FileDeleted, FileList, FileObject, UploadPurpose
-from service.schemas.openai import ErrorBody
+from service.schemas.openai_answers import ErrorBody
 
 PATH = "/v1/files"
 router = APIRouter(prefix=PATH, tags=["files"], dependencies=[USER])

@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
+
 from fastapi import APIRouter
 
 from service.auth import USER
 from service.dependencies import ModelsDep, ServedModel
-from service.schemas.openai import Architecture, ErrorBody, ModelCard, ModelList
+from service.prompt_identity import prompt_identity
+from service.schemas.openai_answers import (
+    Architecture,
+    ErrorBody,
+    ModelCard,
+    ModelList,
+    PromptPresetCard,
+)
 
 router = APIRouter(prefix="/v1/models", tags=["models"], dependencies=[USER])
 
@@ -32,5 +41,6 @@ def _card(model: ServedModel) -> ModelCard:
             input_modalities=["text", *model.spec.modalities], output_modalities=["text"]
         ),
         digest=model.spec.digest,
+        prompt_preset=PromptPresetCard(**asdict(prompt_identity(model.spec))),
         provenance=dict(model.spec.provenance),
     )

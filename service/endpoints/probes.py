@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
@@ -18,6 +19,7 @@ from service.dependencies import (
     TimeoutsDep,
 )
 from service.lifecycle import Phase
+from service.prompt_identity import prompt_identity
 
 router = APIRouter(tags=["operations"])
 
@@ -69,7 +71,10 @@ async def metrics(metrics: MetricsDep) -> Response:
 
 @router.get("/version", dependencies=[USER])
 async def read_version(models: ModelsDep) -> dict[str, Any]:
-    """Version of the service, and the fingerprint of each model; the first one's by itself too."""
+    """Version of the service, and each model's fingerprint and prompt preset.
+
+    The first one's fingerprint stands by itself too.
+    """
     fingerprints = {model.name: model.fingerprint for model in models}
     name, fingerprint = next(iter(fingerprints.items()))
     return {
@@ -77,6 +82,7 @@ async def read_version(models: ModelsDep) -> dict[str, Any]:
         "model": name,
         "fingerprint": fingerprint,
         "models": fingerprints,
+        "prompt_presets": {model.name: asdict(prompt_identity(model.spec)) for model in models},
     }
 
 

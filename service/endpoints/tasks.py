@@ -26,7 +26,7 @@ from service.disconnect import until_disconnect
 from service.exceptions import RequestError, TaskNotFoundError
 from service.rejections import counted_rejections
 from service.request_body import release_body
-from service.schemas.openai import ErrorBody
+from service.schemas.openai_answers import ErrorBody
 from service.schemas.tasks import TaskCard, TaskList, TaskRequest
 from service.task_catalog import cards
 from service.task_form import TaskBodyRoute

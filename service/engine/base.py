@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
+from lamm_model.conversation import Modality
 from lamm_model.media import PreparedMedia
 from lamm_model.sampling_params import SamplingParams
 
@@ -99,13 +100,26 @@ class TokenLogprob:
 
 
 @dataclass(frozen=True, slots=True)
+class EncodedMedium:
+    """A medium that went through its encoder; `seconds` are its part of the time of its batch."""
+
+    modality: Modality
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
 class RequestTimings:
-    """Seconds spent by one request, each from its own start to its own end."""
+    """Seconds spent by one request, each from its own start to its own end.
+
+    `encoded_media` are those that were encoded for this request, in order: none that a cache had,
+    nor one that another request of the same step was the first to need.
+    """
 
     queue: float = 0.0
     encode: float = 0.0
     prefill: float = 0.0
     generate: float = 0.0
+    encoded_media: tuple[EncodedMedium, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

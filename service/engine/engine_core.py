@@ -7,6 +7,7 @@ the readers' streams.
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from collections.abc import Sequence as Seq
 from typing import Any
 
@@ -43,8 +44,16 @@ Delivery = tuple[ChunkStream, GenerationChunk | Exception]
 class EngineCore:
     """Scheduler, model runner and outputs of models that share a language model."""
 
-    def __init__(self, models: Seq[ModelSource], config: EngineConfig, memory: MemoryShare) -> None:
-        """Loads the models.
+    def __init__(
+        self,
+        models: Seq[ModelSource],
+        config: EngineConfig,
+        memory: MemoryShare,
+        make_runner: Callable[
+            [Seq[ModelSource], EngineConfig, MemoryShare], ModelRunner
+        ] = ModelRunner,
+    ) -> None:
+        """Loads the models; `make_runner` makes what runs them.
 
         Raises:
             EngineConfigError: the device is missing, or the memory budget holds nothing.
@@ -55,7 +64,7 @@ class EngineCore:
             model.name: (model.spec, tokenizers[model.base]) for model in models
         }
         self._models[None] = self._models[models[0].name]
-        self._runner = ModelRunner(models, config, memory)
+        self._runner = make_runner(models, config, memory)
         plan = self._runner.plan
         max_num_seqs = min(config.max_num_seqs, plan.num_slots)
         self._blocks = BlockManager(plan.num_slots, plan.num_blocks, BLOCK_SIZE)
@@ -167,6 +176,7 @@ class EngineCore:
         for sequence, seconds in result.encode_seconds.items():
             if sequence in self._outputs:
                 self._outputs[sequence][0].encode_seconds += seconds
+                self._outputs[sequence][0].encoded_media += result.encoded[sequence]
         for sequence, token in result.sampled.items():
             try:
                 self._push(sequence, token)

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
+from pathlib import Path
 
 from service.engine.base import Engine
 from service.engine.config import EngineConfig, MemoryShare
 from service.engine.model_source import ModelSource
 
 ENGINES = ("torch", "echo")
+# No setting: it is for proving what the engine promises, and no operator's choice.
+FAULT_DIRECTORY = "LAMM_FAULT_DIRECTORY"
 
 
 def create_engine(
@@ -24,6 +28,10 @@ def create_engine(
     """
     # Imported here so that a service on scripted tokens, and every tool that reads the service's
     # settings, starts without torch.
+    if kind == "torch" and (directory := os.environ.get(FAULT_DIRECTORY)):
+        from service.engine.fault_injection import FaultyEngine  # noqa: PLC0415 - see above
+
+        return FaultyEngine(models, config, memory, Path(directory))
     if kind == "torch":
         from service.engine.torch_engine import TorchEngine  # noqa: PLC0415 - see above
 

@@ -1,7 +1,8 @@
 """Grammars that an answer must keep to, by llguidance. Torch-free.
 
-`grammar_options` compiles one from a request's `response_format`; the engine's readout asks it at
-each step which tokens may come next. llguidance is an extra and imported on first use.
+`grammar_options` compiles one from a request's `response_format` or the form of a task's answer;
+the engine's readout asks it at each step which tokens may come next. llguidance is an extra and
+imported on first use.
 
 Shapes: V vocabulary.
 """
@@ -100,16 +101,31 @@ class GrammarCompiler:
                 complex.
             ModuleNotFoundError: llguidance is not installed.
         """
-        from llguidance import LLMatcher, LLParserLimits  # noqa: PLC0415 - an extra
+        from llguidance import LLMatcher  # noqa: PLC0415 - an extra
 
-        if self._view is None:
-            self._view = self._read_tokenizer()
-        limits = LLParserLimits(verbose_errors=False)
         try:
             grammar = LLMatcher.grammar_from_json_schema(json.dumps(schema), overrides=_LAYOUT)
         except ValueError as error:
             # It reads whatever JSON was written, as far as it is not nested too deep to be read.
             raise GrammarError("it is nested too deep") from error
+        return self._compile(grammar)
+
+    def lark(self, text: str) -> Grammar:
+        """A grammar written in llguidance's Lark.
+
+        Raises:
+            GrammarError, ModuleNotFoundError: as `json_schema`.
+        """
+        from llguidance import LLMatcher  # noqa: PLC0415 - an extra
+
+        return self._compile(LLMatcher.grammar_from_lark(text))
+
+    def _compile(self, grammar: str) -> Grammar:
+        from llguidance import LLMatcher, LLParserLimits  # noqa: PLC0415 - an extra
+
+        if self._view is None:
+            self._view = self._read_tokenizer()
+        limits = LLParserLimits(verbose_errors=False)
         matcher = LLMatcher(self._view, grammar, log_level=0, limits=limits)
         if matcher.is_error():
             raise GrammarError(_reason(matcher.get_error()))

@@ -6,8 +6,10 @@ Called by the model runner with the media that a step first needs.
 from __future__ import annotations
 
 import functools
+import time
 from collections import OrderedDict
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
@@ -33,6 +35,19 @@ class EncodesMedia(Protocol):
         """Projected features [M, N, H] of clouds [M, P, 3 or 6]."""
 
 
+@dataclass(frozen=True, slots=True)
+class EncoderOutput:
+    """What came of some media, by digest.
+
+    `features` `[N, C]` of what could be encoded, the `failures` of the rest, and the `seconds` that
+    encoding took of those that no cache had: a batch's time in equal parts.
+    """
+
+    features: dict[str, Tensor] = field(default_factory=dict)
+    failures: dict[str, Exception] = field(default_factory=dict)
+    seconds: dict[str, float] = field(default_factory=dict)
+
+
 class MediaEncoder:
     """Runs each model's frozen encoders and projectors; keeps `max_bytes` of results in all."""
 
@@ -46,14 +61,9 @@ class MediaEncoder:
         self.hits_total = 0
 
     @torch.inference_mode()
-    def encode(
-        self, media: Sequence[PreparedMedia], model: int = 0
-    ) -> tuple[dict[str, Tensor], dict[str, Exception]]:
-        """Features `[N, C]` by digest of what could be encoded, and the errors of the rest.
-
-        `model` is the index of the model whose projectors are wanted.
-        """
-        features: dict[str, Tensor] = {}
+    def encode(self, media: Sequence[PreparedMedia], model: int = 0) -> EncoderOutput:
+        """Each medium once; `model` is the index of the model whose projectors are wanted."""
+        output = EncoderOutput()
         missing: dict[str, PreparedMedia] = {}
         for medium in media:
             self.queries_total += 1
@@ -62,27 +72,29 @@ class MediaEncoder:
             if found is not None:
                 self._cache.move_to_end(key)
                 self.hits_total += 1
-                features[medium.digest] = found
+                output.features[medium.digest] = found
             elif medium.digest in missing:
                 self.hits_total += 1
             else:
                 missing[medium.digest] = medium
-        failures: dict[str, Exception] = {}
-        encode = functools.partial(self._encode_group, model, features)
+        encode = functools.partial(self._encode_group, model, output)
         for group in _same_shape(list(missing.values())):
             failed = run_isolated(group, encode, functools.partial(recover, self._device))
-            failures.update((medium.digest, error) for medium, error in failed)
-        return features, failures
+            output.failures.update((medium.digest, error) for medium, error in failed)
+        return output
 
     def _encode_group(
-        self, model: int, features: dict[str, Tensor], group: Sequence[PreparedMedia]
+        self, model: int, output: EncoderOutput, group: Sequence[PreparedMedia]
     ) -> None:
+        started = time.monotonic()
         encoded = self._run(group, model)
+        # Looking at the values waits for the device, so the time is that of the work.
         if not bool(encoded.isfinite().all()):
             # Attention multiplies masked positions too: one NaN would reach its neighbours.
             raise ValueError("the features are not finite")
+        seconds = (time.monotonic() - started) / len(group)
         for medium, result in zip(group, encoded, strict=True):
-            features[medium.digest] = result
+            output.features[medium.digest], output.seconds[medium.digest] = result, seconds
             self._keep((model, medium.modality, medium.digest), result)
 
     def _run(self, group: Sequence[PreparedMedia], model: int) -> Tensor:

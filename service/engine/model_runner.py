@@ -22,7 +22,7 @@ from lamm_model.decoder.llama import LlamaDecoder
 from lamm_model.decoder.lora import AdapterPlan, LoraStack
 from lamm_model.decoder.sampler import SampledToken
 from lamm_model.media import PreparedMedia
-from service.engine.base import MediaSpan, RequestFailedError
+from service.engine.base import EncodedMedium, MediaSpan, RequestFailedError
 from service.engine.block_manager import KVTransfer, LoadBlocks, SaveBlocks
 from service.engine.config import EngineConfig, MemoryShare
 from service.engine.device import choose_device, choose_dtype, recover, weights_bytes
@@ -47,13 +47,14 @@ class StepResult:
     """What one step brought: a token for each sampling sequence, or why a sequence failed alone.
 
     `scored` are the next log-probabilities of scoring sequences' continuations. `encode_seconds` is
-    the time that encoding media took, for each sequence whose media it encoded.
+    how long each sequence with media waited for them all, `encoded` what was encoded for it alone.
     """
 
     sampled: dict[Sequence, SampledToken] = field(default_factory=dict)
     scored: dict[Sequence, list[float]] = field(default_factory=dict)
     failed: dict[Sequence, Exception] = field(default_factory=dict)
     encode_seconds: dict[Sequence, float] = field(default_factory=dict)
+    encoded: dict[Sequence, tuple[EncodedMedium, ...]] = field(default_factory=dict)
 
 
 class ModelRunner:
@@ -206,14 +207,17 @@ class ModelRunner:
         features: _Features = {}
         for model, media in wanted.items():
             started = time.monotonic()
-            features[model], failures = self._encoder.encode(media, model)
+            output = self._encoder.encode(media, model)
             seconds = time.monotonic() - started
+            features[model] = output.features
             for sequence, spans in needed.items():
                 if not spans or self._model_of(sequence) != model:
                     continue
                 result.encode_seconds[sequence] = seconds
+                result.encoded[sequence] = _claim(output.seconds, spans)
                 for span in spans:
-                    error = failures.get(span.media.digest) or _mismatch(span, features[model])
+                    digest = span.media.digest
+                    error = output.failures.get(digest) or _mismatch(span, features[model])
                     if error is not None:
                         result.failed[sequence] = error
         return features
@@ -246,6 +250,15 @@ def _reached(chunk: ScheduledChunk) -> list[MediaSpan]:
         for span in chunk.sequence.request.media
         if span.offset < end and chunk.start < span.offset + span.num_tokens
     ]
+
+
+def _claim(seconds: dict[str, float], spans: Seq[MediaSpan]) -> tuple[EncodedMedium, ...]:
+    """What was encoded of these media; who comes next with the same finds it taken."""
+    return tuple(
+        EncodedMedium(span.media.modality, seconds.pop(span.media.digest))
+        for span in spans
+        if span.media.digest in seconds
+    )
 
 
 def _mismatch(span: MediaSpan, features: dict[str, Tensor]) -> Exception | None:

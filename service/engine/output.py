@@ -10,7 +10,13 @@ from collections.abc import Sequence as Seq
 from dataclasses import dataclass
 
 from lamm_model.tokenizer import LammTokenizer
-from service.engine.base import FinishReason, GenerationChunk, RequestTimings, TokenLogprob
+from service.engine.base import (
+    EncodedMedium,
+    FinishReason,
+    GenerationChunk,
+    RequestTimings,
+    TokenLogprob,
+)
 from service.engine.detokenizer import Detokenizer, token_text
 from service.engine.sequence import Sequence
 from service.engine.stream import merge
@@ -35,6 +41,7 @@ class SequenceOutput:
     ) -> None:
         self.sequence = sequence
         self.encode_seconds = 0.0
+        self.encoded_media: tuple[EncodedMedium, ...] = ()
         self._chunk_interval_s = chunk_interval_s
         self._held: GenerationChunk | None = None
         self._sent_at = float("-inf")
@@ -127,4 +134,5 @@ class SequenceOutput:
             encode=self.encode_seconds,
             prefill=max(0.0, until_first - self.encode_seconds),
             generate=time.monotonic() - sequence.first_token_at,
+            encoded_media=self.encoded_media,
         )

@@ -182,7 +182,7 @@ class TorchEngine(Engine):
     def _run(self, ready: asyncio.Future[EngineInfo]) -> None:
         """From loading to the end."""
         try:
-            core = self._core = EngineCore(self._models, self._config, self._memory)
+            core = self._core = self._load()
         except Exception as error:
             self._call(_settle, ready, error)
             return
@@ -202,6 +202,9 @@ class TorchEngine(Engine):
             _log.critical("%d steps failed one after another; the engine is dead", failed_steps)
         core.close()
         self._publish(core)
+
+    def _load(self) -> EngineCore:
+        return EngineCore(self._models, self._config, self._memory)
 
     def _take_inbox(self, core: EngineCore) -> bool:
         """Waits for work and carries out what was handed in; False when it is time to end."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+EVENT_STREAM = "text/event-stream"
 DONE = b"data: [DONE]\n\n"
 KEEP_ALIVE = b": keep-alive\n\n"
 

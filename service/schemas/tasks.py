@@ -14,7 +14,8 @@ from pydantic_core import PydanticCustomError
 from lamm_model.conversation import Modality
 from lamm_model.media import IMAGE_FORMATS, POINT_CLOUD_FORMATS
 from lamm_model.tasks.base import ParseStatus, TaskModel
-from service.schemas.openai import ImagePart, ImageUrl, PointCloudPart, PointCloudUrl, Usage
+from service.schemas.openai import ImagePart, ImageUrl, PointCloudPart, PointCloudUrl
+from service.schemas.openai_answers import Usage
 
 MAX_FIELDS = 64
 
@@ -52,6 +53,7 @@ class TaskRequest(BaseModel, ABC):
     ) = None
     inputs: Annotated[TaskModel, BeforeValidator(few_fields)]
     mode: Mode = "text"
+    constrain: bool = False
     overlay: Literal["png", "ply"] | None = None
 
     @model_validator(mode="before")
@@ -210,7 +212,10 @@ class TaskResponse(BaseModel):
 
 
 class TaskCard(BaseModel):
-    """One task: what it takes and answers, and a body that can be sent as it is."""
+    """One task: what it takes and answers, and a body that can be sent as it is.
+
+    `constrain`: whether its requests may ask for it.
+    """
 
     id: str
     object: Literal["task"] = "task"
@@ -221,6 +226,7 @@ class TaskCard(BaseModel):
     medium: str
     models: list[str]
     modes: list[Mode]
+    constrain: bool
     overlays: list[Literal["png", "ply"]]
     max_tokens: int
     inputs_schema: dict[str, Any]

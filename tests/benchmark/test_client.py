@@ -133,6 +133,22 @@ async def test_streams_that_fail_say_why(server: Any) -> None:
         )
 
 
+async def test_a_body_that_cannot_be_decompressed_is_that_request_s_failure(server: Any) -> None:
+    def garbled(status: int = 200) -> Response:
+        return Response(b"no gzip", status, headers={"Content-Encoding": "gzip"})
+
+    for make in (server.client, lambda: open_http(server.url, 10.0)):
+        server.refusals = [garbled(), garbled(), garbled(500)]
+        async with make() as http:
+            client = ChatClient(http, 1, QUICK)
+            with pytest.raises(RequestFailedError, match="body cannot be decompressed"):
+                await client.complete(body())
+            for _ in range(2):
+                record = await client.stream(encode_stream(body()))
+                assert record.error == "the answer's body cannot be decompressed"
+            assert (await client.complete(body())).text
+
+
 def test_waits_are_bounded_and_never_shorter_than_told() -> None:
     policy = RetryPolicy(base_delay=0.5, max_delay=4.0, max_retry_after=60.0)
     for _ in range(200):

@@ -79,6 +79,7 @@ class Bench:
         self.reply = reply
         self.prompts: list[str] = []
         self.there = True
+        self.url = "http://judge"
 
     def answer(self, request: httpx.Request) -> httpx.Response:
         if request.url.path == "/v1/models":
@@ -94,7 +95,7 @@ class Bench:
         store = TranscriptStore(out / TRANSCRIPTS_FILE)
         try:
             async with httpx.AsyncClient(transport=transport, base_url="http://judge") as http:
-                judge = ChatJudge(ChatClient(http, 2, QUICK), "judge")
+                judge = ChatJudge(ChatClient(http, 2, QUICK), self.url, "judge")
                 return await judge_pairs(pairs, judge, store, workers=2)
         finally:
             store.close()
@@ -253,6 +254,41 @@ async def test_a_judge_that_dies_is_resumed_and_nothing_asked_twice(
     words = json.loads(path.read_text().splitlines()[0])
     assert words["exhibit"]["reference"].startswith("right")
     assert "VERDICT" in words["words"]
+
+
+async def test_another_server_is_another_judge_whatever_its_name(
+    pairs: Pairs, tmp_path: Path
+) -> None:
+    court = Bench(fair)
+    assert (await court.judge(pairs, tmp_path)).asked == 6
+    court.url = "http://judge/v1/"
+    assert (await court.judge(pairs, tmp_path)).asked == 0
+    court.url = "http://other"
+    assert (await court.judge(pairs, tmp_path)).asked == 6
+
+
+async def test_a_reply_that_cannot_be_decompressed_is_one_failure(
+    pairs: Pairs, tmp_path: Path
+) -> None:
+    def garbled(prompt: str) -> httpx.Response:
+        if "What is a1?" in prompt:
+            stream = httpx.ByteStream(b"no gzip")
+            return httpx.Response(200, headers={"Content-Encoding": "gzip"}, stream=stream)
+        return fair(prompt)
+
+    judgement = await Bench(garbled).judge(pairs, tmp_path)
+    failures = {one.pair.id: one.failure for one in judgement.judged if one.failure}
+    assert failures.keys() == {"a1"}
+    assert "cannot be decompressed" in failures["a1"]
+
+
+def test_one_run_at_a_time_writes_transcripts(tmp_path: Path) -> None:
+    path = tmp_path / TRANSCRIPTS_FILE
+    store = TranscriptStore(path)
+    with pytest.raises(BenchmarkError, match=f"another run is writing to {path}"):
+        TranscriptStore(path)
+    store.close()
+    TranscriptStore(path).close()
 
 
 @pytest.mark.parametrize(

@@ -235,6 +235,28 @@ def test_the_command_takes_vllms_flags(
 
 
 @pytest.mark.parametrize(
+    ("flags", "limits"),
+    [
+        ([], [8]),
+        (["--request-rate", "500"], [None]),
+        (["--request-rate", "500", "--max-concurrency", "2,0"], [2, None]),
+        (
+            ["--ramp-up-strategy", "linear", "--ramp-up-start-rps", "9", "--ramp-up-end-rps", "9"],
+            [None],
+        ),
+    ],
+)
+def test_a_rate_makes_an_open_loop_unless_a_limit_is_asked_for(
+    server: Any, tmp_path: Path, flags: list[str], limits: list[int | None]
+) -> None:
+    argv = ["load", "--url", server.url, "--num-prompts", "2", "--output-len", "1"]
+    assert bench([*argv, *flags, "--save-result", "--result-dir", str(tmp_path)]) == 0
+    results = [json.loads(path.read_text()) for path in sorted(tmp_path.iterdir())]
+    assert {result["max_concurrency"] for result in results} == set(limits)
+    assert len(results) == len(limits)
+
+
+@pytest.mark.parametrize(
     ("flags", "said"),
     [
         (["--ramp-up-strategy", "linear"], "needs --ramp-up-start-rps"),

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import errno
 import json
 import random
+import resource
 import socket
 import subprocess
 import sys
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -25,8 +26,11 @@ from benchmark.answers import Answer, AnswerStore, KeptAnswers
 from benchmark.cli import bench
 from benchmark.client import ChatClient, RetryPolicy
 from benchmark.errors import BenchmarkError, BusyError, ServerGoneError
+from benchmark.judge import TRANSCRIPTS_FILE, Transcript, TranscriptStore
+from benchmark.judges import Exhibit
 from benchmark.quality import QualityRun, run_quality
 from benchmark.suite import load_suite
+from benchmark.targets_http import open_http
 from tests.benchmark.counting_server import asked, wait_until
 
 QUICK = RetryPolicy(attempts=2, base_delay=0.01, max_delay=0.02)
@@ -279,6 +283,28 @@ async def test_a_server_that_drops_everything_ends_the_run(
         await ask_through(server, resets, suite_files.directory, tmp_path)
 
 
+@pytest.mark.parametrize("lean", [True, False])
+async def test_an_answer_that_cannot_be_decompressed_fails_alone(
+    server: Any, suite_files: Any, tmp_path: Path, lean: bool
+) -> None:
+    server.answers = suite_files.right_answers
+    suite = load_suite(suite_files.directory)
+
+    def once(item: Any) -> None:
+        if item.sample.id == "c2":
+            garbled = Response(b"no gzip", headers={"Content-Encoding": "gzip"})
+            server.refusals.append(garbled)
+
+    async with open_http(server.url, 10.0) if lean else server.client() as http:
+        client = ChatClient(http, 1, QUICK)
+        run = await run_quality(suite, client, server.url, tmp_path, 1, on_answer=once)
+    assert run.asked == QUESTIONS - 1
+    assert run.rows[0].unanswered.keys() == {"c3"}
+    assert "cannot be decompressed" in run.rows[0].unanswered["c3"]
+    again = await ask(server.url, suite_files.directory, tmp_path)
+    assert (again.asked, again.complete) == (1, True)
+
+
 async def test_few_refusals_are_counted_and_asked_again(
     server: Any, suite_files: Any, tmp_path: Path
 ) -> None:
@@ -319,20 +345,47 @@ def test_one_run_at_a_time_writes_to_a_folder(tmp_path: Path) -> None:
         assert len(store) == 0
 
 
-def test_a_full_disk_ends_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    class Full:
-        name = "answers.jsonl"
-
-        def write(self, _: bytes) -> None:
-            raise OSError(errno.ENOSPC, "No space left on device")
-
+def test_a_full_disk_ends_the_run(tmp_path: Path) -> None:
+    path = tmp_path / "answers.jsonl"
     answer = Answer("k", "row", "id", "text", "stop", "m", "f", 1, 1, 0.1)
-    with AnswerStore(tmp_path / "answers.jsonl") as store, monkeypatch.context() as patch:
-        patch.setattr(store, "_stream", Full())
-        with pytest.raises(BenchmarkError, match="No space left on device; asking stops"):
-            store.add(answer)
+    with AnswerStore(path) as store:
+        store.add(answer)
+        with (
+            files_end_at(path.stat().st_size + 40),
+            pytest.raises(BenchmarkError, match=r"answers\.jsonl: File too large; asking stops"),
+        ):
+            store.add(replace(answer, key="k2"))
         # What is not kept has not been answered.
-        assert store.get("k") is None
+        assert store.get("k2") is None
+        # Somebody makes room: the half line stays alone.
+        store.add(replace(answer, key="k3"))
+    kept = KeptAnswers(path)
+    assert (len(kept), kept.broken_lines) == (2, 1)
+    assert kept.get("k3") is not None
+
+
+@contextmanager
+def files_end_at(size: int) -> Iterator[None]:
+    """No file grows beyond so many bytes: what a full disk does, for this process alone."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def test_a_full_disk_ends_the_judging(tmp_path: Path) -> None:
+    path = tmp_path / TRANSCRIPTS_FILE
+    transcript = Transcript("k", "j", "row", "id", False, Exhibit("q", "r", "a", "b"), "words")
+    store = TranscriptStore(path)
+    with (
+        files_end_at(20),
+        pytest.raises(BenchmarkError, match=r"transcripts\.jsonl: File too large; asking stops"),
+    ):
+        store.add(transcript)
+    assert store.get("k") is None
+    store.close()
 
 
 def test_text_that_utf8_cannot_spell_is_kept(tmp_path: Path) -> None:

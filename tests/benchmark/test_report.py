@@ -8,6 +8,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 from benchmark.cli import bench
@@ -18,6 +19,7 @@ from benchmark.report_content import as_json, make_report
 from benchmark.report_figures import Figure, figures_of, number
 from benchmark.report_files import read_findings
 from benchmark.report_markdown import as_markdown
+from benchmark.report_provenance import keep_server_facts
 from benchmark.report_stamps import stamps_of
 
 HOSTILE = "<script>alert(1)</script> | **dog** [x](y)"
@@ -87,6 +89,26 @@ def pages(tmp_path: Path, *given: str) -> tuple[str, str, Any]:
     names = ("report.html", "report.md", "report.json")
     page, markdown, values = ((out / name).read_text(encoding="utf8") for name in names)
     return page, markdown, json.loads(values)
+
+
+async def test_the_prompt_preset_is_kept_with_the_run_and_told(tmp_path: Path) -> None:
+    preset = {"name": "upstream-bench", "digest": "feedface01234567"}
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        if request.url.path == "/version":
+            return httpx.Response(200, json={"prompt_presets": {"m": preset}})
+        return httpx.Response(200, json={"data": [{"id": "m", "prompt_preset": preset}]})
+
+    run = write_run(tmp_path / "run", [row("Classification_CIFAR10")])
+    transport = httpx.MockTransport(answer)
+    async with httpx.AsyncClient(base_url="http://lamm", transport=transport) as http:
+        await keep_server_facts(http, "m", run)
+    kept = json.loads((run / "server.json").read_text())
+    assert kept["model_card"]["prompt_preset"] == preset
+    report = make_report(read_findings([str(run)]), load_published(), "today")
+    facts = report.provenance[0].facts
+    assert facts["model_card.prompt_preset.name"] == "upstream-bench"
+    assert facts["model_card.prompt_preset.digest"] == "feedface01234567"
 
 
 def test_the_page_has_the_numbers_of_the_runs(tmp_path: Path) -> None:

@@ -166,6 +166,11 @@ def test_a_sound_server_keeps_every_promise(
     assert result["verification"]["checked"] == outcomes["finished"]
     assert result["verification"]["distinct_answers"] == outcomes["finished"]
     assert result["probes"]["/livez"]["asked"] > 1
+    assert result["open_files"][1] <= result["open_files"][0] + soak_report.SPARE_FILES
+    assert result["client_cpu_share"] > 0
+    assert result["probes"]["/health"]["max_ms_by_second"]
+    assert {len(sample) for sample in result["memory"]["samples"]} == {4}
+    assert (tmp_path / "soak.svg").read_text().count("<path") > 3
     page = (tmp_path / "soak.md").read_text()
     assert "# Soak test of pictures: passed" in page
     assert "30 % of the requests disconnecting" in page
@@ -287,6 +292,17 @@ async def test_a_server_that_is_gone_ends_the_comparison(pictures: PictureServer
     assert "request 0 and all after it: no answer from" in found.unanswered[0]
 
 
+def test_a_slope_is_not_tilted_by_a_burst_or_a_step() -> None:
+    level, burst = 10**9, 10**8
+    bursts = [MemorySample(float(s), level + burst * (50 <= s < 60)) for s in range(60)]
+    assert slope(bursts, 0) == pytest.approx(0.0)
+    grown = [MemorySample(float(s), level + 10_000 * s + burst * (s == 40)) for s in range(60)]
+    assert slope(grown, 0) == pytest.approx(0.6)
+    # Hours of samples give the same, of fewer pairs.
+    hours = [MemorySample(float(s), level + 10_000 * s) for s in range(20_000)]
+    assert slope(hours, 60) == pytest.approx(0.6)
+
+
 def test_a_slope_leaves_the_warm_up_out() -> None:
     samples = [MemorySample(float(s), 10**9 + 10**8 * (s < 5) + 50_000 * s) for s in range(60)]
     assert slope(samples, 5) == pytest.approx(3.0)
@@ -308,6 +324,25 @@ def test_memory_is_read_with_that_of_children() -> None:
     assert alone is not None
     assert together is not None
     assert together - alone > 40_000_000
+
+
+def test_open_files_are_counted() -> None:
+    before = soak_memory.usage_of(os.getpid())
+    with open(os.devnull, "rb"), open(os.devnull, "rb"):
+        after = soak_memory.usage_of(os.getpid())
+    assert before is not None
+    assert after is not None
+    assert before.open_files is not None
+    assert after.open_files == before.open_files + 2
+    assert soak_memory.usage_of(1 << 30) is None
+
+
+@pytest.mark.parametrize(
+    ("counts", "kept"), [([40, 56], True), ([40, 57], False), ([None, None], None)]
+)
+def test_files_that_stay_open_break_a_promise(counts: list[int | None], kept: bool | None) -> None:
+    found = soak_report._open_files(counts)
+    assert [promise.kept for promise in found] == ([] if kept is None else [kept])
 
 
 async def test_memory_is_read_from_metrics_without_a_process(pictures: PictureServer) -> None:

@@ -26,6 +26,7 @@ from service.app import create_app, engine_config
 from service.config import Settings
 from service.engine.echo_engine import EchoEngine
 from service.exceptions import (
+    FileQuotaError,
     StorageFullError,
     StorageUnavailableError,
     StoredFileNotFoundError,
@@ -33,6 +34,7 @@ from service.exceptions import (
 from service.file_store import FileLimits, FileStore, Purpose
 from service.file_store_disk import FileDirectory
 from tests.service.chat_requests import REPLY, chat_body, npy, png
+from tests.service.quick_app import quick_app
 
 URL = "/v1/files"
 CHAT = "/v1/chat/completions"
@@ -77,7 +79,9 @@ def root_of(app: FastAPI) -> Path:
 
 
 def files_under(root: Path) -> list[Path]:
-    return [path for path in root.rglob("*") if path.is_file()]
+    # The database of batches lies beside them.
+    names = (path for path in root.rglob("*") if not path.name.startswith("batches."))
+    return [path for path in names if path.is_file()]
 
 
 def on_disk(app: FastAPI) -> list[Path]:
@@ -297,6 +301,69 @@ async def test_limits_of_size_room_and_number(app: FastAPI, client: httpx.AsyncC
     assert not list((root_of(app) / "incoming").iterdir())
 
 
+async def test_a_key_has_its_own_share(settings: Settings, tmp_path: Path) -> None:
+    ours = settings_of(settings, tmp_path, key_max_stored_bytes=1000, key_max_stored_files=3)
+    async with quick_app(ours) as (app, client):
+        await app.state.services.files.start()
+        try:
+            assert (await upload(client, bytes(600))).status_code == 200
+            refused = await upload(client, bytes([1]) * 401)
+            assert refused.status_code == 403
+            assert refused.json()["error"] == {
+                "message": "the files of this key would take 1001 bytes; its limit is 1000",
+                "type": "insufficient_quota", "param": "file", "code": "file_quota_exceeded",
+            }  # fmt: skip
+            assert (await upload(client, bytes(600), headers=BOB)).status_code == 200
+            assert (await upload(client, bytes([1]) * 400)).status_code == 200
+            assert (await upload(client, b"")).status_code == 200
+            many = await upload(client, b"")
+            assert many.status_code == 403
+            message = "3 files of this key are stored; its limit is 3"
+            assert many.json()["error"]["message"] == message
+            first = (await client.get(URL, params={"order": "asc"}, headers=ALICE)).json()["data"]
+            for file in first:
+                assert (
+                    await client.delete(f"{URL}/{file['id']}", headers=ALICE)
+                ).status_code == 200
+            assert (await upload(client, bytes(1000))).status_code == 200
+        finally:
+            await app.state.services.files.stop()
+
+
+async def test_uploads_at_once_share_their_owner_s_room(tmp_path: Path) -> None:
+    store = FileStore(tmp_path, FileLimits(1000, 1000, 10, 3600.0, owner_bytes=100))
+    await store.start()
+    try:
+        async with store.receive("a") as first, store.receive("a") as second:
+            await first.write(bytes(60))
+            with pytest.raises(FileQuotaError, match="would take 101 bytes; its limit is 100"):
+                await second.write(bytes(41))
+            await second.write(bytes([1]) * 40)
+        async with store.receive("a") as again:
+            await again.write(bytes(100))  # what was given up counts no longer
+        assert store.quota.incoming_bytes == 0
+    finally:
+        await store.stop()
+
+
+async def test_what_the_service_writes_for_an_owner_counts_and_is_not_refused(
+    tmp_path: Path,
+) -> None:
+    store = FileStore(tmp_path, FileLimits(1000, 1000, 10, 3600.0, 100, 1))
+    await store.start()
+    try:
+        for number in range(2):
+            async with store.receive("a", any_size=True) as output:
+                await output.write(bytes([number]) * 101)
+                await output.commit("out", Purpose.BATCH_OUTPUT)
+        assert len(store.list_files("a")) == 2
+        with pytest.raises(FileQuotaError, match="2 files of this key are stored; its limit is 1"):
+            async with store.receive("a"):
+                pass
+    finally:
+        await store.stop()
+
+
 @pytest.mark.parametrize(
     ("body", "kind", "words"),
     [
@@ -384,7 +451,7 @@ async def test_an_upload_that_is_cut_off_leaves_nothing(app: FastAPI) -> None:
     assert sent[0]["status"] == 499
     assert not on_disk(app)
     assert app.state.services.lifecycle.in_flight == 0
-    assert app.state.services.files._incoming_bytes == 0
+    assert app.state.services.files.quota.incoming_bytes == 0
 
 
 async def opened(root: Path, **more: Any) -> FileStore:

@@ -147,14 +147,17 @@ async def test_models(client: httpx.AsyncClient) -> None:
     assert (card["id"], card["object"], card["max_model_len"]) == ("tiny-lamm", "model", CONTEXT)
     assert card["architecture"]["input_modalities"] == ["text", "image", "point_cloud"]
     assert card["digest"] == "0123456789abcdef"
+    assert card["prompt_preset"]["name"] == "lamm-train"
+    assert len(card["prompt_preset"]["digest"]) == 16
     assert (await client.get("/v1/models/tiny-lamm")).json() == card
 
 
 async def test_version_and_documents(client: httpx.AsyncClient) -> None:
     version = (await client.get("/version")).json()
     assert version["fingerprint"].startswith("fp_")
+    card = (await client.get("/v1/models/tiny-lamm")).json()
+    assert version["prompt_presets"] == {"tiny-lamm": card["prompt_preset"]}
     assert (await client.get("/docs")).status_code == 200
-    assert (await client.get("/")).headers["location"] == "/docs"
 
 
 async def test_the_openapi_document(client: httpx.AsyncClient) -> None:
@@ -199,7 +202,7 @@ async def test_keys_guard_everything_but_probes(settings: Settings, tmp_path: Pa
         await app.state.services.lifecycle.wait_loaded()
         for path in ("/livez", "/readyz", "/health", "/metrics"):
             assert (await client.get(path)).status_code == 200
-        for path in ("/v1/models", "/docs", "/openapi.json", "/version", "/", "/nope"):
+        for path in ("/v1/models", "/docs", "/openapi.json", "/version", "/nope"):
             refused = await client.get(path)
             assert refused.status_code == 401
             assert refused.json()["error"]["code"] == "invalid_api_key"

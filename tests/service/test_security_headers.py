@@ -48,7 +48,7 @@ async def test_every_answer_has_them(settings: Settings, monkeypatch: pytest.Mon
     for response in asked:
         check_headers(response)
     statuses = [response.status_code for response in asked]
-    assert statuses == [200, 200, 401, 404, 405, 307, 200, 400, 200, 200, 500]
+    assert statuses == [200, 200, 401, 404, 405, 200, 200, 400, 200, 200, 500]
     assert asked[0].headers["content-security-policy"] == CLOSED
 
 

@@ -12,8 +12,14 @@ import httpx
 import pytest
 from fastapi import FastAPI
 
+from lamm_model.conversation import Modality
 from service import task_outcome
-from service.engine.base import GenerationChunk, GenerationRequest
+from service.engine.base import (
+    EncodedMedium,
+    GenerationChunk,
+    GenerationRequest,
+    RequestTimings,
+)
 from service.likelihood import OptionScore
 from service.task_options import option_logprobs_of
 from tests.service.chat_requests import cloud, image, png
@@ -86,6 +92,20 @@ async def test_the_most_probable_option_is_the_answer(
     assert "score;dur=" in response.headers["server-timing"]
 
 
+async def test_each_medium_that_an_option_had_encoded_is_reported(
+    client: httpx.AsyncClient, app: FastAPI, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    encoded = (EncodedMedium(Modality.IMAGE, 0.5), EncodedMedium(Modality.IMAGE, 0.25))
+    first = OptionScore(-1.0, 1, RequestTimings(encode=9.0, encoded_media=encoded))
+    rest = OptionScore(-2.0, 1, RequestTimings(encode=9.0))
+    monkeypatch.setattr(task_outcome, "option_logprobs", Scorer(first, *[rest] * 5))
+    reported: list[tuple[Modality, float]] = []
+    metrics = app.state.services.models.get("tiny-lamm").metrics
+    monkeypatch.setattr(metrics, "media_encoded", lambda *told: reported.append(told))
+    assert (await client.post(f"{URL}/vqa_choice", json=body())).status_code == 200
+    assert reported == [(Modality.IMAGE, 0.5), (Modality.IMAGE, 0.25)]
+
+
 async def test_impossible_options_are_finite(
     client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -119,6 +139,13 @@ async def test_tasks_with_closed_sets(
     assert first["answer"] == {key: names[scores.index(max(scores))]}
     assert all(one["num_tokens"] > 0 for one in first["options"])
     assert first["overlay"].startswith("data:image/png;base64,")
+
+
+async def test_a_choice_of_blank_words_is_scored_by_its_letter(client: httpx.AsyncClient) -> None:
+    inputs = {"question": "Which?", "choices": ["", "red", " \n"]}
+    response = await client.post(f"{URL}/vqa_choice", json=body(inputs=inputs))
+    assert response.status_code == 200, response.text
+    assert [one["option"] for one in response.json()["options"]] == inputs["choices"]
 
 
 async def test_a_cloud_s_question(client: httpx.AsyncClient) -> None:

@@ -38,14 +38,15 @@ def model(oracle) -> Recorder:
 def test_each_medium_is_encoded_once_with_its_likes(model):
     encoder = MediaEncoder([model], torch.device("cpu"), 1 << 20)
     media = [picture(1), cloud(1), picture(2), picture(1)]
-    features, failures = encoder.encode(media)
+    output = encoder.encode(media)
+    features, failures = output.features, output.failures
     assert (model.batches, failures) == ([2, 1], {})
     assert {digest: tuple(f.shape) for digest, f in features.items()} == {
         "picture-1": (16, 64),
         "picture-2": (16, 64),
         "cloud-1": (8, 64),
     }
-    again, _ = encoder.encode(media)
+    again = encoder.encode(media).features
     assert model.batches == [2, 1]
     assert (encoder.queries_total, encoder.hits_total) == (8, 5)
     for digest, feature in features.items():
@@ -56,7 +57,8 @@ def test_the_guilty_one_of_a_batch_fails_alone(model):
     broken = picture(3)
     broken = dataclasses.replace(broken, array=broken.array * float("nan"))
     encoder = MediaEncoder([model], torch.device("cpu"), 1 << 20)
-    features, failures = encoder.encode([picture(1), broken, picture(2)])
+    output = encoder.encode([picture(1), broken, picture(2)])
+    features, failures = output.features, output.failures
     assert set(features) == {"picture-1", "picture-2"}
     assert {digest: str(error) for digest, error in failures.items()} == {
         "picture-3": "not a number"
@@ -82,7 +84,8 @@ def test_what_is_encoded_twice_is_counted_once(model, monkeypatch):
         keep(self, key, result)
 
     monkeypatch.setattr(MediaEncoder, "_keep", fragile)
-    features, failures = encoder.encode([picture(1), picture(2)])
+    output = encoder.encode([picture(1), picture(2)])
+    features, failures = output.features, output.failures
     assert (set(features), failures) == ({"picture-1", "picture-2"}, {})
     encoder.encode([picture(1), picture(2)])
     assert encoder.hits_total == 2
@@ -92,7 +95,8 @@ def test_features_that_are_not_finite_fail_their_medium_alone(oracle):
     huge = cloud(3)
     huge = dataclasses.replace(huge, array=huge.array * 1e38)
     encoder = MediaEncoder([oracle.model], torch.device("cpu"), 1 << 20)
-    features, failures = encoder.encode([cloud(1), huge])
+    output = encoder.encode([cloud(1), huge])
+    features, failures = output.features, output.failures
     assert set(features) == {"cloud-1"}
     assert {digest: str(error) for digest, error in failures.items()} == {
         "cloud-3": "the features are not finite"

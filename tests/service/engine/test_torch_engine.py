@@ -243,3 +243,19 @@ async def test_tokens_within_the_chunk_interval_go_out_together(torch_engine, ma
     assert "".join(c.text for c in together) == "".join(c.text for c in alone)
     assert [t for c in together for t in c.token_ids] == [t for c in alone for t in c.token_ids]
     assert together[-1].completion_tokens == 24
+
+
+async def test_what_is_encoded_is_told_once_and_never_for_cache_hits(torch_engine, make_request):
+    shown = (picture(1), cloud(1))
+    # Two choices of one request, and another request of the same step.
+    requests = [make_request(8, seed=3, media=shown, max_tokens=3) for _ in range(3)]
+    async with torch_engine(max_num_batched_tokens=256) as engine:
+        answers = await asyncio.gather(*(collect(engine, one) for one in requests))
+        [*_, last] = await collect(engine, make_request(9, media=shown, max_tokens=3))
+    told = [medium for chunks in answers for medium in chunks[-1].timings.encoded_media]
+    assert sorted(medium.modality for medium in told) == ["image", "point_cloud"]
+    assert all(0 < medium.seconds < 60 for medium in told)
+    # Each has its own time, and together they took no longer than the request waited for both.
+    encode = max(chunks[-1].timings.encode for chunks in answers)
+    assert sum(medium.seconds for medium in told) <= encode
+    assert last.timings.encoded_media == ()

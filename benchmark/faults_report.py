@@ -1,0 +1,75 @@
+"""What the faults brought to light: a table, JSON and a page of Markdown. Called by `faults`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from rich.table import Table
+
+from benchmark.answers import write_whole
+
+_WORDS = {True: "kept", False: "BROKEN"}
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One fault, what was promised, what was seen, and whether that is the same."""
+
+    name: str
+    fault: str
+    promise: str
+    seen: str
+    kept: bool
+    seconds: float
+
+
+def line(check: Check) -> str:
+    """One check as it comes, for a log."""
+    return f"{_WORDS[check.kept]}: {check.fault} ({check.seconds:.1f} s)"
+
+
+def table(checks: Sequence[Check]) -> Table:
+    """The checks for a terminal."""
+    made = Table(title="faults", show_lines=True)
+    for column, width in (("fault", 28), ("promise", 38), ("seen", 70), ("", None)):
+        made.add_column(column, max_width=width)
+    for check in checks:
+        made.add_row(check.fault, check.promise, check.seen, _WORDS[check.kept])
+    return made
+
+
+def write(checks: Sequence[Check], checkpoint: str, started: str, out: Path) -> list[Path]:
+    """Writes `faults.json` and `faults.md` into `out`; returns the paths."""
+    value = {
+        "checkpoint": checkpoint,
+        "date": started,
+        "passed": all(check.kept for check in checks),
+        "faults": [asdict(check) for check in checks],
+    }
+    write_whole(out / "faults.json", json.dumps(value, indent=2) + "\n")
+    write_whole(out / "faults.md", _as_markdown(checks, checkpoint, started))
+    return [out / "faults.json", out / "faults.md"]
+
+
+def _as_markdown(checks: Sequence[Check], checkpoint: str, started: str) -> str:
+    kept = sum(check.kept for check in checks)
+    lines = [
+        f"# Faults: {kept} of {len(checks)} promises kept",
+        "",
+        f"{checkpoint}, {started}, {sum(check.seconds for check in checks):.0f} s.",
+        "",
+        "| fault | promise | seen | |",
+        "| --- | --- | --- | --- |",
+        *(
+            f"| {_cell(c.fault)} | {_cell(c.promise)} | {_cell(c.seen)} | {_WORDS[c.kept]} |"
+            for c in checks
+        ),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|").replace("\n", " ")

@@ -1,0 +1,137 @@
+"""Faults on purpose, to prove that the engine keeps its promises under them. Made by `factory`.
+
+Only where the environment names a directory (`FAULT_DIRECTORY`), and never by anything that a
+client sends: a file that appears there under a fault's name is taken away, and the fault happens
+once, in the middle of the engine's own work. Nothing imports this module otherwise.
+"""
+
+from __future__ import annotations
+
+import functools
+import logging
+import time
+from collections.abc import Sequence as Seq
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from lamm_model.media import PreparedMedia
+from service.engine.config import EngineConfig, MemoryShare
+from service.engine.engine_core import EngineCore
+from service.engine.media_encoder import MediaEncoder
+from service.engine.model_runner import ModelRunner, StepResult
+from service.engine.model_source import ModelSource
+from service.engine.scheduler import ScheduledChunk, SchedulerOutput
+from service.engine.torch_engine import TorchEngine
+
+_log = logging.getLogger(__name__)
+
+_LOOKED_AGAIN_S = 0.02
+
+
+class Fault(StrEnum):
+    """What can be made to happen; the values are the files' names."""
+
+    ENCODE = "encode"  # the next medium to be encoded breaks its encoder, in every try
+    PREFILL = "prefill"  # the next prompt to be computed breaks its step, in every try
+    STEP = "step"  # the next step fails as a whole
+    STALL = "stall"  # the next step takes until the file is gone, which is left where it is
+    DEATH = "death"  # the engine's thread ends in its next step
+
+
+class InjectedFaultError(RuntimeError):
+    """What breaks where a fault was asked for; the engine takes it for any other defect."""
+
+
+class FaultyEngine(TorchEngine):
+    """The engine that serves, with faults when files ask for them."""
+
+    def __init__(
+        self,
+        models: Seq[ModelSource],
+        config: EngineConfig,
+        memory: MemoryShare | None,
+        directory: Path,
+    ) -> None:
+        """`directory` is looked into before each step; it must be there."""
+        super().__init__(models, config, memory)
+        self._faults = Faults(directory)
+        _log.warning("faults are injected into this engine as files in %s ask for", directory)
+
+    def _load(self) -> EngineCore:
+        runner = functools.partial(_FaultyRunner, self._faults)
+        return EngineCore(self._models, self._config, self._memory, runner)
+
+
+class Faults:
+    """The directory where faults are asked for, and whom each has hit."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self._victims: dict[Fault, str] = {}
+
+    def take(self, fault: Fault) -> bool:
+        """Whether the fault is asked for; it is asked for no longer."""
+        try:
+            (self._directory / fault).unlink()
+        except FileNotFoundError:
+            return False
+        _log.warning("injecting the fault %r", fault.value)
+        return True
+
+    def hit(self, fault: Fault, keys: Seq[str]) -> None:
+        """Breaks what is about to be done for the `keys`, if the fault's victim is among them.
+
+        The first key that comes once the fault is asked for is the victim, and stays it: the same
+        work breaks again when it is tried in parts.
+
+        Raises:
+            InjectedFaultError: it is.
+        """
+        if keys and self.take(fault):
+            self._victims[fault] = keys[0]
+        if self._victims.get(fault) in keys:
+            raise InjectedFaultError(f"the fault {fault.value!r} was asked for")
+
+    def hold(self, fault: Fault) -> None:
+        """Returns once the fault is not asked for any more."""
+        while (self._directory / fault).exists():
+            time.sleep(_LOOKED_AGAIN_S)
+
+
+class _FaultyRunner(ModelRunner):
+    def __init__(self, faults: Faults, *args: Any) -> None:
+        super().__init__(*args)
+        self._faults = faults
+        self._encoder = _FaultyEncoder(faults, self._encoder)
+
+    def run(self, output: SchedulerOutput) -> StepResult:
+        self._faults.hold(Fault.STALL)
+        # An idle step has nobody who could notice.
+        if output.chunks and self._faults.take(Fault.STEP):
+            raise InjectedFaultError("the fault 'step' was asked for")
+        if output.chunks and self._faults.take(Fault.DEATH):
+            raise SystemExit("the fault 'death' was asked for")
+        return super().run(output)
+
+    def _compute(
+        self,
+        features: dict[int, dict[str, Tensor]],
+        result: StepResult,
+        chunks: Seq[ScheduledChunk],
+    ) -> None:
+        prompts = [chunk.sequence.request.request_id for chunk in chunks if chunk.num_tokens > 1]
+        self._faults.hit(Fault.PREFILL, prompts)
+        super()._compute(features, result, chunks)
+
+
+class _FaultyEncoder(MediaEncoder):
+    def __init__(self, faults: Faults, like: MediaEncoder) -> None:
+        super().__init__(like._models, like._device, like._max_bytes)
+        self._faults = faults
+
+    def _run(self, group: Seq[PreparedMedia], model: int) -> Tensor:
+        self._faults.hit(Fault.ENCODE, [medium.digest for medium in group])
+        return super()._run(group, model)
