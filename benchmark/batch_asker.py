@@ -11,6 +11,7 @@ import json
 import uuid
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
@@ -62,7 +63,7 @@ class BatchAsker:
         run = _run_id(self._out / NOTE_FILE)
         for batch in await self._batches.of_run(run):
             if self._left:
-                await self._take(await self._wait(batch))
+                await self._take_again(await self._wait(batch))
         for endpoint, path in self._written():
             batch = await self._batches.submit(path, endpoint, _WINDOW, run)
             ended = await self._wait(batch)
@@ -125,6 +126,14 @@ class BatchAsker:
                 self._tell(self._left[key], key)
 
         return await self._batches.wait(batch, progress)
+
+    async def _take_again(self, batch: RemoteBatch) -> None:
+        """As `_take`; what stood in files that have expired since is asked once more."""
+        try:
+            await self._take(batch)
+        except RequestFailedError as error:
+            if error.status != HTTPStatus.NOT_FOUND:
+                raise
 
     async def _take(self, batch: RemoteBatch) -> None:
         """Keeps the batch's answers to what is still asked."""

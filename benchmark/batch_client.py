@@ -141,10 +141,23 @@ class BatchClient:
                         raise RequestFailedError(
                             f"GET {path}: HTTP {response.status_code}", response.status_code
                         )
-                    async for line in response.aiter_lines():
-                        yield _line(line)
+                    async for line in _lines(response.aiter_bytes()):
+                        yield _line(line.decode("utf8", "replace"))
             except httpx.TransportError as error:
                 raise ServerGoneError(f"GET {path}: {type(error).__name__}") from None
+
+
+async def _lines(parts: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    """Lines that end with a line feed alone: an answer may hold U+2028 and its like as they are."""
+    rest = bytearray()
+    async for part in parts:
+        *ended, begun = part.split(b"\n")
+        for end in ended:
+            yield bytes(rest + end)
+            rest.clear()
+        rest += begun
+    if rest:
+        yield bytes(rest)
 
 
 def _line(text: str) -> dict[str, Any]:

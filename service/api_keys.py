@@ -98,13 +98,14 @@ class ApiKeys:
         return found
 
     def stands_for(self, owner: str) -> bool:
-        """Whether what a key (by its digest in hexadecimal) began may go on: it is known still.
+        """Whether what a key (by its digest in hexadecimal) began may go on: it is a user's still.
 
         "" is nobody's: it may go on as long as no keys are asked for.
         """
         if not self.required:
             return True
-        return any(hmac.compare_digest(owner, key.digest.hex()) for key in self._keys)
+        users = [key for key in self._keys if key.role.may_act_as(Role.USER)]
+        return any(hmac.compare_digest(owner, key.digest.hex()) for key in users)
 
     def reload(self, force: bool = False) -> bool:
         """Reads the file again if it has changed, or if forced to; whether it was taken over.

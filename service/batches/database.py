@@ -159,6 +159,10 @@ def _open_sqlite(path: Path, url: sa.URL) -> Database:
     except BlockingIOError:
         os.close(lock)
         raise DatabaseBusyError from None
+    except OSError as error:
+        os.close(lock)
+        logger.error("the batch database cannot be locked: %s", error)
+        raise BatchesUnavailableError("the batch database cannot be locked") from error
     engine = sa.create_engine(url, connect_args={"timeout": _BUSY_S, "check_same_thread": False})
     sa.event.listen(engine, "connect", _prepare_sqlite)
     return _set_up(Database(engine, lock))

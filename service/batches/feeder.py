@@ -89,9 +89,10 @@ class Feeder:
             return
         if number in self._turns:
             self._turns.remove(number)
-        if self._suspect is not None and self._suspect[0].number == number:
-            self._suspect = None
         lines, tasks = list(feed.running), list(feed.running.values())
+        if self._suspect is not None and self._suspect[0].number == number:
+            lines.append(self._suspect[1].line)
+            self._suspect = None
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)

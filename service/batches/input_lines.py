@@ -141,6 +141,10 @@ def _body(request: dict[str, Any]) -> str:
             "unsupported_value", "stream is true; a batch's answers are whole", "body.stream"
         )
     given = body.get("priority", PRIORITY)
-    if isinstance(given, int):
-        body["priority"] = max(given, PRIORITY)
+    if not isinstance(given, int):
+        # A route takes "-5" and -5.0 for numbers too, and would let them before live requests.
+        raise InvalidLineError(
+            "invalid_value", "priority must be a whole number, and no text", "body.priority"
+        )
+    body["priority"] = max(given, PRIORITY)
     return json.dumps(body, separators=(",", ":"))

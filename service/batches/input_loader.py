@@ -12,11 +12,14 @@ from service.batches.input_lines import read_lines
 from service.batches.line_store import LineStore
 from service.batches.records import Batch, BatchLimits, InputLine, LineProblem
 from service.batches.store import BatchStore
-from service.exceptions import StoredFileNotFoundError
+from service.exceptions import StorageUnavailableError, StoredFileNotFoundError
 from service.file_store import FileStore
 
 _LINES_AT_ONCE, _BYTES_AT_ONCE = 256, 1 << 22
 _Read = Iterator[InputLine | LineProblem]
+_UNREAD = LineProblem(
+    "batch_expired", "the input file could not be read in time", None, "input_file_id"
+)
 
 
 class InputLoader:
@@ -49,22 +52,32 @@ class InputLoader:
         """Stores the batch's lines and lets it begin, or fails it with what is wrong.
 
         Raises:
-            BatchesUnavailableError, StorageUnavailableError: database or files failed; once more.
+            BatchesUnavailableError, StorageUnavailableError, OSError: database or files failed;
+                once more, until the batch's time is over.
         """
         async with self._turn:
-            problems = await self._read(batch)
+            try:
+                problems = await self._read(batch)
+            except (OSError, StorageUnavailableError):
+                if self._clock() < batch.asked.expires_at:
+                    raise
+                problems = [_UNREAD]
         now = int(self._clock())
-        if batch.number in self._given_up or self._stopped:
-            self._given_up.discard(batch.number)
-        elif problems:
+        given_up = batch.number in self._given_up or self._stopped
+        self._given_up.discard(batch.number)
+        if given_up or problems is None:
+            return
+        if problems:
             await self._database.run(self._store.fail, batch.number, problems, now)
         else:
             await self._database.run(self._store.begin_progress, batch.number, now)
 
-    async def _read(self, batch: Batch) -> list[LineProblem]:
+    async def _read(self, batch: Batch) -> list[LineProblem] | None:
+        """What is wrong with the input; None where the batch is this worker's to read no more."""
         number, asked = batch.number, batch.asked
         # An earlier attempt may have been cut off.
-        await self._database.run(self._lines.clear, number)
+        if not await self._database.run(self._lines.clear, number):
+            return None
         try:
             file = await self._database.run(self._open, asked.owner, asked.input_file_id)
         except (StoredFileNotFoundError, FileNotFoundError):
@@ -83,8 +96,9 @@ class InputLoader:
                 if total > room:
                     return [*problems, self._too_many(room)]
                 # Of a file with a fault no line is run.
-                if lines and not problems:
-                    await self._database.run(self._lines.add, number, lines)
+                wanted = lines and not problems
+                if wanted and not await self._database.run(self._lines.add, number, lines):
+                    return None
                 if ended:
                     break
         finally:

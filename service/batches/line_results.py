@@ -29,6 +29,9 @@ def result_of(batch: Batch, line: TakenLine, answer: LineAnswer) -> LineResult:
     """A line that was answered, be it with an error."""
     good = answer.status == 200
     body = answer.body.decode("utf8")
+    # Letters that JSON lets stand as they are, and many readers of lines take for their ends.
+    for letter in "\x85\u2028\u2029":
+        body = body.replace(letter, f"\\u{ord(letter):04x}")
     told = json.dumps(
         {"status_code": answer.status, "request_id": line_id(batch, line.line), "body": None}
     )

@@ -38,14 +38,19 @@ class LineStore:
         """`worker` is `BatchStore`'s: lines of other workers' batches are not changed."""
         self._database, self._worker = database, worker
 
-    def clear(self, number: int) -> None:
-        """Removes what an earlier attempt to read the batch's input has stored."""
-        with self._database.writing() as connection:
-            connection.execute(sa.delete(_l).where(_l.c.batch == number))
-            connection.execute(sa.update(_b).where(_b.c.number == number).values(total=0))
+    def clear(self, number: int) -> bool:
+        """Removes what an earlier attempt to read the batch's input has stored.
 
-    def add(self, number: int, lines: Sequence[InputLine]) -> None:
-        """Stores more lines of a batch's input, and counts them."""
+        False, and nothing is removed: the batch is another worker's, or not being read any more.
+        """
+        with self._database.writing() as connection:
+            if not self._read_into(connection, number, total=sa.literal(0)):
+                return False
+            connection.execute(sa.delete(_l).where(_l.c.batch == number))
+        return True
+
+    def add(self, number: int, lines: Sequence[InputLine]) -> bool:
+        """Stores more lines of a batch's input, and counts them; False as `clear`."""
         rows = [
             {
                 "batch": number,
@@ -58,10 +63,10 @@ class LineStore:
             for line in lines
         ]
         with self._database.writing() as connection:
-            connection.execute(
-                sa.update(_b).where(_b.c.number == number).values(total=_b.c.total + len(rows))
-            )
+            if not self._read_into(connection, number, total=_b.c.total + len(rows)):
+                return False
             connection.execute(sa.insert(_l), rows)
+        return True
 
     def count_unfinished(self, owner: str, but: int) -> int:
         """Lines of all unfinished batches of an owner, one batch left out."""
@@ -122,6 +127,18 @@ class LineStore:
             if len(page) < _PAGE:
                 return
             last = page[-1].line
+
+    def _read_into(
+        self, connection: sa.Connection, number: int, total: sa.ColumnElement[int]
+    ) -> bool:
+        # A worker that stood still while another took its batch over must not spoil what is there.
+        changed = connection.execute(
+            sa.update(_b)
+            .where(_b.c.number == number, _b.c.worker == self._worker)
+            .where(_b.c.status == BatchStatus.VALIDATING.value)
+            .values(total=total)
+        ).rowcount
+        return bool(changed)
 
     def _commit(self, number: int, line: int, result: LineResult) -> None:
         good, tokens = result.status is LineStatus.COMPLETED, result.tokens

@@ -224,11 +224,10 @@ class BatchStore:
         return self._change(batch.number, before, values, forget_lines=True)
 
     def forget_ended(self, before: int) -> None:
-        """Removes batches that were made before that time (seconds since 1970) and have ended."""
+        """Removes batches that have ended before that time (seconds since 1970)."""
+        ended_at = sa.func.coalesce(_b.c.failed_at, *_STATUS_OF.values())
         with self._database.writing() as connection:
-            connection.execute(
-                sa.delete(_b).where(_b.c.created_at < before, sa.not_(_unfinished()))
-            )
+            connection.execute(sa.delete(_b).where(ended_at < before, sa.not_(_unfinished())))
 
     def _change(
         self,

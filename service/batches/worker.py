@@ -134,7 +134,8 @@ class BatchWorker:
         mine = {batch.number for batch in self._batches}
         await self._feeder.abort_all(but=mine)
         for batch in self._batches:
-            if batch.status is BatchStatus.CANCELLING and batch.number in self._jobs:
+            cancelled = batch.status is BatchStatus.CANCELLING and batch.outcome is None
+            if cancelled and batch.number in self._jobs:
                 self._loader.give_up(batch.number)
             if batch.number in self._jobs or self._lifecycle.phase is not Phase.READY:
                 continue
@@ -147,10 +148,10 @@ class BatchWorker:
         match batch.status:
             case BatchStatus.VALIDATING:
                 self._start(batch, self._loader.load)
-            case BatchStatus.IN_PROGRESS if late:
-                await self._close(batch, BatchStatus.EXPIRED)
             case BatchStatus.IN_PROGRESS if batch.completed + batch.failed >= batch.total:
                 await self._close(batch, BatchStatus.COMPLETED)
+            case BatchStatus.IN_PROGRESS if late:
+                await self._close(batch, BatchStatus.EXPIRED)
             case BatchStatus.CANCELLING if batch.outcome is None:
                 await self._close(batch, BatchStatus.CANCELLED)
             case BatchStatus.FINALIZING | BatchStatus.CANCELLING:

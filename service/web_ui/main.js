@@ -39,10 +39,15 @@ async function start() {
   const panels = ["panel-chat", "panel-tasks"].map((id) => document.getElementById(id));
   new Chat(panels[0], api, models, examples);
   const tasks = new Tasks(panels[1], api, models, examples);
+  // Whether nothing is left to be tried again; what the server said stands in its dialog or panel.
   const load = () =>
-    Promise.all([models.load(), tasks.load()]).catch((error) => {
-      if (!(error instanceof ApiError)) throw error; // what the server said stands in its dialog or panel
-    });
+    Promise.all([models.load(), tasks.load()]).then(
+      () => true,
+      (error) => {
+        if (!(error instanceof ApiError)) throw error;
+        return ![0, 429, 503].includes(error.status);
+      },
+    );
   watchKey(key, api, load);
   watchHealth(api, document.getElementById("status"), load);
 }

@@ -59,7 +59,8 @@ class BatchServer(FakeServer):
         return JSONResponse({"id": f"file-{len(self.files) - 1}"})
 
     async def _content(self, request: Request) -> Response:
-        return PlainTextResponse(self.files[request.path_params["id"]])
+        content = self.files.get(request.path_params["id"])
+        return PlainTextResponse(content or b"", 404 if content is None else 200)
 
     async def _create(self, request: Request) -> Response:
         body = await request.json()
@@ -95,7 +96,8 @@ class BatchServer(FakeServer):
                 errors.append({"custom_id": line["custom_id"], "response": None, "error": error})
         for kind, found in (("output", output), ("error", errors)):
             name = f"{kind}-{batch['id']}"
-            self.files[name] = "".join(f"{json.dumps(one)}\n" for one in found).encode()
+            lines_ = (json.dumps(one, ensure_ascii=False) for one in found)
+            self.files[name] = "".join(f"{line}\n" for line in lines_).encode()
             batch[f"{kind}_file_id"] = name if found else None
         counts = {"total": len(lines), "completed": len(output), "failed": len(errors)}
         batch |= {"status": self.outcome, "request_counts": counts}
@@ -147,6 +149,27 @@ async def test_what_a_batch_left_out_is_asked_by_the_next_run(
     run = await ask(batch_server, suite_files.directory, tmp_path)
     assert (run.asked, run.reused, run.complete) == (1, 19, True)
     assert len(batch_server.asked) == 21
+
+
+async def test_letters_that_some_take_for_an_end_of_line(
+    batch_server: BatchServer, suite_files: Any, tmp_path: Path
+) -> None:
+    batch_server.answers = {
+        question: f"{answer}\u2028\u0085" for question, answer in suite_files.right_answers.items()
+    }
+    run = await ask(batch_server, suite_files.directory, tmp_path)
+    assert (run.asked, run.complete) == (20, True)
+
+
+async def test_what_files_that_expired_held_is_asked_again(
+    batch_server: BatchServer, suite_files: Any, tmp_path: Path
+) -> None:
+    await ask(batch_server, suite_files.directory, tmp_path)
+    assert len(batch_server.batches) == 1
+    batch_server.files.clear()
+    batch_server.answers = suite_files.right_answers
+    run = await ask(batch_server, suite_files.directory, tmp_path)
+    assert (run.asked, run.complete, len(batch_server.batches)) == (20, True, 2)
 
 
 async def test_a_batch_that_fails_is_told(

@@ -224,7 +224,7 @@ def test_a_failed_batch_keeps_its_problems_alone(database: Database) -> None:
     assert lines.take(made.number, 0, []) is None
     with pytest.raises(RequestError, match="failed and cannot be cancelled"):
         store.request_cancel("abcd", made.id, 1002)
-    store.forget_ended(1001)
+    store.forget_ended(1002)
     with pytest.raises(BatchNotFoundError):
         store.get("abcd", made.id)
 

@@ -113,7 +113,7 @@ export class Chat {
       this.composer.problem.textContent = error.message;
       return;
     }
-    this.#ask(entry.question, [medium]);
+    if (!this.#ask(entry.question, [medium])) medium.release();
   }
 
   /** Whether the question was taken. */
@@ -140,7 +140,8 @@ export class Chat {
     const values = this.sampling.values();
     if (this.abort || values === null || !this.models.chosen) return;
     const index = this.conversation.turns.indexOf(turn);
-    this.conversation.turns.splice(index + 1);
+    for (const later of this.conversation.turns.splice(index + 1))
+      later.media.forEach((medium) => medium.release());
     this.views.splice(index + 1).forEach((later) => later.element.remove());
     Object.assign(turn, {
       answer: "",
@@ -168,7 +169,7 @@ export class Chat {
       if (error.name === "AbortError") turn.status = "stopped";
       else {
         turn.status = "failed";
-        turn.error = error instanceof ApiError ? error : new ApiError(error.message);
+        turn.error = error instanceof ApiError ? error : new ApiError(error.message, { type: "page" });
       }
     } finally {
       this.abort = null;

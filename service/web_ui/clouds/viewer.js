@@ -35,13 +35,25 @@ export class CloudViewer {
     );
     this.observer = new ResizeObserver(() => this.#later());
     this.observer.observe(this.canvas);
-    matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => this.#later());
+    this.#followTheme();
   }
 
   /** Makes one box stand out; -1 for none. */
   light(index) {
     this.lit = index;
     this.#later();
+  }
+
+  /** The window outlives every viewer: it must not be what keeps one, and its points, in memory. */
+  #followTheme() {
+    const theme = matchMedia("(prefers-color-scheme: dark)");
+    const kept = new WeakRef(this);
+    const repaint = () => {
+      const viewer = kept.deref();
+      if (viewer) viewer.#later();
+      else theme.removeEventListener("change", repaint);
+    };
+    theme.addEventListener("change", repaint);
   }
 
   #reach() {

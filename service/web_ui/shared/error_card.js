@@ -3,6 +3,7 @@
 import { copyWith, el, icon, iconButton } from "./dom.js";
 
 const TITLES = {
+  page: "This page could not do it",
   0: "No connection",
   400: "The server did not take this",
   401: "An API key is needed",
@@ -33,7 +34,7 @@ export function errorCard(error, again = null) {
       "div",
       { class: "error-title" },
       icon("warn"),
-      el("strong", {}, TITLES[error.status] ?? `Error ${error.status}`),
+      el("strong", {}, title(error)),
     ),
     el("p", {}, sentence(error.message)),
     facts.length
@@ -55,6 +56,11 @@ export function errorCard(error, again = null) {
   }
   if (row.childElementCount) card.append(row);
   return card;
+}
+
+/** What went wrong in the page itself has no status, and says nothing of the connection. */
+function title({ type, status }) {
+  return TITLES[type === "page" ? "page" : status] ?? `Error ${status}`;
 }
 
 function retryButton(error, again) {

@@ -3,18 +3,30 @@
 import { el, icon } from "./dom.js";
 
 const KEY = "lamm.key";
+// Browsers send nothing else in a header.
+const SENDABLE = /^[\x20-\x7e]*$/;
 const POLL_MS = 5000;
 const SLOW_POLL_MS = 15000;
 
 /** The API key of this tab: in its session storage, never in an address. */
 export class Key {
+  #unstored = "";
+
   get value() {
-    return sessionStorage.getItem(KEY) ?? "";
+    try {
+      return sessionStorage.getItem(KEY) ?? "";
+    } catch {
+      return this.#unstored; // the reader's browser keeps nothing of any site
+    }
   }
 
   set value(text) {
-    if (text) sessionStorage.setItem(KEY, text);
-    else sessionStorage.removeItem(KEY);
+    try {
+      if (text) sessionStorage.setItem(KEY, text);
+      else sessionStorage.removeItem(KEY);
+    } catch {
+      this.#unstored = text;
+    }
   }
 }
 
@@ -38,6 +50,7 @@ export function watchKey(key, api, onChange) {
   const use = (text) => {
     key.value = text.trim();
     button.classList.toggle("set", Boolean(key.value));
+    docs.hidden = Boolean(key.value);
     onChange();
   };
   button.append(icon("key"));
@@ -46,7 +59,15 @@ export function watchKey(key, api, onChange) {
   const docs = document.getElementById("docs-link");
   docs.hidden = Boolean(key.value);
   button.addEventListener("click", () => show(usual));
-  form.addEventListener("submit", () => use(input.value));
+  form.addEventListener("submit", (event) => {
+    if (SENDABLE.test(input.value.trim())) {
+      use(input.value);
+      return;
+    }
+    event.preventDefault();
+    reason.textContent = "This has a letter that no key can be sent with; it may be cut short.";
+    input.select();
+  });
   forget.addEventListener("click", () => {
     use("");
     dialog.close();
@@ -91,18 +112,28 @@ export class Models extends EventTarget {
   }
 }
 
-/** Asks /health now and then, less often where nobody looks; calls `onReady` when it turns ready. */
+/**
+ * Asks /health now and then, less often where nobody looks. When it is ready `onReady` is called, and
+ * again until it promises true.
+ */
 export function watchHealth(api, element, onReady) {
   const text = element.querySelector(".status-text");
   let state = "unknown";
+  let told = false;
   const look = async () => {
     const next = document.hidden ? null : await healthOf(api);
     if (next) {
       element.dataset.state = next.state;
       text.textContent = next.text;
       element.title = next.title;
-      if (next.state === "ready" && state !== "ready") onReady();
       state = next.state;
+      if (state !== "ready") told = false;
+      else if (!told) {
+        told = true;
+        onReady().then((done) => {
+          told &&= done;
+        });
+      }
     }
     setTimeout(look, state === "ready" ? POLL_MS : document.hidden ? SLOW_POLL_MS : POLL_MS / 2);
   };

@@ -6,19 +6,20 @@ import { ACCEPT, Medium } from "../shared/medium.js";
 import { exampleThumb, mediumTile } from "../shared/medium_view.js";
 import { SamplingFields } from "../shared/sampling.js";
 import { curlLine } from "./curl.js";
+import { modeFields } from "./modes.js";
 import { SchemaFields } from "./schema_fields.js";
 
-/** `run` gets {task, medium, body, curl}. */
+/** `run` gets {task, medium, body, curl}; `taken` every medium that comes into the form. */
 export class TaskForm {
-  constructor(task, examples, { api, models, run }) {
-    Object.assign(this, { task, api, models, run, medium: null, own: false });
+  constructor(task, examples, { api, models, run, taken }) {
+    Object.assign(this, { task, api, models, run, taken, medium: null, own: false, choices: 0 });
     this.examples = examples.filter((entry) => entry.tasks[task.name]);
     this.fields = new SchemaFields(task.inputs_schema, task.example.inputs ?? {});
     this.sampling = new SamplingFields();
     this.sampling.limitTokens(models.chosen?.max_model_len ?? 1048576);
     this.problem = el("p", { class: "problem", role: "alert" });
     this.tray = el("ul", { class: "tray" });
-    this.modes = this.#modes();
+    this.modes = modeFields(task.modes);
     this.overlay = task.overlays.length ? el("input", { type: "checkbox" }) : null;
     this.button = el("button", { type: "submit", class: "primary" });
     this.curl = el("pre", { class: "curl", tabindex: "0", "aria-label": "The same with curl" });
@@ -29,8 +30,10 @@ export class TaskForm {
 
   /** Takes a medium in the place of the former one. */
   take(medium, own) {
+    this.choices++;
     this.medium = medium;
     this.own = own;
+    this.taken(medium);
     this.problem.textContent = "";
     this.#showMedium();
   }
@@ -133,27 +136,6 @@ export class TaskForm {
     );
   }
 
-  #modes() {
-    if (this.task.modes.length < 2) return null;
-    const help = {
-      text: "the model writes, the server reads",
-      likelihood: "how probable each option is",
-    };
-    return el(
-      "fieldset",
-      { class: "modes" },
-      el("legend", {}, "Mode"),
-      this.task.modes.map((mode, index) =>
-        el(
-          "label",
-          { class: "check" },
-          el("input", { type: "radio", name: "mode", value: mode, checked: index === 0 }),
-          el("span", {}, mode, " ", el("span", { class: "hint" }, help[mode] ?? "")),
-        ),
-      ),
-    );
-  }
-
   #pick(files) {
     if (!files.length) return;
     try {
@@ -169,12 +151,18 @@ export class TaskForm {
   }
 
   async #useExample(entry) {
+    const choice = ++this.choices;
     try {
       const medium = await Medium.ofExample(entry);
+      // Meanwhile the reader may have chosen another.
+      if (choice !== this.choices) {
+        medium.release();
+        return;
+      }
       this.fields.fill(entry.tasks[this.task.name]);
       this.take(medium, false);
     } catch (error) {
-      this.problem.textContent = error.message;
+      if (choice === this.choices) this.problem.textContent = error.message;
     }
   }
 

@@ -16,6 +16,7 @@ const FIRST = "detection";
 export class Tasks {
   constructor(panel, api, models, examples) {
     Object.assign(this, { api, models, examples, tasks: [], form: null, abort: null });
+    Object.assign(this, { result: null, media: new Set() });
     this.list = el("nav", { class: "task-list", "aria-label": "Tasks" });
     this.select = el("select", {
       class: "task-select",
@@ -36,7 +37,8 @@ export class Tasks {
     try {
       this.tasks = (await this.api.getJson("v1/tasks")).data;
     } catch (error) {
-      this.formBox.replaceChildren(errorCard(error, () => this.load()));
+      const again = () => this.load().catch(() => {}); // the next card says why
+      this.formBox.replaceChildren(errorCard(error, again));
       throw error;
     }
     this.#showList();
@@ -46,6 +48,7 @@ export class Tasks {
       this.formBox.replaceChildren(
         el("p", { class: "hint" }, "No model here can do a vision task."),
       );
+    else if (!this.form.element.isConnected) this.formBox.replaceChildren(this.form.element);
   }
 
   #showList() {
@@ -106,14 +109,31 @@ export class Tasks {
       api: this.api,
       models: this.models,
       run: (request) => this.#run(request),
+      taken: (medium) => this.#keep(medium),
     });
     this.formBox.replaceChildren(this.form.element);
     this.#empty();
     if (kept) this.form.take(kept, true);
     else this.form.beginWithExample();
+    this.#letGo();
+  }
+
+  #keep(medium) {
+    this.media.add(medium);
+    this.#letGo();
+  }
+
+  /** Only what the form or the answer shows is kept. */
+  #letGo() {
+    for (const medium of this.media) {
+      if (medium === this.form.medium || medium === this.result?.medium) continue;
+      medium.release();
+      this.media.delete(medium);
+    }
   }
 
   #empty() {
+    this.result = null;
     this.resultBox.replaceChildren(
       el("div", { class: "nothing-yet" }, icon("run"), el("p", {}, "The answer will stand here.")),
     );
@@ -126,7 +146,9 @@ export class Tasks {
     const form = this.form;
     form.setBusy(true, () => abort.abort());
     const result = new TaskResult({ ...task, asked: body.inputs }, medium);
+    this.result = result;
     this.resultBox.replaceChildren(result.element);
+    this.#letGo();
     // Where the columns stand below each other, the answer would come out of sight.
     if (this.list.offsetParent === null)
       this.resultBox.scrollIntoView({ block: "start", behavior: "smooth" });
@@ -142,7 +164,7 @@ export class Tasks {
       if (error.name === "AbortError") {
         if (this.abort === abort) this.#empty();
       } else
-        result.fail(error instanceof ApiError ? error : new ApiError(error.message), () =>
+        result.fail(error instanceof ApiError ? error : new ApiError(error.message, { type: "page" }), () =>
           this.#run({ task, medium, body, curl }),
         );
     } finally {
