@@ -23,7 +23,7 @@ MINI = Path(__file__).parents[2] / "checkpoints" / "lamm-mini"
 @pytest.mark.slow
 @pytest.mark.timeout(600)  # a server loads, and every request counts on a machine of two cores
 async def test_a_hurt_server_keeps_its_promises() -> None:
-    chosen = ("prefill", "media-worker", "disconnect", "sigterm")
+    chosen = ("prefill", "disconnect")
     checks = await faults.run_faults(ServerSpec(MINI, 240.0), chosen, 100.0)
     assert [check.name for check in checks] == list(chosen)
     broken = [f"{check.name}: {check.seen}" for check in checks if not check.kept]
