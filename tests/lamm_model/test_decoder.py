@@ -9,7 +9,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from lamm_model.decoder.attention import Span, plan_attention
 from lamm_model.decoder.kv_cache import KVCache, KVCacheShape
-from lamm_model.decoder.linear import PackedLinear, can_pack
+from lamm_model.decoder.linear import PackedLinear, can_pack, padded_rows
 from lamm_model.decoder.llama import LlamaDecoder
 
 CPU = torch.device("cpu")
@@ -153,7 +153,7 @@ def test_releasing_a_slot_leaves_its_neighbours():
     assert [float(cache.layer(1)[1][slot].min()) for slot in (0, 2)] == [1, 3]
 
 
-@pytest.mark.parametrize("rows", [0, 1, 8, 300])
+@pytest.mark.parametrize("rows", [0, 1, 8, 13, 61, 300])
 def test_packed_linear(rows):
     weight = torch.randn(512, 384)
     assert can_pack(weight)
@@ -162,6 +162,19 @@ def test_packed_linear(rows):
     torch.testing.assert_close(linear(x), F.linear(x, weight), atol=1e-3, rtol=1e-4)
     assert not can_pack(weight.bfloat16())
     assert not can_pack(weight[:8])
+
+
+def test_a_packed_linear_keeps_leading_dimensions():
+    weight = torch.randn(512, 384)
+    x = torch.randn(3, 7, 384)
+    torch.testing.assert_close(PackedLinear(weight)(x), F.linear(x, weight), atol=1e-3, rtol=1e-4)
+
+
+def test_batches_of_any_size_need_few_kernels():
+    sizes = range(1, 8193)
+    assert len({padded_rows(rows) for rows in sizes}) < 110
+    assert all(0 <= padded_rows(rows) - rows <= max(3, rows // 8) for rows in sizes)
+    assert padded_rows(0) == 0
 
 
 @pytest.mark.parametrize(
