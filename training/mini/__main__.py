@@ -65,6 +65,13 @@ def _arguments() -> argparse.Namespace:
         help="go on from the weights reached so far with a new schedule: a finished run whose "
         "--steps is merely raised leaps back to a high learning rate, and can diverge",
     )
+    parser.add_argument(
+        "--look-up-share",
+        type=float,
+        default=corpus.LOOK_UP_SHARE,
+        help="how many of the language model's conversations are nothing but look-ups by name "
+        "(default: %(default)s)",
+    )
     parser.add_argument("--seed", type=int, default=0, help="draws other scenes")
     parser.add_argument("--threads", type=int, default=1, help="CPU threads")
     return parser.parse_args()
@@ -103,7 +110,7 @@ def _language_model(args: argparse.Namespace) -> None:
     settings = PretrainSettings(
         steps=3000, batch_size=16, learning_rate=2e-3, warmup_steps=100, bfloat16=True
     )
-    task = language_model.TextTask(train, test, tokenizer)
+    task = language_model.TextTask(train, test, tokenizer, args.look_up_share)
     pretrain(task, _asked(args, settings), args.out / args.stage)
 
 

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lamm_model.conversation import Modality, Turn
-from training.mini import clouds, drawn_scenes, facts, language, pictures, sources
+from training.mini import clouds, drawn_scenes, facts, language, look_ups, pictures, sources
 from training.mini.language import Exchange
 from training.mini.sources import Split
 
@@ -23,8 +23,11 @@ SYSTEM = (
 )
 
 
+LOOK_UP_SHARE = 0.3
 WORD_SHARE = 0.17
-# Of the conversations that are not about words.
+# Of the look-ups.
+_IN_ROOMS = 0.55
+# Of the conversations that are neither look-ups nor about words.
 _TALK, _CLOUD, _ALONE, _DRAWN = 0.04, 0.26, 0.11, 0.09
 
 
@@ -70,11 +73,19 @@ class Conversation:
         ]
 
 
-def draw(pools: Pools, rng: np.random.Generator, word_share: float = WORD_SHARE) -> Conversation:
-    """A conversation of the training mixture: pictures, clouds, small talk.
+def draw(
+    pools: Pools,
+    rng: np.random.Generator,
+    word_share: float = WORD_SHARE,
+    look_up_share: float = LOOK_UP_SHARE,
+) -> Conversation:
+    """A conversation of the training mixture: look-ups, pictures, clouds, small talk.
 
-    `word_share` of all are about a picture of a word; the rest keep their proportions.
+    `look_up_share` of all are nothing but look-ups by name, `word_share` of the others are about a
+    picture of a word; the rest keep their proportions.
     """
+    if rng.random() < look_up_share:
+        return _look_ups(pools, rng)
     if rng.random() < word_share:
         picture = pictures.word(pools.words, rng)
         return Conversation(tuple(language.picture_turns(picture, rng)), picture=picture)
@@ -96,6 +107,19 @@ def draw(pools: Pools, rng: np.random.Generator, word_share: float = WORD_SHARE)
     else:
         picture = pictures.scene(pools.products, rng)
     return Conversation(tuple(language.picture_turns(picture, rng)), picture=picture)
+
+
+def _look_ups(pools: Pools, rng: np.random.Generator) -> Conversation:
+    in_room = rng.random() < _IN_ROOMS
+    while True:
+        if in_room:
+            cloud = clouds.room(pools.surfaces, rng)
+            if turns := look_ups.cloud_look_ups(cloud, rng):
+                return Conversation(tuple(turns), cloud=cloud)
+        else:
+            picture = pictures.scene(pools.products, rng)
+            if len(picture.products) > 1 and (turns := look_ups.picture_look_ups(picture, rng)):
+                return Conversation(tuple(turns), picture=picture)
 
 
 def medium_facts(

@@ -96,8 +96,15 @@ class TextTask(DenseTask):
 
     encoder: LlamaForCausalLM
 
-    def __init__(self, pools: corpus.Pools, test: corpus.Pools, tokenizer: LammTokenizer) -> None:
+    def __init__(
+        self,
+        pools: corpus.Pools,
+        test: corpus.Pools,
+        tokenizer: LammTokenizer,
+        look_up_share: float = corpus.LOOK_UP_SHARE,
+    ) -> None:
         super().__init__()
+        self._look_up_share = look_up_share
         config = geometry.text_config(tokenizer.vocab_size)
         self.encoder = LlamaForCausalLM(config)
         self.encoder.set_attn_implementation(_FLOAT32_SDPA)
@@ -108,7 +115,7 @@ class TextTask(DenseTask):
 
     def loss(self, rng: np.random.Generator, batch_size: int) -> Tensor:
         """Weighted next-token loss of a fresh batch."""
-        rows = [self._row(corpus.draw(self._pools, rng), rng) for _ in range(batch_size)]
+        rows = [self._row(self._draw(self._pools, rng), rng) for _ in range(batch_size)]
         # Rows of like length go together: a third of a plain batch would be padding.
         rows.sort(key=lambda row: len(row.ids))
         noise = torch.Generator().manual_seed(int(rng.integers(2**31)))
@@ -120,7 +127,7 @@ class TextTask(DenseTask):
     def evaluate(self) -> dict[str, float]:
         """Answer-token accuracy on held-out scenes (teacher forced)."""
         rng = np.random.default_rng(12345)
-        rows = [self._row(corpus.draw(self._test, rng), rng) for _ in range(192)]
+        rows = [self._row(self._draw(self._test, rng), rng) for _ in range(192)]
         right = total = 0.0
         for start in range(0, len(rows), 32):
             ids, weight, hidden = self._forward(rows[start : start + 32], None)
@@ -164,6 +171,9 @@ class TextTask(DenseTask):
             embeds = embeds.index_put((torch.tensor(these)[:, None], at), layer(told).float())
         hidden = self.encoder.model(inputs_embeds=embeds[:, :-1]).last_hidden_state
         return ids, weight, hidden
+
+    def _draw(self, pools: corpus.Pools, rng: np.random.Generator) -> corpus.Conversation:
+        return corpus.draw(pools, rng, look_up_share=self._look_up_share)
 
     def _row(self, conversation: corpus.Conversation, rng: np.random.Generator) -> _Row:
         facts = corpus.medium_facts(conversation, rng)

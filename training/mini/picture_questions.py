@@ -68,10 +68,7 @@ def choice_parts(scene: PictureScene, rng: np.random.Generator) -> tuple[str, li
     unique = [p for p in scene.products if labels.count(p.label) == 1]
     kind = rng.random()
     if unique and kind < 0.35:
-        item = unique[int(rng.integers(len(unique)))]
-        name, right = PRODUCTS[item.label], COLOUR_NAMES[item.colour]
-        question, options = f"What colour is the {name}?", distract(right, COLOUR_NAMES, rng)
-        return question, options, options.index(right), f"The {name} is {right}"
+        return colour_choice_parts(unique[int(rng.integers(len(unique)))], rng)
     if len(labels) > 1 and kind < 0.65:
         right = str(len(labels))
         question, options = "How many products are there?", distract(right, "123456", rng)
@@ -82,6 +79,15 @@ def choice_parts(scene: PictureScene, rng: np.random.Generator) -> tuple[str, li
         "Which of these do you see?",
     )
     return which_is_shown(PRODUCTS, labels, questions, rng)
+
+
+def colour_choice_parts(
+    item: PlacedProduct, rng: np.random.Generator
+) -> tuple[str, list[str], int, str]:
+    """As `choice_parts`, of the colour of the only product of its class."""
+    name, right = PRODUCTS[item.label], COLOUR_NAMES[item.colour]
+    options = distract(right, COLOUR_NAMES, rng)
+    return f"What colour is the {name}?", options, options.index(right), f"The {name} is {right}"
 
 
 def its_colour(scene: PictureScene, rng: np.random.Generator) -> Exchange:
@@ -106,7 +112,11 @@ def colour(scene: PictureScene, rng: np.random.Generator) -> Exchange:
             ask("colour", rng, x=name),
             pick(("I see no {} here.", "There is no {} in this picture."), rng).format(name),
         )
-    item = unique[int(rng.integers(len(unique)))]
+    return colour_of(unique[int(rng.integers(len(unique)))], rng)
+
+
+def colour_of(item: PlacedProduct, rng: np.random.Generator) -> Exchange:
+    """The colour of the only product of its class."""
     name, tint = PRODUCTS[item.label], COLOUR_NAMES[item.colour]
     question = ask("colour", rng, x=name)
     verb = "are" if name == "trousers" else "is"
@@ -142,7 +152,11 @@ def locate(scene: PictureScene, rng: np.random.Generator) -> Exchange:
     if not unique or rng.random() < 0.12:
         name = absent(PRODUCTS, labels, rng)
         return Exchange(ask("locate", rng, x=name), f"I see no {name} here.")
-    item = unique[int(rng.integers(len(unique)))]
+    return box_of(unique[int(rng.integers(len(unique)))], rng)
+
+
+def box_of(item: PlacedProduct, rng: np.random.Generator) -> Exchange:
+    """The box of the only product of its class."""
     name = PRODUCTS[item.label]
     form = pick(("The {} is at {}.", "{} {}."), rng)
     return Exchange(ask("locate", rng, x=name), form.format(name, box_text(item.box)))

@@ -95,7 +95,11 @@ def cloud_ground(scene: CloudScene, rng: np.random.Generator) -> Exchange:
     if not unique or rng.random() < 0.1:
         name = exchanges.absent(FURNITURE, labels, rng)
         return Exchange(ask("cloud_ground", rng, x=name), f"I see no {name} here.")
-    wanted = unique[int(rng.integers(len(unique)))]
+    return grounding(unique[int(rng.integers(len(unique)))], rng)
+
+
+def grounding(wanted: PlacedObject, rng: np.random.Generator) -> Exchange:
+    """The box of an object that is the only one of its kind."""
     name = FURNITURE[wanted.label]
     description = exchanges.pick((f"It is the {name}.", f"The {name}.", f"the {name}"), rng)
     question = (
