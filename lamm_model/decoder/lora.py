@@ -45,15 +45,15 @@ LoraWeights = Mapping[tuple[int, str], LoraPair]
 class AdapterSegment:
     """Rows `[first, first + count)` of adapters `[adapter, adapter_end)`.
 
-    `mask` `[n, adapter_end - adapter]` is 1 at each row's own adapter and 0 elsewhere; None when
-    all rows are of one and the same.
+    `others` `[n, adapter_end - adapter]` is true but at each row's own adapter; None when all rows
+    are of one and the same.
     """
 
     first: int
     count: int
     adapter: int
     adapter_end: int
-    mask: Tensor | None
+    others: Tensor | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +95,7 @@ class LoraStack:
         Args:
             out_features: O of each of the checkpoint's layers that may have an update.
         """
-        self._device, self._dtype = device, dtype
+        self._device = device
         self._layers = tuple(
             {
                 fused: _StackedPairs(blocks, device, dtype)
@@ -142,11 +142,11 @@ class LoraStack:
         if not used:
             return []
         low, end = min(used), max(used) + 1
-        mask = None
+        others = None
         if len(set(adapters)) > 1:
-            own = [[float(adapter == k) for k in range(low, end)] for adapter in adapters]
-            mask = torch.tensor(own, device=self._device, dtype=self._dtype)
-        return [AdapterSegment(first, len(adapters), low, end, mask)]
+            not_own = [[adapter != k for k in range(low, end)] for adapter in adapters]
+            others = torch.tensor(not_own, device=self._device)
+        return [AdapterSegment(first, len(adapters), low, end, others)]
 
 
 class _StackedPairs:
@@ -174,9 +174,10 @@ class _StackedPairs:
         rows = slice(segment.first, segment.first + segment.count)
         ranks = slice(segment.adapter * self._rank, segment.adapter_end * self._rank)
         inner = F.linear(x_TI[rows], self._down[ranks])
-        if segment.mask is not None:
+        if segment.others is not None:
             split = inner.view(segment.count, -1, self._rank)
-            inner = (split * segment.mask[:, :, None]).view(segment.count, -1)
+            # Not a product with zeros: what overflowed in another adapter would become NaN here.
+            inner = split.masked_fill(segment.others[:, :, None], 0.0).view(segment.count, -1)
         out_TO[rows].addmm_(inner, self._up[ranks])
 
 
