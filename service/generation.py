@@ -173,9 +173,12 @@ class Generation:
         finally:
             for task in tasks:
                 task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
-            self._report_unfinished(reason)
-            self._settle()
+            try:
+                await asyncio.gather(*tasks, return_exceptions=True)
+            finally:
+                # A second cancellation meets the wait, and what was reserved must go back.
+                self._report_unfinished(reason)
+                self._settle()
 
     async def _pump(self, index: int, request: GenerationRequest) -> None:
         stream = self._engine.generate(request)

@@ -43,7 +43,7 @@ class Watchdog:
 
     def _check_progress(self, label: str, engine: Engine, stats: EngineStats) -> None:
         if not stats.stalled(self._stall_s):
-            if label in self._stalled:
+            if stats.alive and label in self._stalled:
                 self._stalled.remove(label)
                 logger.warning("the engine of %s makes progress again", label)
             return

@@ -13,6 +13,8 @@ from lamm_model.tokenizer import LammTokenizer
 _REPLACEMENT = "\ufffd"
 # A character is at most four bytes, so at most four ids; beyond this the bytes are simply no UTF-8.
 _MAX_HELD_IDS = 16
+# How far back in a prompt a word is looked for.
+_MAX_PROMPT_IDS = 32
 
 
 class IncrementalDecoder:
@@ -20,19 +22,25 @@ class IncrementalDecoder:
 
     Only a short window is decoded a step. A tail that may be part of a character is held until the
     character is whole. (Where ids spell bytes that are no UTF-8, what was already given out stays.)
+    After a prompt of words the text keeps the space that it begins with: decoded alone it has none.
     """
 
-    def __init__(self, tokenizer: LammTokenizer) -> None:
+    def __init__(self, tokenizer: LammTokenizer, prompt_token_ids: Sequence[int] = ()) -> None:
         self._tokenizer = tokenizer
-        self._ids: list[int] = []
+        self._ids = _last_word(tokenizer, prompt_token_ids)
         # ids[context:given] have been given out and are decoded again for their effect on spaces.
         self._context = 0
-        self._given = 0
+        self._given = len(self._ids)
 
     def push(self, token_id: int) -> str:
         """Text that one more id completes; may be empty."""
         self._ids.append(token_id)
         text = self._pending_text()
+        # A space at the very beginning spells nothing by itself; a special token never does, and
+        # were it kept, the window would grow for as long as they come.
+        if not text and not self._tokenizer.decode((token_id, token_id)):
+            self._ids.pop()
+            return ""
         held = len(self._ids) - self._given
         if not text or (text.endswith(_REPLACEMENT) and held < _MAX_HELD_IDS):
             return ""
@@ -92,8 +100,10 @@ class StopMatcher:
 class Detokenizer:
     """The text of one sequence's output as it grows."""
 
-    def __init__(self, tokenizer: LammTokenizer, stop: Sequence[str]) -> None:
-        self._decoder = IncrementalDecoder(tokenizer)
+    def __init__(
+        self, tokenizer: LammTokenizer, stop: Sequence[str], prompt_token_ids: Sequence[int] = ()
+    ) -> None:
+        self._decoder = IncrementalDecoder(tokenizer, prompt_token_ids)
         self._matcher = StopMatcher(stop)
 
     @property
@@ -121,6 +131,15 @@ def token_text(tokenizer: LammTokenizer, token_id: int) -> str:
         return chr(byte) if byte < 0x80 else f"bytes:\\x{byte:02x}"
     text = tokenizer.decode([token_id])
     return piece.replace("\u2581", " ") if piece.startswith("\u2581") else text
+
+
+def _last_word(tokenizer: LammTokenizer, ids: Sequence[int]) -> list[int]:
+    """The last id, if any, that is text by itself: no special token, placeholder, space or byte."""
+    for token_id in reversed(ids[-_MAX_PROMPT_IDS:]):
+        text = tokenizer.decode([token_id])
+        if text and _REPLACEMENT not in text:
+            return [token_id]
+    return []
 
 
 def _overlap(text: str, stop: str) -> int:

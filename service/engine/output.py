@@ -48,7 +48,10 @@ class SequenceOutput:
         self._tokenizer = tokenizer
         self._eos_token_ids = eos_token_ids
         self._max_len = max_len
-        self._detokenizer = Detokenizer(tokenizer, sequence.request.sampling_params.stop)
+        request = sequence.request
+        self._detokenizer = Detokenizer(
+            tokenizer, request.sampling_params.stop, request.prompt_token_ids
+        )
 
     def push(
         self, token_id: int, logprob: float | None = None, top: Seq[tuple[int, float]] = ()

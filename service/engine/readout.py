@@ -17,6 +17,7 @@ from torch import Tensor
 
 from lamm_model.decoder.sampler import SampledToken, Sampler, SamplingRow
 from lamm_model.spec import CheckpointSpec
+from service.engine.base import RequestFailedError
 from service.engine.grammar import GrammarState
 from service.engine.scheduler import ScheduledChunk
 from service.engine.sequence import Sequence
@@ -42,7 +43,12 @@ class Readout:
     def read(
         self, logits_RV: Tensor, chunks: Seq[ScheduledChunk]
     ) -> tuple[dict[Sequence, SampledToken], dict[Sequence, list[float]]]:
-        """A token of each sampling sequence; of each scoring one, its next tokens' logprobs."""
+        """A token of each sampling sequence; of each scoring one, its next tokens' logprobs.
+
+        Raises:
+            RequestFailedError: of some sequence there is nothing to read, see `_check_finite` and
+                `GrammarState.allowed`.
+        """
         sampling: list[Sequence] = []
         scoring: list[tuple[Sequence, int]] = []
         rows_of_sampling: list[int] = []
@@ -64,6 +70,7 @@ class Readout:
             # Nothing is copied where no one scores, which is nearly always.
             own_RV = logits_RV[rows_of_sampling] if scoring else logits_RV
             tokens = self._sampler.sample(own_RV, [self._sampling_row(s) for s in sampling])
+            _check_finite(own_RV, tokens)
             sampled.update(zip(sampling, tokens, strict=True))
         return sampled, _score(logits_RV[rows_of_scoring], scoring) if scoring else {}
 
@@ -90,6 +97,17 @@ class Readout:
         if sequence not in self._grammars:
             self._grammars[sequence] = grammar.start()
         return self._grammars[sequence].allowed(sequence.output_token_ids)
+
+
+def _check_finite(logits_RV: Tensor, tokens: Seq[SampledToken]) -> None:
+    """Refuses tokens of rows that are no numbers, which any token would be as good for.
+
+    The tokens' own logits tell, without a look at all: of a row that was computed from what is not
+    finite, none is.
+    """
+    ids_R = torch.tensor([token.token_id for token in tokens], device=logits_RV.device)
+    if not bool(logits_RV.gather(1, ids_R[:, None]).isfinite().all()):
+        raise RequestFailedError("the model's logits for this request are not finite")
 
 
 def _score(logits_RV: Tensor, scoring: Seq[tuple[Sequence, int]]) -> dict[Sequence, list[float]]:

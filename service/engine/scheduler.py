@@ -139,7 +139,8 @@ class Scheduler:
                 continue
             if sequence.first_token_at is None:
                 sequence.first_token_at = now
-            if chunk.num_tokens > 1:
+            # A prompt's last chunk may be one token, as each of an answer's is.
+            if chunk.num_tokens > 1 or chunk.start < sequence.num_given_tokens:
                 # Others may use the prompt from now on, while this answer is still being written.
                 self._save_prefix(sequence)
             if chunk.samples:

@@ -190,6 +190,9 @@ class TorchEngine(Engine):
         self._call(_settle, ready, core.info)
         failed_steps = 0
         while failed_steps < _MAX_FAILED_STEPS and self._take_inbox(core):
+            if not core.has_work:
+                # An abort or a refusal was all; a step of nothing could only fail.
+                continue
             try:
                 core.step()
                 failed_steps = 0
@@ -222,12 +225,17 @@ class TorchEngine(Engine):
             if was_idle:
                 self._stepped_at = time.monotonic()
             self._stats = core.stats(alive=True)
+            # Refusals: whoever is not in the step need not wait for it.
+            self._send(core)
         return accepting
 
     def _publish(self, core: EngineCore) -> None:
         """Shows the step's numbers and chunks to the event loop, in this order."""
         self._stepped_at = time.monotonic()
         self._stats = core.stats(alive=True)
+        self._send(core)
+
+    def _send(self, core: EngineCore) -> None:
         outbox = core.take_outbox()
         if outbox:
             self._call(_deliver, outbox)

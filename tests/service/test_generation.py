@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import AsyncIterator
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
 
 from lamm_model.conversation import Modality
 from lamm_model.sampling_params import SamplingParams
+from service.api_keys import ApiKey, KeyLimits, Role
 from service.engine.base import (
     EncodedMedium,
     FinishReason,
@@ -24,6 +27,7 @@ from service.generation import Generation
 from service.generation_choice import AnswerText
 from service.input_processor import PlannedRequest
 from service.metrics import Metrics
+from service.rate_limit import KeyAccount
 
 
 @given(st.lists(st.text(alphabet=" \n\tab", max_size=4), max_size=8))
@@ -73,3 +77,39 @@ async def test_each_encoded_medium_is_reported_once_under_its_modality() -> None
     }
     assert (found["count", "image"], found["sum", "image"]) == (1, 0.25)
     assert (found["count", "point_cloud"], found["sum", "point_cloud"]) == (2, 3.0)
+
+
+class Lingering(EchoEngine):
+    """Gives one token, and takes its time to abort."""
+
+    async def generate(self, request: GenerationRequest) -> AsyncIterator[GenerationChunk]:
+        try:
+            yield chunk()
+            await asyncio.Event().wait()
+        finally:
+            await asyncio.sleep(0.05)
+
+
+async def test_a_reservation_goes_back_however_often_it_is_cancelled() -> None:
+    key = ApiKey("one", Role.USER, b"", KeyLimits(tokens_per_minute=1000))
+    account = KeyAccount(key)
+    sequence = GenerationRequest("r-0", (1,), SamplingParams(max_tokens=900))
+    planned = PlannedRequest("r", (sequence,), 0, 0, 0.0, 0.0)
+    generation = Generation(
+        Lingering(EngineConfig()), planned, Metrics("m", {}), time.perf_counter(), account=account
+    )
+    await generation.start(1.0)
+
+    async def read() -> None:
+        async for _ in generation.deltas():
+            pass
+
+    reader = asyncio.create_task(read())
+    for _ in range(2):
+        await asyncio.sleep(0.01)
+        reader.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await reader
+    await generation.close()
+    # One token of prompt and one of the answer were used.
+    account.reserve(990)

@@ -84,6 +84,21 @@ async def test_a_stall_is_dumped_once_and_its_end_is_told(
     assert lifecycle.failure is None
 
 
+async def test_an_engine_that_dies_of_a_stall_makes_no_progress(
+    settings: Settings, caplog: pytest.LogCaptureFixture
+) -> None:
+    engine, lifecycle = Patient(engine_config(settings)), Lifecycle()
+    lifecycle.loaded()
+    dog = Watchdog({"one": engine}, lifecycle, stall_s=5.0)
+    with caplog.at_level(logging.WARNING):
+        for stats in (STUCK, EngineStats(alive=False)):
+            engine.said = stats
+            dog.check()
+    stalled, dead = reports(caplog)
+    assert "ended no step" in stalled
+    assert dead == "the engine of one is dead; its requests have been refused"
+
+
 async def test_a_stalled_service_says_so(
     settings: Settings, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -50,6 +50,33 @@ def test_a_character_of_several_bytes_comes_whole():
     assert broken.flush() == "\ufffd\ufffd\ufffd"
 
 
+def test_tokens_without_text_cost_the_same_however_many_come(monkeypatch):
+    decoded, decode = [], LammTokenizer.decode
+
+    def record(self, ids):
+        decoded.append(len(ids))
+        return decode(self, ids)
+
+    monkeypatch.setattr(LammTokenizer, "decode", record)
+    decoder = IncrementalDecoder(TOKENIZER)
+    assert [decoder.push(2) for _ in range(300)] == [""] * 300
+    assert max(decoded) <= 2
+    border = TOKENIZER._tokenizer.token_to_id("\u2581")
+    # A space at the beginning is held, a second one shows it.
+    assert [decoder.push(i) for i in (border, 2, border, 2)] == ["", "", " ", ""]
+    assert max(decoded) <= 4
+
+
+@pytest.mark.parametrize("more", [[], [2], [200, 201], [10**6] * 3])
+def test_after_words_a_text_keeps_its_first_space(more):
+    prompt = [1, *TOKENIZER.encode("a picture"), *more]
+    ids = TOKENIZER.encode("of a cat\u00e9")
+    after = IncrementalDecoder(TOKENIZER, prompt)
+    assert "".join(after.push(i) for i in ids) == " of a cat\u00e9"
+    first = IncrementalDecoder(TOKENIZER, [1, *more])
+    assert "".join(first.push(i) for i in ids) == "of a cat\u00e9"
+
+
 def test_given_text_stands_when_bytes_turn_out_broken():
     byte = [TOKENIZER._tokenizer.token_to_id(f"<0x{b:02X}>") for b in (0xC3, 0xA9, 0xE2)]
     decoder = IncrementalDecoder(TOKENIZER)

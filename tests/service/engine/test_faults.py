@@ -19,6 +19,7 @@ from service.engine.base import (
     EngineStoppedError,
     FinishReason,
     GenerationRequest,
+    QueueFullError,
     RequestFailedError,
 )
 from service.engine.config import EngineConfig, EngineConfigError
@@ -251,6 +252,32 @@ async def test_a_step_that_hangs_is_seen_and_does_not_hold_up_the_end(
                     await task
     finally:
         hanging.set()
+
+
+async def test_a_refusal_does_not_wait_for_a_step(torch_engine, make_request, monkeypatch):
+    entered, step, run = threading.Semaphore(0), threading.Semaphore(0), ModelRunner.run
+
+    def wait(self, output):
+        entered.release()
+        step.acquire(timeout=30)
+        return run(self, output)
+
+    monkeypatch.setattr(ModelRunner, "run", wait)
+    async with torch_engine(max_num_seqs=1, max_waiting_requests=1) as engine:
+        asked = [asyncio.create_task(collect(engine, make_request(9)))]
+        try:
+            await asyncio.to_thread(entered.acquire)
+            asked += [asyncio.create_task(collect(engine, make_request(9))) for _ in range(2)]
+            await until(lambda: engine.state()["inbox"] == 2)
+            step.release()
+            await asyncio.to_thread(entered.acquire)
+            # The next step runs, and the last one is not in it.
+            async with asyncio.timeout(5):
+                with pytest.raises(QueueFullError):
+                    await asked[-1]
+        finally:
+            step.release(1000)
+        await asyncio.gather(*asked[:-1])
 
 
 def sequence(arrived_at: float, priority: int, ageing_s: float = 3.0) -> Sequence:

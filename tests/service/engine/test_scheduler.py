@@ -180,6 +180,17 @@ def test_prefill_comes_in_chunks_and_does_not_stall_decoding():
     assert sizes == [7, 7, 7, 3]
 
 
+def test_a_prompt_whose_last_chunk_is_one_token_is_shared_while_it_is_answered():
+    cluster = Cluster(budget=8, blocks=30)
+    first = cluster.add(list(range(9)), max_tokens=20)
+    for _ in range(2):
+        cluster.step()
+    assert first.num_output_tokens == 1
+    second = cluster.add(list(range(9)), max_tokens=20)
+    cluster.step()
+    assert second.cached_tokens == 8
+
+
 def test_first_come_first_served_within_a_priority():
     cluster = Cluster(seqs=1, slots=1, blocks=30)
     names = {cluster.add([i, 1], priority=p, max_tokens=1): i for i, p in enumerate([1, 0, 1, 0])}

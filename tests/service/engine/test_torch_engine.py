@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import itertools
 
 import numpy as np
 import pytest
@@ -23,6 +24,7 @@ from service.engine.echo_engine import EchoEngine
 from service.engine.factory import create_engine
 from service.engine.model_runner import ModelRunner
 from service.engine.model_source import ModelSource
+from service.engine.readout import Readout
 from service.engine.torch_engine import TorchEngine
 from tests.service.engine.harness import cloud, collect, picture, tokens_of, until
 
@@ -166,6 +168,8 @@ async def test_an_engine_that_fails_every_step_says_that_it_is_dead(
         for _ in range(2):
             with pytest.raises(RequestFailedError):
                 await collect(engine, make_request(9))
+            # That its reader is gone is no step.
+            await asyncio.sleep(0.05)
         await until(lambda: not engine.stats().alive)
         with pytest.raises(EngineStoppedError):
             await collect(engine, make_request(9))
@@ -259,3 +263,40 @@ async def test_what_is_encoded_is_told_once_and_never_for_cache_hits(torch_engin
     encode = max(chunks[-1].timings.encode for chunks in answers)
     assert sum(medium.seconds for medium in told) <= encode
     assert last.timings.encoded_media == ()
+
+
+async def test_the_tokens_of_logprobs_spell_the_text(torch_engine, make_request):
+    """A prompt and its answer put together are the text that the model saw and wrote."""
+    the = 297  # "\u2581the\u2581"
+    biases = {"logit_bias": {the: 100.0}, "logprobs": 0, "max_tokens": 2}
+    async with torch_engine() as engine:
+        chunks = await collect(engine, make_request(9, **biases))
+    text = "".join(chunk.text for chunk in chunks)
+    assert [t for c in chunks for t in c.token_ids] == [the, the]
+    assert text == "".join(entry.text for c in chunks for entry in c.logprobs)
+    assert text.startswith(" the")
+
+
+async def test_logits_that_are_not_finite_fail_their_request_alone(
+    torch_engine, make_request, oracle, monkeypatch
+):
+    good, sick = make_request(9), make_request(10, temperature=1.0)
+    read = Readout.read
+
+    def poisoned(self, logits, chunks):
+        ends = itertools.accumulate(chunk.num_logits for chunk in chunks)
+        for end, chunk in zip(ends, chunks, strict=True):
+            sequence = chunk.sequence
+            if sequence.request.request_id == sick.request_id and sequence.num_output_tokens == 3:
+                logits[end - chunk.num_logits : end] = torch.nan
+        return read(self, logits, chunks)
+
+    monkeypatch.setattr(Readout, "read", poisoned)
+    async with torch_engine() as engine:
+        found, failure = await asyncio.gather(
+            tokens_of(engine, good), collect(engine, sick), return_exceptions=True
+        )
+        assert isinstance(failure, RequestFailedError)
+        assert str(failure) == "the model's logits for this request are not finite"
+        assert found == oracle(good)
+        await until(lambda: engine.stats().kv_cache_usage == 0)
