@@ -66,7 +66,7 @@ def train(argv: Sequence[str]) -> int:
 def _train_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="lamm train",
-        description="Trains LoRA and projectors on a frozen base checkpoint, as a recipe says. "
+        description="Trains LoRA and projectors on a frozen base checkpoint, as a recipe says.\n"
         "Run again after a stop, it goes on from its last checkpoint with the same losses.",
         epilog=_TRAIN_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -75,7 +75,9 @@ def _train_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--set", action="append", default=[], metavar="FIELD=VALUE", help="changes one recipe field"
     )
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (%(default)s)")
+    parser.add_argument(
+        "--device", default="auto", help="auto, cpu, cuda or cuda:N (default: %(default)s)"
+    )
     parser.add_argument("--threads", type=int, help="CPU threads (default: torch's)")
     parser.add_argument(
         "--restart", action="store_true", help="forget what the output folder holds and start over"

@@ -58,10 +58,12 @@ def mini_benchmark(argv: Sequence[str]) -> int:
         "faces, people, land from above. `lamm data check OUT` reads it.",
     )
     parser.add_argument("out", type=Path, help="folder to write to")
-    parser.add_argument("--count", type=positive, default=200, help="samples a file (%(default)s)")
+    parser.add_argument(
+        "--count", type=positive, default=200, help="samples a file (default: %(default)s)"
+    )
     parser.add_argument(
         "--sources", type=Path, default=Path("data/sources"),
-        help="folder of the source packages, fetched with apt where absent (%(default)s)",
+        help="folder of the source packages, fetched with apt where absent (default: %(default)s)",
     )  # fmt: skip
     arguments = parser.parse_args(argv)
     from training.datasets.mini_benchmark import write_benchmark  # noqa: PLC0415 - for --help

@@ -14,7 +14,8 @@ def fetch_sources(argv: Sequence[str]) -> int:
     """Runs `lamm data fetch ARGV...`."""
     parser = _parser(
         "fetch",
-        "Downloads the source packages with apt, checks them and unpacks them; installs nothing.",
+        "Downloads the source packages with apt (Debian 12's), checks and unpacks them; installs "
+        "nothing.",
     )
     return _guarded(lambda: fetch(parser.parse_args(argv).sources))
 
@@ -26,29 +27,41 @@ def mini_records(argv: Sequence[str]) -> int:
         "Writes training conversations in LAMM's instruction format, with their media.",
     )
     parser.add_argument("out", type=Path, help="folder to write to")
-    parser.add_argument("--count", type=int, default=26000, help="training records (%(default)s)")
     parser.add_argument(
-        "--validation", type=int, default=400, help="validation records (%(default)s)"
+        "--count", type=int, default=26000, help="training records (default: %(default)s)"
     )
-    parser.add_argument("--seed", type=int, default=1, help="(%(default)s)")
+    parser.add_argument(
+        "--validation", type=int, default=400, help="validation records (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--seed", type=int, default=1, help="of what is drawn (default: %(default)s)"
+    )
     parser.add_argument(
         "--word-share",
         type=float,
         default=None,
-        help="share of pictures of words (default: the mixture's, 0.16)",
+        help="share of pictures of words (default: the mixture's, 0.17)",
+    )
+    parser.add_argument(
+        "--look-up-share",
+        type=float,
+        default=None,
+        help="share of conversations of nothing but look-ups by name (default: the mixture's, 0.3)",
     )
     args = parser.parse_args(argv)
 
     def run() -> None:
         # numpy and PIL, not for --help
-        from training.mini.corpus import WORD_SHARE, Pools  # noqa: PLC0415
+        from training.mini.corpus import LOOK_UP_SHARE, WORD_SHARE, Pools  # noqa: PLC0415
         from training.mini.records import write_records  # noqa: PLC0415
 
         fetch(args.sources)
         for split, count in (("test", args.validation), ("train", args.count)):
             pools = Pools.load(args.sources, split)  # type: ignore[arg-type]
-            share = WORD_SHARE if args.word_share is None else args.word_share
-            print(write_records(pools, args.out, count, args.seed, split, share))  # type: ignore[arg-type]
+            words = WORD_SHARE if args.word_share is None else args.word_share
+            look_ups = LOOK_UP_SHARE if args.look_up_share is None else args.look_up_share
+            path = write_records(pools, args.out, count, args.seed, split, words, look_ups)  # type: ignore[arg-type]
+            print(path)
 
     return _guarded(run)
 
@@ -60,7 +73,9 @@ def mini_suite(argv: Sequence[str]) -> int:
         "Writes the mini benchmark suite from held-out pictures, meshes, words and phrasings.",
     )
     parser.add_argument("out", type=Path, help="folder to write to")
-    parser.add_argument("--count", type=int, default=500, help="samples a row (%(default)s)")
+    parser.add_argument(
+        "--count", type=int, default=500, help="samples a row (default: %(default)s)"
+    )
     args = parser.parse_args(argv)
 
     def run() -> None:
@@ -83,7 +98,7 @@ def _parser(name: str, description: str) -> argparse.ArgumentParser:
         "--sources",
         type=Path,
         default=Path("data/sources"),
-        help="folder of the source packages (%(default)s)",
+        help="folder of the source packages, fetched with apt where absent (default: %(default)s)",
     )
     return parser
 

@@ -27,6 +27,7 @@ def write_records(
     seed: int,
     split: Split,
     word_share: float = corpus.WORD_SHARE,
+    look_up_share: float = corpus.LOOK_UP_SHARE,
 ) -> Path:
     """`count` conversations under `out`: `<split>.json`, whose path is returned, and its media.
 
@@ -36,7 +37,7 @@ def write_records(
     records = []
     for index in tqdm(range(count), desc=f"writing {split} records", unit="record", mininterval=5):
         rng = np.random.default_rng((seed, index))
-        conversation = corpus.draw(pools, rng, word_share)
+        conversation = corpus.draw(pools, rng, word_share, look_up_share)
         records.append(_record(conversation, f"{split}-{index:06d}", out, split, index))
     path = out / f"{split}.json"
     write_atomic(path, json.dumps(records, ensure_ascii=False).encode())
