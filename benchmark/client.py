@@ -1,6 +1,7 @@
 """An asynchronous client of any OpenAI-compatible chat server, with timestamps for load tests.
 
-Called by `quality` (whole answers, retried) and `load` (streams, timed, never retried).
+Called by `quality` (whole answers, retried) and `load` (streams, timed, never retried). What comes
+back stands in `client_answers`.
 """
 
 from __future__ import annotations
@@ -10,16 +11,36 @@ import json
 import random
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any
 
 import httpx
 
+from benchmark.client_answers import (
+    ChatResult,
+    StreamRecord,
+    Usage,
+    read_completion,
+    read_stream,
+    refusal,
+)
 from benchmark.errors import RequestFailedError, ServerGoneError
-from benchmark.sse import SseParser
-from benchmark.utf8 import spellable
+
+__all__ = [
+    "CHAT_PATH",
+    "RETRIED_STATUSES",
+    "ChatClient",
+    "ChatResult",
+    "RetryPolicy",
+    "StreamRecord",
+    "Usage",
+    "encode_stream",
+    "read_completion",
+    "retry_after",
+    "server_root",
+]
 
 RETRIED_STATUSES = frozenset({408, 429, 500, 502, 503, 504})
 CHAT_PATH = "/v1/chat/completions"
@@ -47,57 +68,6 @@ class RetryPolicy:
         if told is not None:
             return min(told, self.max_retry_after) * random.uniform(1.0, 1.25)
         return min(self.max_delay, self.base_delay * (1 << attempt)) * random.uniform(0.5, 1.0)
-
-
-@dataclass(frozen=True, slots=True)
-class Usage:
-    """Token counts as the server states them."""
-
-    prompt_tokens: int = 0
-    completion_tokens: int = 0
-    cached_tokens: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class ChatResult:
-    """One finished answer. `fingerprint` is the server's `system_fingerprint`, if it gives one."""
-
-    text: str
-    finish_reason: str | None
-    model: str
-    fingerprint: str | None
-    usage: Usage
-
-
-@dataclass(slots=True)
-class StreamRecord:
-    """One streamed request as it went: times in seconds, `start` and chunks on `time.perf_counter`.
-
-    `chunk_times` are those of chunks that carried text; `error` is None exactly on success.
-    """
-
-    start: float
-    chunk_times: list[float] = field(default_factory=list)
-    end: float = 0.0
-    text: str = ""
-    finish_reason: str | None = None
-    usage: Usage | None = None
-    error: str | None = None
-
-    @property
-    def ttft(self) -> float:
-        """Seconds to the first text; to the end when the tokens had no text."""
-        return (self.chunk_times[0] if self.chunk_times else self.end) - self.start
-
-    @property
-    def itls(self) -> list[float]:
-        """Seconds between successive chunks of text."""
-        return [b - a for a, b in zip(self.chunk_times, self.chunk_times[1:], strict=False)]
-
-    @property
-    def latency(self) -> float:
-        """Seconds from sending to the end of the stream."""
-        return self.end - self.start
 
 
 class ChatClient:
@@ -175,9 +145,9 @@ class ChatClient:
                 ) as response:
                     if response.status_code != httpx.codes.OK:
                         await response.aread()
-                        record.error = _refusal(response)
+                        record.error = refusal(response)
                     else:
-                        await _read_stream(response, record)
+                        await read_stream(response, record)
             except httpx.TransportError as error:
                 record.error = f"connection lost: {type(error).__name__}"
             except httpx.DecodingError:
@@ -201,7 +171,7 @@ class ChatClient:
             else:
                 if response.is_success:
                     return response
-                failure = RequestFailedError(_refusal(response), response.status_code)
+                failure = RequestFailedError(refusal(response), response.status_code)
                 if not _may_retry(response):
                     raise failure
                 told = retry_after(response.headers.get("retry-after"), datetime.now(UTC))
@@ -214,27 +184,6 @@ class ChatClient:
         if path not in self._urls:
             self._urls[path] = httpx.URL(f"{str(self._http.base_url).rstrip('/')}{path}")
         return self._urls[path]
-
-
-def read_completion(content: bytes) -> ChatResult:
-    """A chat completion's body.
-
-    Raises:
-        RequestFailedError: it is none.
-    """
-    try:
-        value = json.loads(content)
-        choice = value["choices"][0]
-        return ChatResult(
-            text=spellable(str(choice["message"]["content"] or "")),
-            finish_reason=choice.get("finish_reason"),
-            model=str(value.get("model", "")),
-            fingerprint=value.get("system_fingerprint"),
-            usage=_usage(value.get("usage") or {}),
-        )
-    except (ValueError, LookupError, TypeError, AttributeError):
-        shown = content[:200].decode("utf8", "replace")
-        raise RequestFailedError(f"not a chat completion: {shown}") from None
 
 
 def encode_stream(body: Mapping[str, Any]) -> bytes:
@@ -264,54 +213,7 @@ _JSON = {"Content-Type": "application/json"}
 _UNDECODABLE = "the answer's body cannot be decompressed"
 
 
-async def _read_stream(response: httpx.Response, record: StreamRecord) -> None:
-    parser = SseParser()
-    async for chunk in response.aiter_bytes():
-        now = time.perf_counter()
-        for event in parser.feed(chunk):
-            if event == "[DONE]":
-                if record.error is None and record.usage is None:
-                    record.error = "the stream has no usage chunk, so its tokens are not known"
-                return
-            _take_event(event, now, record)
-    record.error = record.error or "the stream ended before [DONE]"
-
-
-def _take_event(event: str, now: float, record: StreamRecord) -> None:
-    try:
-        value = json.loads(event)
-        if "error" in value:
-            record.error = str(value["error"].get("message", value["error"]))[:300]
-        if value.get("usage"):
-            record.usage = _usage(value["usage"])
-        for choice in value.get("choices", ()):
-            if text := choice.get("delta", {}).get("content"):
-                record.text += text
-                record.chunk_times.append(now)
-            record.finish_reason = choice.get("finish_reason") or record.finish_reason
-    except (ValueError, TypeError, AttributeError):
-        record.error = f"not a chat completion chunk: {event[:200]}"
-
-
-def _usage(value: Mapping[str, Any]) -> Usage:
-    details = value.get("prompt_tokens_details") or {}
-    return Usage(
-        prompt_tokens=int(value.get("prompt_tokens", 0)),
-        completion_tokens=int(value.get("completion_tokens", 0)),
-        cached_tokens=int(details.get("cached_tokens") or 0),
-    )
-
-
 def _may_retry(response: httpx.Response) -> bool:
     if response.headers.get("x-should-retry") == "false":
         return False
     return response.status_code in RETRIED_STATUSES
-
-
-def _refusal(response: httpx.Response) -> str:
-    """The server's own message where it gives one in OpenAI's shape."""
-    try:
-        message = str(response.json()["error"]["message"])
-    except (ValueError, LookupError, TypeError):
-        message = response.text
-    return f"HTTP {response.status_code}: {spellable(message[:300])}"

@@ -75,13 +75,13 @@ def _arrival_options(parser: argparse.ArgumentParser) -> None:
         "--request-rate",
         type=above_zero(float),
         default=float("inf"),
-        help="requests per second; inf sends as soon as a slot is free (default)",
+        help="requests a second; inf sends as soon as a slot is free (default: inf)",
     )
     arrivals.add_argument(
         "--burstiness",
         type=above_zero(float),
         default=1.0,
-        help="shape of the gaps at a finite rate: 1 Poisson (default), below 1 burstier",
+        help="shape of the gaps at a finite rate: 1 Poisson, below 1 burstier (default: 1)",
     )
     arrivals.add_argument(
         "--ramp-up-strategy",
@@ -105,7 +105,9 @@ def _arrival_options(parser: argparse.ArgumentParser) -> None:
 
 def _workload_options(parser: argparse.ArgumentParser) -> None:
     work = parser.add_argument_group("workload")
-    work.add_argument("--num-prompts", type=above_zero(int), default=64, help="requests a round")
+    work.add_argument(
+        "--num-prompts", type=above_zero(int), default=64, help="requests a round (default: 64)"
+    )
     work.add_argument(
         "--output-lens",
         "--output-len",
@@ -121,7 +123,9 @@ def _workload_options(parser: argparse.ArgumentParser) -> None:
         metavar="N[,N...]",
         help="words a question, mixed in equal shares (default: 16)",
     )
-    work.add_argument("--seed", type=int, default=0, help="of prompts, mix, media and arrivals")
+    work.add_argument(
+        "--seed", type=int, default=0, help="of prompts, mix, media and arrivals (default: 0)"
+    )
     work.add_argument(
         "--num-warmups", type=int, default=2, help="requests before measuring (default: 2)"
     )

@@ -95,7 +95,7 @@ def notes(results: Sequence[dict[str, Any]]) -> list[str]:
             reasons = sorted(row["error_counts"], key=row["error_counts"].get, reverse=True)
             lines.append(f"{where}: {row['failed']} failed: {'; '.join(reasons[:3])}")
         if row.get("cancelled"):
-            lines.append(f"{where}: {row['cancelled']} were cut off, and count nowhere else")
+            lines.append(f"{where}: {row['cancelled']} cut off, counted nowhere else")
         if row["short_outputs"]:
             lines.append(f"{where}: some outputs were not of the length asked for")
         if row["total_cached_tokens"]:

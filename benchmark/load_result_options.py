@@ -68,7 +68,12 @@ def _result_options(parser: argparse.ArgumentParser) -> None:
         const=PLOT_FORMATS[0],
         help="write a picture beside each JSON file, and one of all tests (default format: png)",
     )
-    result.add_argument("--result-dir", type=Path, default=Path("results/load"))
+    result.add_argument(
+        "--result-dir",
+        type=Path,
+        default=Path("results/load"),
+        help="folder of the result files (default: %(default)s)",
+    )
     result.add_argument("--result-filename", help="name of the file (default: made from the test)")
     result.add_argument("--label", help="first part of the file's name (default: the backend)")
     result.add_argument(
@@ -87,9 +92,14 @@ def _baseline_options(parser: argparse.ArgumentParser) -> None:
         help="transformers' generate in static batches of the concurrency",
     )
     baseline.add_argument("--checkpoint", type=Path, help="the weights that the server serves")
-    baseline.add_argument("--baseline-device", default="cpu")
     baseline.add_argument(
-        "--baseline-dtype", default="float32", choices=["float32", "float16", "bfloat16"]
+        "--baseline-device", default="cpu", help="torch's name of it (default: cpu)"
+    )
+    baseline.add_argument(
+        "--baseline-dtype",
+        default="float32",
+        choices=["float32", "float16", "bfloat16"],
+        help="precision; take the server's (default: float32)",
     )
 
 

@@ -39,10 +39,13 @@ def add_soak_options(parser: argparse.ArgumentParser) -> None:
 def _crowd_options(parser: argparse.ArgumentParser) -> None:
     crowd = parser.add_argument_group("crowd")
     crowd.add_argument(
-        "--clients", type=above_zero(int), default=256, help="at once (default: %(default)s)"
+        "--clients",
+        type=above_zero(int),
+        default=256,
+        help="how many at once (default: %(default)s)",
     )
     crowd.add_argument(
-        "--minutes", type=above_zero(float), default=5.0, help="default: %(default)g"
+        "--minutes", type=above_zero(float), default=5.0, help="how long (default: %(default)g)"
     )
     crowd.add_argument("--seconds", type=above_zero(float), help="in place of --minutes")
     crowd.add_argument(
@@ -66,9 +69,9 @@ def _crowd_options(parser: argparse.ArgumentParser) -> None:
     )
     crowd.add_argument(
         "--media", choices=["images", "clouds", "both"], default="images",
-        help="default: %(default)s",
+        help="which media are asked about (default: %(default)s)",
     )  # fmt: skip
-    crowd.add_argument("--seed", type=int, default=0, help="of media and disconnects")
+    crowd.add_argument("--seed", type=int, default=0, help="of media and disconnects (default: 0)")
 
 
 def _promise_options(parser: argparse.ArgumentParser) -> None:
@@ -86,7 +89,11 @@ def _promise_options(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="compare N answers, drawn evenly (default: every finished one)",
     )
-    promises.add_argument("--reference-url", metavar="URL", help="who gives the answers alone")
+    promises.add_argument(
+        "--reference-url",
+        metavar="URL",
+        help="who gives the answers alone (default: the same server)",
+    )
     promises.add_argument(
         "--server-pid",
         type=above_zero(int),

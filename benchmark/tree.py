@@ -47,7 +47,10 @@ def open_suite(name: str | None, data: Path | None, limit: int | None, out: Path
     if any((place / folder).is_dir() for folder in _TREE_FOLDERS):
         return _read_tree(place, _known(part), limit, out / SUITE_FOLDER)
     if not place.exists() and data is None:
-        raise BenchmarkError(f"{place} is no directory; {_offer()} needs --data DIRECTORY")
+        raise BenchmarkError(
+            f"{place} is no directory; {_offer()} needs --data DIRECTORY; alone --suite takes "
+            "'mini' or a suite's directory"
+        )
     folders = " or ".join(_TREE_FOLDERS)
     raise BenchmarkError(f"{place} holds no suite.json, and no folder {folders}")
 

@@ -30,7 +30,8 @@ then
         *" --checkpoint"* | *" -h "* | *" --help "*) ;;
         *)
             echo "No readable checkpoint at LAMM_CHECKPOINT=${LAMM_CHECKPOINT:-(not set)}" \
-                "for user $(id -u)." >&2
+                "for user $(id -u). Mount one there (-v DIR:/srv/checkpoints:ro), with files" \
+                "that this user may read (chmod -R a+rX DIR)." >&2
             exit 1
             ;;
     esac

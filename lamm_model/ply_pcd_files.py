@@ -88,7 +88,7 @@ def load_open3d() -> Any:
     except (ImportError, OSError) as error:
         raise MediaDependencyError(
             "open3d, which reads binary ply and pcd files, lacks a system library here "
-            "(Debian: apt-get install libusb-1.0-0 libgl1 libgomp1); "
+            "(Debian: apt-get install libegl1 libgl1 libgomp1 libusb-1.0-0 libx11-6); "
             "npy, npz, xyz and bin are read without it"
         ) from error
     return open3d

@@ -216,7 +216,10 @@ def read_json(directory: Path, name: str, kind: str = "a LAMM checkpoint") -> di
     """
     try:
         value = json.loads((directory / name).read_text(encoding="utf8"))
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
+        if not directory.is_dir():
+            where = "" if directory.is_absolute() else f" in {Path.cwd()}"
+            raise CheckpointError(f"{directory}: there is no such directory{where}") from None
         raise CheckpointError(f"{directory}: {name} is missing; is this {kind}?") from None
     except json.JSONDecodeError as error:
         raise CheckpointError(

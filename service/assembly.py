@@ -35,6 +35,7 @@ from service.metrics import Metrics
 from service.model_groups import group_models
 from service.remote_media import RemoteLimits, RemoteMedia
 from service.remote_media_address import AllowedHosts
+from service.sampling import SequenceLimits
 from service.unknown_fields import UnknownFields
 
 if TYPE_CHECKING:
@@ -143,11 +144,13 @@ def _served_model(
     prompts = f"{spec.prompt_preset}|{sorted(spec.system_prompts.items())}"
     identity = f"{spec.digest}|{prompts}|{spec.image.preset if spec.image else None}"
     max_model_len = min(spec.max_model_len, settings.max_model_len or spec.max_model_len)
+    sequences = SequenceLimits(settings.max_num_seqs, settings.max_waiting_requests)
     limits = InputLimits(
         max_model_len,
         settings.default_max_tokens,
         settings.max_media_items,
         settings.max_media_bytes,
+        sequences,
     )
     own_metrics = metrics.of_model(source.name)
     media = MediaPreparer(
@@ -166,6 +169,7 @@ def _served_model(
         spec=spec,
         max_model_len=max_model_len,
         default_max_tokens=settings.default_max_tokens,
+        sequences=sequences,
         created=int(time.time()),
         fingerprint=f"fp_{hashlib.sha256(identity.encode()).hexdigest()[:16]}",
         engine=engine,
@@ -242,6 +246,9 @@ def _pool_config(
         max_requests=settings.max_media_requests,
         max_held_bytes=settings.max_held_media_bytes,
         queue_timeout_s=settings.media_queue_timeout_s,
+        priority_ageing_s=settings.priority_ageing_s,
+        min_priority=settings.min_priority,
+        max_priority=settings.max_priority,
     )
 
 

@@ -57,7 +57,7 @@ def run_chat(argv: list[str]) -> int:
                 return 0
             _converse(client, conversation, request, clouds, card, console)
     except (ChatError, httpx.HTTPError) as error:
-        reason = str(error) or type(error).__name__
+        reason = _reason(error, options.url)
         Console(stderr=True, highlight=False).print(Text(f"lamm chat: {reason}", style="red"))
         return 1
     return 0
@@ -129,7 +129,7 @@ def _converse(
                 continue
             console.print(Text(_command(line, conversation, clouds), style="dim"))
         except (ChatError, httpx.HTTPError) as error:
-            console.print(Text(str(error) or type(error).__name__, style="red"))
+            console.print(Text(_reason(error, client.base_url), style="red"))
 
 
 def _command(line: str, conversation: Conversation, clouds: CloudOptions) -> str:
@@ -169,6 +169,14 @@ def _exchange(
     conversation.answer("".join(pieces))
 
 
+def _reason(error: Exception, url: object) -> str:
+    if isinstance(error, httpx.ConnectError):
+        return f"nothing answers at {url} ({error}); is `lamm serve` running there? (--url)"
+    if isinstance(error, httpx.TimeoutException):
+        return f"no word from {url} for longer than --timeout allows"
+    return str(error) or type(error).__name__
+
+
 def _error_text(status: int, body: str) -> str:
     try:
         return str(json.loads(body)["error"]["message"])
@@ -184,18 +192,46 @@ def _parser() -> argparse.ArgumentParser:
     )
     add = parser.add_argument
     add("question", nargs="?", help="ask this, print the answer, end")
-    add("--url", default=os.environ.get("LAMM_URL", "http://127.0.0.1:8000"), help="the service")
-    add("--api-key", default=os.environ.get("LAMM_API_KEY"), help="or LAMM_API_KEY")
+    add(
+        "--url",
+        default=os.environ.get("LAMM_URL", "http://127.0.0.1:8000"),
+        help="the service, or LAMM_URL (default: %(default)s)",
+    )
+    add(
+        "--api-key",
+        default=os.environ.get("LAMM_API_KEY"),
+        help="the service's key, or LAMM_API_KEY",
+    )
     add("--model", help="name of the model (default: the first one)")
     add("--image", action="append", default=[], metavar="PATH", help="a picture; may be repeated")
     add("--cloud", action="append", default=[], metavar="PATH", help="a cloud; may be repeated")
-    add("--units", choices=("m", "cm", "mm"), default="m", help="of the clouds' coordinates")
-    add("--up-axis", choices=("z", "y"), default="z", help="which axis points up in the clouds")
+    add(
+        "--units",
+        choices=("m", "cm", "mm"),
+        default="m",
+        help="of the clouds' coordinates (default: m)",
+    )
+    add(
+        "--up-axis",
+        choices=("z", "y"),
+        default="z",
+        help="which axis points up in the clouds (default: z)",
+    )
     add("--columns", type=int, choices=(3, 4, 5, 6), help="values a point in bin files")
     add("--system", help="replaces the checkpoint's system text")
-    add("--max-tokens", type=int, help="longest answer")
-    add("--temperature", type=float, default=0.0, help="0 is exact, more is more varied")
-    add("--timeout", type=float, default=120.0, help="seconds without a word before giving up")
+    add("--max-tokens", type=int, help="longest answer (default: the service's)")
+    add(
+        "--temperature",
+        type=float,
+        default=0.0,
+        help="0 always takes the likeliest word, more is more varied (default: 0)",
+    )
+    add(
+        "--timeout",
+        type=float,
+        default=120.0,
+        help="seconds without a word before giving up (default: 120)",
+    )
     return parser
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import os
+import socket
 import sys
 import types
 import typing
@@ -13,13 +15,16 @@ from typing import Any
 
 import uvloop
 from fastapi import FastAPI
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
 from lamm_model.spec import CheckpointError
 from service.app import create_app
 from service.chat_client import run_chat
 from service.config import Settings
+from service.config_limits import LimitSettings
+from service.config_serving import EngineSettings, ServingSettings
+from service.config_storage import StorageSettings
 from service.dependencies import Services
 from service.engine.base import EngineInfo
 from service.engine.config import EngineConfigError
@@ -32,6 +37,15 @@ _EXIT_USAGE = 2
 _MIB = 1 << 20
 # Lists that are given an entry at a time also have a flag for one.
 _REPEATED = {"allowed_media_hosts": ("--allowed-media-host",)}
+# Their values are never shown.
+_SECRETS = ("api_keys", "database_url")
+# The help's headings, and whose fields stand under each.
+_GROUPS: tuple[tuple[str, type[BaseModel]], ...] = (
+    ("models, address, logs", ServingSettings),
+    ("engine and queue", EngineSettings),
+    ("keys, limits, media", LimitSettings),
+    ("stored files and batches", StorageSettings),
+)
 _SERVE_HELP = """\
 Serve LAMM checkpoints over HTTP, in OpenAI's protocol.
 
@@ -53,12 +67,18 @@ def serve(argv: list[str]) -> int:
     """Serves until it is told to stop; 0 after a clean stop, 2 for wrong settings, 1 otherwise."""
     try:
         settings = _read_settings(argv)
+        _check_address(settings.host, settings.port)
         configure_logging(settings.log_level, settings.log_format)
+        if settings.log_format == "json" or not sys.stderr.isatty():
+            # transformers' progress bar would stand among the log's lines. Read at its import.
+            os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
         app = create_app(settings)
     except ValidationError as error:
         for problem in error.errors():
             name = "_".join(str(part) for part in problem["loc"])
-            print(f"lamm serve: {_flag(name)}: {problem['msg']}", file=sys.stderr)
+            given = "" if name in _SECRETS else f"; it is {problem['input']!r}"
+            flag = f"{_flag(name)} (LAMM_{name.upper()})"
+            print(f"lamm serve: {flag}: {problem['msg']}{given}", file=sys.stderr)
         return _EXIT_USAGE
     except (CheckpointError, EngineConfigError, OSError, ValueError) as error:
         print(f"lamm serve: {error}", file=sys.stderr)
@@ -139,18 +159,47 @@ def _ready_message(services: Services, url: str, settings: Settings) -> str:
             lines.append(f"  models    {', '.join(served.models)}: one language model, one batch")
         elif len(pairs) > 1:
             lines.append(f"  model     {served.label}: an engine of its own")
-        lines += _sizes(info)
+        lines += _sizes(info, settings.enable_prefix_caching)
     page = url if settings.ui else f"{url}/docs"
     lines.append(f"  go to     {page}, or: lamm chat --url {url}")
     return "\n".join(lines)
 
 
-def _sizes(info: EngineInfo) -> tuple[str, str]:
+def _sizes(info: EngineInfo, keeps_prefixes: bool) -> tuple[str, str]:
+    prefixes = ", and finished prefixes" if keeps_prefixes else ""
     return (
         f"  memory    {info.weights_bytes / _MIB:.0f} MiB weights + "
-        f"{info.kv_cache_bytes / _MIB:.0f} MiB KV cache ({info.kv_cache_tokens} tokens)",
+        f"{info.kv_cache_bytes / _MIB:.0f} MiB KV cache ({info.kv_cache_tokens} tokens{prefixes})",
         f"  requests  {info.max_num_seqs} at once; {info.max_concurrent_full_length} of them "
         f"with the whole context of {info.max_model_len} tokens; more wait in line",
+    )
+
+
+def _check_address(host: str, port: int) -> None:
+    """Says that the address cannot be had before anything is loaded.
+
+    Raises:
+        OSError: it is taken, not this machine's, or not allowed.
+    """
+    refusal = ""
+    try:
+        for family, kind, _, _, address in socket.getaddrinfo(
+            host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        ):
+            try:
+                with socket.socket(family, kind) as probe:
+                    probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                    if family == socket.AF_INET6:
+                        probe.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+                    probe.bind(address)
+                    return  # a name's other addresses may be of a family that is switched off
+            except OSError as error:
+                refusal = error.strerror or str(error)
+    except socket.gaierror as error:
+        refusal = error.strerror or str(error)
+    raise OSError(
+        f"cannot listen on {host}:{port}: {refusal}; --port takes another port (0: any free "
+        "one), --host another address"
     )
 
 
@@ -160,16 +209,21 @@ def _read_settings(argv: list[str]) -> Settings:
         description=_SERVE_HELP,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+    groups = {
+        name: group
+        for title, part in _GROUPS
+        for group in (parser.add_argument_group(title),)
+        for name in part.model_fields
+    }
     for name, field in Settings.model_fields.items():
-        _add_flag(parser, name, field)
+        _add_flag(groups.get(name, parser), name, field)
     flags = vars(parser.parse_args(argv))
     return Settings(**{name: value for name, value in flags.items() if value is not None})
 
 
-def _add_flag(parser: argparse.ArgumentParser, name: str, field: FieldInfo) -> None:
+def _add_flag(parser: argparse._ActionsContainer, name: str, field: FieldInfo) -> None:
     text = (field.description or "").replace("%", "%%")
-    default = ", ".join(field.default) if isinstance(field.default, tuple) else field.default
-    if default not in (None, ""):
+    if default := _shown(name, field.default):
         text += f" (default: {default})"
     options: dict[str, Any] = {"dest": name, "default": None, "help": text}
     choices = _choices(field.annotation)
@@ -182,6 +236,22 @@ def _add_flag(parser: argparse.ArgumentParser, name: str, field: FieldInfo) -> N
     else:
         options["metavar"] = _metavar(field.annotation)
     parser.add_argument(*_REPEATED.get(name, ()), _flag(name), **options)
+
+
+def _shown(name: str, default: Any) -> str:
+    """A default in words; empty where there is none, or where the description tells it."""
+    if default is None:
+        return ""
+    if isinstance(default, bool):
+        return "yes" if default else "no"
+    if isinstance(default, tuple):
+        return ", ".join(default)
+    if name.endswith("_bytes") and default and default % _MIB == 0:
+        return f"{default}, {default // _MIB} MiB"
+    if isinstance(default, float) and default.is_integer():
+        days, rest = divmod(int(default), 86400)
+        return f"{int(default)}, {days} days" if days and not rest else str(int(default))
+    return str(default)
 
 
 def _choices(annotation: Any) -> tuple[str, ...]:

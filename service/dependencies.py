@@ -24,6 +24,7 @@ from service.input_processor import InputProcessor
 from service.lifecycle import Lifecycle
 from service.media_fetch import MediaFetcher
 from service.metrics import Metrics
+from service.sampling import SequenceLimits
 from service.unknown_fields import UnknownFields
 
 
@@ -35,6 +36,7 @@ class ServedModel:
     spec: CheckpointSpec
     max_model_len: int
     default_max_tokens: int
+    sequences: SequenceLimits
     created: int
     fingerprint: str
     engine: Engine

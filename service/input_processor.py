@@ -19,6 +19,7 @@ from service.context_limit import no_room, too_many_characters
 from service.engine.base import GenerationRequest, MediaSpan
 from service.exceptions import RequestError
 from service.grammar_options import GrammarOptions
+from service.media_pool_config import Precedence
 from service.media_preparer import MediaPreparer
 from service.messages import (
     Conversation,
@@ -27,19 +28,20 @@ from service.messages import (
     count_media,
     read_messages,
 )
-from service.sampling import sampling_params
+from service.sampling import SequenceLimits, sampling_params
 from service.schemas.openai import ChatCompletionRequest, ChatMessage
 from service.uploads import MediaAccess
 
 
 @dataclass(frozen=True, slots=True)
 class InputLimits:
-    """Bounds of one request: tokens, items, and bytes of one medium."""
+    """Bounds of one request: tokens, items, bytes of one medium, and answers."""
 
     max_model_len: int
     default_max_tokens: int
     max_media_items: int
     max_media_bytes: int
+    sequences: SequenceLimits
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +121,7 @@ class InputProcessor:
         default_max_tokens: int | None = None,
         keep_media: bool = False,
         form: str | None = None,
+        patient: bool = False,
     ) -> PlannedRequest:
         """The request in the engine's terms.
 
@@ -129,6 +132,7 @@ class InputProcessor:
             keep_media: whether the plan holds what was sent of its media, to draw on them.
             form: what the answer must keep to, see `GrammarOptions.of_form`; None for the body's
                 own `response_format`.
+            patient: whether its media wait as long as it takes, see `Precedence`.
 
         Raises:
             RequestError: any part of it is wrong; the message has the value and the limit.
@@ -138,6 +142,7 @@ class InputProcessor:
             MediaRefusedError: a medium cannot be reached, read or decoded.
         """
         _check_unsupported(body)
+        self._limits.sequences.check(body.n or 1, "n")
         self._check_size(body.messages)
         access = self.media.access(owner)
         conversation, prompt, read_s = await asyncio.to_thread(self._read, body.messages, access)
@@ -150,7 +155,8 @@ class InputProcessor:
         stops = () if grammar is not None and form is None else self.stop_strings
         params = sampling_params(body, max_tokens, self._spec.vocab_size, stops)
         started = time.perf_counter()
-        media, fetch_s = await self.media.prepare(conversation.media, read_s)
+        precedence = Precedence(body.priority, patient)
+        media, fetch_s = await self.media.prepare(conversation.media, read_s, precedence)
         decode_s = time.perf_counter() - started - (fetch_s - read_s)
         completion_id = f"chatcmpl-{uuid.uuid4().hex}"
         spans = tuple(

@@ -30,7 +30,7 @@ class Lifecycle:
 
     def __init__(self) -> None:
         self._phase = Phase.LOADING
-        self._in_flight = 0
+        self._in_flight = self._admitted = 0
         self._loaded = asyncio.Event()
         self._empty = asyncio.Event()
         self._empty.set()
@@ -48,6 +48,11 @@ class Lifecycle:
         """Requests that were admitted and are not answered in full."""
         return self._in_flight
 
+    @property
+    def admitted(self) -> int:
+        """Requests that were admitted since the start."""
+        return self._admitted
+
     @contextlib.contextmanager
     def admit(self) -> Iterator[None]:
         """Counts a request for as long as it runs.
@@ -58,6 +63,7 @@ class Lifecycle:
         if self._phase is not Phase.READY:
             raise NotReadyError(self._phase)
         self._in_flight += 1
+        self._admitted += 1
         self._empty.clear()
         try:
             yield

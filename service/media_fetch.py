@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator
+from contextlib import nullcontext
 from pathlib import Path
 
 from lamm_model.conversation import Modality
@@ -41,6 +42,8 @@ class MediaFetcher:
         self._files, self._hosts, self._remote = files, hosts, remote
         self._queue_timeout_s = queue_timeout_s
         self._turns = asyncio.Semaphore(max_at_once)
+        # A batch's medium keeps its turn while it waits for a decoder, behind all live ones.
+        self._patient_turns = asyncio.Semaphore(max(1, max_at_once // 2))
 
     def access(self, owner: str) -> MediaAccess:
         """What a request of that owner may refer to."""
@@ -48,9 +51,17 @@ class MediaFetcher:
 
     @contextlib.asynccontextmanager
     async def obtain(
-        self, source: MediaSource, modality: Modality, budget: ItemBudget, param: str
+        self,
+        source: MediaSource,
+        modality: Modality,
+        budget: ItemBudget,
+        param: str,
+        patient: bool = False,
     ) -> AsyncIterator[str | bytes]:
         """Base64 text that came with the request, or bytes, held while the context is open.
+
+        Patient requests, batches' lines, have at most half of the turns and wait for them as long
+        as it takes.
 
         Raises:
             RequestError: the file is gone, or an address is refused.
@@ -60,7 +71,7 @@ class MediaFetcher:
         if isinstance(source, Upload):
             yield source.base64
             return
-        async with self._turn():
+        async with self._patient_turns if patient else nullcontext(), self._turn(patient):
             if isinstance(source, StoredFile):
                 budget.take(source.bytes)
                 yield await _read(source, param)
@@ -75,9 +86,9 @@ class MediaFetcher:
             await self._remote.close()
 
     @contextlib.asynccontextmanager
-    async def _turn(self) -> AsyncIterator[None]:
+    async def _turn(self, patient: bool) -> AsyncIterator[None]:
         try:
-            async with asyncio.timeout(self._queue_timeout_s):
+            async with asyncio.timeout(None if patient else self._queue_timeout_s):
                 await self._turns.acquire()
         except TimeoutError:
             raise OverloadedError(

@@ -4,6 +4,7 @@ Called by `input_processor`. A process that dies, hangs or answers nonsense cost
 422 and is replaced, but for one that was killed from outside: its medium is tried once more. The
 event loop never waits for a decoder. A client that leaves costs no
 process: what it had waiting is dropped, and what already runs comes to its end.
+Media wait in the order of `media_pool_queue`.
 """
 
 from __future__ import annotations
@@ -21,8 +22,9 @@ from lamm_model.media import PreparedMedia
 from lamm_model.media_errors import MediaDecodeError
 from service.exceptions import NotReadyError, OverloadedError
 from service.media_cache import MediaCache
-from service.media_pool_config import MediaPoolConfig
+from service.media_pool_config import LIVE, MediaPoolConfig, Precedence
 from service.media_pool_held import HeldMedia
+from service.media_pool_queue import Place, ProcessQueue
 from service.media_process import MediaJob, MediaProcess
 
 __all__ = ["MediaPool", "MediaPoolConfig"]
@@ -39,7 +41,7 @@ class MediaPool:
 
     def __init__(self, config: MediaPoolConfig) -> None:
         self._config = config
-        self._idle: asyncio.Queue[MediaProcess] = asyncio.Queue()
+        self._queue = ProcessQueue[MediaProcess](config)
         self._workers: set[MediaProcess] = set()
         self._jobs: set[asyncio.Task[PreparedMedia]] = set()
         self._flights: dict[str, _Flight] = {}
@@ -48,7 +50,8 @@ class MediaPool:
         self._cache = MediaCache(config.cache_bytes)
         self._held = HeldMedia(config.cache_bytes + config.max_held_bytes)
         self._scratch: tempfile.TemporaryDirectory[str] | None = None
-        self._requests, self._stopped = 0, False
+        self._requests = self._patient = 0
+        self._stopped = False
 
     @property
     def workers(self) -> int:
@@ -84,28 +87,27 @@ class MediaPool:
             await asyncio.to_thread(self._scratch.cleanup)
 
     @contextlib.contextmanager
-    def admit(self) -> Iterator[None]:
+    def admit(self, precedence: Precedence = LIVE) -> Iterator[None]:
         """Counts a request for as long as its media are prepared.
 
         Raises:
-            OverloadedError: as many requests as may be are in the pool, or requests that wait and
-                run hold as much as they may.
+            OverloadedError: as many requests as may be are in the pool, or half as many patient
+                ones, or requests that wait and run hold as much as they may.
         """
         self._held.check()
         limit = self._config.max_requests
-        if self._requests >= limit:
-            raise OverloadedError(
-                f"{self._requests} requests have pictures or clouds to decode; "
-                f"the limit is {limit}",
-                reason="decoder_queue_full",
-            )
+        _check_places("requests", self._requests, limit)
+        if precedence.patient:
+            _check_places("lines of batches", self._patient, max(1, limit // 2))
         self._requests += 1
+        self._patient += precedence.patient
         try:
             yield
         finally:
             self._requests -= 1
+            self._patient -= precedence.patient
 
-    async def prepare(self, job: MediaJob) -> PreparedMedia:
+    async def prepare(self, job: MediaJob, precedence: Precedence = LIVE) -> PreparedMedia:
         """The prepared medium, from the cache or from a process.
 
         Cancelled while it waits for a process, the job is dropped, unless others ask for the same;
@@ -125,31 +127,28 @@ class MediaPool:
         if cached is not None:
             return cached
         # The same medium in several requests at once is decoded for the first of them.
-        if key not in self._flights:
-            self._flights[key] = _Flight(_kept(self._fly(job, body, key), self._jobs))
+        if key in self._flights:
+            self._queue.hasten(self._flights[key].place, precedence)
+        else:
+            place = self._queue.place(precedence)
+            self._flights[key] = _Flight(_kept(self._fly(job, body, key), self._jobs), place)
         return await self._join(self._flights[key], key)
 
-    async def draw(self, job: MediaJob, marks: Sequence[Mapping[str, Any]]) -> bytes:
+    async def draw(
+        self, job: MediaJob, marks: Sequence[Mapping[str, Any]], precedence: Precedence = LIVE
+    ) -> bytes:
         """The job's medium with marks drawn on it: a PNG or a PLY file; nothing of it is kept.
 
         Raises as `prepare` does, and is cancelled as `prepare` is.
         """
         body = await asyncio.to_thread(job.body)
-        worker = await self._take_worker()
+        worker = await self._take_worker(self._queue.place(precedence))
         drawing = self._guard(worker, worker.draw(job, marks, body))
         return await asyncio.shield(_kept(drawing, self._drawings))
 
-    async def _take_worker(self) -> MediaProcess:
-        limit = self._config.queue_timeout_s
-        try:
-            async with asyncio.timeout(limit):
-                while not (worker := await self._idle.get()).alive:
-                    self._replace_soon(worker)
-        except TimeoutError:
-            raise OverloadedError(
-                f"no decoder was free for a picture or cloud within {limit:g} s",
-                reason="decoder_queue_timeout", code="queue_timeout",
-            ) from None  # fmt: skip
+    async def _take_worker(self, place: Place) -> MediaProcess:
+        while not (worker := await self._queue.take(place)).alive:
+            self._replace_soon(worker)
         return worker
 
     async def _join(self, flight: _Flight, key: str) -> PreparedMedia:
@@ -182,7 +181,7 @@ class MediaPool:
 
     async def _run(self, job: MediaJob, body: bytes, flight: _Flight) -> PreparedMedia:
         for last_try in (False, True):
-            worker = await self._take_worker()
+            worker = await self._take_worker(flight.place)
             flight.has_worker = True
             try:
                 return await self._guard(worker, worker.run(job, body))
@@ -220,7 +219,7 @@ class MediaPool:
         if worker.busy:
             self._replace_soon(worker)
         else:
-            self._idle.put_nowait(worker)
+            self._queue.put(worker)
 
     def _replace_soon(self, worker: MediaProcess) -> None:
         if self._stopped or self._scratch is None:
@@ -243,7 +242,7 @@ class MediaPool:
     async def _add_worker(self, scratch: Path) -> None:
         worker = await MediaProcess.start(self._config.head(), scratch)
         self._workers.add(worker)
-        self._idle.put_nowait(worker)
+        self._queue.put(worker)
 
 
 class _DecoderKilledError(MediaDecodeError):
@@ -255,8 +254,17 @@ class _Flight:
     """One medium on its way through a process, and how many requests wait for it."""
 
     task: asyncio.Task[PreparedMedia]
+    place: Place
     waiting: int = 0
     has_worker: bool = False
+
+
+def _check_places(who: str, count: int, limit: int) -> None:
+    if count >= limit:
+        raise OverloadedError(
+            f"{count} {who} have pictures or clouds to decode; the limit is {limit}",
+            reason="decoder_queue_full",
+        )
 
 
 def _kept(work: Coroutine[Any, Any, T], tasks: set[asyncio.Task[T]]) -> asyncio.Task[T]:

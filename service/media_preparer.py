@@ -25,6 +25,7 @@ from service.media_headers import (
     announced_size,
 )
 from service.media_pool import MediaPool
+from service.media_pool_config import LIVE, Precedence
 from service.media_size_budget import ItemSize, MediaSizeLimits, SizeBudget
 from service.messages import MediaItem
 from service.metrics import Metrics
@@ -58,7 +59,7 @@ class MediaPreparer:
         return self._fetcher.access(owner)
 
     async def prepare(
-        self, media: Sequence[MediaItem], read_s: float
+        self, media: Sequence[MediaItem], read_s: float, precedence: Precedence = LIVE
     ) -> tuple[list[PreparedMedia], float]:
         """The media, and the seconds that the slowest of them took to obtain, `read_s` included.
 
@@ -74,10 +75,12 @@ class MediaPreparer:
         # back, and none of its own waits so long behind the rest that it is given up.
         turns = asyncio.Semaphore(self.pool.workers)
         budget = MediaBudget(self._max_media_bytes, self._max_fetched_bytes)
-        with self.pool.admit():
+        with self.pool.admit(precedence):
             self._metrics.preparing_media(1)
             tasks = [
-                asyncio.create_task(self._prepare_one(item, size, read_s, budget, turns))
+                asyncio.create_task(
+                    self._prepare_one(item, size, read_s, budget, turns, precedence)
+                )
                 for item, size in zip(media, sizes, strict=True)
             ]
             try:
@@ -88,7 +91,9 @@ class MediaPreparer:
                     task.cancel()
         return [prepared for prepared, _ in found], max(fetch_s for _, fetch_s in found)
 
-    async def draw(self, item: MediaItem, marks: Sequence[Mapping[str, Any]]) -> bytes:
+    async def draw(
+        self, item: MediaItem, marks: Sequence[Mapping[str, Any]], precedence: Precedence = LIVE
+    ) -> bytes:
         """A medium with marks drawn on it, a PNG or PLY file; see `overlay_picture`.
 
         A remote one is fetched once more: what was decoded of it is not kept in full.
@@ -98,12 +103,12 @@ class MediaPreparer:
             OverloadedError: too many requests wait for a decoder, or this one waited too long.
         """
         budget = MediaBudget(self._max_media_bytes, self._max_fetched_bytes)
-        with self.pool.admit():
+        with self.pool.admit(precedence):
             try:
                 async with self._fetcher.obtain(
-                    item.source, item.modality, budget.item(), item.param
+                    item.source, item.modality, budget.item(), item.param, precedence.patient
                 ) as content:
-                    return await self.pool.draw(item.job(content), marks)
+                    return await self.pool.draw(item.job(content), marks, precedence)
             except MediaError as error:
                 raise MediaRefusedError(error, param=item.param) from error
 
@@ -127,17 +132,18 @@ class MediaPreparer:
         read_s: float,
         budget: MediaBudget,
         turns: asyncio.Semaphore,
+        precedence: Precedence,
     ) -> tuple[PreparedMedia, float]:
         async with turns:
             started = time.perf_counter()
             try:
                 async with self._fetcher.obtain(
-                    item.source, item.modality, budget.item(), item.param
+                    item.source, item.modality, budget.item(), item.param, precedence.patient
                 ) as content:
                     obtained = time.perf_counter()
                     if isinstance(content, bytes):
                         size.announced(_size_of(item, WholeBytes(content)))
-                    media = await self.pool.prepare(item.job(content))
+                    media = await self.pool.prepare(item.job(content), precedence)
                 size.decoded(_true_size(media))
             except MediaError as error:
                 raise MediaRefusedError(error, param=item.param) from error

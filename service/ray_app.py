@@ -3,9 +3,9 @@
 `build` is an application builder, called by Ray with what stands after it on the command line or
 under `args` in a config file, such as docker/ray/serve.yaml. Arguments are the settings of
 `lamm serve` and those of `RayArgs`; `LAMM_` environment variables count here as well.
-"""
 
-from __future__ import annotations
+Ray reads the type of `build`'s argument as it stands: annotations must be no strings here.
+"""
 
 from typing import Any, Self
 

@@ -1,10 +1,15 @@
-"""The sampling fields of a request become `SamplingParams`. Called by `input_processor`."""
+"""The sampling fields of a request become `SamplingParams`.
+
+Called by `input_processor` and `text_completion`.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from lamm_model.sampling_params import SamplingParams, SamplingParamsError
+from service.exceptions import RequestError
 from service.schemas.openai import SamplingRequest
 
 _MAX_ID_DIGITS = 9
@@ -16,6 +21,29 @@ _SAME_NAMES = (
     "frequency_penalty",
     "presence_penalty",
 )
+
+
+@dataclass(frozen=True, slots=True)
+class SequenceLimits:
+    """How many sequences an engine runs at once, and how many may wait beyond them."""
+
+    max_num_seqs: int
+    max_waiting: int
+
+    def check(self, wanted: int, param: str) -> None:
+        """Refuses what an engine could not take if it did nothing else; `param` asks for so many.
+
+        Raises:
+            RequestError: it is more than run and wait.
+        """
+        limit = self.max_num_seqs + self.max_waiting
+        if wanted > limit:
+            raise RequestError(
+                f"the request asks for {wanted} answers; the engine takes at most {limit} at once "
+                f"({self.max_num_seqs} running, {self.max_waiting} waiting)",
+                param=param,
+                code="too_many_sequences",
+            )
 
 
 def sampling_params(

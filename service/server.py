@@ -54,6 +54,7 @@ class DrainingServer(uvicorn.Server):
             host=host,
             port=port,
             http=protocol_with_write_timeout(write_timeout_s),
+            ws="none",  # no route is one: who asks for an upgrade gets a plain answer
             log_config=None,
             access_log=False,
             server_header=False,

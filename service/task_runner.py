@@ -16,9 +16,10 @@ from typing import Any
 from lamm_model.conversation import Modality
 from lamm_model.tasks import AnyTask
 from lamm_model.tasks.base import TaskModel
-from service.dependencies import ServedModel, Timeouts
+from service.dependencies import Timeouts
 from service.exceptions import RequestError
 from service.input_processor import PlannedRequest
+from service.media_pool_config import Precedence
 from service.schemas.openai import ChatCompletionRequest, ChatMessage, TextPart
 from service.schemas.tasks import (
     ClippedPlace,
@@ -68,7 +69,7 @@ async def answer_task(
     if read is None:
         read = await asyncio.to_thread(task.parse, outcome.text, inputs)
     clipped, dropped = await asyncio.to_thread(repairs, task, outcome.text, inputs, read.answer)
-    overlay = await _overlay(model, body, planned, read.answer, inputs, frame)
+    overlay = await _overlay(question, planned, read.answer, inputs, frame)
     model.metrics.task_answered(task.name, read.status)
     response = TaskResponse(
         id=f"task-{planned.completion_id.rpartition('-')[2]}",
@@ -128,6 +129,7 @@ async def _plan(question: TaskQuestion, default_max_tokens: int) -> PlannedReque
             default_max_tokens=default_max_tokens,
             keep_media=body.overlay is not None,
             form=form,
+            patient=question.caller.patient,
         )
 
 
@@ -164,18 +166,21 @@ def _sized(inputs: TaskModel, frame: Frame) -> TaskModel:
 
 
 async def _overlay(
-    model: ServedModel,
-    body: TaskRequest,
+    question: TaskQuestion,
     planned: PlannedRequest,
     answer: TaskModel | None,
     inputs: TaskModel,
     frame: Frame,
 ) -> str | None:
+    body = question.body
     if body.overlay is None or answer is None:
         return None
     [item] = planned.media_items
+    precedence = Precedence(planned.sequences[0].priority, question.caller.patient)
     with _own_params(body):
-        drawn = await model.processor.media.draw(item, marks_of(answer, inputs, frame))
+        drawn = await question.model.processor.media.draw(
+            item, marks_of(answer, inputs, frame), precedence
+        )
     text = await asyncio.to_thread(base64.b64encode, drawn)
     return f"data:{_OVERLAY_TYPES[body.overlay]};base64,{text.decode('ascii')}"
 

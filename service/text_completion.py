@@ -32,11 +32,13 @@ def plan_completion(body: CompletionRequest, model: ServedModel) -> PlannedReque
     """The request in the engine's terms; blocks while the prompts are tokenised.
 
     Raises:
-        RequestError: it asks for what is not made here, or names a token that is none.
+        RequestError: it asks for what is not made here, or for more answers than ever fit, or names
+            a token that is none.
         ContextLengthError: a prompt leaves no room for its answer.
         SamplingParamsError: a sampling value is out of range.
     """
     _check_supported(body)
+    _check_sequences(body, model)
     completion_id = f"cmpl-{uuid.uuid4().hex}"
     sequences: list[GenerationRequest] = []
     for ids in _prompts(body, model):
@@ -124,6 +126,13 @@ def _check_supported(body: CompletionRequest) -> None:
         raise RequestError(
             "stream_options is given, but stream is not true", param="stream_options"
         )
+
+
+def _check_sequences(body: CompletionRequest, model: ServedModel) -> None:
+    """Each prompt has its own answers; a list of numbers is one prompt, of token ids."""
+    prompt = body.prompt
+    prompts = 1 if isinstance(prompt, str) or isinstance(prompt[0], int) else len(prompt)
+    model.sequences.check(prompts * (body.n or 1), "n" if prompts == 1 else "prompt")
 
 
 def _prompts(body: CompletionRequest, model: ServedModel) -> list[tuple[int, ...]]:

@@ -34,6 +34,7 @@ from service.engine.base import (
     RequestTimings,
 )
 from service.media_pool import MediaPool, MediaPoolConfig
+from service.media_pool_config import LIVE, Precedence
 from service.media_process import MediaJob
 
 _NANOSECONDS = 1_000_000_000
@@ -191,7 +192,7 @@ class TracedMediaPool(MediaPool):
         super().__init__(config)
         self._tracer = tracer
 
-    async def prepare(self, job: MediaJob) -> PreparedMedia:
+    async def prepare(self, job: MediaJob, precedence: Precedence = LIVE) -> PreparedMedia:
         """See `MediaPool.prepare`."""
         with self._tracer.start_as_current_span(
             "decode",
@@ -200,7 +201,7 @@ class TracedMediaPool(MediaPool):
             set_status_on_exception=False,
         ) as span:
             try:
-                return await super().prepare(job)
+                return await super().prepare(job, precedence)
             except Exception as error:
                 span.set_status(Status(StatusCode.ERROR, type(error).__name__))
                 raise

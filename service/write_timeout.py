@@ -38,6 +38,12 @@ def protocol_with_write_timeout(timeout_s: float) -> type[asyncio.Protocol]:
             self._cancel_timer()
             super().connection_lost(exc)
 
+        def _unsupported_upgrade_warning(self) -> None:
+            # An upgrade may be refused by saying nothing of it (RFC 9110, 7.8). uvicorn's advice to
+            # install a library is not for us, and no client shall fill the log. The parser takes
+            # what follows the headers for another protocol: it must not become the next request.
+            self.cycle.keep_alive = False
+
         def _cancel_timer(self) -> None:
             if self._cut_off is not None:
                 self._cut_off.cancel()

@@ -51,9 +51,9 @@ def _add_convert(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "convert",
         help="LAMM's published delta + Vicuna + CLIP or EPCL -> our directory",
         description="Checks every key and shape, and that the language model is the Vicuna v0 that "
-        "the delta was trained on; then writes tensor by tensor, within the memory of one tensor. "
-        "An interrupted run goes on where it stopped when started again. Without --merge, OUT gets "
-        "base/ and adapter/, which `lamm model merge` takes.",
+        "the delta was trained on; then writes tensor by tensor, within the memory of a few of "
+        "them. An interrupted run goes on where it stopped when started again. Without --merge, "
+        "OUT gets base/ and adapter/, which `lamm model merge` takes.",
     )
     add = converting.add_argument
     add("--delta", type=Path, required=True, help="pytorch_model.pt of LAMM")
@@ -63,11 +63,25 @@ def _add_convert(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
     encoder.add_argument("--points", type=Path, help="EPCL's .pth, for a 3D delta")
     add("--out", type=Path, required=True, help="directory to write")
     add("--merge", action="store_true", help="add the LoRA to the weights, in float32")
-    add("--dtype", choices=_DTYPES, default="float16", help="of the stored weights (%(default)s)")
-    add("--tokenizer", type=Path, help="directory of LLaMA's tokenizer (that of --llm)")
-    add("--lora-alpha", type=float, default=32, help="LAMM's is 32 (%(default)s)")
+    add(
+        "--dtype",
+        choices=_DTYPES,
+        default="float16",
+        help="of the stored weights (default: %(default)s)",
+    )
+    add("--tokenizer", type=Path, help="directory of LLaMA's tokenizer (default: that of --llm)")
+    add(
+        "--lora-alpha",
+        type=float,
+        default=32,
+        help="of the delta, which does not hold it (default: %(default)s, LAMM's)",
+    )
     add("--force", action="store_true", help="replace --out if it exists")
-    add("--force-base", action="store_true", help="take the language model for Vicuna v0")
+    add(
+        "--force-base",
+        action="store_true",
+        help="go on though the language model does not look like Vicuna v0",
+    )
     add("--expect-base-digest", metavar="DIGEST", help="refuse a language model of another digest")
     converting.set_defaults(run=_convert)
 
@@ -84,7 +98,10 @@ def _add_merge(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     merging.add_argument("--adapter", type=Path, required=True, help="what `lamm train` wrote")
     merging.add_argument("--out", type=Path, required=True, help="directory to write")
     merging.add_argument(
-        "--dtype", choices=_DTYPES, default="float16", help="of the stored weights (%(default)s)"
+        "--dtype",
+        choices=_DTYPES,
+        default="float16",
+        help="of the stored weights (default: %(default)s)",
     )
     merging.add_argument("--force", action="store_true", help="replace --out if it exists")
     merging.set_defaults(run=_merge)
@@ -102,7 +119,10 @@ def _add_inspect(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "--gpu-memory", type=_positive, metavar="GIB", help="say how many requests fit a GPU"
     )
     inspecting.add_argument(
-        "--context", type=int, metavar="TOKENS", help="a request's length (the longest possible)"
+        "--context",
+        type=int,
+        metavar="TOKENS",
+        help="a request's length (default: the longest possible)",
     )
     inspecting.add_argument(
         "--verify", action="store_true", help="compare the weights with manifest.json"
@@ -119,7 +139,10 @@ def _add_import_prompts(commands: argparse._SubParsersAction[argparse.ArgumentPa
     )
     importing.add_argument("checkout", type=Path, help="root of a checkout of OpenLAMM")
     importing.add_argument(
-        "--out", type=Path, default=Path("prompts.json"), help="file to write (%(default)s)"
+        "--out",
+        type=Path,
+        default=Path("prompts.json"),
+        help="file to write (default: %(default)s)",
     )
     importing.set_defaults(run=_import_prompts)
 

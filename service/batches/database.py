@@ -20,7 +20,7 @@ from typing import Any, ParamSpec, TypeVar
 import sqlalchemy as sa
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
 
-from service.batches import tables
+from service.batches import postgres, tables
 from service.exceptions import BatchesUnavailableError
 
 logger = logging.getLogger(__name__)
@@ -31,7 +31,6 @@ T = TypeVar("T")
 SQLITE_FILE = "batches.sqlite3"
 _THREADS = 4
 _BUSY_S = 30
-_CONNECT_S = 5
 # Any number, as long as no other program on the same database takes it.
 _SETUP_LOCK = 0x6C616D6D
 _CLOCKS = {"sqlite": "unixepoch()", "postgresql": "extract(epoch from clock_timestamp())"}
@@ -53,6 +52,9 @@ class Database:
         self._engine, self._lock_file = engine, lock_file
         self.exclusive = lock_file is not None
         self._executor = ThreadPoolExecutor(_THREADS, "lamm-batches")
+        # A file answers; a server may stand still, and hold up all threads for as long.
+        remote = engine.dialect.name == "postgresql"
+        self._connections = postgres.OpenConnections(engine) if remote else None
         # SQLite takes one writer at a time; waiting here is cheaper and fairer than asking it.
         self._writing = threading.Lock() if self.exclusive else contextlib.nullcontext()
         # Seconds since 1970, by which leases are told: servers' own clocks differ.
@@ -64,14 +66,25 @@ class Database:
         """The result of `work`, done beside the event loop.
 
         Raises:
-            BatchesUnavailableError: the database failed, or is closed.
+            BatchesUnavailableError: the database failed, or said nothing for `postgres.ANSWER_S`,
+                or is closed.
         """
         loop = asyncio.get_running_loop()
         try:
             pending = loop.run_in_executor(self._executor, lambda: work(*args, **options))
         except RuntimeError:
             raise BatchesUnavailableError("the batch database is closed") from None
-        return await pending
+        try:
+            while self._connections is not None:
+                ended, _ = await asyncio.wait({pending}, timeout=postgres.ANSWER_S)
+                if ended:
+                    break
+                logger.error("the batch database said nothing for %g s", postgres.ANSWER_S)
+                self._connections.cut()
+            return await pending
+        except asyncio.CancelledError:
+            pending.cancel()  # unless it has begun
+            raise
 
     @contextlib.contextmanager
     def reading(self) -> Iterator[sa.Connection]:
@@ -137,7 +150,7 @@ def open_database(url: sa.URL) -> Database:
     try:
         engine = sa.create_engine(
             url, pool_size=_THREADS, max_overflow=0, pool_pre_ping=True,
-            connect_args={"connect_timeout": _CONNECT_S},
+            connect_args=postgres.connect_args(url),
         )  # fmt: skip
     except (ModuleNotFoundError, NoSuchModuleError):
         raise DatabaseError(

@@ -3,23 +3,24 @@
 Called by `worker`. What the service has no room for now, and what ended with it, goes back; an
 answer counts once it is in the database. A line that was running when the process or the engine
 ended runs alone the next time: should it be the cause, it takes no others with it, and is given up
-in the end.
+in the end. So does one that found no room: where there is none while nothing else runs, there never
+is.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections import deque
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 
 from service.batches.database import Database
-from service.batches.line_results import given_up, line_id, result_of
+from service.batches.line_results import given_up, line_id, never_fits, result_of
 from service.batches.line_runner import LineAnswer, LineRunner
 from service.batches.line_store import LineStore
 from service.batches.records import Batch, LineResult, TakenLine
 from service.batches.room import Room
+from service.batches.turns import Turns
 from service.exceptions import BatchesUnavailableError
 
 logger = logging.getLogger(__name__)
@@ -30,11 +31,14 @@ _COMMIT_WAITS_S = (0.5, 1, 2, 4, 8, 16)
 
 @dataclass(slots=True)
 class _Feed:
-    """One batch's place: lines up to `after` have been taken, and `running` have not come back."""
+    """One batch's place: lines up to `after` have been taken, `running` have not come back, and for
+    `refused` there was no room when they were asked last.
+    """
 
     batch: Batch
     after: int = 0
     running: dict[int, asyncio.Task[None]] = field(default_factory=dict)
+    refused: set[int] = field(default_factory=set)
 
 
 class Feeder:
@@ -59,7 +63,7 @@ class Feeder:
         self._database, self._lines, self._runner, self._room = database, lines, runner, room
         self._reported, self._woken = reported, woken
         self._feeds: dict[int, _Feed] = {}
-        self._turns: deque[int] = deque()
+        self._turns = Turns()
         self._suspect: tuple[Batch, TakenLine] | None = None
         self._alone = False
 
@@ -74,21 +78,28 @@ class Feeder:
             BatchesUnavailableError: the database failed.
         """
         self._follow(batches)
-        wanted = {batch.number for batch in batches}
-        fruitless = 0
-        while fruitless < len(self._turns) and self._may_start():
-            number = self._turns[0]
-            self._turns.rotate(-1)
-            started = number in wanted and await self._start_next(self._feeds[number])
-            fruitless = 0 if started else fruitless + 1
+        spent = self._feeds.keys() - {batch.number for batch in batches}
+        while self._may_start():
+            if self._suspect is not None:
+                batch, suspect = self._suspect
+                self._suspect = None
+                if batch.number not in spent:
+                    self._start(self._feeds[batch.number], suspect, alone=True)
+                else:
+                    await self._database.run(self._lines.put_back, batch.number, suspect.line)
+                continue
+            number = self._turns.next(spent)
+            if number is None:
+                return
+            if not await self._start_next(self._feeds[number]):
+                spent.add(number)
 
     async def abort(self, number: int) -> None:
         """Ends the batch's lines in flight; what was committed of them stays."""
         feed = self._feeds.pop(number, None)
         if feed is None:
             return
-        if number in self._turns:
-            self._turns.remove(number)
+        self._turns.remove(feed.batch.asked.owner, number)
         lines, tasks = list(feed.running), list(feed.running.values())
         if self._suspect is not None and self._suspect[0].number == number:
             lines.append(self._suspect[1].line)
@@ -111,7 +122,7 @@ class Feeder:
                 self._feeds[batch.number].batch = batch
             else:
                 self._feeds[batch.number] = _Feed(batch)
-                self._turns.append(batch.number)
+                self._turns.add(batch.asked.owner, batch.number)
 
     def _may_start(self) -> bool:
         in_flight = sum(len(feed.running) for feed in self._feeds.values())
@@ -121,20 +132,16 @@ class Feeder:
 
     async def _start_next(self, feed: _Feed) -> bool:
         """Starts the batch's next line; False where it has none that could start now."""
-        if self._suspect is not None:
-            batch, suspect = self._suspect
-            self._suspect = None
-            self._start(self._feeds[batch.number], suspect, alone=True)
-            return True
         line = await self._take(feed)
         if line is None:
             return False
+        alone = line.attempts > 0 or line.line in feed.refused
         if line.attempts >= MAX_ATTEMPTS:
             await self._commit(feed.batch, line, given_up(feed.batch, line))
-        elif line.attempts > 0 and any(one.running for one in self._feeds.values()):
+        elif alone and any(one.running for one in self._feeds.values()):
             self._suspect = feed.batch, line
         else:
-            self._start(feed, line, alone=line.attempts > 0)
+            self._start(feed, line, alone)
         return True
 
     async def _take(self, feed: _Feed) -> TakenLine | None:
@@ -158,15 +165,18 @@ class Feeder:
     async def _run(self, feed: _Feed, line: TakenLine) -> None:
         batch = feed.batch
         try:
+            nothing_else_ran = self._room.watch()
             answer = await self._runner.run(
                 batch.asked.endpoint, line.body, batch.asked.owner, line_id(batch, line.line)
             )
-            if answer.retriable:
-                await self._retry(batch, line, answer)
+            hopeless = answer.no_room and line.line in feed.refused and nothing_else_ran()
+            if answer.retriable and not hopeless:
+                await self._retry(feed, line, answer)
                 return
             self._room.answered()
-            result = await self._database.run(result_of, batch, line, answer)
-            await self._commit(batch, line, result)
+            feed.refused.discard(line.line)
+            told = never_fits if hopeless else result_of
+            await self._commit(batch, line, await self._database.run(told, batch, line, answer))
         except BatchesUnavailableError:
             logger.error("line %d of %s is asked again: its answer was lost", line.line, batch.id)
             self._room.refused()
@@ -178,12 +188,15 @@ class Feeder:
             self._alone = False
             self._woken()
 
-    async def _retry(self, batch: Batch, line: TakenLine, answer: LineAnswer) -> None:
+    async def _retry(self, feed: _Feed, line: TakenLine, answer: LineAnswer) -> None:
         self._room.refused()
         self._reported("retried")
+        if answer.no_room:
+            feed.refused.add(line.line)
+            feed.after = min(feed.after, line.line - 1)  # by itself, before those behind it
         # Where the engine ended in the middle of it, the attempt stays counted.
         if self._room.stopping or not answer.engine_died:
-            await self._database.run(self._lines.put_back, batch.number, line.line)
+            await self._database.run(self._lines.put_back, feed.batch.number, line.line)
 
     async def _commit(self, batch: Batch, line: TakenLine, result: LineResult) -> None:
         """Commits a result, over short absences of the database.

@@ -54,6 +54,16 @@ def given_up(batch: Batch, line: TakenLine) -> LineResult:
     return LineResult(LineStatus.FAILED, output)
 
 
+def never_fits(batch: Batch, line: TakenLine, refusal: LineAnswer) -> LineResult:
+    """A line that is not tried again: it was refused for want of room when nothing else ran."""
+    error = {
+        "code": "no_room",
+        "message": f"there was no room for this line by itself: {refusal.error_message}",
+    }
+    output = _written(batch, line.line, line.custom_id, "null", json.dumps(error))
+    return LineResult(LineStatus.FAILED, output)
+
+
 def unanswered(batch: Batch, ending: LineEnding) -> str:
     """The error of a line that never had an answer."""
     code, message = _UNANSWERED[ending.status]

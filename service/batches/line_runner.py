@@ -7,7 +7,9 @@ the name of the key that made the batch. Cancelling it aborts what it started.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from pydantic_core import from_json
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -33,9 +35,22 @@ class LineAnswer:
     @property
     def engine_died(self) -> bool:
         """Whether the engine ended, be it because of this line."""
-        if self.status != 503:
-            return False
-        return bool(from_json(self.body).get("error", {}).get("code") == "engine_stopped")
+        return self.status == 503 and self._error.get("code") == "engine_stopped"
+
+    @property
+    def no_room(self) -> bool:
+        """Whether too much waited already, be it because of this line alone."""
+        return self.status == 503 and self._error.get("code") == "queue_full"
+
+    @property
+    def error_message(self) -> str:
+        """What the route said is wrong; "" where it gave an answer."""
+        return str(self._error.get("message", ""))
+
+    @property
+    def _error(self) -> Mapping[str, Any]:
+        found: Mapping[str, Any] = from_json(self.body).get("error") or {}
+        return found
 
 
 class LineRunner:

@@ -53,6 +53,24 @@ class Room:
             return True
         return in_flight == 0 and self._clock() - self._started_at >= _PATIENCE_S
 
+    def watch(self) -> Callable[[], bool]:
+        """Called before a line is asked.
+
+        What it returns tells afterwards whether the line was let in, and the service did nothing
+        else from before it until after it.
+        """
+        before = self._lifecycle.admitted
+        idle = self._lifecycle.in_flight == 0
+        idle = idle and not any(
+            one.running + one.waiting for one in (read() for read in self._stats)
+        )
+
+        def nothing_else() -> bool:
+            only = self._lifecycle.admitted == before + 1 and self._lifecycle.in_flight == 0
+            return idle and only
+
+        return nothing_else
+
     @property
     def stopping(self) -> bool:
         """Whether what ends now ends because the service does."""

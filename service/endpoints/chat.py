@@ -76,7 +76,7 @@ async def _start(
     timeouts: Timeouts,
     caller: Caller,
 ) -> Generation:
-    planned = await model.processor.plan(body, owner_of(request))
+    planned = await model.processor.plan(body, owner_of(request), patient=caller.patient)
     # The base64 of its media would wait in the engine's queue with it, and stay for its answer.
     body.messages.clear()
     if body.model_extra:

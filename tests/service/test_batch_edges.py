@@ -145,6 +145,10 @@ class Waiting:
     def started(self) -> None:
         """See `Room`."""
 
+    def watch(self) -> object:
+        """See `Room`."""
+        return lambda: True
+
 
 async def test_a_line_that_only_waited_to_run_alone_has_not_been_tried(database: Database) -> None:
     batch = in_progress(database, 2)

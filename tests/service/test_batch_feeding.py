@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -109,7 +110,7 @@ def test_refusals_make_longer_and_longer_pauses() -> None:
 
 
 class Failing(EchoEngine):
-    """Raises `failures`, one a request; then it answers."""
+    """Raises `failures`, one a request; then it answers. Until then it looks busy."""
 
     def __init__(self, settings: Settings, failures: list[EngineError], delay: float = 0) -> None:
         super().__init__(engine_config(settings), REPLY, delay)
@@ -122,6 +123,10 @@ class Failing(EchoEngine):
             raise self.failures.pop(0)
         async for chunk in super().generate(request):
             yield chunk
+
+    def stats(self) -> EngineStats:
+        """See `Engine.stats`."""
+        return replace(super().stats(), waiting=9 if self.failures else 0)
 
 
 async def test_what_the_engine_has_no_room_for_goes_back(

@@ -86,13 +86,13 @@ def test_a_converted_directory_has_both(checkpoint: Path, tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     ("flags", "error", "message"),
     [
-        (["{tmp}/nowhere"], CheckpointError, r"config\.json is missing"),
+        (["{tmp}/nowhere"], CheckpointError, r"nowhere: there is no such directory"),
         (["{base}", "{base}"], ValueError, "two checkpoints are named 'tiny-lamm'"),
         (["a b={base}"], ValueError, "'a b' cannot name a model"),
         (["={base}"], ValueError, "'' cannot name a model"),
         (["{adapter}"], CheckpointError, f"base with digest {DIGEST}, which is not among"),
         (["{adapter}@{other}"], CheckpointError, f"digest {DIGEST}; .*other has fedc"),
-        (["{adapter}@{tmp}/nowhere"], CheckpointError, r"nowhere: config\.json is missing"),
+        (["{adapter}@{tmp}/nowhere"], CheckpointError, r"nowhere: there is no such directory"),
         (["{base}@{base}"], CheckpointError, r"adapter_config\.json is missing; only an adapter"),
     ],
 )

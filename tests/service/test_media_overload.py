@@ -8,6 +8,7 @@ import json
 import os
 import signal
 from collections.abc import AsyncIterator, Iterator
+from typing import Any
 
 import httpx
 import pytest
@@ -63,9 +64,9 @@ class RequestCount:
             await self._changed.wait()
 
     @contextlib.contextmanager
-    def _watched(self) -> Iterator[None]:
+    def _watched(self, *precedence: Any) -> Iterator[None]:
         try:
-            with self._admit():
+            with self._admit(*precedence):
                 self._changed.set()
                 yield
         finally:
@@ -151,7 +152,7 @@ async def test_a_client_that_leaves_the_line_makes_room(
     assert len(pool._jobs) == 1
     os.kill(first, signal.SIGCONT)
     assert (await running).status_code == 200
-    assert (pid_of(pool), pool._idle.qsize()) == (first, 1)
+    assert (pid_of(pool), pool._queue.free) == (first, 1)
 
 
 async def test_a_refused_medium_costs_its_siblings_process_nothing(

@@ -149,7 +149,7 @@ async def test_a_client_that_leaves_costs_no_process() -> None:
         other = await pool.prepare(picture(9))
         assert pid_of(pool) == first
         # What nobody waited for came to its end before, and is known now.
-        assert pool._idle.qsize() == 1
+        assert pool._queue.free == 1
         assert await pool.prepare(picture()) is not other
         assert len(pool._cache._entries) == 2
     finally:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib
+import inspect
 import json
 from collections import Counter
 from pathlib import Path
@@ -180,6 +181,11 @@ def test_the_sample_config_is_what_ray_and_the_builder_take() -> None:
     assert callable(getattr(importlib.import_module(module), builder))
     args = RayArgs.model_validate(application.args)
     assert (args.min_replicas, args.max_replicas) == (2, 8)
+
+
+def test_ray_knows_what_the_builder_takes() -> None:
+    # It makes this type of what stands in the file or on the command line; a text it passes by.
+    assert inspect.signature(build).parameters["args"].annotation is RayArgs
 
 
 def _deployments(args: RayArgs) -> tuple[Deployment, Deployment]:

@@ -48,9 +48,9 @@ def decoded(monkeypatch: pytest.MonkeyPatch) -> list[MediaJob]:
     jobs: list[MediaJob] = []
     prepare = MediaPool.prepare
 
-    async def noted(pool: MediaPool, job: MediaJob) -> PreparedMedia:
+    async def noted(pool: MediaPool, job: MediaJob, *rest: Any) -> PreparedMedia:
         jobs.append(job)
-        return await prepare(pool, job)
+        return await prepare(pool, job, *rest)
 
     monkeypatch.setattr(MediaPool, "prepare", noted)
     return jobs

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import signal
+import socket
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -171,3 +175,45 @@ def test_the_help_teaches(capsys: pytest.CaptureFixture[str]) -> None:
     text = capsys.readouterr().out
     for word in ("--checkpoint PATH", "--device {auto,cpu,cuda}", "LAMM_MAX_NUM_SEQS", "SIGTERM"):
         assert word in text
+
+
+def test_an_upgrade_gets_a_plain_answer(url: str) -> None:
+    host, port = url.removeprefix("http://").split(":")
+    head = (
+        f"Host: {host}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+        "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
+    )
+    hidden = f"GET /readyz HTTP/1.1\r\nHost: {host}\r\n\r\n"
+    asked = {
+        f"GET /livez HTTP/1.1\r\n{head}\r\n": b"HTTP/1.1 200 OK",
+        # What it says is lost with the upgrade, and is no request of its own.
+        f"POST {URL} HTTP/1.1\r\n{head}Content-Type: application/json\r\n"
+        f"Content-Length: {len(hidden)}\r\n\r\n": b"HTTP/1.1 400 Bad Request",
+    }
+    for request, status in asked.items():
+        for at_once in (True, False):
+            with socket.create_connection((host, int(port)), timeout=20) as connection:
+                connection.sendall((request + hidden * at_once).encode())
+                if not at_once:
+                    with contextlib.suppress(OSError):  # it may be closed by now
+                        connection.sendall(hidden.encode())
+                answer = b""
+                with contextlib.suppress(ConnectionResetError):
+                    while part := connection.recv(1 << 16):
+                        answer += part
+            assert answer.startswith(status)
+            assert answer.count(b"HTTP/1.1 ") == 1
+            assert b"connection: close" in answer.lower()
+            assert b"upgrade:" not in answer.lower()
+
+
+def test_nothing_of_websockets_is_loaded() -> None:
+    program = (
+        "import sys; from fastapi import FastAPI; from service.lifecycle import Lifecycle;"
+        "from service.server import DrainingServer;"
+        "server = DrainingServer(FastAPI(), '127.0.0.1', 0, Lifecycle(), 1.0, print);"
+        "server.config.load();"
+        "print({name.split('.')[0] for name in sys.modules} & {'websockets', 'wsproto'})"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.stdout.splitlines() == ["set()"], done.stderr
