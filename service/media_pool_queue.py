@@ -85,8 +85,11 @@ class ProcessQueue(Generic[P]):
 
     def put(self, process: P) -> None:
         """A process that is free from now on."""
-        if not self._waiting:
-            self._free.append(process)
-            return
-        first = min(self._waiting, key=lambda place: place.order)
-        self._waiting.pop(first).set_result(process)
+        while self._waiting:
+            first = min(self._waiting, key=lambda place: place.order)
+            turn = self._waiting.pop(first)
+            # Who was cancelled a moment ago stands here still, until the event loop runs it.
+            if not turn.done():
+                turn.set_result(process)
+                return
+        self._free.append(process)

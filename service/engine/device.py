@@ -23,7 +23,11 @@ def choose_device(kind: DeviceKind) -> torch.device:
     if kind is DeviceKind.AUTO:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     if kind is DeviceKind.CUDA and not torch.cuda.is_available():
-        raise EngineConfigError("device is cuda, but torch finds no CUDA device")
+        raise EngineConfigError(
+            "device is cuda, but torch finds no CUDA device; nvidia-smi tells whether the driver "
+            f"sees one, torch {torch.__version__} is built for CUDA {torch.version.cuda}; "
+            "--device cpu serves without"
+        )
     return torch.device(kind.value)
 
 

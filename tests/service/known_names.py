@@ -138,7 +138,13 @@ class KnownNames:
             self._unfinished.close()
 
     def _json(self, method: str, path: str, **more: Any) -> Any:
-        answer = self._session.request(method, f"{self._url}{path}", timeout=_WAIT_S, **more)
+        deadline = time.monotonic() + _WAIT_S
+        while True:
+            answer = self._session.request(method, f"{self._url}{path}", timeout=_WAIT_S, **more)
+            # A slow machine may not have ended yet the batches that were cancelled.
+            if answer.status_code != 429 or time.monotonic() > deadline:
+                break
+            time.sleep(0.5)
         assert answer.status_code == 200, answer.text
         return json.loads(answer.text)
 

@@ -239,3 +239,18 @@ async def test_a_batchs_line_says_that_it_is_patient(
         assert (await client.post(CHAT, json=body)).status_code == 200
         await pool.stop()
     assert asked == [BATCH, BATCH, Precedence(3)]
+
+
+@pytest.mark.parametrize("others", [0, 1])
+async def test_a_process_that_comes_back_in_the_moment_of_leaving_is_not_lost(others: int) -> None:
+    line = Line()
+    await line.join("leaves")
+    for _ in range(others):
+        await line.join("stays")
+    line.tasks[0].cancel()
+    line.queue.put(7)  # before the event loop has run who leaves
+    await asyncio.gather(line.tasks[0], return_exceptions=True)
+    if others:
+        assert await line.tasks[1] == 7
+    else:
+        assert line.queue.free == 1
