@@ -165,7 +165,10 @@ class ChatClient:
                 response = await self._http.request(method, url, content=content, headers=headers)
             except httpx.TransportError as error:
                 where = f"{self._http.base_url}{path}"
-                failure = ServerGoneError(f"no answer from {where}: {type(error).__name__}")
+                failure = ServerGoneError(
+                    f"no answer from {where}: {type(error).__name__}; is the server running, and "
+                    "is --url its address?"
+                )
             except httpx.DecodingError:
                 raise RequestFailedError(f"{method} {path}: {_UNDECODABLE}") from None
             else:

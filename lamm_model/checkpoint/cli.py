@@ -141,7 +141,7 @@ def _add_import_prompts(commands: argparse._SubParsersAction[argparse.ArgumentPa
     importing.add_argument(
         "--out",
         type=Path,
-        default=Path("prompts.json"),
+        default=Path("prompt_pack.json"),
         help="file to write (default: %(default)s)",
     )
     importing.set_defaults(run=_import_prompts)
