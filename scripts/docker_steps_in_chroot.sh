@@ -5,7 +5,7 @@
 # Replays docker/Dockerfile without a container engine, as root on a Debian machine: each stage is a
 # directory under DIRECTORY, RUN is a chroot into it, and what comes out is started as the image
 # would be: as its USER, on a read-only root, without capabilities, until its HEALTHCHECK passes;
-# then it answers a chat, two tasks and the page, is stopped with SIGTERM, and must exit 0.
+# then it answers a chat, two tasks, a batch and the page, is stopped with SIGTERM, and must exit 0.
 # A fresh Debian (debootstrap) with its own Python stands in for the base image. Stages that the last
 # one does not need are left out, as BuildKit does. --env and --bind reach the build steps alone
 # (a proxy's certificate, a directory of wheels); --serve-only starts what was built before.
@@ -302,27 +302,54 @@ json_words() {
         "$1"
 }
 
-# A chat, a picture and a cloud through the decoding processes, batches' database, the page's files.
+# A chat, a picture and a cloud through the decoding processes, a batch that says the same as the
+# chat, the page's files.
 ASK='
-import json, os, re, urllib.request
+import json, os, re, time, urllib.request
 base = "http://127.0.0.1:%s" % os.environ["LAMM_PORT"]
 
-def ask(path, body=None):
-    request = urllib.request.Request(base + path, body and json.dumps(body).encode(),
-                                     {"Content-Type": "application/json"})
+def ask(path, body=None, kind="application/json"):
+    if body is not None and not isinstance(body, bytes):
+        body = json.dumps(body).encode()
+    request = urllib.request.Request(base + path, body, {"Content-Type": kind})
     return urllib.request.urlopen(request, timeout=120).read().decode()
+
+def upload(content):
+    parts = (("purpose\"", "batch"), ("file\"; filename=\"in.jsonl\"", content))
+    form = "".join("--cut\r\nContent-Disposition: form-data; name=\"%s\r\n\r\n%s\r\n" % part
+                   for part in parts)
+    answer = ask("/v1/files", (form + "--cut--\r\n").encode(), "multipart/form-data; boundary=cut")
+    return json.loads(answer)["id"]
 
 body = {"model": os.path.basename(os.environ["LAMM_CHECKPOINT"]), "max_tokens": 16,
         "temperature": 0, "messages": [{"role": "user", "content": "How many chairs are there?"}]}
 answer = json.loads(ask("/v1/chat/completions", body))
-print("answered:", json.dumps(answer["choices"][0]["message"]), answer["usage"])
+said = answer["choices"][0]["message"]
+print("answered:", json.dumps(said), answer["usage"])
 assert answer["usage"]["completion_tokens"] > 0
 tasks = {card["name"]: card for card in json.loads(ask("/v1/tasks"))["data"]}
 for name in ("counting", "classification_3d"):
     answer = json.loads(ask("/v1/tasks/" + name, {**tasks[name]["example"], "constrain": True}))
     print("task", name, answer["parse_status"] + ":", answer["text"])
     assert answer["parse_status"] == "ok"
-print("batches:", ask("/v1/batches"))
+
+url = "/v1/chat/completions"
+lines = [{"custom_id": str(n), "method": "POST", "url": url, "body": body} for n in range(3)]
+batch = {"endpoint": url, "completion_window": "24h",
+         "input_file_id": upload("".join(json.dumps(line) + "\n" for line in lines))}
+batch = json.loads(ask("/v1/batches", batch))
+until = time.monotonic() + 120
+while batch["status"] in ("validating", "in_progress", "finalizing"):
+    assert time.monotonic() < until, batch
+    time.sleep(0.5)
+    batch = json.loads(ask("/v1/batches/" + batch["id"]))
+print("batch:", batch["status"], batch["request_counts"])
+assert batch["status"] == "completed", batch
+found = ask("/v1/files/%s/content" % batch["output_file_id"]).splitlines()
+found = {line["custom_id"]: line["response"]["body"] for line in map(json.loads, found)}
+assert set(found) == {"0", "1", "2"}, found
+assert all(one["choices"][0]["message"] == said for one in found.values()), found
+
 links = re.findall("(?:href|src)=.(ui/[a-z0-9_./-]+)", ask("/"))
 print("page:", {link: len(ask("/" + link)) for link in links})
 assert links
