@@ -151,6 +151,9 @@ def _in_thread(work: Callable[[], Grammar]) -> Future[Grammar]:
     future: Future[Grammar] = Future()
 
     def run() -> None:
+        # From here on it cannot be cancelled, which a result for nobody would trip over.
+        if not future.set_running_or_notify_cancel():
+            return
         try:
             future.set_result(work())
         except BaseException as error:
