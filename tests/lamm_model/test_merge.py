@@ -195,7 +195,10 @@ def test_a_broken_weights_file_is_told(base: Path, tmp_path: Path) -> None:
     (broken / "model.safetensors").unlink()
     with pytest.raises(CheckpointError, match=r"no \.safetensors file"):
         load_model(broken)
+    (broken / "config.json").unlink()
     with pytest.raises(CheckpointError, match=r"config\.json is missing"):
+        load_model(broken)
+    with pytest.raises(CheckpointError, match="there is no such directory"):
         load_model(tmp_path / "nowhere")
 
 
