@@ -11,7 +11,8 @@ import statistics
 import time
 from collections import deque
 
-from benchmark.client import ChatClient, StreamRecord
+from benchmark.client import ChatClient
+from benchmark.client_answers import StreamRecord
 from benchmark.errors import BenchmarkError
 
 DISCONNECTED = "disconnected on purpose"

@@ -21,26 +21,11 @@ import httpx
 from benchmark.client_answers import (
     ChatResult,
     StreamRecord,
-    Usage,
     read_completion,
     read_stream,
     refusal,
 )
 from benchmark.errors import RequestFailedError, ServerGoneError
-
-__all__ = [
-    "CHAT_PATH",
-    "RETRIED_STATUSES",
-    "ChatClient",
-    "ChatResult",
-    "RetryPolicy",
-    "StreamRecord",
-    "Usage",
-    "encode_stream",
-    "read_completion",
-    "retry_after",
-    "server_root",
-]
 
 RETRIED_STATUSES = frozenset({408, 429, 500, 502, 503, 504})
 CHAT_PATH = "/v1/chat/completions"

@@ -10,7 +10,7 @@ import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from benchmark.client import StreamRecord
+from benchmark.client_answers import StreamRecord
 from benchmark.load_statistics import percentile
 
 METRICS: Mapping[str, str] = {

@@ -12,7 +12,8 @@ from contextlib import nullcontext
 from dataclasses import dataclass
 
 from benchmark.cancel import DISCONNECTED, Disconnector
-from benchmark.client import ChatClient, StreamRecord, encode_stream
+from benchmark.client import ChatClient, encode_stream
+from benchmark.client_answers import StreamRecord
 from benchmark.load_requests import RequestStyle
 from benchmark.workload import WorkItem
 

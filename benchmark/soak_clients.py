@@ -19,7 +19,8 @@ from typing import Any
 import httpx
 
 from benchmark.cancel import DISCONNECTED, Disconnector
-from benchmark.client import ChatClient, StreamRecord, encode_stream
+from benchmark.client import ChatClient, encode_stream
+from benchmark.client_answers import StreamRecord
 from benchmark.soak_requests import SoakRequests
 
 # How the client tells that a connection gave nothing more; httpx' timeouts have the word in common.

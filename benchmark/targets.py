@@ -15,7 +15,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from benchmark.client import CHAT_PATH, ChatClient, Usage, read_completion, server_root
+from benchmark.client import CHAT_PATH, ChatClient, server_root
+from benchmark.client_answers import Usage, read_completion
 from benchmark.content import MediaCache, encode_chat, is_cloud, user_message
 from benchmark.controls import Control, Question, seed_of
 from benchmark.controls_media import blank_part

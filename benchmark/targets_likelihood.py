@@ -13,7 +13,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from benchmark.client import Usage
+from benchmark.client_answers import Usage
 from benchmark.controls import without_options
 from benchmark.errors import RequestFailedError
 from benchmark.suite import Item

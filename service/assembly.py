@@ -64,12 +64,7 @@ def build_services(
     if tracing is not None:
         engines = tuple(ServedEngine(tracing.engine(e.engine), e.models) for e in engines)
     metrics = Metrics(sources[0].name, {served.label: served.engine.stats for served in engines})
-    pools: list[MediaPool] = []
-    pool_of: dict[str, MediaPool] = {}
-    for (image, points), names in _preparations(sources).items():
-        pool_config = _pool_config(settings, image, points)
-        pools.append(tracing.media_pool(pool_config) if tracing else MediaPool(pool_config))
-        pool_of.update(dict.fromkeys(names, pools[-1]))
+    pool_of = _pools(settings, sources, tracing)
     engine_of = {name: served.engine for served in engines for name in served.models}
     stored, fetcher = _media_sources(settings)
     lifecycle, access = Lifecycle(), access_control(settings)
@@ -104,7 +99,7 @@ def build_services(
             access.keys.stands_for,
         ),
     )
-    return services, tuple(pools)
+    return services, tuple(dict.fromkeys(pool_of.values()))
 
 
 def engine_config(settings: Settings, num_engines: int = 1) -> EngineConfig:
@@ -130,6 +125,18 @@ def _engines(settings: Settings, sources: Sequence[ModelSource]) -> tuple[Served
         engine = create_engine(settings.engine, group, config, memory)
         engines.append(ServedEngine(engine, tuple(source.name for source in group)))
     return tuple(engines)
+
+
+def _pools(
+    settings: Settings, sources: Sequence[ModelSource], tracing: Tracing | None
+) -> dict[str, MediaPool]:
+    """Each model's decode workers; models that prepare media alike share theirs."""
+    pool_of: dict[str, MediaPool] = {}
+    for (image, points), names in _preparations(sources).items():
+        config = _pool_config(settings, image, points)
+        pool = tracing.media_pool(config) if tracing else MediaPool(config)
+        pool_of.update(dict.fromkeys(names, pool))
+    return pool_of
 
 
 def _served_model(

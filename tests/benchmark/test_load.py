@@ -13,7 +13,7 @@ from PIL import Image
 from benchmark import load_report
 from benchmark.baseline import TransformersBaseline
 from benchmark.cli import bench
-from benchmark.client import StreamRecord, Usage
+from benchmark.client_answers import StreamRecord, Usage
 from benchmark.errors import BenchmarkError
 from benchmark.load import BaselineRound, LoadSpec, merge_rounds, run_load
 from benchmark.load_arrivals import Arrivals

@@ -18,7 +18,8 @@ import pytest
 from benchmark import load_plot
 from benchmark.cancel import DISCONNECTED, Disconnector, draw_moments
 from benchmark.cli import bench
-from benchmark.client import ChatClient, StreamRecord, encode_stream
+from benchmark.client import ChatClient, encode_stream
+from benchmark.client_answers import StreamRecord
 from benchmark.errors import BenchmarkError
 from benchmark.load import LoadSpec, run_load
 from benchmark.load_quality import QuestionDeck, mix_in

@@ -29,7 +29,8 @@ from starlette.routing import Route
 from benchmark import soak_memory, soak_report
 from benchmark.cancel import DISCONNECTED
 from benchmark.cli import bench
-from benchmark.client import ChatClient, RetryPolicy, StreamRecord, Usage
+from benchmark.client import ChatClient, RetryPolicy
+from benchmark.client_answers import StreamRecord, Usage
 from benchmark.errors import BenchmarkError
 from benchmark.soak_clients import Crowd, CrowdSpec, Finished, Outcome, outcome_of, run_crowd
 from benchmark.soak_memory import MemorySample, find_sampler, slope

@@ -20,6 +20,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from service.app import create_app, engine_config
 from service.config import Settings
 from service.engine.echo_engine import EchoEngine
+from service.media_process import MediaJob, MediaProcess
 from tests.service.chat_requests import CONTEXT, IMAGE_TOKENS, POINT_TOKENS, REPLY
 
 
@@ -105,3 +106,17 @@ async def client(app: FastAPI) -> AsyncIterator[httpx.AsyncClient]:
     transport = httpx.ASGITransport(app)
     async with httpx.AsyncClient(transport=transport, base_url="http://lamm") as client:
         yield client
+
+
+@pytest.fixture
+def ran(monkeypatch: pytest.MonkeyPatch) -> list[MediaJob]:
+    """The jobs that decoding processes were given, in the order they began."""
+    jobs: list[MediaJob] = []
+    run = MediaProcess.run
+
+    async def recorded(self: MediaProcess, job: MediaJob, body: bytes) -> object:
+        jobs.append(job)
+        return await run(self, job, body)
+
+    monkeypatch.setattr(MediaProcess, "run", recorded)
+    return jobs

@@ -157,16 +157,8 @@ async def test_a_client_that_leaves_costs_no_process() -> None:
 
 
 async def test_what_a_client_had_waiting_is_dropped_when_it_leaves(
-    pool: MediaPool, monkeypatch: pytest.MonkeyPatch
+    pool: MediaPool, ran: list[MediaJob]
 ) -> None:
-    ran: list[MediaJob] = []
-    run = MediaProcess.run
-
-    async def recorded(self: MediaProcess, job: MediaJob, body: bytes) -> object:
-        ran.append(job)
-        return await run(self, job, body)
-
-    monkeypatch.setattr(MediaProcess, "run", recorded)
     os.kill(pid_of(pool), signal.SIGSTOP)
     jobs = [asyncio.create_task(pool.prepare(picture(width))) for width in (1, 2, 3)]
     await asyncio.sleep(0.05)
@@ -178,16 +170,8 @@ async def test_what_a_client_had_waiting_is_dropped_when_it_leaves(
 
 
 async def test_identical_media_at_once_are_decoded_once(
-    pool: MediaPool, monkeypatch: pytest.MonkeyPatch
+    pool: MediaPool, ran: list[MediaJob]
 ) -> None:
-    ran: list[MediaJob] = []
-    run = MediaProcess.run
-
-    async def recorded(self: MediaProcess, job: MediaJob, body: bytes) -> object:
-        ran.append(job)
-        return await run(self, job, body)
-
-    monkeypatch.setattr(MediaProcess, "run", recorded)
     os.kill(pid_of(pool), signal.SIGSTOP)
     same = [asyncio.create_task(pool.prepare(picture(30))) for _ in range(8)]
     other = asyncio.create_task(pool.prepare(MediaJob(Modality.IMAGE, png(30))))

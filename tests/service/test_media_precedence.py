@@ -23,7 +23,7 @@ from service.media_fetch_budget import MediaBudget
 from service.media_pool import MediaPool, MediaPoolConfig
 from service.media_pool_config import LIVE, Precedence
 from service.media_pool_queue import Place, ProcessQueue
-from service.media_process import MediaJob, MediaProcess
+from service.media_process import MediaJob
 from service.remote_media_address import AllowedHosts
 from tests.service.batch_jobs import CHAT, batch_app, jsonl, request_line, start, until
 from tests.service.chat_requests import chat_body, image, png
@@ -183,16 +183,8 @@ async def pool() -> AsyncIterator[MediaPool]:
 
 
 async def test_a_pools_processes_take_live_media_first(
-    pool: MediaPool, monkeypatch: pytest.MonkeyPatch
+    pool: MediaPool, ran: list[MediaJob]
 ) -> None:
-    ran: list[MediaJob] = []
-    run = MediaProcess.run
-
-    async def recorded(self: MediaProcess, job: MediaJob, body: bytes) -> object:
-        ran.append(job)
-        return await run(self, job, body)
-
-    monkeypatch.setattr(MediaProcess, "run", recorded)
     first, batch, live, joined = (MediaJob(Modality.IMAGE, png(n)) for n in (1, 2, 3, 4))
     [worker] = pool._workers
     os.kill(worker._process.pid, signal.SIGSTOP)
