@@ -13,7 +13,7 @@ from collections import Counter
 
 import httpx
 
-from benchmark.faults_clients import LONG_ANSWER, Clients, read_rest, told
+from benchmark.faults_clients import LONG_ANSWER, Clients, Reply, read_rest, told
 from benchmark.faults_engine import SEATS
 from benchmark.faults_findings import Findings
 from benchmark.faults_server import FaultServer, is_media_worker
@@ -52,10 +52,7 @@ async def disconnect(server: FaultServer, clients: Clients, found: Findings) -> 
 
 async def sigterm(server: FaultServer, clients: Clients, found: Findings) -> None:
     """SIGTERM while twice as many requests run and wait as there are seats."""
-    running = [
-        asyncio.create_task(clients.ask(number, **_LONG)) for number in clients.numbers(2 * SEATS)
-    ]
-    await _until_decoding(clients, len(running))
+    running = await _crowd(clients, 2 * SEATS)
     server.signal(signal.SIGTERM)
     asked = time.perf_counter()
     unready = await clients.until("/readyz", 503)
@@ -75,10 +72,7 @@ async def sigterm(server: FaultServer, clients: Clients, found: Findings) -> Non
 
 async def second_sigterm(server: FaultServer, clients: Clients, found: Findings) -> None:
     """A second SIGTERM while the first one's drain goes on."""
-    running = [
-        asyncio.create_task(clients.ask(number, **_LONG)) for number in clients.numbers(4 * SEATS)
-    ]
-    await _until_decoding(clients, len(running))
+    running = await _crowd(clients, 4 * SEATS)
     server.signal(signal.SIGTERM)
     await clients.until("/readyz", 503)
     server.signal(signal.SIGTERM)
@@ -132,12 +126,21 @@ async def restart(server: FaultServer, clients: Clients, found: Findings) -> Non
     )
 
 
-async def _until_decoding(clients: Clients, count: int) -> None:
-    """Returns once so many requests are in the engine, and it works on some."""
+async def _crowd(clients: Clients, count: int) -> list[asyncio.Task[Reply]]:
+    """So many requests at once, once the engine works on some while others wait for a seat.
+
+    Those that are answered before that moment are followed by others: on a busy machine the first
+    may be through before the last has come. Returns all that were asked.
+    """
+    asked: list[asyncio.Task[Reply]] = []
     while True:
+        missing = count - sum(not task.done() for task in asked)
+        asked += [
+            asyncio.create_task(clients.ask(number, **_LONG)) for number in clients.numbers(missing)
+        ]
         _, body = await clients.status("/health")
-        if body.get("running", 0) and body["running"] + body["waiting"] >= count:
-            return
+        if body.get("running") and body.get("waiting"):
+            return asked
         await asyncio.sleep(_LOOKED_AGAIN_S)
 
 

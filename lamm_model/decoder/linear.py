@@ -48,6 +48,11 @@ class PackedLinear:
         wider[:rows] = x.reshape(rows, self.in_features)
         return self._multiply(wider)[:rows].reshape(*x.shape[:-1], self.out_features)
 
+    @property
+    def kernel_key(self) -> tuple[int, int] | None:
+        """Equal for layers with the same kernels; None where there is none to compile."""
+        return None if self._packed is None else (self.out_features, self.in_features)
+
     def _multiply(self, x: Tensor) -> Tensor:
         out: Tensor = torch.ops.mkldnn._linear_pointwise(x, self._packed, None, "none", [], "")
         return out
@@ -65,6 +70,11 @@ def padded_rows(rows: int) -> int:
         if rows <= limit:
             return -(-rows // step) * step
     return -(-rows // _LARGEST_STEP) * _LARGEST_STEP
+
+
+def row_sizes(most: int) -> list[int]:
+    """Every number of rows that a packed product of at most `most` rows is computed with."""
+    return sorted({padded_rows(rows) for rows in range(1, most + 1)})
 
 
 def can_pack(weight_OI: Tensor) -> bool:

@@ -11,7 +11,7 @@ heads, G query heads a KV head, D head size.
 
 from __future__ import annotations
 
-from collections.abc import Callable, MutableMapping
+from collections.abc import Callable, Iterator, MutableMapping
 from dataclasses import dataclass
 
 import torch
@@ -22,7 +22,7 @@ from transformers.models.llama.modeling_llama import LlamaRotaryEmbedding
 
 from lamm_model.decoder.attention import AttentionPlan, attend
 from lamm_model.decoder.kv_cache import KVCache
-from lamm_model.decoder.linear import PackedLinear
+from lamm_model.decoder.linear import PackedLinear, padded_rows, row_sizes
 from lamm_model.decoder.lora import AdapterPlan
 
 # Those whose angles depend on the position alone, so that one table serves every sequence.
@@ -94,6 +94,25 @@ class LlamaDecoder:
             "up_proj": inner,
             "down_proj": hidden,
         }
+
+    def warm_up(self, max_rows: int, max_logit_rows: int) -> Iterator[None]:
+        """Compiles the kernels of batches up to these sizes, a few milliseconds' work at a time.
+
+        oneDNN compiles at a size's first use: half a megabyte, and a stall of that step. Small
+        batches come first, so that whoever stops early has those that are most frequent.
+        """
+        layers = {
+            linear.kernel_key: linear for linear in self._linears() if linear is not self._head
+        }
+        limits = [(linear, max_rows) for key, linear in layers.items() if key is not None]
+        if self._head.kernel_key is not None:
+            limits.append((self._head, max_logit_rows))
+        for rows in row_sizes(max(max_rows, max_logit_rows)):
+            for linear, limit in limits:
+                if rows <= padded_rows(limit):
+                    with torch.inference_mode():
+                        linear(torch.zeros(rows, linear.in_features))
+                    yield
 
     @torch.inference_mode()
     def embed(self, token_ids_T: Tensor) -> Tensor:
@@ -200,11 +219,13 @@ class LlamaDecoder:
         )
 
     def _count_bytes(self) -> int:
-        linears = [self._head]
-        for layer in self._layers:
-            linears += [layer.qkv, layer.o, layer.gate_up, layer.down]
         tables = self._embedding.numel() * self._embedding.element_size()
-        return tables + sum(linear.nbytes for linear in linears)
+        return tables + sum(linear.nbytes for linear in self._linears())
+
+    def _linears(self) -> Iterator[PackedLinear]:
+        yield self._head
+        for layer in self._layers:
+            yield from (layer.qkv, layer.o, layer.gate_up, layer.down)
 
 
 def _rotate(x_THD: Tensor, cos_TD: Tensor, sin_TD: Tensor) -> Tensor:

@@ -61,6 +61,12 @@ class MediaEncoder:
         self.hits_total = 0
 
     @torch.inference_mode()
+    def rehearse(self, modality: Modality, shape: tuple[int, ...], count: int, model: int) -> None:
+        """Encodes `count` blank media of this shape, and keeps nothing."""
+        blank = PreparedMedia(modality, "", np.zeros(shape, dtype=np.float32), {})
+        self._run([blank] * count, model)
+
+    @torch.inference_mode()
     def encode(self, media: Sequence[PreparedMedia], model: int = 0) -> EncoderOutput:
         """Each medium once; `model` is the index of the model whose projectors are wanted."""
         output = EncoderOutput()

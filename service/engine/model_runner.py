@@ -34,6 +34,7 @@ from service.engine.model_source import ModelSource
 from service.engine.readout import Readout
 from service.engine.scheduler import ScheduledChunk, SchedulerOutput
 from service.engine.sequence import Sequence
+from service.engine.warm_up import warm_up
 
 # The library's own message is in the log; what a client may see is this.
 _STEP_FAILED = "the engine failed in this request's step"
@@ -98,6 +99,8 @@ class ModelRunner:
             * BLOCK_SIZE
             * (self.plan.num_blocks + self.plan.num_store_blocks)
         )
+        if self.device.type == "cpu":
+            warm_up(self._decoder, self._encoder, self._specs, config)
 
     @property
     def encoder(self) -> MediaEncoder:
