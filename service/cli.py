@@ -28,7 +28,7 @@ from service.config_storage import StorageSettings
 from service.dependencies import Services
 from service.engine.base import EngineInfo
 from service.engine.config import EngineConfigError
-from service.interpreter import settle_interpreter
+from service.interpreter import limit_malloc_arenas, settle_interpreter
 from service.lifecycle import Lifecycle, Phase
 from service.logging_setup import configure_logging
 from service.server import DrainingServer
@@ -72,6 +72,7 @@ def serve(argv: list[str]) -> int:
         if settings.log_format == "json" or not sys.stderr.isatty():
             # transformers' progress bar would stand among the log's lines. Read at its import.
             os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+        limit_malloc_arenas()
         app = create_app(settings)
     except ValidationError as error:
         for problem in error.errors():

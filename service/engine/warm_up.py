@@ -30,10 +30,12 @@ _MAX_PICTURES = 8
 def warm_up(
     decoder: LlamaDecoder, encoder: MediaEncoder, specs: Seq[CheckpointSpec], config: EngineConfig
 ) -> None:
-    """Runs batches of the sizes that serving has, most frequent first, for two seconds at most."""
+    """Runs a medium of each kind, then two seconds of other sizes, most frequent first."""
+    # Not of the two seconds: a first call also loads what libraries load late.
+    for _ in _encode(encoder, specs, range(1, 2)):
+        pass
     started = time.monotonic()
     work = itertools.chain(
-        _encode(encoder, specs, range(1, 2)),
         decoder.warm_up(config.max_num_batched_tokens, config.max_num_seqs),
         _encode(encoder, specs, range(2, _MAX_PICTURES + 1)),
     )
