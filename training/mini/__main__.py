@@ -19,6 +19,7 @@ from training.mini import (
     sources,
 )
 from training.mini.examples import write_examples
+from training.mini.mixture import MIXTURE, Mixture
 from training.mini.pretrain import PretrainSettings, pretrain
 
 _SPLITS: tuple[sources.Split, sources.Split] = ("train", "test")
@@ -63,12 +64,13 @@ def _arguments() -> argparse.Namespace:
         "--restart",
         action="store_true",
         help="go on from the weights reached so far with a new schedule: a finished run whose "
-        "--steps is merely raised leaps back to a high learning rate, and can diverge",
+        "--steps is merely raised leaps back to a high learning rate, and can diverge; when such "
+        "a run was killed, leave this out to go on where it stopped",
     )
     parser.add_argument(
         "--look-up-share",
         type=float,
-        default=corpus.LOOK_UP_SHARE,
+        default=MIXTURE.look_ups,
         help="how many of the language model's conversations are nothing but look-ups by name "
         "(default: %(default)s)",
     )
@@ -110,7 +112,8 @@ def _language_model(args: argparse.Namespace) -> None:
     settings = PretrainSettings(
         steps=3000, batch_size=16, learning_rate=2e-3, warmup_steps=100, bfloat16=True
     )
-    task = language_model.TextTask(train, test, tokenizer, args.look_up_share)
+    mixture = Mixture(look_ups=args.look_up_share)
+    task = language_model.TextTask(train, test, tokenizer, mixture)
     pretrain(task, _asked(args, settings), args.out / args.stage)
 
 

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from training.mini.mixture import MIXTURE, Mixture
 from training.mini.sources import PACKAGES, SourceError, fetch
 
 
@@ -36,31 +37,28 @@ def mini_records(argv: Sequence[str]) -> int:
     parser.add_argument(
         "--seed", type=int, default=1, help="of what is drawn (default: %(default)s)"
     )
-    parser.add_argument(
-        "--word-share",
-        type=float,
-        default=None,
-        help="share of pictures of words (default: the mixture's, 0.17)",
-    )
-    parser.add_argument(
-        "--look-up-share",
-        type=float,
-        default=None,
-        help="share of conversations of nothing but look-ups by name (default: the mixture's, 0.3)",
-    )
+    for flag, default, what in (
+        ("--word-share", MIXTURE.words, "pictures of words"),
+        ("--look-up-share", MIXTURE.look_ups, "conversations of nothing but look-ups by name"),
+        ("--drawn-share", MIXTURE.drawn, "drawings: faces, bodies, land"),
+    ):
+        told = f"share of {what} (default: %(default)s)"
+        parser.add_argument(flag, type=float, default=default, help=told)
     args = parser.parse_args(argv)
+    try:
+        mixture = Mixture(args.word_share, args.look_up_share, args.drawn_share)
+    except ValueError as error:
+        parser.error(str(error))
 
     def run() -> None:
         # numpy and PIL, not for --help
-        from training.mini.corpus import LOOK_UP_SHARE, WORD_SHARE, Pools  # noqa: PLC0415
+        from training.mini.corpus import Pools  # noqa: PLC0415
         from training.mini.records import write_records  # noqa: PLC0415
 
         fetch(args.sources)
         for split, count in (("test", args.validation), ("train", args.count)):
             pools = Pools.load(args.sources, split)  # type: ignore[arg-type]
-            words = WORD_SHARE if args.word_share is None else args.word_share
-            look_ups = LOOK_UP_SHARE if args.look_up_share is None else args.look_up_share
-            path = write_records(pools, args.out, count, args.seed, split, words, look_ups)  # type: ignore[arg-type]
+            path = write_records(pools, args.out, count, args.seed, split, mixture)  # type: ignore[arg-type]
             print(path)
 
     return _guarded(run)
@@ -70,7 +68,8 @@ def mini_suite(argv: Sequence[str]) -> int:
     """Runs `lamm data mini-suite OUT ARGV...`."""
     parser = _parser(
         "mini-suite",
-        "Writes the mini benchmark suite from held-out pictures, meshes, words and phrasings.",
+        "Writes the mini benchmark suite from held-out pictures, meshes, words and phrasings "
+        "(multiple choice is put as in training).",
     )
     parser.add_argument("out", type=Path, help="folder to write to")
     parser.add_argument(
@@ -106,7 +105,7 @@ def _parser(name: str, description: str) -> argparse.ArgumentParser:
 def _guarded(run: Callable[[], None]) -> int:
     try:
         run()
-    except SourceError as error:
+    except (SourceError, OSError) as error:
         print(f"lamm data: {error}", file=sys.stderr)
         return 1
     return 0

@@ -16,19 +16,15 @@ import numpy.typing as npt
 from lamm_model.conversation import Modality, Turn
 from training.mini import clouds, drawn_scenes, facts, language, look_ups, pictures, sources
 from training.mini.language import Exchange
+from training.mini.mixture import ALONE, CLOUD, MIXTURE, TALK, Mixture
 from training.mini.sources import Split
 
 SYSTEM = (
     "A chat between a person and LAMM-mini, an assistant that looks at pictures and point clouds."
 )
 
-
-LOOK_UP_SHARE = 0.3
-WORD_SHARE = 0.17
 # Of the look-ups.
 _IN_ROOMS = 0.55
-# Of the conversations that are neither look-ups nor about words.
-_TALK, _CLOUD, _ALONE, _DRAWN = 0.04, 0.26, 0.11, 0.09
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,36 +69,27 @@ class Conversation:
         ]
 
 
-def draw(
-    pools: Pools,
-    rng: np.random.Generator,
-    word_share: float = WORD_SHARE,
-    look_up_share: float = LOOK_UP_SHARE,
-) -> Conversation:
-    """A conversation of the training mixture: look-ups, pictures, clouds, small talk.
-
-    `look_up_share` of all are nothing but look-ups by name, `word_share` of the others are about a
-    picture of a word; the rest keep their proportions.
-    """
-    if rng.random() < look_up_share:
+def draw(pools: Pools, rng: np.random.Generator, mixture: Mixture = MIXTURE) -> Conversation:
+    """A conversation of the mixture: look-ups, pictures, clouds, small talk."""
+    if rng.random() < mixture.look_ups:
         return _look_ups(pools, rng)
-    if rng.random() < word_share:
+    if rng.random() < mixture.words:
         picture = pictures.word(pools.words, rng)
         return Conversation(tuple(language.picture_turns(picture, rng)), picture=picture)
     kind = rng.random()
-    if kind < _TALK:
+    if kind < TALK:
         return Conversation(tuple(language.small_talk(rng)))
-    if kind < _TALK + _CLOUD:
+    if kind < TALK + CLOUD:
         cloud = (
             clouds.single(pools.surfaces, rng)
             if rng.random() < 0.5
             else clouds.room(pools.surfaces, rng)
         )
         return Conversation(tuple(language.cloud_turns(cloud, rng)), cloud=cloud)
-    if kind > 1 - _DRAWN:
+    if kind > 1 - mixture.drawn:
         picture = drawn_scenes.draw(rng)
         return Conversation(tuple(language.drawn_turns(picture, rng)), picture=picture)
-    if kind < _TALK + _CLOUD + _ALONE:
+    if kind < TALK + CLOUD + ALONE:
         picture = pictures.alone(pools.products, rng)
     else:
         picture = pictures.scene(pools.products, rng)

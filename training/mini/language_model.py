@@ -19,6 +19,7 @@ from transformers import AttentionInterface, LlamaForCausalLM
 from lamm_model.conversation import Modality, TextChunk, render
 from lamm_model.tokenizer import LammTokenizer
 from training.mini import corpus, facts, geometry
+from training.mini.mixture import MIXTURE, Mixture
 from training.mini.pretrain import DenseTask
 from training.mini.tokenizer import train_tokenizer
 
@@ -101,10 +102,10 @@ class TextTask(DenseTask):
         pools: corpus.Pools,
         test: corpus.Pools,
         tokenizer: LammTokenizer,
-        look_up_share: float = corpus.LOOK_UP_SHARE,
+        mixture: Mixture = MIXTURE,
     ) -> None:
         super().__init__()
-        self._look_up_share = look_up_share
+        self._mixture = mixture
         config = geometry.text_config(tokenizer.vocab_size)
         self.encoder = LlamaForCausalLM(config)
         self.encoder.set_attn_implementation(_FLOAT32_SDPA)
@@ -173,7 +174,7 @@ class TextTask(DenseTask):
         return ids, weight, hidden
 
     def _draw(self, pools: corpus.Pools, rng: np.random.Generator) -> corpus.Conversation:
-        return corpus.draw(pools, rng, look_up_share=self._look_up_share)
+        return corpus.draw(pools, rng, self._mixture)
 
     def _row(self, conversation: corpus.Conversation, rng: np.random.Generator) -> _Row:
         facts = corpus.medium_facts(conversation, rng)

@@ -15,6 +15,7 @@ from tqdm import tqdm
 
 from lamm_model.conversation import Modality
 from training.mini import corpus
+from training.mini.mixture import MIXTURE, Mixture
 from training.mini.sources import Split
 
 _PER_FOLDER = 1000
@@ -26,18 +27,19 @@ def write_records(
     count: int,
     seed: int,
     split: Split,
-    word_share: float = corpus.WORD_SHARE,
-    look_up_share: float = corpus.LOOK_UP_SHARE,
+    mixture: Mixture = MIXTURE,
 ) -> Path:
     """`count` conversations under `out`: `<split>.json`, whose path is returned, and its media.
 
-    Record `i` depends on `seed` and `i` alone; media that are already there are not written again,
-    so a killed run goes on where it stopped.
+    Record `i` depends on `seed`, `split` and `i` alone; media that are already there are not
+    written again, so a killed run goes on where it stopped.
     """
     records = []
     for index in tqdm(range(count), desc=f"writing {split} records", unit="record", mininterval=5):
-        rng = np.random.default_rng((seed, index))
-        conversation = corpus.draw(pools, rng, word_share, look_up_share)
+        # Drawn alike, a test record would be the training record of its number over again: the same
+        # drawing and the same questions, and only other products of the same classes.
+        rng = np.random.default_rng((seed, index) if split == "train" else (seed, index, 1))
+        conversation = corpus.draw(pools, rng, mixture)
         records.append(_record(conversation, f"{split}-{index:06d}", out, split, index))
     path = out / f"{split}.json"
     write_atomic(path, json.dumps(records, ensure_ascii=False).encode())
@@ -78,7 +80,8 @@ def _record(
         record["pcl"] = f"{folder}/{name}.npy"
         content = npy_bytes(conversation.cloud.points)
     media = record.get("image") or record.get("pcl")
-    if media is not None and not (out / media).is_file():
+    # What another seed or mixture left under the name shows something else than is said here.
+    if media is not None and not _holds(out / media, content):
         write_atomic(out / media, content)
     record["conversations"] = [
         {"from": speaker, "value": value}
@@ -86,3 +89,7 @@ def _record(
         for speaker, value in (("human", exchange.question), ("gpt", exchange.answer))
     ]
     return record
+
+
+def _holds(path: Path, content: bytes) -> bool:
+    return path.is_file() and path.read_bytes() == content

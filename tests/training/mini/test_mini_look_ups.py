@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from training.mini import clouds, corpus, look_ups, pictures
+from training.mini.mixture import Mixture
 from training.mini.picture_questions import box_text
 from training.mini.pictures import COLOUR_NAMES
 from training.mini.sources import FURNITURE, PRODUCTS
@@ -59,9 +60,23 @@ def test_nothing_is_looked_up_among_twins(pools: corpus.Pools) -> None:
 
 def test_the_share_of_look_ups_is_the_callers(pools: corpus.Pools) -> None:
     rng = np.random.default_rng(0)
-    drawn = [corpus.draw(pools, rng, look_up_share=1.0) for _ in range(20)]
+    drawn = [corpus.draw(pools, rng, Mixture(look_ups=1.0)) for _ in range(20)]
     assert {d.modality for d in drawn} == {*corpus.Modality} - {None}
-    assert not any(corpus.draw(pools, rng, 1.0, look_up_share=0.0).cloud for _ in range(20))
+    words = Mixture(words=1.0, look_ups=0.0)
+    assert not any(corpus.draw(pools, rng, words).cloud for _ in range(20))
+
+
+def test_the_share_of_drawings_is_the_callers(pools: corpus.Pools) -> None:
+    rng = np.random.default_rng(0)
+    mixture = Mixture(words=0.0, look_ups=0.0, drawn=0.59)
+    drawn = [corpus.draw(pools, rng, mixture).picture for _ in range(200)]
+    assert 90 <= sum(bool(picture and picture.parts) for picture in drawn) <= 146
+
+
+@pytest.mark.parametrize("shares", [{"drawn": 0.6}, {"words": -0.1}, {"look_ups": 1.01}])
+def test_shares_have_a_range(shares: dict[str, float]) -> None:
+    with pytest.raises(ValueError, match="it must be 0 to"):
+        Mixture(**shares)
 
 
 def _named(text: str, names: tuple[str, ...]) -> str | None:
