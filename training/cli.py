@@ -51,11 +51,28 @@ def train(argv: Sequence[str]) -> int:
     name = arguments.device
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        device = None
+    count = torch.cuda.device_count()
+    # Now, and not after the data were read, when the device is first used.
+    if device is None or (device.type == "cuda" and (device.index or 0) >= count):
+        devices = f"this machine has cpu and {count} CUDA devices"
+        print(f"lamm train: --device is {name!r}; {devices}", file=sys.stderr)
+        return 2
     if arguments.threads is not None:
         torch.set_num_threads(arguments.threads)
     try:
-        adapter = run(recipe, torch.device(name), restart=arguments.restart, progress=True)
-    except (RecipeError, CheckpointError, DatasetError, FeatureCacheError, TrainingError) as error:
+        adapter = run(recipe, device, restart=arguments.restart, progress=True)
+    except (
+        RecipeError,
+        CheckpointError,
+        DatasetError,
+        FeatureCacheError,
+        TrainingError,
+        OSError,
+    ) as error:
         print(f"lamm train: {error}", file=sys.stderr)
         return 1
     base = recipe.output / "tiny" / "base" if recipe.base == "tiny" else recipe.base
@@ -78,11 +95,18 @@ def _train_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--device", default="auto", help="auto, cpu, cuda or cuda:N (default: %(default)s)"
     )
-    parser.add_argument("--threads", type=int, help="CPU threads (default: torch's)")
+    parser.add_argument("--threads", type=_positive, help="CPU threads (default: torch's)")
     parser.add_argument(
         "--restart", action="store_true", help="forget what the output folder holds and start over"
     )
     return parser
+
+
+def _positive(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"{value} is less than 1")
+    return value
 
 
 @dataclass(frozen=True, slots=True)

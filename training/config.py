@@ -6,6 +6,7 @@ Called by `training.cli` (load, explain) and handed down piecewise by `training.
 from __future__ import annotations
 
 import difflib
+import math
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import MISSING, asdict, dataclass, field, fields, is_dataclass
@@ -16,6 +17,8 @@ import yaml
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 TINY_BASE = "tiny"
+# torch's generators take no more.
+_MAX_SEED = (1 << 64) - 1
 
 
 class RecipeError(ValueError):
@@ -34,6 +37,8 @@ class DataSource:
 
     def __post_init__(self) -> None:
         _at_least("data.repeat", self.repeat, 1)
+        _spelled_out("data.path", self.path)
+        _spelled_out("data.media_root", self.media_root or "")
 
     @property
     def root(self) -> Path:
@@ -59,6 +64,8 @@ class LoraRecipe:
 
     def __post_init__(self) -> None:
         _at_least("lora.r", self.r, 1)
+        if not 0.0 < self.alpha < math.inf:
+            raise RecipeError(f"lora.alpha is {self.alpha}; it must be above 0 and finite")
         if not 0.0 <= self.dropout < 1.0:
             raise RecipeError(f"lora.dropout is {self.dropout}; it must be at least 0 and below 1")
         if not self.target_modules:
@@ -89,10 +96,14 @@ class OptimizerRecipe:
         for name in ("learning_rate", "clip_norm", "eps"):
             if not getattr(self, name) > 0:
                 raise RecipeError(f"optimizer.{name} is {getattr(self, name)}; it must be above 0")
-        if not 0.0 <= self.warmup_ratio < 1.0:
-            raise RecipeError(
-                f"optimizer.warmup_ratio is {self.warmup_ratio}; it must be at least 0 and below 1"
-            )
+        for name in ("warmup_ratio", "beta1", "beta2"):
+            value = getattr(self, name)
+            if not 0.0 <= value < 1.0:
+                raise RecipeError(f"optimizer.{name} is {value}; it must be at least 0 and below 1")
+        for name in ("weight_decay", "projector_learning_rate"):
+            value = getattr(self, name)
+            if value is not None and not value >= 0:
+                raise RecipeError(f"optimizer.{name} is {value}; it must be at least 0")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -133,6 +144,8 @@ class Recipe:
     keep_last: Annotated[int, "checkpoints kept"] = 2
 
     def __post_init__(self) -> None:
+        for name in ("base", "output", "cache_features"):
+            _spelled_out(name, getattr(self, name) or "")
         for name in (
             "batch_size",
             "gradient_accumulation",
@@ -144,10 +157,13 @@ class Recipe:
             _at_least(name, getattr(self, name), 1)
         _at_least("workers", self.workers, 0)
         _at_least("seed", self.seed, 0)
-        if self.max_steps is not None:
-            _at_least("max_steps", self.max_steps, 1)
-        if not self.epochs > 0:
-            raise RecipeError(f"epochs is {self.epochs}; it must be above 0")
+        if self.seed > _MAX_SEED:
+            raise RecipeError(f"seed is {self.seed}; it must be at most {_MAX_SEED}")
+        for name in ("max_steps", "max_length"):
+            if getattr(self, name) is not None:
+                _at_least(name, getattr(self, name), 1)
+        if not 0 < self.epochs < math.inf:
+            raise RecipeError(f"epochs is {self.epochs}; it must be above 0 and finite")
         if not self.data and self.base != TINY_BASE:
             raise RecipeError("data is empty; name at least one source: {path, media_root}")
 
@@ -167,7 +183,7 @@ def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
         document = yaml.safe_load(path.read_text(encoding="utf8"))
     except OSError as error:
         raise RecipeError(f"{path}: {error.strerror}") from None
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise RecipeError(f"{path}: not YAML: {error}") from None
     if not isinstance(document, dict):
         raise RecipeError(f"{path}: holds a {type(document).__name__}, not fields; see --help")
@@ -248,7 +264,16 @@ def _override(document: dict[str, Any], override: str) -> None:
         target = target.setdefault(group, {})
         if not isinstance(target, dict):
             raise RecipeError(f"override {override!r}: {group} has no fields of its own")
-    target[last] = yaml.safe_load(text)
+    try:
+        target[last] = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise RecipeError(f"override {override!r}: the value is not YAML: {error}") from None
+
+
+def _spelled_out(name: str, path: Path | str) -> None:
+    # A shell's business: here it would be a folder of that name, in the folder one stands in.
+    if str(path).startswith("~"):
+        raise RecipeError(f"{name} is {str(path)!r}; ~ is not expanded here, write the path out")
 
 
 def _at_least(name: str, value: int, low: int) -> None:

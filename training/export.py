@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -17,6 +18,7 @@ from lamm_model.checkpoint.adapter import projector_modules
 from lamm_model.checkpoint.lora import inject_lora, lora_config
 from lamm_model.modeling import LammForConditionalGeneration
 from training.config import LoraRecipe, Recipe
+from training.loss import TrainingError
 
 _LAST_LOSSES = 50
 _PACKAGES = ("torch", "transformers", "peft", "tokenizers", "numpy")
@@ -56,6 +58,23 @@ def trainable_parameters(model: LammForConditionalGeneration) -> dict[str, nn.Pa
         for name, parameter in model.named_parameters()
         if ".lora_" in name or name.startswith(projectors)
     }
+
+
+def check_origin(provenance: Mapping[str, Any], origin: Mapping[str, Any], where: Path) -> None:
+    """A checkpoint's provenance speaks of the base and the data that are here.
+
+    A recipe names them by path alone, and what stands there may have been made anew since.
+
+    Raises:
+        TrainingError: one of them has other contents; their digests are named.
+    """
+    for what, digest in (("base", "digest"), ("data", "sha256")):
+        there, here = (one.get(what, {}).get(digest) for one in (provenance, origin))
+        if there != here:
+            raise TrainingError(
+                f"{where} was trained on another {what} ({digest} {there} there, {here} here); "
+                "put that back, name another output, or start over with --restart"
+            )
 
 
 def adapter_provenance(

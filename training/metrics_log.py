@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 from pathlib import Path
 from typing import Any
@@ -24,13 +25,12 @@ class MetricsLog:
         self._path = folder / METRICS_FILE
         _drop_after(self._path, step)
         self._file = self._path.open("a", encoding="utf8")
-        self._board = SummaryWriter(
-            str(folder / "tensorboard"), purge_step=step + 1 if step else None
-        )
+        self._board = SummaryWriter(str(folder / "tensorboard"), purge_step=step + 1)
 
     def write(self, step: int, *, scalars: bool, **values: float) -> None:
-        """One line; `scalars` sends it to TensorBoard too."""
-        self._file.write(json.dumps({"step": step, **values}) + "\n")
+        """One line; `scalars` sends it to TensorBoard too. JSON has no infinity: it says null."""
+        told = {name: value if math.isfinite(value) else None for name, value in values.items()}
+        self._file.write(json.dumps({"step": step, **told}) + "\n")
         self._file.flush()
         if scalars:
             for name, value in values.items():

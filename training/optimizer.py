@@ -18,7 +18,9 @@ def build_optimizer(
     recipe: OptimizerRecipe, parameters: Mapping[str, nn.Parameter]
 ) -> torch.optim.AdamW:
     """Two groups, LoRA and projectors, each with its own peak learning rate."""
-    projector_rate = recipe.projector_learning_rate or recipe.learning_rate
+    projector_rate = recipe.projector_learning_rate
+    if projector_rate is None:  # 0 is a rate too: the projectors stay as they are
+        projector_rate = recipe.learning_rate
     lora = [p for name, p in parameters.items() if ".lora_" in name]
     projectors = [p for name, p in parameters.items() if ".lora_" not in name]
     return torch.optim.AdamW(

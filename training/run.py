@@ -5,11 +5,13 @@ Called by `training.cli`.
 
 from __future__ import annotations
 
+import fcntl
 import json
 import logging
 import os
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -27,13 +29,13 @@ from training.data.feature_cache import FeatureCache
 from training.encoders import encode_media, encoder_keys
 from training.export import prepare_model
 from training.metrics_log import METRICS_FILE
-from training.run_state import seed_everything
+from training.run_state import checkpoints, seed_everything
 from training.tiny import make_tiny_base, make_tiny_records
 from training.trainer import Trainer
 
 logger = logging.getLogger(__name__)
 
-_RUN_FILE = "run.json"
+_RUN_FILE, _LOCK_FILE = "run.json", "run.lock"
 # Fields that a continued run may change: they leave the loss curve as it is.
 _FREE_FIELDS = frozenset({"workers", "log_every", "save_every", "keep_last", "output"})
 
@@ -53,15 +55,17 @@ def run(
     """Trains as the recipe says, continuing what its output folder holds; returns the adapter.
 
     Raises:
-        RecipeError: the device cannot do the precision, or the folder holds another recipe's run.
+        RecipeError: the device cannot do the precision, or the folder holds another recipe's run,
+            or another process trains there.
         DatasetError, FeatureCacheError, CheckpointError, TrainingError: as their modules say.
     """
     if recipe.precision == "fp16" and device.type != "cuda":
         raise RecipeError(f"precision is fp16, the device {device.type}; use bf16 or fp32 there")
-    _open_output(recipe, restart)
-    materials = _materials(recipe)
-    trainer = build_trainer(recipe, materials, device, progress)
-    return trainer.train(progress)
+    with _held(recipe.output):
+        _open_output(recipe, restart)
+        materials = _materials(recipe)
+        trainer = build_trainer(recipe, materials, device, progress)
+        return trainer.train(progress)
 
 
 def build_trainer(
@@ -124,17 +128,37 @@ def _materials(recipe: Recipe) -> _Materials:
     return _Materials(base, recipe.data or made, recipe.validation or made)
 
 
+@contextmanager
+def _held(folder: Path) -> Iterator[None]:
+    """Keeps a second process out: each would sweep away what the other is writing."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / _LOCK_FILE).open("w") as lock:
+        try:
+            # Not flock: a killed run's workers would keep that for as long as they take to notice.
+            fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise RecipeError(f"{folder}: another process is training there") from None
+        except OSError as error:  # some network file systems have no locks
+            logger.warning("%s cannot be locked (%s); start no second run there", folder, error)
+        yield
+
+
 def _open_output(recipe: Recipe, restart: bool) -> None:
     """Makes the folder, or checks that what it holds is this recipe's run."""
     folder = recipe.output
+    made = [folder / name for name in ("checkpoints", "adapter", "tensorboard")]
     if restart:
-        for name in ("checkpoints", "adapter", "tensorboard"):
-            shutil.rmtree(folder / name, ignore_errors=True)
-        for name in (_RUN_FILE, METRICS_FILE):
+        there = [path for path in made if path.exists()]
+        if there and not (folder / _RUN_FILE).is_file():
+            raise RecipeError(f"{folder} holds no run; --restart would delete {there[0]}")
+        for path in there:
+            shutil.rmtree(path)
+        for name in (METRICS_FILE, _RUN_FILE):
             (folder / name).unlink(missing_ok=True)
-    folder.mkdir(parents=True, exist_ok=True)
     path, wanted = folder / _RUN_FILE, recipe.as_json()
-    if path.is_file():
+    # A start that failed on its way to the first checkpoint left nothing to protect.
+    begun = bool(checkpoints(folder / "checkpoints")) or (folder / "adapter").is_dir()
+    if begun and path.is_file():
         changed = _changed(json.loads(path.read_text(encoding="utf8")), wanted)
         if changed:
             raise RecipeError(

@@ -65,9 +65,10 @@ def load_state(folder: Path, optimizer: torch.optim.Optimizer) -> dict[str, Any]
     generators = load_file(folder / _GENERATORS)
     torch.set_rng_state(generators["cpu"])
     if torch.cuda.is_available():
-        torch.cuda.set_rng_state_all(
-            [generators[f"cuda{i}"] for i in range(torch.cuda.device_count())]
-        )
+        for device in range(torch.cuda.device_count()):
+            # Saved on a machine of fewer devices, or of none: the others keep their own seeds.
+            if (generator := generators.get(f"cuda{device}")) is not None:
+                torch.cuda.set_rng_state(generator, device)
     values: dict[str, Any] = document["values"]
     return values
 

@@ -9,6 +9,7 @@ import logging
 import math
 import time
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -16,6 +17,7 @@ from typing import Any
 
 import torch
 from peft import LoraConfig
+from safetensors import SafetensorError
 from torch import nn
 from torch.utils.data import DataLoader
 from tqdm import tqdm
@@ -27,7 +29,7 @@ from training.config import Recipe
 from training.data.collator import Batch, collate
 from training.data.dataset import InstructionDataset
 from training.data.sampler import BucketBatchSampler
-from training.export import adapter_provenance, trainable_parameters
+from training.export import adapter_provenance, check_origin, trainable_parameters
 from training.loss import TrainingError, batch_loss, validation_loss
 from training.metrics_log import MetricsLog, read_metrics
 from training.optimizer import build_optimizer, set_learning_rates
@@ -80,13 +82,15 @@ class Trainer:
         if self._recipe.max_steps is not None:
             return self._recipe.max_steps
         batches = self._recipe.epochs * self._sampler.batches_per_epoch
-        return max(1, math.ceil(batches / self._recipe.gradient_accumulation))
+        # Rounded: 1.1 epochs of 110 batches are 121, and a hair more in binary.
+        return max(1, math.ceil(round(batches / self._recipe.gradient_accumulation, 6)))
 
     def train(self, progress: bool = False) -> Path:
         """Trains to the last step and returns the adapter's directory.
 
         Raises:
-            TrainingError: a loss or gradient is not finite.
+            TrainingError: a loss or gradient is not finite, what is saved cannot be written, or the
+                run to continue was made on another base or other data.
         """
         self._resume()
         self._set_train_mode()
@@ -191,8 +195,7 @@ class Trainer:
 
     def _save(self) -> None:
         target = checkpoint_path(self._checkpoints, self._step)
-        with atomic_directory(target, replace=True) as folder:
-            save_adapter(folder, self._model, self._lora_config, self._provenance())
+        with self._written(target) as folder:
             save_state(
                 folder,
                 self._optimizer,
@@ -209,7 +212,9 @@ class Trainer:
         saved = checkpoints(self._checkpoints)
         if not saved:
             return
-        copy_adapter(load_adapter(saved[-1]), self._model, str(saved[-1]))
+        adapter = load_adapter(saved[-1])
+        check_origin(adapter.provenance, self._origin, saved[-1])
+        copy_adapter(adapter, self._model, str(saved[-1]))
         values = load_state(saved[-1], self._optimizer)
         self._step, self._validation_loss = values["step"], values["validation_loss"]
         self._sampler.load_state_dict(values["sampler"])
@@ -218,9 +223,22 @@ class Trainer:
 
     def _export(self) -> Path:
         target = self._recipe.output / "adapter"
-        with atomic_directory(target, replace=True) as folder:
-            save_adapter(folder, self._model, self._lora_config, self._provenance())
+        with self._written(target):
+            pass
         return target
+
+    @contextmanager
+    def _written(self, target: Path) -> Iterator[Path]:
+        """A directory with the adapter in it, to be added to; it replaces `target` at the end."""
+        try:
+            with atomic_directory(target, replace=True) as folder:
+                save_adapter(folder, self._model, self._lora_config, self._provenance())
+                yield folder
+        except (OSError, SafetensorError) as error:
+            raise TrainingError(
+                f"{target} cannot be written: {error}; earlier checkpoints are whole, and the same "
+                "command goes on from the newest"
+            ) from error
 
     def _provenance(self) -> dict[str, Any]:
         losses = [line["loss"] for line in read_metrics(self._recipe.output) if "loss" in line]

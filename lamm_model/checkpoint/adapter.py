@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from lamm_model.checkpoint.load import listed
 from lamm_model.modeling import LammForConditionalGeneration
 from lamm_model.spec import (
+    ADAPTER_CONFIG,
     ADAPTER_WEIGHTS,
     PROJECTORS,
     PROVENANCE,
@@ -75,11 +76,15 @@ def load_adapter(directory: Path) -> Adapter:
     """Reads an adapter directory.
 
     Raises:
-        CheckpointError: a file is missing or broken.
+        CheckpointError: a file is missing or broken, or it is no LoRA.
     """
     try:
         provenance = json.loads((directory / PROVENANCE).read_text(encoding="utf8"))
+        if not isinstance(provenance, dict) or not isinstance(provenance.get("base", {}), dict):
+            raise TypeError(f"{PROVENANCE} holds no JSON object, or names no object as its base")
         config = LoraConfig.from_pretrained(str(directory))
+        if type(config) is not LoraConfig or not isinstance(config.lora_alpha, int | float):
+            raise TypeError(f"{ADAPTER_CONFIG} is not LoRA's: {config.peft_type}")
         return Adapter(
             config,
             load_file(directory / ADAPTER_WEIGHTS),
@@ -90,7 +95,7 @@ def load_adapter(directory: Path) -> Adapter:
         raise CheckpointError(
             f"{directory}: {error.filename} is missing; is this an adapter?"
         ) from None
-    except (OSError, ValueError, TypeError, SafetensorError) as error:
+    except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
         raise CheckpointError(f"{directory}: the adapter cannot be read: {error}") from error
 
 

@@ -7,6 +7,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from safetensors import SafetensorError
+
 from lamm_model.checkpoint.inspection import describe
 from lamm_model.spec import CheckpointError
 
@@ -25,7 +27,7 @@ def model(argv: Sequence[str]) -> int:
     arguments = _parser().parse_args(argv)
     try:
         status: int = arguments.run(arguments)
-    except (CheckpointError, OSError) as error:
+    except (CheckpointError, OSError, SafetensorError) as error:
         print(f"lamm model {arguments.command}: {error}", file=sys.stderr)
         return 1
     return status
@@ -72,7 +74,7 @@ def _add_convert(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
     add("--tokenizer", type=Path, help="directory of LLaMA's tokenizer (default: that of --llm)")
     add(
         "--lora-alpha",
-        type=float,
+        type=_positive,
         default=32,
         help="of the delta, which does not hold it (default: %(default)s, LAMM's)",
     )

@@ -68,7 +68,8 @@ def convert(options: ConvertOptions) -> dict[str, Any]:
     lora = LoraWeights(opened.delta.lora, scale) if options.merge else None
     tensors = plan_tensors(config, recipes, options.dtype, lora)
     with workspace(options.out, _plan(options, recipes), replace=options.replace) as work:
-        check_disk(options.out.parent, total_bytes(tensors) - work.finished_bytes)
+        beside = 0 if options.merge else sum(t.nbytes for t in opened.delta.lora.values())
+        check_disk(options.out.parent, total_bytes(tensors) + beside - work.finished_bytes)
         folder = work.folder if options.merge else work.folder / "base"
         folder.mkdir(exist_ok=True)
         written = write_weights(folder, tensors, work, options.max_shard_bytes)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,8 @@ from safetensors import SafetensorError, safe_open
 
 from lamm_model.spec import (
     ADAPTER_CONFIG,
+    ADAPTER_WEIGHTS,
+    PROJECTORS,
     PROVENANCE,
     CheckpointError,
     read_json,
@@ -28,7 +30,8 @@ def describe_adapter(path: Path) -> Iterator[str]:
         read_json(path, ADAPTER_CONFIG, "an adapter"),
         read_json(path, PROVENANCE, "an adapter"),
     )
-    shapes, dtypes, size = read_headers(path)
+    # Not all that lies there: a run's checkpoint has the optimizer's tensors beside the adapter.
+    shapes, dtypes, size = read_headers(path, (ADAPTER_WEIGHTS, PROJECTORS))
     projectors = sorted({n.split(".")[0] for n in shapes if n.split(".")[0].endswith("_projector")})
     yield f"{path}"
     yield "  kind        adapter; `lamm model merge` adds it to its base"
@@ -144,20 +147,30 @@ def _file_digest(path: Path) -> Iterator[str]:
 
 
 def licence_of(path: Path, provenance: Mapping[str, Any]) -> str:
-    """What is known of the weights' licence."""
-    if provenance.get("licence"):
-        return str(provenance["licence"])
+    """What is known of the weights' licence: their own, or that of what they were merged from."""
+    if stated := _stated_licence(provenance):
+        return stated
     if (path / "LICENSE").is_file():
         return "see LICENSE beside the weights"
     return "not stated"
 
 
-def read_headers(path: Path) -> tuple[dict[str, tuple[int, ...]], Counter[str], int]:
-    """Shapes by name, parameters by dtype, bytes of the directory's safetensors files."""
+def _stated_licence(provenance: Mapping[str, Any]) -> str | None:
+    if provenance.get("licence"):
+        return str(provenance["licence"])
+    parts = (provenance.get(name) for name in ("base", "provenance", "adapter"))
+    within = (_stated_licence(part) for part in parts if isinstance(part, Mapping))
+    return next(filter(None, within), None)
+
+
+def read_headers(
+    path: Path, names: Sequence[str] = ("*.safetensors",)
+) -> tuple[dict[str, tuple[int, ...]], Counter[str], int]:
+    """Shapes by name, parameters by dtype, bytes of the directory's files of some names."""
     shapes: dict[str, tuple[int, ...]] = {}
     dtypes: Counter[str] = Counter()
     size = 0
-    for file in sorted(path.glob("*.safetensors")):
+    for file in sorted(found for name in names for found in path.glob(name)):
         size += file.stat().st_size
         try:
             with safe_open(file, framework="numpy") as tensors:

@@ -10,6 +10,9 @@ from torch import nn
 from lamm_model.modeling import LammForConditionalGeneration
 from lamm_model.spec import CheckpointError
 
+# The language model's output layer, by its module name.
+HEAD = "lm_head"
+
 
 def lora_config(r: int, alpha: float, dropout: float, target_modules: Sequence[str]) -> LoraConfig:
     """PEFT's configuration of plain LoRA without biases, as LAMM trained."""
@@ -30,7 +33,7 @@ def inject_lora(model: LammForConditionalGeneration, config: LoraConfig) -> None
 
     Raises:
         CheckpointError: a target names no linear layer (PEFT itself is silent while one other
-            target matches).
+            target matches), or a head that is tied to the embedding.
     """
     names = [n for n, m in model.language_model.named_modules() if isinstance(m, nn.Linear)]
     targets = sorted(config.target_modules or ())
@@ -41,4 +44,14 @@ def inject_lora(model: LammForConditionalGeneration, config: LoraConfig) -> None
             f"LoRA targets {', '.join(unmatched)} match no linear layer of the language model; "
             f"it has {', '.join(known)}"
         )
+    if HEAD in targets and has_tied_head(model):
+        raise CheckpointError(
+            f"LoRA target {HEAD}: the base ties its head to its embedding, so that LoRA could not "
+            "be merged into one of them"
+        )
     inject_adapter_in_model(config, model.language_model)
+
+
+def has_tied_head(model: LammForConditionalGeneration) -> bool:
+    """Whether the language model's head is its embedding."""
+    return bool(model.language_model.config.tie_word_embeddings)

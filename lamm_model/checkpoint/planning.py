@@ -17,6 +17,7 @@ from torch import Tensor
 from transformers import GenerationConfig
 
 from lamm_model.checkpoint.load import listed
+from lamm_model.checkpoint.lora import HEAD, has_tied_head
 from lamm_model.checkpoint.shards import PlannedTensor
 from lamm_model.checkpoint.tensor_sources import TensorRecipe
 from lamm_model.config import LammConfig
@@ -26,6 +27,7 @@ from lamm_model.spec import CheckpointError
 # PEFT wraps the language model so; within LAMM it is the attribute `language_model`.
 _PEFT_PREFIX = "base_model.model."
 _MODEL_PREFIX = "language_model."
+_HEAD_WEIGHT = f"{_MODEL_PREFIX}{HEAD}.weight"
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,12 +54,16 @@ def weight_name(lora_name: str) -> str:
 
 
 def model_tensors(config: LammConfig) -> dict[str, tuple[tuple[int, ...], bool]]:
-    """Shape, and whether it is floating-point, of every tensor of the model; no memory is used."""
+    """Shape, and whether it is floating-point, of every tensor of the model; no memory is used.
+
+    A head that is tied to the embedding is not stored, and not among them.
+    """
     with torch.device("meta"):
         model = LammForConditionalGeneration(copy.deepcopy(config))
     return {
         name: (tuple(tensor.shape), tensor.is_floating_point())
         for name, tensor in model.state_dict().items()
+        if name != _HEAD_WEIGHT or not has_tied_head(model)
     }
 
 

@@ -75,6 +75,7 @@ def torchscript_tensors(path: Path) -> dict[str, ArchivedTensor]:
                     f"{_MAX_PICKLE_BYTES}"
                 )
             module = _Unpickler(io.BytesIO(archive.read(info))).load()
+            return dict(_walk(module, ""))
     except CheckpointError:
         raise
     except pickle.UnpicklingError as error:
@@ -82,7 +83,6 @@ def torchscript_tensors(path: Path) -> dict[str, ArchivedTensor]:
     except Exception as error:
         # A hostile or torn pickle can fail in any way; none of them is our defect.
         raise CheckpointError(f"{path}: the TorchScript archive cannot be read: {error}") from error
-    return dict(_walk(module, ""))
 
 
 def read_archived(path: Path, tensor: ArchivedTensor) -> Tensor:
@@ -93,7 +93,11 @@ def read_archived(path: Path, tensor: ArchivedTensor) -> Tensor:
     """
     try:
         with zipfile.ZipFile(path) as archive:
-            data = bytearray(archive.read(f"{_root(archive)}/data/{tensor.storage}"))
+            info = archive.getinfo(f"{_root(archive)}/data/{tensor.storage}")
+            # torch stores them as they are; what is packed may be a thousand times its file's size.
+            if info.compress_type != zipfile.ZIP_STORED:
+                raise CheckpointError(f"{path}: storage {tensor.storage} is compressed")
+            data = bytearray(archive.read(info))
     except (KeyError, zipfile.BadZipFile, OSError, EOFError) as error:
         raise CheckpointError(
             f"{path}: storage {tensor.storage} cannot be read: {error}"

@@ -69,10 +69,13 @@ def workspace(target: Path, plan: Mapping[str, Any], *, replace: bool) -> Iterat
 
     Raises:
         FileExistsError: `target` exists and `replace` is false.
-        CheckpointError: another process is writing the same target.
+        CheckpointError: another process is writing the same target, or an input lies in it.
     """
     if target.exists() and not replace:
         raise FileExistsError(f"{target} exists already")
+    for file in (Path(entry["path"]) for entry in plan.get("inputs", ())):
+        if target.resolve() in file.parents:
+            raise CheckpointError(f"{target} holds {file}, which replacing it would delete")
     target.parent.mkdir(parents=True, exist_ok=True)
     root = target.parent / f".{target.name}.converting"
     root.mkdir(exist_ok=True)

@@ -73,6 +73,36 @@ def test_a_refusal_is_one_line_and_a_status(
     assert message in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("options", "status", "message"),
+    [
+        (["--device", "gpu"], 2, "--device is 'gpu'; this machine has cpu and"),
+        (["--device", "cuda:99"], 2, "--device is 'cuda:99'"),
+        (["--device", "cpu", "--set", "data=["], 2, "the value is not YAML"),
+        (["--device", "cpu", "--set", "output=FILE/run"], 1, "Not a directory"),
+    ],
+)
+def test_what_the_command_line_cannot_mean_is_one_line_too(
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    options: list[str],
+    status: int,
+    message: str,
+) -> None:
+    (tmp_path / "file").touch()
+    options = [text.replace("FILE", str(tmp_path / "file")) for text in options]
+    default = f"--set=output={tmp_path / 'run'}"
+    assert train(["--config", str(SMOKE), default, *options]) == status
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
+def test_threads_are_at_least_one(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        train(["--config", str(SMOKE), "--threads", "0"])
+    assert "0 is less than 1" in capsys.readouterr().err
+
+
 def test_data_check_lists_bad_records_and_writes_the_good(
     tmp_path: Path, tiny_base: Path, tiny_source: DataSource, capsys: pytest.CaptureFixture[str]
 ) -> None:

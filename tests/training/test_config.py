@@ -43,6 +43,15 @@ def test_every_shipped_recipe_is_valid(path: Path) -> None:
         ({"optimizer": {"warmup_ratio": 1}}, "warmup_ratio is 1.0"),
         ({"epochs": 0}, "epochs is 0.0; it must be above 0"),
         ({"max_steps": 0}, "max_steps is 0"),
+        ({"epochs": float("inf")}, "epochs is inf; it must be above 0 and finite"),
+        ({"output": "~/runs/a"}, "output is '~/runs/a'; ~ is not expanded here"),
+        ({"data": [{"path": "~/d.json"}]}, "data.path is '~/d.json'; ~ is not expanded here"),
+        ({"max_length": 0}, "max_length is 0; it must be at least 1"),
+        ({"seed": 1 << 64}, "seed is 18446744073709551616; it must be at most"),
+        ({"lora": {"alpha": 0}}, "lora.alpha is 0.0; it must be above 0"),
+        ({"optimizer": {"beta2": 1}}, "optimizer.beta2 is 1.0; it must be at least 0 and below 1"),
+        ({"optimizer": {"weight_decay": -1}}, "optimizer.weight_decay is -1.0; it must be at"),
+        ({"optimizer": {"projector_learning_rate": -1}}, "projector_learning_rate is -1.0"),
         ({"data": []}, "data is empty"),
         ({"data": [{"path": "d", "repeat": 0}]}, "repeat is 0"),
     ],
@@ -67,6 +76,8 @@ def test_overrides_reach_groups_and_are_yaml(tmp_path: Path) -> None:
         load_recipe(path, ["max_steps"])
     with pytest.raises(RecipeError, match="base has no fields"):
         load_recipe(path, ["base.x=1"])
+    with pytest.raises(RecipeError, match=r"override 'data=\[' *: the value is not YAML"):
+        load_recipe(path, ["data=["])
 
 
 @pytest.mark.parametrize(("text", "message"), [("[1]", "a list"), ("a: [", "not YAML")])
@@ -77,6 +88,9 @@ def test_a_file_that_is_no_recipe(tmp_path: Path, text: str, message: str) -> No
         load_recipe(path)
     with pytest.raises(RecipeError, match="No such file"):
         load_recipe(tmp_path / "none.yaml")
+    path.write_bytes(b"base: \xff")
+    with pytest.raises(RecipeError, match=r"not YAML: .*utf-8"):
+        load_recipe(path)
 
 
 def test_the_explanation_names_every_field() -> None:

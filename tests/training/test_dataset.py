@@ -102,6 +102,25 @@ def test_all_bad_records_are_listed(processor: LammProcessor, tmp_path: Path) ->
         dataset(processor, write(tmp_path))
 
 
+def test_records_that_are_all_too_long_are_not_called_none(
+    processor: LammProcessor, tiny_source: DataSource
+) -> None:
+    with pytest.raises(DatasetError, match=r"none of the 20 records in .* fits 8 tokens"):
+        dataset(processor, tiny_source, max_length=8)
+
+
+def test_a_medium_that_went_after_tokenising_is_missed_at_once(
+    processor: LammProcessor, tmp_path: Path
+) -> None:
+    (tmp_path / "a.png").write_bytes(b"read when it is trained on")
+    source = write(tmp_path, {"id": "p", "image": "a.png", "conversations": talk("q", "a")})
+    tokens = tmp_path / "tokens"
+    dataset(processor, source, token_folder=tokens)
+    (tmp_path / "a.png").unlink()
+    with pytest.raises(DatasetError, match=r"record 0 \(id 'p'\): image file .* does not exist"):
+        dataset(processor, source, token_folder=tokens)
+
+
 def test_a_corrupt_medium_names_its_record(processor: LammProcessor, tmp_path: Path) -> None:
     (tmp_path / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\nrubbish")
     source = write(tmp_path, {"id": "p", "image": "broken.png", "conversations": talk("q", "a")})
@@ -156,6 +175,20 @@ def test_token_ids_are_kept_for_the_next_start(
     dataset(processor, tiny_source, token_folder=tmp_path, max_length=200)
     assert len(list(tmp_path.iterdir())) == 2
     assert file.exists()
+
+
+def test_faults_of_a_repeated_source_are_counted_once(
+    processor: LammProcessor, tmp_path: Path
+) -> None:
+    source = write(tmp_path, {"id": "p", "conversations": []})
+    with pytest.raises(DatasetError, match=r"^1 bad records:\n[^\n]*$"):
+        dataset(processor, DataSource(path=source.path, repeat=3))
+
+
+def test_a_base_that_only_asks_is_refused(tiny_base: Path, tiny_source: DataSource) -> None:
+    asking = LammProcessor.from_pretrained(tiny_base, prompt_preset="upstream-bench")
+    with pytest.raises(DatasetError, match="preset 'upstream-bench', which has no place for answ"):
+        dataset(asking, tiny_source)
 
 
 def test_a_source_can_be_repeated(processor: LammProcessor, tiny_source: DataSource) -> None:

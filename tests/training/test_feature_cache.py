@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import numpy.typing as npt
@@ -77,6 +78,27 @@ def test_a_killed_fill_goes_on_after_its_last_whole_shard(
     encoder = CountingEncoder()
     assert FeatureCache(tmp_path, KEYS).fill(media, load, encoder) == 20
     assert encoder.encoded == 20
+
+
+def test_a_full_disk_is_not_left_fuller(
+    processor: LammProcessor,
+    tiny_source: DataSource,
+    media: list[MediaFile],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def full(stream: BinaryIO, *_: object, **__: object) -> None:
+        stream.write(b"as much as there was room for")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(np, "save", full)
+    monkeypatch.setattr(np, "savez", full)
+    load = partial(load_media, processor=processor)
+    with pytest.raises(OSError, match="No space left"):
+        FeatureCache(tmp_path / "features", KEYS).fill(media, load, CountingEncoder())
+    with pytest.raises(OSError, match="No space left"):
+        InstructionDataset([tiny_source], processor, 512, tmp_path / "tokens")
+    assert not [path for path in tmp_path.rglob("*") if path.is_file()]
 
 
 def test_another_encoder_shares_nothing(

@@ -105,6 +105,31 @@ def test_a_file_cut_short_is_told(tmp_path: Path) -> None:
     assert "has no end" in errors[-1]
 
 
+@pytest.mark.parametrize(
+    ("content", "good", "fault"),
+    [
+        (b'\xef\xbb\xbf[{"conversations": TALK}]', 1, None),
+        (b'[{"conversations": TALK, "id": "caf\xe9"}]', 0, r"byte \d+ is not UTF-8"),
+        (b'[{"conversations": TALK}]\n[{"conversations": TALK}]', 1, "text follows .* at line 1"),
+        (b'[{"conversations": TALK}, {"id": ' + b"[" * 100_000, 1, "cannot be decoded"),
+        (b'[{"conversations": HALF}]', 0, r"message 1 has half a character \('\\ud83d'\) at 2"),
+    ],
+    ids=["byte order mark", "latin-1", "two lists", "nested", "lone surrogate"],
+)
+def test_texts_that_are_no_plain_list(
+    tmp_path: Path, content: bytes, good: int, fault: str | None
+) -> None:
+    file, errors = tmp_path / "records.json", list[str]()
+    said = json.dumps(talk("q", "a")).encode()
+    half = json.dumps(talk("q", "a \ud83d")).encode()
+    file.write_bytes(content.replace(b"TALK", said).replace(b"HALF", half))
+    assert len(list(read_records(file, tmp_path, errors))) == good
+    assert len(errors) == (fault is not None)
+    if fault is not None:
+        assert re.search(fault, errors[0])
+        assert str(file) in errors[0]
+
+
 def test_json_lines(tmp_path: Path) -> None:
     file = tmp_path / "r.jsonl"
     file.write_text('{"a": 1}\n\n{"a": 2}\n')

@@ -178,6 +178,21 @@ def test_a_run_leaves_metrics_checkpoints_and_provenance(make_recipe: MakeRecipe
 def test_epochs_set_the_number_of_steps(make_recipe: MakeRecipe, tiny_source: DataSource) -> None:
     recipe = make_recipe(max_steps=None, epochs=1.5, batch_size=3, gradient_accumulation=2)
     assert make_trainer(recipe, tiny_source)[0].total_steps == 6  # 7 batches an epoch
+    recipe = make_recipe(max_steps=None, epochs=1.1, batch_size=2)
+    many = DataSource(path=tiny_source.path, repeat=11)
+    assert make_trainer(recipe, many)[0].total_steps == 121  # 1.1 * 110 is a hair more in binary
+
+
+def test_a_projector_rate_of_zero_leaves_the_projectors_alone(
+    make_recipe: MakeRecipe, tiny_source: DataSource
+) -> None:
+    recipe = make_recipe(optimizer={"learning_rate": 1e-2, "projector_learning_rate": 0})
+    trainer, model, data = make_trainer(recipe, tiny_source)
+    before = {n: p.detach().clone() for n, p in trainable_parameters(model).items()}
+    trainer.train_step([collate([data[0], data[10]])])
+    changed = {n for n, p in trainable_parameters(model).items() if not p.equal(before[n])}
+    assert changed
+    assert not [name for name in changed if "projector" in name]
 
 
 def test_four_samples_are_learnt_by_heart_and_said_again(

@@ -20,7 +20,7 @@ from tokenizers import Tokenizer
 from torch.utils.data import Dataset
 from tqdm import tqdm
 
-from lamm_model.conversation import NORMAL_SYSTEM, Modality
+from lamm_model.conversation import NORMAL_SYSTEM, Modality, PromptPreset
 from lamm_model.media import PreparedMedia, decode_point_cloud
 from lamm_model.processing import LammProcessor
 from lamm_model.tokenizer import LammTokenizer
@@ -62,8 +62,8 @@ class InstructionDataset(Dataset[Example]):
     """All records of some sources, tokenised.
 
     Raises:
-        DatasetError: malformed records, missing media, an encoder that the checkpoint lacks; the
-            message lists the first 20.
+        DatasetError: malformed records, missing media, an encoder that the checkpoint lacks (the
+            message lists the first 20), or a prompt preset that only asks.
     """
 
     def __init__(
@@ -75,6 +75,12 @@ class InstructionDataset(Dataset[Example]):
         progress: bool = False,
     ) -> None:
         """`token_folder` keeps token ids for the next start with the same files and tokenizer."""
+        preset = processor.spec.prompt_preset
+        if preset is not PromptPreset.LAMM_TRAIN:
+            raise DatasetError(
+                f"{processor.spec.path} asks in the prompt preset {preset.value!r}, which has no "
+                f"place for answers; training takes {PromptPreset.LAMM_TRAIN.value!r}"
+            )
         self._media_processor, self._max_length = processor, max_length
         self._processor = LammProcessor(
             processor.spec, _RememberingTokenizer.from_pretrained(processor.spec.path)
@@ -86,7 +92,8 @@ class InstructionDataset(Dataset[Example]):
             raise DatasetError(f"{error.filename}: {error.strerror}") from None
         kept = None if token_folder is None else token_folder / f"{self._key(sources)}.npz"
         store = None if kept is None else TokenStore.load(kept)
-        if store is None:
+        # Without a medium the ids are no use: read again, every record that lacks one is named.
+        if store is None or not all(path.is_file() for path in store.media_paths()):
             store = self._tokenise(sources, progress)
             if kept is not None:
                 store.save(kept)
@@ -163,11 +170,18 @@ class InstructionDataset(Dataset[Example]):
                     except RecordError as error:
                         errors.append(str(error))
         if errors:
+            errors = list(dict.fromkeys(errors))  # of a repeated source each fault came repeatedly
             shown, rest = errors[:_SHOWN_ERRORS], len(errors) - _SHOWN_ERRORS
             tail = f"\n... and {rest} more" if rest > 0 else ""
             raise DatasetError(f"{len(errors)} bad records:\n" + "\n".join(shown) + tail)
+        files = ", ".join(str(source.path) for source in sources)
+        if store.skipped and not len(store):
+            raise DatasetError(
+                f"none of the {store.skipped} records in {files} fits {self._max_length} tokens "
+                "(max_length, or the context) with its first turn alone"
+            )
         if not len(store):
-            raise DatasetError(f"no records in {', '.join(str(s.path) for s in sources)}")
+            raise DatasetError(f"no records in {files}")
         return store
 
     def _append(self, store: TokenStore, record: Record) -> None:

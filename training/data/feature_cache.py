@@ -128,11 +128,14 @@ class FeatureCache:
         name = hashlib.sha256("".join(digests).encode()).hexdigest()[:24]
         shard = folder / f"{name}.npy"
         temporary = folder / f".{name}.{os.getpid()}.tmp"
-        with temporary.open("wb") as stream:
-            np.save(stream, features)
-        os.replace(temporary, shard)
-        temporary.write_text(json.dumps(digests))
-        os.replace(temporary, shard.with_suffix(".json"))
+        try:
+            with temporary.open("wb") as stream:
+                np.save(stream, features)
+            os.replace(temporary, shard)
+            temporary.write_text(json.dumps(digests))
+            os.replace(temporary, shard.with_suffix(".json"))
+        finally:  # a full disk is not to be left fuller
+            temporary.unlink(missing_ok=True)
         self._open(modality, shard, digests)
 
     def _open(self, modality: Modality, shard: Path, digests: Sequence[str]) -> None:

@@ -67,15 +67,18 @@ def read_records(file: Path, media_root: Path, errors: list[str]) -> Iterator[Re
     except RecordError as error:
         # Past text that is not JSON nothing more can be read.
         errors.append(str(error))
+    except UnicodeDecodeError as error:
+        errors.append(f"{file}: byte {error.start} is not UTF-8")
 
 
 def read_json_items(file: Path) -> Iterator[Any]:
     """Items of a JSON list or of a .jsonl file, decoded one by one: memory stays at the text.
 
     Raises:
-        RecordError: the text is not JSON at some item.
+        RecordError: the text is not JSON at some item, or goes on behind the list.
+        UnicodeDecodeError: it is not UTF-8.
     """
-    text = file.read_text(encoding="utf8")
+    text = file.read_text(encoding="utf-8-sig")
     start = _BETWEEN.match(text)
     position = start.end() if start else 0
     in_list = text.startswith("[", position)
@@ -87,11 +90,19 @@ def read_json_items(file: Path) -> Iterator[Any]:
         if position >= len(text) or (in_list and text[position] == "]"):
             if in_list and position >= len(text):
                 raise RecordError(file, index, None, "the JSON list has no end; is the file whole?")
+            if text[position + 1 :].strip():
+                line = text.count("\n", 0, position) + 1
+                fault = f"text follows the end of the list at line {line}; it would not be read"
+                raise RecordError(file, index, None, fault)
             return
         try:
             item, position = _DECODER.raw_decode(text, position)
         except json.JSONDecodeError as error:
             raise RecordError(file, index, None, f"not JSON at line {error.lineno}") from None
+        except (RecursionError, ValueError) as error:
+            # Nested beyond Python's stack, or an integer of over 4300 digits.
+            fault = f"cannot be decoded ({type(error).__name__})"
+            raise RecordError(file, index, None, fault) from None
         yield item
         index += 1
 
@@ -164,4 +175,10 @@ def _value(message: Any, role: str, number: int, fail: Callable[[str], RecordErr
     value = message.get("value")
     if not isinstance(value, str):
         raise fail(f"message {number} has no text value")
+    try:
+        value.encode()
+    except UnicodeEncodeError as error:
+        raise fail(
+            f"message {number} has half a character ({value[error.start]!r}) at {error.start}"
+        ) from None
     return value

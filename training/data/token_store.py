@@ -54,6 +54,10 @@ class TokenStore:
         trains = np.array(self._trains[start:end], dtype=np.bool_)
         return ids, np.where(trains, ids, IGNORE_INDEX)
 
+    def media_paths(self) -> set[Path]:
+        """Files of all media, each once."""
+        return {medium.path for media in self.media for medium in media}
+
     @property
     def lengths(self) -> npt.NDArray[np.int64]:
         """Tokens of each record."""
@@ -71,15 +75,18 @@ class TokenStore:
             "skipped": self.skipped,
         }
         temporary = path.with_suffix(f".{os.getpid()}.tmp")
-        with temporary.open("wb") as stream:
-            np.savez(
-                stream,
-                ids=np.array(self._ids, dtype=np.int32),
-                trains=np.array(self._trains, dtype=np.int8),
-                offsets=np.array(self._offsets, dtype=np.int64),
-                rest=np.frombuffer(json.dumps(rest).encode(), dtype=np.uint8),
-            )
-        os.replace(temporary, path)
+        try:
+            with temporary.open("wb") as stream:
+                np.savez(
+                    stream,
+                    ids=np.array(self._ids, dtype=np.int32),
+                    trains=np.array(self._trains, dtype=np.int8),
+                    offsets=np.array(self._offsets, dtype=np.int64),
+                    rest=np.frombuffer(json.dumps(rest).encode(), dtype=np.uint8),
+                )
+            os.replace(temporary, path)
+        finally:  # a full disk is not to be left fuller
+            temporary.unlink(missing_ok=True)
 
     @classmethod
     def load(cls, path: Path) -> TokenStore | None:

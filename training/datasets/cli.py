@@ -46,6 +46,11 @@ def check(argv: Sequence[str]) -> int:
             parser.error(f"--{flag} is for a {kind}, and {arguments.path} is a {other}")
     if arguments.limit_length is not None and arguments.tokenizer is None:
         parser.error("--limit-length needs --tokenizer")
+    # Now, and not after hours of checking: what was found would be lost.
+    for name in ("out", "json"):
+        target = getattr(arguments, name)
+        if target is not None and (target.is_dir() or not target.parent.is_dir()):
+            parser.error(f"--{name} {target} is a folder, or lies in none that exists")
     return _check_root(arguments) if is_root else _check_file(arguments)
 
 
@@ -72,11 +77,11 @@ def mini_benchmark(argv: Sequence[str]) -> int:
 
     try:
         fetch(arguments.sources)
-    except SourceError as error:
+        pools = Pools.load(arguments.sources, "test")
+        print(write_benchmark(pools, arguments.out, arguments.count, PACKAGES))
+    except (SourceError, OSError) as error:
         print(f"lamm data mini: {error}", file=sys.stderr)
         return 1
-    pools = Pools.load(arguments.sources, "test")
-    print(write_benchmark(pools, arguments.out, arguments.count, PACKAGES))
     return 0
 
 
@@ -171,7 +176,7 @@ def _check_root(arguments: argparse.Namespace) -> int:
             progress=True,
         )
         report = check_tree(arguments.path, options)
-    except (CheckError, CheckpointError, FileNotFoundError) as error:
+    except (CheckError, CheckpointError, OSError) as error:
         print(f"lamm data check: {error}", file=sys.stderr)
         return 2
     fail_on = ERRORS if arguments.fail_on is None else arguments.fail_on

@@ -59,7 +59,7 @@ def single(pool: SurfacePool, rng: np.random.Generator, mesh: int | None = None)
 
 
 def room(pool: SurfacePool, rng: np.random.Generator) -> CloudScene:
-    """Two to four objects side by side on one floor, far enough apart that boxes do not meet."""
+    """Two to four objects side by side on one floor, whose boxes seldom meet."""
     count = int(rng.integers(2, 5))
     share = rng.multinomial(NUM_POINTS - 128 * count, np.full(count, 1 / count)) + 128
     points, owner, objects = [], [], []

@@ -1,8 +1,8 @@
 """How questions are put: each intent is a small grammar with well over thirty phrasings.
 
 One phrasing in ten, chosen by digest, is held out of training; the mini suite asks with those
-alone. The grammars stand in `picture_phrasings`, `drawn_phrasings`,
-`cloud_phrasings` and `talk_phrasings`.
+alone (but for multiple choice, which is put as in training). The grammars stand in
+`picture_phrasings`, `drawn_phrasings`, `cloud_phrasings` and `talk_phrasings`.
 """
 
 from __future__ import annotations

@@ -9,6 +9,8 @@ import json
 import os
 import pickle  # noqa: TID251 - to write what must be refused
 import shutil
+import sys
+import types
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -115,6 +117,17 @@ def test_force_takes_it_and_records_why(
         convert(dataclasses.replace(again, expect_base_digest="1234"))
     with pytest.raises(FileExistsError, match="out exists already"):
         convert(forced)
+
+
+@pytest.mark.parametrize("depth", [0, 1])
+def test_force_does_not_delete_what_is_converted(
+    options: ConvertOptions, rename_delta: Callable[..., Path], depth: int
+) -> None:
+    delta = rename_delta(lambda t: None)
+    out = delta.parents[depth]
+    with pytest.raises(CheckpointError, match=f"{out} holds {delta}, which replacing it would"):
+        convert(dataclasses.replace(options, delta=delta, out=out, replace=True))
+    assert delta.is_file()
 
 
 def test_the_config_saved_beside_the_delta_is_believed_first(
@@ -274,3 +287,29 @@ def test_an_archive_whose_view_leaves_its_storage(tmp_path: Path) -> None:
     (tmp_path / "bad.pt").write_bytes(out.getvalue())
     with pytest.raises(CheckpointError, match="storage 0 has 8 bytes; its tensor needs 24"):
         open_weights(tmp_path / "bad.pt").read("b")
+    with (
+        zipfile.ZipFile(tmp_path / "good.pt") as good,
+        zipfile.ZipFile(tmp_path / "bomb.pt", "w", zipfile.ZIP_DEFLATED) as bomb,
+    ):
+        for name in good.namelist():
+            data = good.read(name)
+            bomb.writestr(name, bytes(1 << 24) if name.endswith("/data/0") else data)
+    assert (tmp_path / "bomb.pt").stat().st_size < 1 << 16
+    with pytest.raises(CheckpointError, match="storage 0 is compressed"):
+        open_weights(tmp_path / "bomb.pt").read("b")
+
+
+def test_an_archive_whose_modules_hold_one_another(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    script = types.ModuleType("__torch__")
+    kind = type("M", (), {"__module__": "__torch__"})
+    script.M = kind  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "__torch__", script)
+    module = kind()
+    module.itself = module
+    with zipfile.ZipFile(tmp_path / "bad.pt", "w") as archive:
+        archive.writestr("bad/data.pkl", pickle.dumps(module, protocol=2))
+        archive.writestr("bad/constants.pkl", pickle.dumps((), protocol=2))
+    with pytest.raises(CheckpointError, match="archive cannot be read: maximum recursion"):
+        open_weights(tmp_path / "bad.pt")

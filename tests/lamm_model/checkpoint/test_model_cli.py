@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from safetensors import SafetensorError
 from tokenizers import Tokenizer
 
+from lamm_model.checkpoint import convert
 from lamm_model.checkpoint.cli import model
 from lamm_model.checkpoint.sentencepiece_model import tokenizer_json
 from lamm_model.checkpoint.serving_memory import GIB, serving_memory
@@ -37,6 +39,7 @@ def test_convert_inspect_merge_inspect(
     said = capsys.readouterr().out
     assert CheckpointSpec.from_pretrained(merged).digest in said
     assert "requests of 512 tokens in 1 GiB" in said
+    assert "CC BY-NC 4.0" in said  # what is merged keeps the licence of what it was merged from
     assert "1 files agree with manifest.json" in said
     file = merged / "model.safetensors"
     data = bytearray(file.read_bytes())
@@ -44,6 +47,41 @@ def test_convert_inspect_merge_inspect(
     file.write_bytes(data)
     assert run("inspect", merged, "--verify") == 1
     assert "manifest.json says" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("alpha", ["0", "-32", "nan", "inf"])
+def test_an_alpha_that_would_drop_the_lora(
+    upstream: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str], alpha: str
+) -> None:
+    command = ["convert", "--delta", upstream.image_delta, "--llm", upstream.llm, "--lora-alpha"]
+    with pytest.raises(SystemExit):
+        run(*command, alpha, "--vision", upstream.clip, "--out", tmp_path / "lamm")
+    assert f"{alpha} is not a positive number" in capsys.readouterr().err
+
+
+def test_a_disk_that_fills_up_behind_the_weights(
+    upstream: Any,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    needed: list[int] = []
+
+    def full(*_: object, **__: object) -> None:
+        raise SafetensorError("I/O error: No space left on device (os error 28)")
+
+    monkeypatch.setattr(convert, "check_disk", lambda _, size: needed.append(size))
+    monkeypatch.setattr(convert, "save_file", full)
+    command = ["convert", "--delta", upstream.image_delta, "--llm", upstream.llm]
+    command += ["--vision", upstream.clip, "--out", tmp_path / "lamm"]
+    assert run(*command) == 1
+    assert "No space left on device" in capsys.readouterr().err
+    assert not (tmp_path / "lamm").exists()
+    monkeypatch.undo()
+    monkeypatch.setattr(convert, "check_disk", lambda _, size: needed.append(size))
+    assert run(*command, "--merge", "--force") == 0
+    # The LoRA stands beside the weights, or in them: 2 layers, 4 targets, A and B of 4 x 64.
+    assert needed[0] - needed[1] == 2 * 4 * 2 * 4 * 64 * 2
 
 
 def test_inspect_tells_files_apart(

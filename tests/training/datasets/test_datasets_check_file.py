@@ -55,6 +55,18 @@ def test_a_base_that_is_none_is_status_2(records: Path, capsys: pytest.CaptureFi
     assert "nowhere" in capsys.readouterr().err
 
 
+def test_where_nothing_can_be_written_is_said_before_checking(
+    records: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for option, path in (("--out", records), ("--json", records.parent)):
+        for target in (records.parent, records.parent / "none" / "report.json"):
+            with pytest.raises(SystemExit):
+                check([str(path), option, str(target)])
+            printed = capsys.readouterr()
+            assert f"{option} {target} is a folder, or lies in none that exists" in printed.err
+            assert printed.out == ""
+
+
 @pytest.mark.parametrize("content", [b"[{]", b'[{"id": 1}', b"\xff\xfe"])
 def test_a_file_that_cannot_be_read_is_an_error(
     tmp_path: Path, content: bytes, capsys: pytest.CaptureFixture[str]

@@ -1,0 +1,52 @@
+"""Adapters: what `lamm model inspect` counts in one, and files that hold something else."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from lamm_model.checkpoint.adapter import load_adapter
+from lamm_model.checkpoint.cli import model
+from lamm_model.checkpoint.lora import lora_config
+from lamm_model.spec import CheckpointError
+
+
+def test_what_a_run_keeps_beside_its_adapter_is_not_counted(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lora_config(2, 4, 0.0, ["q_proj"]).save_pretrained(str(tmp_path))
+    (tmp_path / "provenance.json").write_text(json.dumps({"base": {"digest": "1234"}}))
+    save_file({"q_proj.lora_A.weight": torch.zeros(2, 8)}, tmp_path / "adapter_model.safetensors")
+    save_file({"image_projector.bias": torch.zeros(8)}, tmp_path / "projectors.safetensors")
+    save_file({"0.exp_avg": torch.zeros(2, 8)}, tmp_path / "optimizer.safetensors")
+    generator = torch.zeros(5056, dtype=torch.uint8)
+    save_file({"cpu": generator}, tmp_path / "generators.safetensors")
+    assert model(["inspect", str(tmp_path)]) == 0
+    said = capsys.readouterr().out
+    assert "weights     24 parameters" in said
+    assert "dtype       F32\n" in said
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("provenance.json", []),
+        ("provenance.json", {"base": "a name"}),
+        ("adapter_config.json", {"peft_type": "IA3", "target_modules": ["q_proj"]}),
+        ("adapter_config.json", {"peft_type": None}),
+        ("adapter_config.json", {"peft_type": "LORA", "lora_alpha": "32"}),
+    ],
+)
+def test_a_file_that_holds_something_else(tmp_path: Path, name: str, value: object) -> None:
+    lora_config(2, 4, 0.0, ["q_proj"]).save_pretrained(str(tmp_path))
+    (tmp_path / "provenance.json").write_text("{}")
+    for file in ("adapter_model.safetensors", "projectors.safetensors"):
+        save_file({"x": torch.zeros(1)}, tmp_path / file)
+    load_adapter(tmp_path)
+    (tmp_path / name).write_text(json.dumps(value))
+    with pytest.raises(CheckpointError, match="the adapter cannot be read"):
+        load_adapter(tmp_path)
