@@ -13,6 +13,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from benchmark.errors import BenchmarkError
 from benchmark.line_file import LineFile
 from benchmark.utf8 import spellable
 
@@ -61,6 +62,10 @@ class KeptAnswers:
     def get(self, key: str) -> Answer | None:
         """The stored answer, or None."""
         return self._answers.get(key)
+
+    def holds_any_of(self, fingerprint: str) -> bool:
+        """Whether the model of this fingerprint has answered anything here."""
+        return any(answer.fingerprint == fingerprint for answer in self._answers.values())
 
     def _read(self, line: str) -> None:
         if not line.strip():
@@ -111,8 +116,29 @@ class AnswerStore(KeptAnswers):
 
 
 def write_whole(path: Path, text: str) -> None:
-    """Writes a file that is either the old or the new one, never half of it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """Writes a file that is either the old or the new one, never half of it.
+
+    Raises:
+        BenchmarkError: it cannot be written.
+    """
     temporary = path.with_name(f".{path.name}.tmp")
-    temporary.write_text(text, encoding="utf8")
-    os.replace(temporary, path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary.write_text(text, encoding="utf8")
+        os.replace(temporary, path)
+    except OSError as error:
+        raise BenchmarkError(f"{path} cannot be written: {error.strerror}") from None
+
+
+def require_writable(directory: Path) -> None:
+    """Makes a folder for results, before minutes are spent on what shall stand in it.
+
+    Raises:
+        BenchmarkError: it cannot be made, or nothing can be written to it.
+    """
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise BenchmarkError(f"{directory} cannot be made: {error.strerror}") from None
+    if not os.access(directory, os.W_OK | os.X_OK):
+        raise BenchmarkError(f"nothing can be written to {directory}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
 import json
 import sys
 import tempfile
@@ -80,8 +81,10 @@ class TransformersBaseline:
         stdin = self._process.stdin
         if stdin is None or stdin.is_closing():
             raise BenchmarkError("the baseline process is not running")
-        stdin.write(json.dumps(job).encode() + b"\n")
-        await stdin.drain()
+        # Of a process that has ended its reply tells, or rather its last words.
+        with contextlib.suppress(ConnectionError):
+            stdin.write(json.dumps(job).encode() + b"\n")
+            await stdin.drain()
         return await self._reply()
 
     async def _reply(self) -> dict[str, Any]:

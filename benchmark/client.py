@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import random
+import re
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -137,7 +138,7 @@ class ChatClient:
                 record.error = f"connection lost: {type(error).__name__}"
             except httpx.DecodingError:
                 record.error = _UNDECODABLE
-            record.end = time.perf_counter()
+            record.end = record.end or time.perf_counter()
         return record
 
     async def _retried(self, method: str, path: str, content: bytes | str | None) -> httpx.Response:
@@ -149,7 +150,7 @@ class ChatClient:
             try:
                 response = await self._http.request(method, url, content=content, headers=headers)
             except httpx.TransportError as error:
-                where = f"{self._http.base_url}{path}"
+                where = shown(str(url))
                 failure = ServerGoneError(
                     f"no answer from {where}: {type(error).__name__}; is the server running, and "
                     "is --url its address?"
@@ -159,7 +160,8 @@ class ChatClient:
             else:
                 if response.is_success:
                     return response
-                failure = RequestFailedError(refusal(response), response.status_code)
+                where = f" ({method} {shown(str(url))})" if response.status_code in _WHERE else ""
+                failure = RequestFailedError(refusal(response) + where, response.status_code)
                 if not _may_retry(response):
                     raise failure
                 told = retry_after(response.headers.get("retry-after"), datetime.now(UTC))
@@ -185,6 +187,11 @@ def server_root(url: str) -> str:
     return url.rstrip("/").removesuffix("/v1")
 
 
+def shown(url: str) -> str:
+    """An address for files and people, without the password that may stand in it."""
+    return re.sub(r"(?<=://)[^/?#]*@", "", url)
+
+
 def retry_after(value: str | None, now: datetime) -> float | None:
     """Seconds of a `Retry-After` header in either form (RFC 9110, 10.2.3); None if unusable."""
     if value is None:
@@ -198,6 +205,8 @@ def retry_after(value: str | None, now: datetime) -> float | None:
 
 
 _JSON = {"Content-Type": "application/json"}
+# What another kind of server says to a path that it does not have.
+_WHERE = frozenset({404, 405})
 _UNDECODABLE = "the answer's body cannot be decompressed"
 
 

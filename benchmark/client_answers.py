@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,7 +14,10 @@ import httpx
 
 from benchmark.errors import RequestFailedError
 from benchmark.sse import SseParser
-from benchmark.utf8 import spellable
+from benchmark.utf8 import spellable, told
+
+# A server that has said [DONE] and does not end its answer is not waited for.
+_LONGEST_END_S = 0.2
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,22 +88,35 @@ def read_completion(content: bytes) -> ChatResult:
             usage=_usage(value.get("usage") or {}),
         )
     except (ValueError, LookupError, TypeError, AttributeError):
-        shown = content[:200].decode("utf8", "replace")
+        shown = told(content[:200].decode("utf8", "replace"))
         raise RequestFailedError(f"not a chat completion: {shown}") from None
 
 
 async def read_stream(response: httpx.Response, record: StreamRecord) -> None:
     """Notes the events of a stream, each with its time, and what is wrong with it."""
     parser = SseParser()
-    async for chunk in response.aiter_bytes():
+    chunks = response.aiter_bytes()
+    async for chunk in chunks:
         now = time.perf_counter()
         for event in parser.feed(chunk):
             if event == "[DONE]":
                 if record.error is None and record.usage is None:
                     record.error = "the stream has no usage chunk, so its tokens are not known"
+                record.end = now
+                await _read_out(chunks)
                 return
             _take_event(event, now, record)
     record.error = record.error or "the stream ended before [DONE]"
+
+
+async def _read_out(chunks: AsyncIterator[bytes]) -> None:
+    """Takes the body's own end: a connection left before it is closed, and the next request's time
+    to first token would hold the making of another one.
+    """
+    with contextlib.suppress(TimeoutError, httpx.TransportError):
+        async with asyncio.timeout(_LONGEST_END_S):
+            async for _ in chunks:
+                pass
 
 
 def refusal(response: httpx.Response) -> str:
@@ -107,14 +125,14 @@ def refusal(response: httpx.Response) -> str:
         message = str(response.json()["error"]["message"])
     except (ValueError, LookupError, TypeError):
         message = response.text
-    return f"HTTP {response.status_code}: {spellable(message[:300])}"
+    return f"HTTP {response.status_code}: {told(message)}"
 
 
 def _take_event(event: str, now: float, record: StreamRecord) -> None:
     try:
         value = json.loads(event)
         if "error" in value:
-            record.error = str(value["error"].get("message", value["error"]))[:300]
+            record.error = told(str(value["error"].get("message", value["error"])))
         if value.get("usage"):
             record.usage = _usage(value["usage"])
         for choice in value.get("choices", ()):
@@ -123,7 +141,7 @@ def _take_event(event: str, now: float, record: StreamRecord) -> None:
                 record.chunk_times.append(now)
             record.finish_reason = choice.get("finish_reason") or record.finish_reason
     except (ValueError, TypeError, AttributeError):
-        record.error = f"not a chat completion chunk: {event[:200]}"
+        record.error = f"not a chat completion chunk: {told(event[:200])}"
 
 
 def _usage(value: Mapping[str, Any]) -> Usage:

@@ -10,6 +10,7 @@ from typing import Any
 
 from rich.table import Table
 
+from benchmark import markdown
 from benchmark.scoring import RowScore
 from lamm_model.tasks import ParseStatus
 
@@ -69,9 +70,9 @@ def as_markdown(rows: Sequence[RowScore]) -> list[str]:
         "",
         "| " + " | ".join(COLUMNS) + " |",
         f"| {rule} |",
-        *("| " + " | ".join(line) + " |" for line in lines),
+        *("| " + " | ".join(map(markdown.cell, line)) + " |" for line in lines),
         "",
-        *(f"- {note}" for note in notes(rows)),
+        *(f"- {markdown.cell(note)}" for note in notes(rows)),
     ]
 
 

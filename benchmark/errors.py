@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from http import HTTPStatus
+
+# Back-pressure, and a judge's spent quota.
+BUSY_STATUSES = frozenset({HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE})
 # Failures in a row, a worker, after which a server fails for good; each was tried again already.
 PATIENCE = 3
 

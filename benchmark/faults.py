@@ -18,6 +18,7 @@ import httpx
 from rich.console import Console
 
 from benchmark import faults_engine, faults_media, faults_process, faults_report
+from benchmark.answers import require_writable
 from benchmark.client import ChatClient
 from benchmark.console import print_whole
 from benchmark.errors import BenchmarkError
@@ -127,6 +128,7 @@ NAMES = tuple(fault.name for group in GROUPS for fault in group.faults)
 
 async def faults_command(arguments: argparse.Namespace, console: Console) -> int:
     """Runs the faults of the arguments; 0 when every promise was kept."""
+    require_writable(arguments.out)
     spec = ServerSpec(arguments.checkpoint, arguments.start_timeout)
     started = datetime.now(UTC).isoformat(timespec="seconds")
     with console.status("starting") as status:

@@ -6,6 +6,7 @@ Called by `gallery` while the suite's media are at hand, so that a report needs 
 from __future__ import annotations
 
 import io
+import struct
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -25,6 +26,11 @@ _VIEWS = (("top", (0, 1), 2), ("front", (0, 2), -1), ("side", (1, 2), 0))
 _MARGIN = 0.06
 # Low to high, for clouds without colours: legible on light and on dark paper.
 _RAMP = np.array([[68, 84, 150], [44, 140, 140], [120, 170, 80], [205, 165, 60]], np.float64)
+
+# Of Pillow and numpy, as bytes from outside make them fail.
+_UNREADABLE = (
+    OSError, ValueError, EOFError, SyntaxError, struct.error, Image.DecompressionBombError
+)  # fmt: skip
 
 Numbers = npt.NDArray[np.float64]
 
@@ -85,7 +91,7 @@ def draw_media(path: Path | None) -> Picture | Cloud | NoMedia:
             return _picture(path, IMAGE_TYPES[suffix])
         if suffix == ".npy":
             return _cloud(path)
-    except (OSError, ValueError) as error:
+    except _UNREADABLE as error:
         return NoMedia(note=f"{path.name} cannot be drawn ({type(error).__name__})")
     return NoMedia(note=f"{path.name}: clouds are drawn from .npy alone")
 

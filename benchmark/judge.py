@@ -11,9 +11,10 @@ import json
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from enum import StrEnum
+from http import HTTPStatus
 from pathlib import Path
 
-from benchmark.errors import PATIENCE, BusyError, RequestFailedError, ServerGoneError
+from benchmark.errors import BUSY_STATUSES, PATIENCE, BusyError, RequestFailedError, ServerGoneError
 from benchmark.judge_items import Pair, Pairs
 from benchmark.judges import Exhibit, Judge, Verdict
 from benchmark.line_file import LineFile
@@ -135,7 +136,8 @@ async def judge_pairs(
 
     Raises:
         ServerGoneError: the judge stopped answering; what it said is kept.
-        BusyError: it is there, and drops one pair after another.
+        RequestFailedError: it takes no request with this key.
+        BusyError: it is there, and drops or refuses one pair after another.
     """
     sitting = _Sitting(judge, store, on_pair, PATIENCE * workers)
     queue = iter(enumerate(pairs.pairs))
@@ -176,6 +178,10 @@ class _Sitting:
                 await self._drop(error)
                 self.judged[index] = JudgedPair(pair, (), str(error))
             except RequestFailedError as error:
+                if error.status == HTTPStatus.UNAUTHORIZED:
+                    raise  # no other pair would be let in with this key
+                if error.status in BUSY_STATUSES:
+                    self._count(error, "were refused")
                 self.judged[index] = JudgedPair(pair, (), str(error))
             self._on_pair(pair)
 
@@ -183,11 +189,13 @@ class _Sitting:
         """Lets one pair go whose connection broke, unless the judge itself has gone."""
         if not await self._judge.is_there():
             raise error
+        self._count(error, "lost their connection")
+
+    def _count(self, error: RequestFailedError, how: str) -> None:
+        """Every pair of a long run, each tried for minutes, would be no end."""
         self._dropped_in_a_row += 1
         if self._dropped_in_a_row > self._most_dropped:
-            raise BusyError(
-                f"{self._dropped_in_a_row} pairs in a row lost their connection: {error}"
-            )
+            raise BusyError(f"{self._dropped_in_a_row} pairs in a row {how}: {error}")
 
     async def _verdicts(self, pair: Pair) -> tuple[Verdict, ...]:
         orders = (False, True) if self._judge.looks_twice else (False,)

@@ -19,7 +19,7 @@ from benchmark.errors import BenchmarkError
 from benchmark.judge import TRANSCRIPTS_FILE, Judgement, TranscriptStore, judge_pairs
 from benchmark.judge_items import Pairs, read_pairs
 from benchmark.judges import ChatJudge, Judge, SimilarityJudge, api_key
-from benchmark.option_types import above_zero
+from benchmark.option_types import above_zero, address
 from benchmark.sentence_embedding import EmbeddingProcess
 
 _HELP = """\
@@ -57,7 +57,9 @@ def add_judge_parser(commands: Any) -> None:
         metavar="[LABEL=]DIR",
         help="output of `lamm bench quality`; given twice, wins are the first one's",
     )
-    parser.add_argument("--judge-url", help="an OpenAI-compatible server (default: a local judge)")
+    parser.add_argument(
+        "--judge-url", type=address, help="an OpenAI-compatible server (default: a local judge)"
+    )
     parser.add_argument("--judge-model", help="model id (default: the server's first)")
     parser.add_argument(
         "--judge-api-key", metavar="ENV", help="environment variable that holds the judge's key"

@@ -11,7 +11,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from benchmark.errors import BenchmarkError
-from benchmark.report_files import ITEMS_FILE, read_label
+from benchmark.report_files import ITEMS_FILE, RUN_FILE, SCORES_FILE, read_label
 
 
 class AnsweredItem(BaseModel):
@@ -109,9 +109,14 @@ def _read(given: str) -> tuple[str, dict[tuple[str, str], AnsweredItem]]:
 
 
 def _name(directory: Path) -> str:
-    """What the run's model is called, with the folder where that cannot be told."""
-    try:
-        model = json.loads((directory / "run.json").read_text(encoding="utf8"))["model"]
-    except (OSError, ValueError, KeyError, TypeError):
-        return directory.resolve().name
-    return str(model)
+    """What the model that was scored is called, or the folder where that cannot be told.
+
+    The scores know it: run.json may be of a later run that was broken off.
+    """
+    for name in (SCORES_FILE, RUN_FILE):
+        try:
+            told = json.loads((directory / name).read_text(encoding="utf8"))["model"]
+            return str(told["model"] if isinstance(told, dict) else told)
+        except (OSError, ValueError, KeyError, TypeError):
+            continue
+    return directory.resolve().name

@@ -10,6 +10,7 @@ from typing import Any
 
 from rich.table import Table
 
+from benchmark import markdown
 from benchmark.answers import write_whole
 from benchmark.judge import Judgement, Outcome
 from benchmark.judge_counts import Tally, by_row, tally
@@ -74,15 +75,15 @@ def write_reports(judgement: Judgement, out: Path, broken_lines: int = 0) -> lis
     """Writes `judge.json` and `judge.md` to `out`; returns their paths."""
     first, second = judgement.pairs.systems
     lines = [
-        f"# {_plain(first)} against {_plain(second)}",
+        f"# {markdown.cell(first)} against {markdown.cell(second)}",
         "",
-        f"Judged by {_plain(judgement.judge)}. Wins are {_plain(first)}'s.",
+        f"Judged by {markdown.cell(judgement.judge)}. Wins are {markdown.cell(first)}'s.",
         "",
         "| " + " | ".join(_COLUMNS) + " |",
         "| --- |" + " ---: |" * (len(_COLUMNS) - 1),
-        *("| " + " | ".join(_plain(cell) for cell in cells) + " |" for cells in _lines(judgement)),
+        *("| " + " | ".join(map(markdown.cell, cells)) + " |" for cells in _lines(judgement)),
         "",
-        *(f"- {_plain(note)}" for note in notes(judgement, broken_lines)),
+        *(f"- {markdown.cell(note)}" for note in notes(judgement, broken_lines)),
     ]
     texts = {
         JUDGE_FILE: json.dumps(as_json(judgement, broken_lines), indent=2) + "\n",
@@ -148,7 +149,3 @@ def _entry(one: Tally) -> dict[str, Any]:
 def _percent(estimate: Estimate) -> str:
     low, high = 100 * estimate.low, 100 * estimate.high
     return f"{100 * estimate.value:.1f} % [{low:.1f}, {high:.1f}]"
-
-
-def _plain(text: str) -> str:
-    return " ".join(text.replace("|", "\\|").replace("<", "&lt;").split())

@@ -40,7 +40,7 @@ class Arrivals:
         """Seconds after the start at which requests are due, the first at 0.
 
         Intervals are gamma-distributed with mean `1 / rate` and shape `burstiness`: 1 is a Poisson
-        process, less is burstier.
+        process, less is burstier, infinity gives equal intervals.
 
         Raises:
             BenchmarkError: a rate or the burstiness is not above 0.
@@ -55,7 +55,10 @@ class Arrivals:
         due, times = 0.0, []
         for rate in rates:
             times.append(due)
-            if not math.isinf(rate):
+            if math.isinf(self.burstiness):
+                # The limit, which no gamma generator can draw.
+                due += 1 / rate
+            elif not math.isinf(rate):
                 due += rng.gammavariate(self.burstiness, 1 / (rate * self.burstiness))
         return times
 

@@ -11,6 +11,7 @@ import httpx
 from rich.console import Console
 
 from benchmark import load_plot, load_report
+from benchmark.answers import require_writable
 from benchmark.baseline import TransformersBaseline
 from benchmark.client import ChatClient
 from benchmark.console import print_whole
@@ -50,14 +51,18 @@ async def load_command(
         specs = _specs(arguments, model, style)
         warm = make_workload(specs[0].workload, arguments.seed - 1)[: arguments.num_warmups]
         await _warm_up(http, specs[0], warm, baseline)
-        results = []
-        for spec in specs:
-            result = await _run(http, spec, baseline, deck, console)
-            results.append(
-                result if baseline is None else {**result, "baseline_facts": baseline.facts}
-            )
-    _show(results, arguments, console)
-    _save(results, arguments, console)
+        results: list[dict[str, Any]] = []
+        try:
+            for spec in specs:
+                result = await _run(http, spec, baseline, deck, console)
+                results.append(
+                    result if baseline is None else {**result, "baseline_facts": baseline.facts}
+                )
+        finally:
+            # A later test that fails, or is broken off, takes none of the earlier ones with it.
+            if results:
+                _show(results, arguments, console)
+                _save(results, arguments, console)
     low = any(
         row["below_target"] for one in results for row in one.get("quality", {}).get("rows", ())
     )
@@ -68,6 +73,8 @@ def _check(arguments: argparse.Namespace) -> None:
     """Refuses what cannot be measured before anything is asked."""
     if arguments.plot:
         load_plot.require_matplotlib()
+    if _saves(arguments):
+        require_writable(arguments.result_dir)
     rates = arguments.ramp_up_start_rps, arguments.ramp_up_end_rps
     if arguments.ramp_up_strategy and None in rates:
         raise BenchmarkError("--ramp-up-strategy needs --ramp-up-start-rps and --ramp-up-end-rps")
@@ -193,10 +200,14 @@ def _show(
         console.print(f"- {note}", markup=False, highlight=False, soft_wrap=True)
 
 
+def _saves(arguments: argparse.Namespace) -> bool:
+    return bool(arguments.save_result or arguments.save_detailed or arguments.plot)
+
+
 def _save(
     results: Sequence[dict[str, Any]], arguments: argparse.Namespace, console: Console
 ) -> None:
-    if not (arguments.save_result or arguments.save_detailed or arguments.plot):
+    if not _saves(arguments):
         return
     paths = load_report.save(
         results, arguments.result_dir, arguments.result_filename, arguments.save_detailed

@@ -9,7 +9,7 @@ from typing import Any
 
 from benchmark.load_requests import BACKENDS, LAMM
 from benchmark.load_result_options import add_result_options
-from benchmark.option_types import above_zero, list_of, pair_of, share
+from benchmark.option_types import above_zero, at_least_zero, list_of, pair_of, share
 
 LOAD_HELP = """\
 Measures latency and throughput. Flags and result keys follow `vllm bench serve`.
@@ -127,7 +127,10 @@ def _workload_options(parser: argparse.ArgumentParser) -> None:
         "--seed", type=int, default=0, help="of prompts, mix, media and arrivals (default: 0)"
     )
     work.add_argument(
-        "--num-warmups", type=int, default=2, help="requests before measuring (default: 2)"
+        "--num-warmups",
+        type=at_least_zero,
+        default=2,
+        help="requests before measuring (default: 2)",
     )
     work.add_argument(
         "--rounds",

@@ -222,6 +222,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (BenchmarkError, OSError, ValueError) as error:
         sys.stderr.write(f"benchmark.load_plot: {error}\n")
         return 1
+    except (LookupError, TypeError, AttributeError) as error:
+        sys.stderr.write(f"benchmark.load_plot: no result of a load test: {error!r}\n")
+        return 1
     return 0
 
 

@@ -6,6 +6,7 @@ Called by `load_cli`.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -14,8 +15,14 @@ from rich.table import Table
 
 from benchmark.answers import write_whole
 from benchmark.load_detail import without_details
+from benchmark.load_metrics import METRICS
 from benchmark.report_figures import number
 from benchmark.suite import ERROR_METRICS
+
+# Metadata of the user's own stand beside these keys.
+_RANK = re.compile(rf"(p[\d.]+)_(?:{'|'.join(METRICS)})_ms")
+# What an event loop is late by itself needs no word.
+_LATE_S = 0.1
 
 
 def throughput_table(results: Sequence[dict[str, Any]]) -> Table:
@@ -49,7 +56,7 @@ def throughput_table(results: Sequence[dict[str, Any]]) -> Table:
 def latency_table(results: Sequence[dict[str, Any]], metrics: Sequence[str]) -> Table:
     """One line a concurrency and metric, in milliseconds."""
     ranks = sorted(
-        {key.split("_")[0] for key in results[0] if key.startswith("p") and key.endswith("_ms")},
+        {found[1] for key in results[0] if (found := _RANK.fullmatch(key))},
         key=lambda rank: float(rank[1:]),
     )
     statistics = ["mean", "std", *ranks]
@@ -96,6 +103,8 @@ def notes(results: Sequence[dict[str, Any]]) -> list[str]:
             lines.append(f"{where}: {row['failed']} failed: {'; '.join(reasons[:3])}")
         if row.get("cancelled"):
             lines.append(f"{where}: {row['cancelled']} cut off, counted nowhere else")
+        if (late := _late(row)) is not None:
+            lines.append(f"{where}: {late}")
         if row["short_outputs"]:
             lines.append(f"{where}: some outputs were not of the length asked for")
         if row["total_cached_tokens"]:
@@ -110,6 +119,18 @@ def notes(results: Sequence[dict[str, Any]]) -> list[str]:
             if low:
                 lines.append(f"{where}: below target under this load: {', '.join(low)}")
     return lines
+
+
+def _late(row: dict[str, Any]) -> str | None:
+    """What an open loop's latencies leave out: requests that were sent after they were due."""
+    waits: Sequence[float] = row.get("queue_times") or ()
+    is_open = row["request_rate"] != "inf" or "ramp_up_strategy" in row
+    if not is_open or max(waits, default=0.0) < _LATE_S:
+        return None
+    return (
+        f"requests were sent up to {max(waits):.2f} s after they were due "
+        f"({sum(waits) / len(waits):.2f} s on average); no latency includes that"
+    )
 
 
 def save(

@@ -6,8 +6,11 @@ import argparse
 from collections.abc import Callable
 from typing import TypeVar
 
+import httpx
+
 N = TypeVar("N", int, float)
 T = TypeVar("T")
+_LAST_PORT = 65535
 
 
 def above_zero(kind: type[N]) -> Callable[[str], N]:
@@ -21,6 +24,25 @@ def above_zero(kind: type[N]) -> Callable[[str], N]:
 
     read.__name__ = kind.__name__
     return read
+
+
+def at_least_zero(text: str) -> int:
+    """A whole number of 0 or more."""
+    value = int(text)
+    if value < 0:
+        raise argparse.ArgumentTypeError(f"{text} is below 0")
+    return value
+
+
+def address(text: str) -> str:
+    """The http or https address of a server, as given."""
+    try:
+        url = httpx.URL(text)
+    except httpx.InvalidURL as error:
+        raise argparse.ArgumentTypeError(f"{text!r} is no address: {error}") from None
+    if url.scheme not in {"http", "https"} or not url.host or (url.port or 0) > _LAST_PORT:
+        raise argparse.ArgumentTypeError(f"{text!r} is no address such as http://127.0.0.1:8000")
+    return text
 
 
 def share(text: str) -> float:

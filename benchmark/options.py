@@ -8,7 +8,7 @@ import os
 from benchmark.faults_options import FAULTS_HELP, add_faults_options
 from benchmark.judge_command import add_judge_parser
 from benchmark.load_options import LOAD_HELP, add_load_options
-from benchmark.option_types import above_zero
+from benchmark.option_types import above_zero, address
 from benchmark.quality_options import QUALITY_HELP, add_quality_options
 from benchmark.report_command import add_report_parser
 from benchmark.soak_options import SOAK_HELP, add_soak_options
@@ -61,7 +61,11 @@ def bench_parser() -> argparse.ArgumentParser:
 def _server_options(parser: argparse.ArgumentParser) -> None:
     server = parser.add_argument_group("server")
     server.add_argument(
-        "--url", "--base-url", default=DEFAULT_URL, help="its address (default: %(default)s)"
+        "--url",
+        "--base-url",
+        type=address,
+        default=DEFAULT_URL,
+        help="its address (default: %(default)s)",
     )
     server.add_argument("--model", help="model id (default: the first of /v1/models)")
     server.add_argument(

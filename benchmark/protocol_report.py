@@ -11,6 +11,7 @@ from typing import Any
 
 from rich.table import Table
 
+from benchmark import markdown
 from benchmark.protocol_scores import ProtocolRow
 from benchmark.report_figures import number
 
@@ -54,9 +55,9 @@ def as_markdown(rows: Sequence[ProtocolRow]) -> list[str]:
         "",
         "| " + " | ".join(COLUMNS) + " |",
         f"| {rule} |",
-        *("| " + " | ".join(_cells(row)) + " |" for row in rows),
+        *("| " + " | ".join(map(markdown.cell, _cells(row))) + " |" for row in rows),
         "",
-        *(f"- {note}" for note in notes(rows)),
+        *(f"- {markdown.cell(note)}" for note in notes(rows)),
     ]
 
 

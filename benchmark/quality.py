@@ -96,7 +96,7 @@ async def run_quality(
 
 
 def rescore(suite: Suite, out: Path) -> QualityRun:
-    """Scores the answers that `out` holds, to controls too, without a server.
+    """Scores the answers that `out` holds, to controls too that were asked, without a server.
 
     Raises:
         BenchmarkError: `out` holds no run.
@@ -105,8 +105,10 @@ def rescore(suite: Suite, out: Path) -> QualityRun:
         identity = ModelIdentity(**json.loads((out / RUN_FILE).read_text(encoding="utf8")))
     except (OSError, ValueError, TypeError) as error:
         raise BenchmarkError(f"{out / RUN_FILE} is not a kept run: {error}") from None
-    controls = [control for control in Control if (out / answers_file(control)).is_file()]
-    books = {control: KeptAnswers(out / answers_file(control)) for control in (None, *controls)}
+    kept = {control: KeptAnswers(out / answers_file(control)) for control in (None, *Control)}
+    # Controls of another model's run, of which this one was asked nothing, are not missing here.
+    controls = [c for c in Control if kept[c].holds_any_of(identity.fingerprint)]
+    books = {control: kept[control] for control in (None, *controls)}
     finder = Finder(identity, MediaCache(), books)
     return _score(suite, _exam(suite, controls), finder, {}, asked=0)
 

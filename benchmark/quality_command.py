@@ -61,7 +61,7 @@ def quality_command(arguments: argparse.Namespace, console: Console) -> int:
 
 
 async def _ask(suite: Suite, arguments: argparse.Namespace, console: Console) -> QualityRun:
-    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn()
+    columns = TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn()
     progress = Progress(
         *columns, TimeRemainingColumn(), console=console, refresh_per_second=BARS_A_SECOND
     )

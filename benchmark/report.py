@@ -13,7 +13,7 @@ from typing import Any
 
 from rich.table import Table
 
-from benchmark import controls_report, protocol_report
+from benchmark import controls_report, markdown, protocol_report
 from benchmark.answers import write_whole
 from benchmark.gallery import GALLERY_FILE, make_gallery
 from benchmark.protocol_scores import ProtocolRow
@@ -111,15 +111,15 @@ def as_markdown(run: QualityRun, protocol_rows: Sequence[ProtocolRow] = ()) -> s
     """The table and its notes, for a document."""
     identity = run.identity
     lines = [
-        f"# {_title(run)}",
+        f"# {markdown.cell(_title(run))}",
         "",
         f"Weights `{identity.fingerprint}` at {identity.url}, asked {identity.asked_at}.",
         "",
         "| " + " | ".join(COLUMNS) + " |",
         "| --- | ---: | --- |" + " ---: |" * (len(COLUMNS) - 3),
-        *("| " + " | ".join(_cells(row)) + " |" for row in run.rows),
+        *("| " + " | ".join(map(markdown.cell, _cells(row))) + " |" for row in run.rows),
         "",
-        *(f"- {note}" for note in notes(run)),
+        *(f"- {markdown.cell(note)}" for note in notes(run)),
         *controls_report.as_markdown(run.rows),
         *protocol_report.as_markdown(protocol_rows),
     ]

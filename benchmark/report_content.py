@@ -66,7 +66,8 @@ def as_json(report: Report) -> dict[str, Any]:
 
 
 def _provenance(run: Run) -> Provenance:
-    told = {**run.scores.model, **run.facts}
+    # The scores know whose they are; the folder's other files may be of a later run, broken off.
+    told = {**run.facts, **run.scores.model}
     nested = {
         "folder": run.directory.resolve().name,
         "suite": run.scores.suite,

@@ -7,6 +7,7 @@ from typing import Any
 
 from benchmark.report_figures import span
 from benchmark.report_files import LoadTest, StoredJudgement
+from benchmark.report_stamps import Stamp
 from benchmark.report_tables import Cell, CellKind, ReportTable
 
 _ABSENT = "-"
@@ -26,8 +27,11 @@ _LOAD_COLUMNS = (
     ("ratio", "speedup", "{:.2f}"),
     ("right answers beside", "quality.accuracy", "{:.1%}"),
 )
-
-
+# What a load test asks for, and what it calls good.
+_WORK = (
+    "output_len_mix", "input_word_mix", "ignore_eos", "num_images", "num_clouds", "unique_images",
+    "unique_clouds", "cancel_rate", "goodput",
+)  # fmt: skip
 _JUDGED_COLUMNS = (
     "systems", "judge", "n", "wins", "ties", "losses", "orders disagreed", "unparsed, %",
     "win rate", "upstream's counting", "preferred the first shown",
@@ -41,7 +45,7 @@ def load_table(tests: Sequence[LoadTest]) -> ReportTable:
         (
             Cell(test.label, CellKind.HEAD, note=test.file.name),
             Cell(_concurrency(test.result), CellKind.HEAD),
-            Cell(str(test.result.get("request_rate", _ABSENT)), CellKind.HEAD),
+            Cell(_offered(test.result), CellKind.HEAD),
             *(Cell(_cell(test.result, key, form)) for _, key, form in used),
         )
         for test in in_order(tests)
@@ -53,6 +57,7 @@ def load_table(tests: Sequence[LoadTest]) -> ReportTable:
         columns=("server", "concurrency", "requests/s offered", *(name for name, _, _ in used)),
         rows=rows,
         heads=3,
+        stamps=_stamps(tests),
     )
 
 
@@ -89,6 +94,23 @@ def judgement_table(judgements: Sequence[StoredJudgement]) -> ReportTable:
 def in_order(tests: Sequence[LoadTest]) -> list[LoadTest]:
     """By label, then by concurrency, unbounded last."""
     return sorted(tests, key=lambda t: (t.label, t.result.get("max_concurrency") or float("inf")))
+
+
+def _stamps(tests: Sequence[LoadTest]) -> tuple[Stamp, ...]:
+    """Whether the tests asked for the same work; what a file does not tell is left out."""
+    told = {key: [test.result.get(key) for test in tests] for key in _WORK}
+    known = {key: [v for v in values if v is not None] for key, values in told.items()}
+    different = [key for key, values in known.items() if any(v != values[0] for v in values)]
+    if not different:
+        return ()
+    text = f"The tests differ in {', '.join(different)}: their numbers do not compare."
+    return (Stamp(tuple(dict.fromkeys(test.label for test in tests)), text, grave=True),)
+
+
+def _offered(result: Mapping[str, Any]) -> str:
+    if "ramp_up_strategy" in result:
+        return f"{result.get('ramp_up_start_rps')} to {result.get('ramp_up_end_rps')}"
+    return str(result.get("request_rate", _ABSENT))
 
 
 def _concurrency(result: Mapping[str, Any]) -> str:

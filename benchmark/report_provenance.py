@@ -77,7 +77,10 @@ def _commit() -> str | None:
     if git is None or not (root / ".git").exists():
         return None
     command = [git, "-C", str(root), "describe", "--always", "--dirty", "--abbrev=12"]
-    found = subprocess.run(  # noqa: S603 - a fixed command on the program's own folder
-        command, capture_output=True, text=True, check=False, timeout=_SECONDS
-    )
+    try:
+        found = subprocess.run(  # noqa: S603 - a fixed command on the program's own folder
+            command, capture_output=True, text=True, check=False, timeout=_SECONDS
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
     return found.stdout.strip() or None

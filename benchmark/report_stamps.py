@@ -15,6 +15,7 @@ from benchmark.suite import TAKEN
 # Suites of this project's own pictures; the second one bears the published files' names.
 OWN_SUITES = frozenset({"mini", "mini-benchmark"})
 _FLAG = "comparable_with_published_results"
+_LIKELIHOOD = "likelihood"
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +52,12 @@ def stamps_of(run: Run) -> tuple[Stamp, ...]:
             )
         )
     found += [Stamp((run.label,), text, grave=False) for text in _parts(run.scores)]
+    if run.scores.model.get("mode") == _LIKELIHOOD:
+        text = (
+            "Choices and closed sets were answered by the likeliest option, of which none is ever "
+            "unparsed: other runs' answers, and the published ones, were read from words."
+        )
+        found.append(Stamp((run.label,), text, grave=False))
     if not run.scores.complete:
         missing = sum(len(row.unanswered) for row in run.scores.rows)
         broken = sum(len(row.problems) for row in run.scores.rows)

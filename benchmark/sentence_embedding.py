@@ -6,6 +6,7 @@ Called by `judges` and `judge_command`.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import sys
 import tempfile
@@ -87,8 +88,10 @@ class EmbeddingProcess:
         if process is None or process.stdin is None:
             raise BenchmarkError("the local judge's process is not running")
         async with self._turn:
-            process.stdin.write(json.dumps({"texts": list(texts)}).encode() + b"\n")
-            await process.stdin.drain()
+            # Of a process that has ended its reply tells, or rather its last words.
+            with contextlib.suppress(ConnectionError):
+                process.stdin.write(json.dumps({"texts": list(texts)}).encode() + b"\n")
+                await process.stdin.drain()
             reply = await self._reply(process)
         return [float(cosine) for cosine in reply["cosines"]]
 

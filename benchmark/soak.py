@@ -18,7 +18,8 @@ import httpx
 from rich.console import Console
 
 from benchmark import soak_memory, soak_plot, soak_report
-from benchmark.client import ChatClient, server_root
+from benchmark.answers import require_writable
+from benchmark.client import ChatClient, server_root, shown
 from benchmark.console import print_whole
 from benchmark.load_statistics import percentile
 from benchmark.soak_clients import Crowd, CrowdSpec, Outcome, run_crowd
@@ -72,6 +73,7 @@ async def soak_command(
     Raises:
         BenchmarkError: it cannot start, or the server stopped answering for good.
     """
+    require_writable(arguments.out)
     suite = None
     if arguments.suite != NO_SUITE:
         suite = load_suite(find_suite(arguments.suite, arguments.data))
@@ -85,8 +87,8 @@ async def soak_command(
     result = {
         "model": model,
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "url": spec.url,
-        "reference": "the same server" if reference == spec.url else reference,
+        "url": shown(spec.url),
+        "reference": "the same server" if reference == spec.url else shown(reference),
         "spec": {
             "clients": spec.crowd.clients, "seconds": spec.crowd.seconds,
             "cancel_rate": spec.crowd.cancel_rate, "seed": spec.crowd.seed,

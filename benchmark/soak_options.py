@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from benchmark.option_types import above_zero, share
+from benchmark.option_types import above_zero, address, share
 from benchmark.suite import MINI_SUITE
 
 NO_SUITE = "none"
@@ -91,6 +91,7 @@ def _promise_options(parser: argparse.ArgumentParser) -> None:
     )
     promises.add_argument(
         "--reference-url",
+        type=address,
         metavar="URL",
         help="who gives the answers alone (default: the same server)",
     )

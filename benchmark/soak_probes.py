@@ -75,6 +75,8 @@ class ProbeProcess:
             sys.executable, "-m", "benchmark.soak_probes", "--url", url,
             "--interval", str(interval_s),
             stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
+            # A terminal's Ctrl-C is for the test, which ends this process by closing its input.
+            start_new_session=True,
         )  # fmt: skip
         if process.stdout is not None:
             await process.stdout.readline()

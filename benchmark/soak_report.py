@@ -13,6 +13,7 @@ from typing import Any
 
 from rich.table import Table
 
+from benchmark import markdown
 from benchmark.answers import write_whole
 
 _SHOWN = 5
@@ -210,4 +211,4 @@ def _examples(result: Mapping[str, Any]) -> list[str]:
     lines += [f"- no answer alone: {why}" for why in result["verification"]["unanswered"][:_SHOWN]]
     for outcome, errors in result["examples"].items():
         lines += [f"- {outcome.replace('_', ' ')}: {error}" for error in errors]
-    return ["", "## Examples", "", *lines] if lines else []
+    return ["", "## Examples", "", *map(markdown.cell, lines)] if lines else []

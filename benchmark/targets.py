@@ -15,7 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from benchmark.client import CHAT_PATH, ChatClient, server_root
+from benchmark.client import CHAT_PATH, ChatClient, server_root, shown
 from benchmark.client_answers import Usage, read_completion
 from benchmark.content import MediaCache, encode_chat, is_cloud, user_message
 from benchmark.controls import Control, Question, seed_of
@@ -175,6 +175,7 @@ async def identify(
         raise BenchmarkError(
             f"--mode {mode} asks /v1/tasks, which --backend {backend} does not have"
         )
+    url = shown(url)
     name = model or await client.first_model()
     now = datetime.now(UTC).isoformat(timespec="seconds")
     if backend is not Backend.LAMM:

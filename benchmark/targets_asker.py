@@ -16,6 +16,7 @@ from benchmark.answers import Answer, AnswerStore, KeptAnswers
 from benchmark.content import MediaCache
 from benchmark.controls import Control, Question
 from benchmark.errors import (
+    BUSY_STATUSES,
     PATIENCE,
     BenchmarkError,
     BusyError,
@@ -32,8 +33,6 @@ from benchmark.targets import (
     conditions,
     refusal,
 )
-
-_BUSY = frozenset({HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE})
 
 Place = tuple[Control | None, str, str]  # control, row and sample id
 Books = Mapping[Control | None, KeptAnswers]
@@ -122,6 +121,8 @@ class Asker:
         except BenchmarkError as error:
             if isinstance(error, ServerGoneError) and not await self._target.is_there():
                 raise
+            if isinstance(error, RequestFailedError) and error.status == HTTPStatus.UNAUTHORIZED:
+                raise  # no other question would be let in with this key
             self.failures[place_of(question)] = str(error)
             self._count_refusal(error)
             return
@@ -139,7 +140,9 @@ class Asker:
     def _count_refusal(self, error: BenchmarkError) -> None:
         """Every question of a long run, each tried for minutes, would be no end."""
         dropped = isinstance(error, ServerGoneError)
-        if not isinstance(error, RequestFailedError) or not (dropped or error.status in _BUSY):
+        if not isinstance(error, RequestFailedError) or not (
+            dropped or error.status in BUSY_STATUSES
+        ):
             return
         self._refused_in_a_row += 1
         if self._refused_in_a_row > self._most_refused:

@@ -42,7 +42,7 @@ def open_http(url: str, timeout: float, api_key: str | None = None) -> httpx.Asy
         limits=httpx.Limits(max_connections=None, max_keepalive_connections=None),
         timeout=httpx.Timeout(timeout, connect=CONNECT_SECONDS),
         # Certificates take a tenth of a second to load, and no redirect is followed.
-        verify=url.startswith("https:"),
+        verify=url.lower().startswith("https:"),
         trust_env=False,
     )
 

@@ -70,7 +70,15 @@ def _part_of(suite: Suite, part: str) -> Suite:
 
 
 def _read_tree(root: Path, part: str, limit: int | None, directory: Path) -> Suite:
-    """Written anew each time: what the tree holds now is what is asked."""
+    """Written anew each time: what the tree holds now is what is asked.
+
+    A folder of that name that holds anything else, such as a suite's media, is somebody's own.
+    """
+    if directory.is_dir() and any(not _is_written(path) for path in directory.iterdir()):
+        raise BenchmarkError(
+            f"{directory} is where the records of {root} go, and holds other files; give another "
+            "--out, or move them"
+        )
     shutil.rmtree(directory, ignore_errors=True)
     argv = ["suite", str(root), str(directory), "--suite", part, "--in-place", "--quiet"]
     try:
@@ -83,6 +91,10 @@ def _read_tree(root: Path, part: str, limit: int | None, directory: Path) -> Sui
     if status == NOTHING_WRITTEN:
         raise BenchmarkError(f"{root} gives nothing to ask, as said above")
     return load_suite(directory, media_root=root)
+
+
+def _is_written(path: Path) -> bool:
+    return path.name == "suite.json" or path.suffix == ".jsonl"
 
 
 def _data_command() -> Callable[[list[str]], int]:

@@ -25,6 +25,7 @@ _MARKS = re.compile(r"\.{2,}|[;@#$%&?!*\u2012-\u2015\]\[(){}<>]|--")
 _CLOSING = re.compile(r"[\u00bb\u201d\u2019\"]|''")
 _CLITICS = (re.compile(r"([^' ])('[smd]?) "), re.compile(r"([^' ])('ll|'re|'ve|n't) "))
 _CANNOT = re.compile(r"\bcannot\b")
+_MOST_DIGITS = 100
 _FALLBACK_NUMBER = re.compile(r"[0-9]+\.?[0-9]*")
 _NUMBER_WORDS = {
     word: value
@@ -148,7 +149,8 @@ def count(text: str, *, repaired: bool = False) -> int | None:
     """
     for word in text.lower().split():
         bare = word.strip(".,;:!?()[]\"'") if repaired else word
-        if bare.isdecimal():
+        # A number of hundreds of digits, which no float holds, is no count of anything.
+        if bare.isdecimal() and len(bare) <= _MOST_DIGITS:
             return int(bare)
         if bare in _NUMBER_WORDS:
             return _NUMBER_WORDS[bare]

@@ -27,6 +27,8 @@ _THOUSANDS = re.compile(r"\d{1,3}(?:,\d{3})+")
 # Three zeros after a point are a thousand to half of the world, and a fraction to the other.
 _AMBIGUOUS = re.compile(r"\d+\.000")
 _LONGEST = 18
+# "There are thirty. Two are red."; a comma may stand within a number: "one thousand, two hundred".
+_STOP = re.compile(r"[.;:!?\n]")
 
 _FRACTION = re.compile(
     r"\b\w+\s+and\s+a\s+(?:half|third|quarter)\b|\b(?:one|two|three)[\s-](?:half|halves|thirds?"
@@ -47,15 +49,20 @@ def integers(text: str) -> list[int]:
     Fractions, percentages and numbers glued to letters are none; a minus makes one negative, and
     digits with commas that part no thousands are a list.
     """
-    text = _FRACTION.sub(" ", plain(text).casefold())
+    text = _FRACTION.sub(" 0.5 ", plain(text).casefold())
     matches = list(_NUMERAL.finditer(text))
     found: list[int] = []
     run: list[int] = []
     halved = False
     for index, match in enumerate(matches):
         word = match["word"]
+        if run and _STOP.search(text, matches[index - 1].end(), match.start()):
+            found.append(sum(run))
+            run = []
         if halved and word in {"a", "an"}:
             continue
+        if not run and _is_part(matches, index - 1) and _is_multiplied(matches, index - 1):
+            continue  # "1.5 thousand" is no thousand
         if word in _NUMBER_WORDS or word in _SCALES or (word == "and" and run):
             if word == "one" and _is_pronoun(text, matches, index):
                 continue
@@ -85,6 +92,11 @@ def _in_digits(match: re.Match[str]) -> list[int]:
         return []
     value = Decimal(digits + power)
     return [sign * int(value)] if value == value.to_integral_value() else []
+
+
+def _is_part(matches: Sequence[re.Match[str]], index: int) -> bool:
+    """Whether digits stand there that are no whole number."""
+    return index >= 0 and matches[index]["word"] is None and not _in_digits(matches[index])
 
 
 def _is_multiplied(matches: Sequence[re.Match[str]], index: int) -> bool:
@@ -118,7 +130,7 @@ def _extend(run: list[int], word: str, found: list[int]) -> list[int]:
             return []
         return run
     if word in _SCALES:
-        return [(sum(run) or 1) * _SCALES[word]]
+        return _scaled(run, _SCALES[word], found)
     value = _NUMBER_WORDS[word]
     continues = bool(run) and (
         run[-1] % 100 == 0 or (run[-1] % 100 in range(20, 100, 10) and 0 < value < 10)
@@ -129,3 +141,14 @@ def _extend(run: list[int], word: str, found: list[int]) -> list[int]:
         found.append(sum(run))
         return [value]
     return [*run, value]
+
+
+def _scaled(run: list[int], scale: int, found: list[int]) -> list[int]:
+    """The number after "hundred" and the like, which multiplies only what is smaller than it."""
+    larger = [part for part in run if part >= scale]
+    value = (sum(part for part in run if part < scale) or 1) * scale
+    if larger and value >= larger[-1]:
+        # "two hundred, three hundred" are two numbers; "one thousand two hundred" is one.
+        found.append(sum(larger))
+        return [value]
+    return [*larger, value]

@@ -68,7 +68,8 @@ class OcrWordsTask(Task[OcrWordsInputs, OcrWordsAnswer]):
 
         Sentences without any mark of what was read are partial: their own words are in it.
         """
-        quotes = re.findall(r'"([^"\n]+)"', text) or re.findall(r"\u201c([^\u201d\n]+)\u201d", text)
+        quotes = re.findall(r'"([^"\n]+)"', text)
+        quotes = quotes or re.findall(r"\u201c([^\u201c\u201d\n]+)\u201d", text)
         if quotes:
             return _result(" ".join(quotes).split(), sure=True)
         if cannot_read(plain(text)):

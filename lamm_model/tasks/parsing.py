@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from lamm_model.tasks.denials import is_negated
 
 _TOKEN = re.compile(r"[^\W_]+(?:'[^\W_]+)*")
+_THOUSANDS = re.compile(r"(?<![\w,.])[1-9]\d{0,2}(?:,\d{3})+(?![\w,])")
 _IRREGULAR: Mapping[str, str] = {
     "people": "person",
     "persons": "person",
@@ -71,7 +72,12 @@ def plain(text: str) -> str:
 
 def tokens(text: str) -> list[str]:
     """Case-folded words and numbers in canonical form: singular, number words as digits."""
-    return [canonical(token) for token in _TOKEN.findall(plain(text).casefold())]
+    return [canonical(token) for token in _TOKEN.findall(_folded(text))]
+
+
+def _folded(text: str) -> str:
+    """Plain, case-folded text; thousands stand together, so that "1,000" is "1000"."""
+    return _THOUSANDS.sub(lambda match: match[0].replace(",", ""), plain(text).casefold())
 
 
 def canonical(token: str) -> str:
@@ -125,7 +131,7 @@ def _clauses(text: str) -> tuple[list[str], list[int]]:
     words: list[str] = []
     starts: list[int] = []
     start = 0
-    for token in _WORD_OR_BREAK.findall(plain(text).casefold()):
+    for token in _WORD_OR_BREAK.findall(_folded(text)):
         if token[0] in ".,;:!?\n":
             start = len(words)
             continue
@@ -157,7 +163,11 @@ def _denied_as_lists(found: Sequence[LabelMatch], words: Sequence[str]) -> list[
 
 def quoted(text: str) -> list[str]:
     """Texts within double, curly or single quotes: all of the first kind that there is."""
-    for pattern in (r'"([^"\n]+)"', r"\u201c([^\u201d\n]+)\u201d", r"(?<!\w)'([^'\n]+)'(?!\w)"):
+    for pattern in (
+        r'"([^"\n]+)"',
+        r"\u201c([^\u201c\u201d\n]+)\u201d",
+        r"(?<!\w)'([^'\n]+)'(?!\w)",
+    ):
         if found := re.findall(pattern, text):
             return list(found)
     return []

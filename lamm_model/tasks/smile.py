@@ -50,11 +50,12 @@ _OPEN = re.compile(
     re.IGNORECASE,
 )
 # Yes and no are an answer at the start of a sentence and after a colon or "answer is", where
-# nothing follows that they would belong to ("no beard").
+# nothing follows that they would belong to ("no beard"). The marks before are bounded: thousands of
+# line feeds would take quadratic time.
 _VERDICT = re.compile(
     r"(?:^|[.!:;=\n]|\s-\s"
     r"|\b(?:answer|answer is|answer would be|so|say|think|probably|(?:smiling|smile) is)\b)"
-    r"[\s*\"'`(\[:,-]*\b(?:(?P<yes>yes|true(?! that))|(?P<no>(?:no|false|not true)"
+    r"[\s*\"'`(\[:,-]{0,40}\b(?:(?P<yes>yes|true(?! that))|(?P<no>(?:no|false|not true)"
     r"(?=[\s*\"'`)\]]*(?:$|[.,;!:\n-])|\s+(?:she|he|they|the|this|it|there|i|one|because|as)\b)))\b"
     r"|[:=]\s*(?:(?P<one>1)|(?P<zero>-1|0))\b",
     re.IGNORECASE,

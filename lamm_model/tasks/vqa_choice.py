@@ -11,7 +11,7 @@ from pydantic import Field, field_validator
 from lamm_model.tasks.base import ParseResult, ParseStatus, Task, TaskModel
 from lamm_model.tasks.denials import without_doubts
 from lamm_model.tasks.metrics import Estimate, proportion
-from lamm_model.tasks.parsing import find_labels, plain
+from lamm_model.tasks.parsing import find_labels, plain, tokens
 from lamm_model.tasks.sample import Sample
 
 # Marks around a letter say nothing: **B**, `B`, "B", \boxed{B}; brackets of any kind are as good.
@@ -27,7 +27,7 @@ _LETTER = (
 _END = r"(?![\w'])"
 _FILLER = (
     r"(?:(?:the|option|choice|letter|answer|probably|likely|most|definitely|clearly|therefore"
-    r"|thus)\s+)*"
+    r"|thus)\s+){0,8}"
 )
 # Of the texts that name a letter, these name the answer.
 _ANSWER = re.compile(
@@ -93,8 +93,10 @@ class ChoiceTask(Task[ChoiceInputs, ChoiceAnswer]):
         Letters beyond the options are none. Two answers, or a letter with another option's words,
         are partial.
         """
-        text = _OTHER_BRACKETS.sub(r"(\1)", _MARKS.sub("", plain(text).replace("_", " ")))
+        text = _OTHER_BRACKETS.sub(r"(\1)", _unmarked(text))
         text = _without_echo(text, inputs.choices).strip()
+        if len(same := _spelled_as(text, inputs.choices)) == 1:
+            return _first(same)
         for found in (_answers(text), _leading(text), *_mentions(text)):
             if letters := [match for match in found if _index(match) < len(inputs.choices)]:
                 return _by_letter(letters, text, inputs.choices)
@@ -102,8 +104,7 @@ class ChoiceTask(Task[ChoiceInputs, ChoiceAnswer]):
         *_, said = re.split(r"\banswer\b(?: is|:| would be)\s+", text, flags=re.IGNORECASE)
         for words in (said, text):
             rest = without_doubts(words)
-            named = [m.label for m in find_labels(rest, inputs.choices) if not m.negated]
-            if named:
+            if named := _named(rest, inputs.choices):
                 return _first(named, sure=rest == words)
         return ParseResult.unparsed()
 
@@ -142,6 +143,35 @@ class ChoiceTask(Task[ChoiceInputs, ChoiceAnswer]):
         if not pairs:
             return {}
         return {"accuracy": proportion(sum(self.is_hit(a, t) for a, t in pairs), len(pairs))}
+
+
+def _unmarked(text: str) -> str:
+    return _MARKS.sub("", plain(text).replace("_", " "))
+
+
+def _spelled_as(text: str, choices: Sequence[str]) -> list[int]:
+    """The options that are the whole text, signs and all; a letter alone is an option's letter."""
+    said, *spellings = (_unmarked(one).strip(" .").casefold() for one in (text, *choices))
+    if len(said) == 1 and said.isalpha():
+        return []
+    return [index for index, spelling in enumerate(spellings) if spelling == said]
+
+
+def _named(text: str, choices: Sequence[str]) -> list[int]:
+    """The options that a text names in words and does not deny.
+
+    Words alone do not tell "5" from "-5": of such options the longest that stands there counts.
+    """
+    found: list[int] = []
+    said = text.casefold()
+    for match in find_labels(text, choices):
+        words = tokens(choices[match.label])
+        alike = [index for index, choice in enumerate(choices) if tokens(choice) == words]
+        if len(alike) > 1:
+            alike = [i for i in alike if _unmarked(choices[i]).strip().casefold() in said]
+        if alike and not match.negated:
+            found.append(max(alike, key=lambda index: len(choices[index])))
+    return found
 
 
 def _without_echo(text: str, choices: Sequence[str]) -> str:
@@ -194,7 +224,7 @@ def _by_letter(
     rest = text[letters[-1].end(name) :]
     clause = re.split(r"[.;!?\n](?=\s|$)", rest.lstrip(" ).:,-"), maxsplit=1)[0]
     following = [m for m in find_labels(clause, choices) if not m.negated and m.start <= 1]
-    other = bool(following) and following[0].label != indices[-1]
+    other = bool(following) and tokens(choices[following[0].label]) != tokens(choices[indices[-1]])
     # The answer itself may come after a list of options; a letter of the list is none.
     called = letters[0].re is _ANSWER
     listed = sum(bool(re.search(p, text, re.IGNORECASE)) for p in _as_listed(choices))

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import sys
 import time
 from datetime import UTC, datetime
 from typing import Any
 
+import httpx
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from starlette.responses import JSONResponse, Response
 
+from benchmark import client_answers
 from benchmark.client import ChatClient, RetryPolicy, encode_stream, retry_after, server_root
 from benchmark.errors import RequestFailedError, ServerGoneError
 from benchmark.sse import SseParser
@@ -73,6 +76,15 @@ async def test_refusals_that_no_retry_helps_come_at_once(server: Any) -> None:
         with pytest.raises(RequestFailedError, match="HTTP 500"):
             await client.complete(body())
     assert server.asked == []
+
+
+async def test_a_server_s_words_are_no_command_to_a_terminal(server: Any) -> None:
+    server.refusals = [Response("no\n\x1b[2J\x07way", status_code=418)] * 2
+    async with server.client() as http:
+        client = ChatClient(http, 1, QUICK)
+        with pytest.raises(RequestFailedError, match=r"HTTP 418: no \[2J way$"):
+            await client.complete(body())
+        assert (await client.stream(encode_stream(body()))).error == "HTTP 418: no [2J way"
 
 
 async def test_retries_end(server: Any) -> None:
@@ -204,3 +216,46 @@ async def test_without_aiohttp_httpx_does_everything(
 
 def test_server_root() -> None:
     assert server_root("http://h:1/v1/") == server_root("http://h:1") == "http://h:1"
+
+
+async def test_a_path_that_a_server_does_not_have_is_named(server: Any) -> None:
+    async with server.client() as http:
+        http.base_url = httpx.URL(f"{server.url}/wrong")
+        with pytest.raises(RequestFailedError, match=f"HTTP 404.*GET {server.url}/wrong/v1/models"):
+            await ChatClient(http, 1, QUICK).first_model()
+
+
+async def test_streams_share_a_connection_whose_end_comes_late(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(client_answers, "_LONGEST_END_S", 20.0)
+    connections, left = 0, asyncio.Event()
+
+    async def converse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal connections
+        connections += 1
+        with contextlib.suppress(asyncio.IncompleteReadError):
+            while True:
+                head = (await reader.readuntil(b"\r\n\r\n")).lower()
+                length = int(head.partition(b"content-length:")[2].split(b"\r\n")[0])
+                await reader.readexactly(length)
+                event = b'data: {"usage": {"prompt_tokens": 1}}\n\ndata: [DONE]\n\n'
+                writer.write(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n")
+                writer.write(b"%x\r\n%s\r\n" % (len(event), event))
+                await writer.drain()
+                # What makes a first token late is not the answer before it.
+                await asyncio.sleep(0.05)
+                writer.write(b"0\r\n\r\n")
+        writer.close()
+        await writer.wait_closed()
+        left.set()
+
+    served = await asyncio.start_server(converse, "127.0.0.1", 0)
+    url = f"http://127.0.0.1:{served.sockets[0].getsockname()[1]}"
+    async with httpx.AsyncClient(base_url=url, trust_env=False) as http:
+        client = ChatClient(http, 1)
+        records = [await client.stream(encode_stream(body())) for _ in range(3)]
+    served.close()
+    await left.wait()
+    assert [record.error for record in records] == [None] * 3
+    assert connections == 1

@@ -296,3 +296,19 @@ async def test_an_unanswered_control_is_missed_and_named(
     assert run.rows[0].complete
     notes = "\n".join(controls_report.notes(run.rows))
     assert "clouds, blank-media: 1 without an answer, 0.npy: no npy cloud" in notes
+
+
+async def test_controls_of_another_model_s_run_are_not_missing(
+    server: Any, choices: Any, tmp_path: Path
+) -> None:
+    suite = load_suite(choices.directory)
+    async with server.client() as http:
+        client = ChatClient(http, 2)
+        await run_quality(suite, client, server.url, tmp_path, 2, controls=[Control.TEXT_ONLY])
+        assert rescore(suite, tmp_path).rows[0].under
+        # Other weights, which no control was asked of.
+        server.fingerprint = "weights-2"
+        assert (await run_quality(suite, client, server.url, tmp_path, 2)).complete
+    again = rescore(suite, tmp_path)
+    assert again.complete
+    assert not again.rows[0].under

@@ -13,7 +13,7 @@ import pytest
 from benchmark import judge_report
 from benchmark.cli import bench
 from benchmark.client import ChatClient, RetryPolicy
-from benchmark.errors import BenchmarkError, BusyError, ServerGoneError
+from benchmark.errors import BenchmarkError, BusyError, RequestFailedError, ServerGoneError
 from benchmark.judge import (
     TRANSCRIPTS_FILE,
     Judgement,
@@ -413,3 +413,27 @@ async def test_sentence_embeddings_tell_a_paraphrase_from_another_matter() -> No
     assert same == pytest.approx(1.0, abs=1e-4)
     assert close > 0.5
     assert far < 0.2
+
+
+async def test_a_judge_whose_quota_is_spent_ends_it(tmp_path: Path) -> None:
+    names = [f"a{i}" for i in range(9)]
+    first = write_items(tmp_path / "ours", dict.fromkeys(names, "x"))
+    second = write_items(tmp_path / "theirs", dict.fromkeys(names, "y"))
+    many = read_pairs((f"A={first}", f"B={second}"), None, 0)
+    error = {"error": {"message": "You exceeded your current quota"}}
+    with pytest.raises(BusyError, match="7 pairs in a row were refused: HTTP 429: You exceeded"):
+        await Bench(lambda _: httpx.Response(429, json=error)).judge(many, tmp_path)
+
+
+def test_items_are_of_the_model_that_was_scored(tmp_path: Path) -> None:
+    first = write_items(tmp_path / "one", {"a": "x"}, "asked later and broken off")
+    (first / "scores.json").write_text(json.dumps({"model": {"model": "scored"}}))
+    second = write_items(tmp_path / "two", {"a": "y"}, "other")
+    assert read_pairs((str(first), str(second)), None, 0).systems == ("scored", "other")
+
+
+async def test_a_wrong_key_of_the_judge_ends_it(pairs: Pairs, tmp_path: Path) -> None:
+    court = Bench(lambda _: httpx.Response(401))
+    with pytest.raises(RequestFailedError, match="HTTP 401"):
+        await court.judge(pairs, tmp_path)
+    assert len(court.prompts) <= 2

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from benchmark import load_report
+from benchmark import load_plot, load_report
+from benchmark.answers import write_whole
 from benchmark.baseline import TransformersBaseline
 from benchmark.cli import bench
 from benchmark.client_answers import StreamRecord, Usage
@@ -221,7 +222,15 @@ def test_the_command_takes_vllms_flags(
     argv = ["load", "--base-url", server.url, "--num-prompts", "5", "--output-len", "2"]
     argv += ["--max-concurrency", "0", "--ramp-up-strategy", "linear", "--ramp-up-start-rps", "50"]
     argv += ["--ramp-up-end-rps", "500", "--goodput", "ttft:60000", "e2el:60000", "--label", "me"]
-    argv += ["--metadata", "tp=1", "note=a=b", "--save-detailed", "--result-dir", str(tmp_path)]
+    argv += [
+        "--metadata",
+        "tp=1",
+        "note=a=b",
+        "prefill_ms=9",
+        "--save-detailed",
+        "--result-dir",
+        str(tmp_path),
+    ]
     argv += ["--header", "x-team=blue", "--extra-body", '{"top_k": 1}', "--image-sizes", "8x4"]
     assert bench(argv) == 0
     assert "good req/s" in capsys.readouterr().out
@@ -285,6 +294,10 @@ def test_what_cannot_be_measured_is_refused(
         (["--extra-body", "[1]"], "no JSON object"),
         (["--image-sizes", "0x5"], "no size such as"),
         (["--max-concurrency", "-1"], "below 0"),
+        (["--num-warmups", "-1"], "-1 is below 0"),
+        (["--url", "localhost:8000"], "is no address such as http://127.0.0.1:8000"),
+        (["--url", "http://localhost:800O"], "is no address"),
+        (["--url", "http://localhost:80000"], "is no address"),
     ],
 )
 def test_a_wrong_option_is_named(
@@ -295,11 +308,76 @@ def test_a_wrong_option_is_named(
     assert said in capsys.readouterr().err
 
 
+def test_a_later_test_that_fails_takes_no_earlier_one_with_it(
+    server: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    server.die_after = 3
+    argv = ["load", "--url", server.url, "--max-concurrency", "1,2", "--num-prompts", "3"]
+    argv += ["--num-warmups", "0", "--output-len", "2", "--save-result"]
+    assert bench([*argv, "--result-dir", str(tmp_path)]) == 1
+    told = capsys.readouterr()
+    assert "all 3 requests failed" in told.err
+    assert "out tok/s" in told.out
+    (path,) = tmp_path.iterdir()
+    result = json.loads(path.read_text())
+    assert (result["max_concurrency"], result["completed"]) == (1, 3)
+
+
+def test_a_folder_that_cannot_be_written_is_named_before_anything_is_measured(
+    server: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    taken = tmp_path / "results.json"
+    taken.write_text("{}")
+    argv = ["load", "--url", server.url, "--save-result", "--result-dir", str(taken)]
+    assert bench(argv) == 1
+    assert "results.json cannot be made: File exists" in capsys.readouterr().err
+    assert server.asked == []
+    with pytest.raises(BenchmarkError, match="cannot be written"):
+        write_whole(taken / "a.json", "{}")
+
+
+async def test_requests_that_wait_for_a_slot_in_an_open_loop_are_told(server: Any) -> None:
+    server.delay = 0.05
+    workload = WorkloadSpec(8, output_lens=(2,))
+    async with server.client() as http:
+        held = await run_load(http, LoadSpec("m", workload, 1, Arrivals(1000.0)))
+        closed = await run_load(http, LoadSpec("m", workload, 1))
+    [note] = [note for note in load_report.notes([held]) if "due" in note]
+    # The last one waits for seven others, of at least 50 ms each.
+    assert max(held["queue_times"]) > 0.3
+    assert f"up to {max(held['queue_times']):.2f} s after they were due" in note
+    assert not [note for note in load_report.notes([closed]) if "due" in note]
+
+
+def test_files_that_are_no_results_are_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "a.json").write_text('{"answer": 1}')
+    (tmp_path / "b.json").write_text("[1]")
+    for names in (["a.json", "a.json"], ["b.json"]):
+        argv = [str(tmp_path / name) for name in names]
+        assert load_plot.main([*argv, "--out", str(tmp_path / "x.png")]) == 1
+        assert "benchmark.load_plot: " in capsys.readouterr().err
+
+
 def test_files_named_by_the_caller_keep_apart(tmp_path: Path) -> None:
     base = {"backend": "b", "model_id": "org/m", "date": "d", "request_rate": "inf"}
     rows = [{**base, "max_concurrency": 1}, {**base, "max_concurrency": 8}]
     names = [path.name for path in load_report.save(rows, tmp_path, "x.json")]
     assert names == ["x-concurrency1.json", "x-concurrency8.json"]
+
+
+async def test_a_baseline_that_is_killed_while_it_reads_is_told(tmp_path: Path) -> None:
+    program = tmp_path / "python"
+    program.write_text("#!/bin/sh\necho 'out of memory' >&2\necho '{}'\nhead -c 9 > /dev/null\n")
+    program.chmod(0o755)
+    baseline = await TransformersBaseline.start(tmp_path, python=str(program))
+    try:
+        # More than a pipe holds: it ends while it is being told what to do.
+        with pytest.raises(BenchmarkError, match="the baseline process ended: out of memory"):
+            await baseline.run([WorkItem("x" * 1_000_000, None, 1)], 1)
+    finally:
+        await baseline.stop()
 
 
 async def test_a_baseline_that_dies_says_its_last_words(tmp_path: Path) -> None:

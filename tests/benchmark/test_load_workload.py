@@ -103,6 +103,7 @@ def test_arrivals_have_the_rate_and_the_burstiness(burstiness: float, variation:
     assert mean == pytest.approx(0.2, rel=0.05)
     assert statistics.pstdev(gaps) / mean == pytest.approx(variation, rel=0.05)
     assert Arrivals().times(3, 0) == [0.0, 0.0, 0.0]
+    assert Arrivals(5.0, float("inf")).times(3, 0) == pytest.approx([0.0, 0.2, 0.4])
     with pytest.raises(BenchmarkError, match="must be above 0"):
         Arrivals(0.0).times(3, 0)
 

@@ -128,6 +128,13 @@ def test_counts_are_bare_words(text: str, as_run: int | None, repaired: int | No
     assert (count(text), count(text, repaired=True)) == (as_run, repaired)
 
 
+def test_a_run_of_digits_that_no_float_holds_is_no_count() -> None:
+    sample = Sample(id="n", task="counting", question="How many?", target=3)
+    endless = [Stored(sample, f"{'1' * digits} cats") for digits in (400, 5000)]
+    for one in endless:
+        assert score("counting", "upstream-2023-07", [one]).metrics["mae"].value == 3
+
+
 def test_silence_costs_no_more_than_the_count() -> None:
     assert value(JULY, "counting", 25, "There are 25.") == 25.0
     assert value(INTENDED, "counting", 25, "There are 25.") == 0.0

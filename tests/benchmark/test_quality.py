@@ -7,14 +7,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from starlette.responses import JSONResponse, Response
 
 from benchmark import report
 from benchmark.answers import AnswerStore
 from benchmark.cli import bench
-from benchmark.client import ChatClient, RetryPolicy
+from benchmark.client import ChatClient, RetryPolicy, shown
 from benchmark.errors import BenchmarkError, ServerGoneError
 from benchmark.quality import QualityRun, rescore, run_quality
 from benchmark.suite import find_suite, load_suite
+from benchmark.targets import Backend
 from benchmark.tree import open_suite
 from lamm_model.tasks import ParseStatus
 
@@ -271,6 +273,18 @@ def test_the_command_reports_what_it_cannot_do(
     assert "0 is not above 0" in capsys.readouterr().err
 
 
+def test_brackets_in_names_are_no_markup(
+    server: Any, suite_files: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    described = json.loads((suite_files.directory / "suite.json").read_text())
+    described |= {"name": "mine [/i]", "rows": described["rows"][:1]}
+    described["rows"][0]["name"] = "coats [left] [/b]"
+    (suite_files.directory / "suite.json").write_text(json.dumps(described))
+    argv = ["quality", "--url", server.url, "--data", str(suite_files.directory)]
+    assert bench([*argv, "--limit", "1", "--control", "text-only", "--out", str(tmp_path)]) == 0
+    assert capsys.readouterr().out.count("coats [left] [/b]") >= 3
+
+
 def test_markdown_of_a_gallery_escapes_what_models_write(suite_files: Any, tmp_path: Path) -> None:
     suite = load_suite(suite_files.directory, limit=1)
     (tmp_path / "run.json").write_text(
@@ -287,3 +301,33 @@ def test_markdown_of_a_gallery_escapes_what_models_write(suite_files: Any, tmp_p
     page = report.as_gallery(rescore(suite, tmp_path))
     assert "<script>" not in page
     assert "&lt;script&gt;" in page
+
+
+async def test_what_a_server_says_is_no_markup_of_the_scores(
+    server: Any, suite_files: Any, tmp_path: Path
+) -> None:
+    suite = load_suite(suite_files.directory, limit=1)
+    page = "<html>\n\n# gone | <img src=http://x>"
+    # The first reply names the weights.
+    server.refusals = [JSONResponse({"choices": [{"message": {"content": "Hello"}}]})]
+    server.refusals += [Response(page, status_code=418) for _ in range(3)]
+    async with server.client() as http:
+        run = await run_quality(suite, ChatClient(http, 1), server.url, tmp_path, 1)
+    markdown = report.as_markdown(run)
+    assert "<" not in markdown
+    assert len([line for line in markdown.splitlines() if line.startswith("#")]) == 1
+
+
+async def test_no_password_of_the_address_is_kept(
+    server: Any, suite_files: Any, tmp_path: Path
+) -> None:
+    suite = load_suite(suite_files.directory, limit=1)
+    url = server.url.replace("http://", "http://me:s3cret@")
+    other = Backend.OPENAI_CHAT
+    async with server.client() as http:
+        run = await run_quality(suite, ChatClient(http, 1), url, tmp_path, 1, backend=other)
+    report.write_reports(run, tmp_path)
+    assert run.identity.url == server.url
+    for name in ("run.json", "answers.jsonl", "scores.json", "scores.md", "gallery.html"):
+        assert "s3cret" not in (tmp_path / name).read_text(encoding="utf8")
+    assert shown("http://a@b:c@host:1/v1?q=@") == "http://host:1/v1?q=@"

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from starlette.applications import Starlette
 from starlette.requests import Request
@@ -20,7 +21,7 @@ from benchmark.cli import bench
 from benchmark.client import ChatClient, RetryPolicy
 from benchmark.content import MediaCache, encode_chat, media_part, user_message
 from benchmark.controls import Control, Question
-from benchmark.errors import BenchmarkError
+from benchmark.errors import BenchmarkError, RequestFailedError
 from benchmark.quality import QualityRun, rescore, run_quality
 from benchmark.suite import load_suite
 from benchmark.targets import Backend, Mode, conditions
@@ -291,3 +292,18 @@ def test_what_is_ranked_is_what_the_service_says_it_ranks() -> None:
         "classification", "fine_grained_classification", "facial_hair", "facial_smile",
         "vqa_choice", "vqa_choice_3d", "classification_3d",
     }  # fmt: skip
+
+
+async def test_a_wrong_key_ends_the_run(suite_files: Any, tmp_path: Path) -> None:
+    asked: list[str] = []
+
+    def refuse(request: httpx.Request) -> httpx.Response:
+        asked.append(request.url.path)
+        return httpx.Response(401, json={"error": {"message": "Incorrect API key provided"}})
+
+    suite, transport = load_suite(suite_files.directory), httpx.MockTransport(refuse)
+    async with httpx.AsyncClient(base_url="http://m", transport=transport) as http:
+        client, other = ChatClient(http, 1), Backend.OPENAI_CHAT
+        with pytest.raises(RequestFailedError, match="HTTP 401: Incorrect API key provided"):
+            await run_quality(suite, client, "http://m", tmp_path, 1, "m", backend=other)
+    assert len(asked) == 1

@@ -166,3 +166,16 @@ def test_asking_a_tree_loads_no_torch(tree: Tree, tmp_path: Path) -> None:
 
 def test_the_mini_benchmark_goes_by_two_names() -> None:
     assert DATA_COMMANDS["mini"].function == DATA_COMMANDS["mini-benchmark"].function
+
+
+def test_somebodys_own_suite_is_not_removed(tree: Tree, tmp_path: Path) -> None:
+    own = tmp_path / "suite" / "images" / "mine.png"
+    own.parent.mkdir(parents=True)
+    own.write_bytes(b"a picture")
+    with pytest.raises(BenchmarkError, match="holds other files"):
+        open_suite("classification", tree.root, None, tmp_path)
+    assert own.read_bytes() == b"a picture"
+    # Its own of an earlier run is written anew.
+    for limit in (1, None):
+        suite = open_suite("classification", tree.root, limit, tmp_path / "out")
+    assert [len(row.items) for row in suite.rows] == [2]

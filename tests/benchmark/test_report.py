@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -18,8 +19,9 @@ from benchmark.published import load_published
 from benchmark.report_content import as_json, make_report
 from benchmark.report_figures import Figure, figures_of, number
 from benchmark.report_files import read_findings
+from benchmark.report_load_tables import load_table
 from benchmark.report_markdown import as_markdown
-from benchmark.report_provenance import keep_server_facts
+from benchmark.report_provenance import client_facts, keep_server_facts
 from benchmark.report_stamps import stamps_of
 
 HOSTILE = "<script>alert(1)</script> | **dog** [x](y)"
@@ -341,3 +343,49 @@ def test_plots_are_inline_and_follow_the_page(tmp_path: Path) -> None:
     used = set(re.findall(r'(?:url\(|href=")#([^")]+)', plot))
     assert used <= set(re.findall(r' id="([^"]+)"', plot))
     assert load_plot(found.loads) is None
+
+
+def test_provenance_is_that_of_the_scores(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "run", [row("Classification_CIFAR10")])
+    # A later run of the folder was broken off before it was scored.
+    later = {"url": "http://there:8000", "model": "other", "fingerprint": "fp_2"}
+    (run / "run.json").write_text(json.dumps(later))
+    report = make_report(read_findings([str(run)]), load_published(), "today")
+    facts = report.provenance[0].facts
+    assert (facts["model"], facts["fingerprint"]) == ("lamm", "fp_1")
+
+
+def test_answers_by_likelihood_are_stamped(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "run", [row("Classification_CIFAR10")])
+    stored = json.loads((run / "scores.json").read_text())
+    stored["model"]["mode"] = "likelihood"
+    (run / "scores.json").write_text(json.dumps(stored))
+    [stamp] = stamps_of(read_findings([str(run)]).runs[0])
+    assert "by the likeliest option" in stamp.text
+
+
+def test_load_tests_of_other_work_are_stamped(tmp_path: Path) -> None:
+    base = {"model_id": "lamm", "max_concurrency": 1, "request_rate": "inf", "completed": 10,
+            "failed": 0, "output_throughput": 5.0, "goodput": None}  # fmt: skip
+    mixes: list[dict[str, Any]] = [
+        {"output_len_mix": [8, 16]}, {"output_len_mix": [8, 16], "goodput": {"ttft": 5.0}}, {},
+        {"output_len_mix": [128], "ramp_up_strategy": "linear", "ramp_up_start_rps": 1.0,
+         "ramp_up_end_rps": 9.0},
+    ]  # fmt: skip
+    for index, mix in enumerate(mixes):
+        (tmp_path / f"{index}.json").write_text(json.dumps(base | mix))
+    tests = read_findings([str(tmp_path)]).loads
+    assert load_table(tests[:3]).stamps == ()
+    table = load_table(tests)
+    [stamp] = table.stamps
+    assert (stamp.grave, stamp.runs) == (True, ("lamm",))
+    assert "differ in output_len_mix" in stamp.text
+    assert [line[2].text for line in table.rows] == ["inf", "inf", "inf", "1.0 to 9.0"]
+
+
+def test_a_slow_git_ends_no_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    def slow(*command: Any, **_: Any) -> None:
+        raise subprocess.TimeoutExpired(command, 10)
+
+    monkeypatch.setattr(subprocess, "run", slow)
+    assert client_facts()["commit"] is None

@@ -90,6 +90,18 @@ def test_media_that_cannot_be_drawn_become_notes(tmp_path: Path) -> None:
     assert isinstance(draw_media(tmp_path / "gone.png"), NoMedia)
 
 
+def test_media_that_pillow_and_numpy_give_up_end_no_report(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Image.new("RGB", (40, 40)).save(tmp_path / "bomb.png")
+    (tmp_path / "empty.npy").write_bytes(b"")
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
+    for name in ("bomb.png", "empty.npy"):
+        drawn = draw_media(tmp_path / name)
+        assert isinstance(drawn, NoMedia)
+        assert drawn.note.startswith(name)
+
+
 def test_large_and_turned_pictures_are_shrunk_and_upright(tmp_path: Path) -> None:
     large = Image.fromarray(np.random.default_rng(0).integers(0, 255, (600, 900, 3), np.uint8))
     turned = Image.Exif()

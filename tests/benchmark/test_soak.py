@@ -390,3 +390,11 @@ def test_what_was_not_measured_is_no_pass() -> None:
     assert not soak_report.passed(found)
     left = {**result, "left_behind": {"running": 0, "waiting": 2, "seconds": 30.0}}
     assert soak_report.promises(left, soak_report.Limits())[-1].kept is False
+
+
+async def test_a_terminal_s_ctrl_c_is_not_for_the_probes(pictures: PictureServer) -> None:
+    process = await ProbeProcess.start(pictures.url, 0.05)
+    try:
+        assert os.getpgid(process._process.pid) != os.getpgrp()
+    finally:
+        await process.stop()

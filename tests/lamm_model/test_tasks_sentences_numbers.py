@@ -72,6 +72,11 @@ def test_counts(text: str, count: int | None, status: str) -> None:
 def test_integers_of_every_form() -> None:
     assert integers("1,204 and 12,5, 3.1.2, -4, v2, 5th, 7 %") == [1204, 12, 5, -4]
     assert integers("half a hundred; half of 8; a couple dozen") == [50, 8, 24]
+    assert integers("one thousand two hundred and five") == [1205]
+    assert integers("three million two hundred thousand") == [3_200_000]
+    assert integers("two hundred thousand; two hundred, three hundred") == [200_000, 200, 300]
+    assert integers("There are thirty. Two are red.") == [30, 2]
+    assert integers("1.5 thousand; one and a half dozen; 50% of 2 dozen; 3.5 m") == [24]
 
 
 BOX = [0.1, 0.1, 0.4, 0.4]

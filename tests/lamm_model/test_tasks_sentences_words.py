@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import pytest
@@ -95,6 +96,16 @@ def test_letters_of_options(text: str, choice: int | None, status: str) -> None:
         ("The answer is sample B.", SAMPLES, 2),
         ("It contains vitamin C.", ("iron", "vitamin C", "salt"), 1),
         ("No, it is not.", ("yes", "no"), 1),
+        # Signs tell options apart that have the same words.
+        ("5", ("5", "-5"), 0),
+        ("-5", ("-5", "5"), 0),
+        ("It is -5 degrees.", ("-5", "5"), 0),
+        ("The answer is 5.", ("5", "-5"), 0),
+        ("+", ("+", "-"), 0),
+        ("C++", ("C", "C++", "C#"), 1),
+        ("(A) -5", ("-5", "5"), 0),
+        ("C", ("C", "A", "B"), 2),
+        ("About 1000 pounds.", ("100 pounds", "1,000 pounds"), 1),
     ],
 )
 def test_letters_and_words_of_options(text: str, choices: tuple[str, ...], choice: int) -> None:
@@ -226,3 +237,21 @@ def test_a_word_or_none(text: str, word: str | None, status: str) -> None:
 )
 def test_words_or_none(text: str, words: tuple[str, ...] | None, status: str) -> None:
     assert read("ocr_words", text) == (None if words is None else {"words": words}, status)
+
+
+@pytest.mark.parametrize(
+    ("task", "words"), [("ocr", "\u201c"), ("ocr_words", "\u201c"), ("vqa_choice", "option ")]
+)
+def test_endless_words_are_read_at_once(task: str, words: str) -> None:
+    inputs = {"question": "Which?", "choices": PETS} if task == "vqa_choice" else {}
+    started = time.process_time()
+    read(task, (40_000 // len(words)) * words, **inputs)
+    assert time.process_time() - started < 2
+
+
+@pytest.mark.parametrize("mark", ["\n", " - "])
+def test_endless_marks_are_read_at_once(mark: str) -> None:
+    started = time.process_time()
+    assert read("facial_smile", 20_000 * mark) == (None, "unparsed")
+    assert read("facial_smile", f"{20 * mark}yes")[0] == {"smiling": True}
+    assert time.process_time() - started < 2
