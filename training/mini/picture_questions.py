@@ -164,10 +164,14 @@ def box_of(item: PlacedProduct, rng: np.random.Generator) -> Exchange:
 
 def describe(scene: PictureScene, rng: np.random.Generator) -> Exchange:
     """All products with their colours, from left to right."""
-    ordered = sorted(scene.products, key=lambda p: p.box[0])
-    parts = [_coloured_noun(p) for p in ordered]
     form = pick(("I see {}.", "The picture shows {}.", "There is {}."), rng)
-    return Exchange(ask("describe", rng), form.format(join(parts)))
+    return Exchange(ask("describe", rng), form.format(listing(scene)))
+
+
+def listing(scene: PictureScene) -> str:
+    """All products with their colours, from left to right."""
+    ordered = sorted(scene.products, key=lambda p: p.box[0])
+    return join([_coloured_noun(p) for p in ordered])
 
 
 def no_text(scene: PictureScene, rng: np.random.Generator) -> Exchange:
@@ -199,6 +203,4 @@ def detection_text(products: Sequence[PlacedProduct]) -> str:
 
 def _coloured_noun(product: PlacedProduct) -> str:
     name, tint = PRODUCTS[product.label], COLOUR_NAMES[product.colour]
-    if name == "trousers":
-        return noun(name).replace("a pair of", f"a {tint} pair of")
-    return f"{'an' if tint == 'orange' else 'a'} {tint} {name}"
+    return noun(f"{tint} pair of trousers" if name == "trousers" else f"{tint} {name}")

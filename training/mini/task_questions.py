@@ -14,7 +14,7 @@ from training.mini import exchanges
 from training.mini.clouds import CloudScene, PlacedObject
 from training.mini.exchanges import Exchange
 from training.mini.phrasings import ask
-from training.mini.picture_questions import describe, detection_text
+from training.mini.picture_questions import detection_text, listing
 from training.mini.pictures import SIZE, PictureScene
 from training.mini.sources import FURNITURE, PRODUCTS
 
@@ -58,8 +58,9 @@ def task_points(scene: PictureScene, rng: np.random.Generator) -> Exchange:
 
 
 def task_caption(scene: PictureScene, rng: np.random.Generator) -> Exchange:
-    """One sentence on all that is there."""
-    return Exchange(task_prompt("caption"), describe(scene, rng).answer)
+    """One sentence on all that is there, always of one form."""
+    del rng
+    return Exchange(task_prompt("caption"), f"The picture shows {listing(scene)}.")
 
 
 def task_read(scene: PictureScene, rng: np.random.Generator) -> Exchange:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 
 import numpy as np
@@ -47,6 +48,15 @@ def test_names_numbers_and_words(pools: corpus.Pools, seed: int) -> None:
     task = "ocr" if asked.question == task_questions.task_prompt("ocr") else "ocr_words"
     answer = _read(task, asked)
     assert (answer.text if task == "ocr" else " ".join(answer.words)) == written.word
+
+
+def test_articles_fit_what_follows(pools: corpus.Pools) -> None:
+    rng = np.random.default_rng(0)
+    scenes = [pictures.scene(pools.products, rng) for _ in range(300)]
+    said = " ".join(task_questions.task_caption(scene, rng).answer for scene in scenes)
+    assert "an orange pair of trousers" in said
+    said += "".join(turn.answer for _ in range(300) for turn in corpus.draw(pools, rng).exchanges)
+    assert re.findall(r"\ba [aeio]\w+|\ban [^aeiou ]\w+", said) == []
 
 
 @pytest.mark.parametrize("seed", _SEEDS)
