@@ -149,7 +149,9 @@ def _served_model(
 ) -> ServedModel:
     spec = source.spec
     prompts = f"{spec.prompt_preset}|{sorted(spec.system_prompts.items())}"
-    identity = f"{spec.digest}|{prompts}|{spec.image.preset if spec.image else None}"
+    preset = spec.image.preset if spec.image else None
+    # Whoever keeps answers by it must not take one precision's for another's.
+    identity = f"{spec.digest}|{prompts}|{preset}|{settings.dtype}"
     max_model_len = min(spec.max_model_len, settings.max_model_len or spec.max_model_len)
     sequences = SequenceLimits(settings.max_num_seqs, settings.max_waiting_requests)
     limits = InputLimits(

@@ -18,6 +18,7 @@ from service.app import create_app, engine_config
 from service.cli import serve
 from service.config import Settings
 from service.engine.base import GenerationRequest
+from service.engine.config import Dtype
 from service.engine.echo_engine import DEFAULT_REPLY, EchoEngine
 from tests.service.chat_requests import REPLY, chat_body, cloud, image, png
 from tests.service.running_server import serving
@@ -127,10 +128,10 @@ async def test_what_the_preset_cannot_write_is_refused(
         assert "'upstream-bench'" in error["message"]
 
 
-async def test_the_fingerprint_names_the_presets(settings: Settings, pack: Path) -> None:
+async def test_the_fingerprint_names_presets_and_precision(settings: Settings, pack: Path) -> None:
     choices: list[dict[str, Any]] = [
         {}, {"prompt_preset": "upstream-cli"}, {"prompt_pack": pack},
-        {"image_preset": PRESETS["image_preset"]}, PRESETS,
+        {"image_preset": PRESETS["image_preset"]}, PRESETS, {"dtype": Dtype.BFLOAT16},
     ]  # fmt: skip
     fingerprints = set()
     for choice in choices:
