@@ -129,7 +129,8 @@ class ApiKeys:
         self._version = self._file_version()
         keys = _read_list(self._listed or "", self._defaults)
         if self._file is not None:
-            text = self._file.read_text(encoding="utf8")
+            # Some editors begin a file with a mark, which would be a part of the first key.
+            text = self._file.read_text(encoding="utf-8-sig")
             try:
                 keys += _read_lines(text.splitlines(), self._defaults, len(keys))
             except ValueError as error:

@@ -59,8 +59,10 @@ async def read_file_form(
         parser = MultipartParser(boundary, parts.callbacks())
         async for chunk in body:
             parser.write(chunk)
-            if len(parts.content) >= _WRITTEN_AT_ONCE:
+            # What follows the last part is thrown away as it comes.
+            if len(parts.content) >= _WRITTEN_AT_ONCE or (parts.complete and parts.content):
                 await write(parts.take_content())
+            if not parts.content:
                 written()
         parser.finalize()
     except FormParserError:
@@ -81,6 +83,7 @@ class _Parts:
     filename: str | None = None
     complete: bool = False
     _fields: dict[str, bytearray] = field(default_factory=dict)
+    _count: int = 0
     _sink: bytearray = field(default_factory=bytearray)
     _limit: int | None = _MAX_FIELD_BYTES
     _name: str = ""
@@ -131,7 +134,8 @@ class _Parts:
             self.filename = options.get(b"filename", b"").decode("utf8", "replace")
             self._sink, self._limit = self.content, None
             return
-        if len(self._fields) >= _MAX_FIELDS:
+        self._count += 1
+        if self._count > _MAX_FIELDS:
             raise RequestError(f"the form has more than {_MAX_FIELDS} fields", code="invalid_form")
         self._sink, self._limit = self._fields.setdefault(self._name, bytearray()), _MAX_FIELD_BYTES
 

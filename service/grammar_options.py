@@ -23,6 +23,7 @@ from typing import Any
 from lamm_model.tokenizer import LammTokenizer
 from service.engine.grammar import Grammar, GrammarCompiler, GrammarError
 from service.exceptions import OverloadedError, RequestError
+from service.schema_cost import cost_fault
 from service.schemas.openai import ChatCompletionRequest, ResponseFormat
 
 MAX_SCHEMA_BYTES = 64 << 10
@@ -32,6 +33,10 @@ MAX_MULTIPLE_OF = 10_000
 _COMPILE_TIMEOUT_S = 5.0
 _TURN_TIMEOUT_S = 5.0
 _COMPILED_AT_ONCE = 2
+# The compiler calls itself for each level of a schema, and for each $ref on the way. What fits into
+# 64 KiB needs 8 to 64 MB, and a thread's usual 8 would end the process; nothing of it is touched
+# until it is needed.
+_COMPILER_STACK_BYTES = 256 << 20
 _KEPT = 64
 _COMBINING = frozenset({"allOf", "anyOf", "oneOf", "$ref"})
 
@@ -159,7 +164,12 @@ def _in_thread(work: Callable[[], Grammar]) -> Future[Grammar]:
         except BaseException as error:
             future.set_exception(error)
 
-    threading.Thread(target=run, name="grammar", daemon=True).start()
+    # The size is the whole process's, for threads that start meanwhile.
+    usual = threading.stack_size(_COMPILER_STACK_BYTES)
+    try:
+        threading.Thread(target=run, name="grammar", daemon=True).start()
+    finally:
+        threading.stack_size(usual)
     return future
 
 
@@ -168,6 +178,8 @@ def _checked(schema: dict[str, Any]) -> str:
     text = json.dumps(schema)
     if len(text) > MAX_SCHEMA_BYTES:
         raise _SCHEMA.refusal(f"it has {len(text)} bytes; the limit is {MAX_SCHEMA_BYTES}")
+    if fault := cost_fault(schema):
+        raise _SCHEMA.refusal(fault)
     multiples, combined = _multiples(schema)
     # Decimals cost as many states as they have without their point.
     places = [max(0, -int(one.as_tuple().exponent)) for one in multiples]

@@ -15,6 +15,7 @@ from pathlib import PurePath
 from typing import Any
 
 from fastapi import Request, Response
+from python_multipart.multipart import parse_options_header
 from starlette.datastructures import FormData, UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import ClientDisconnect
@@ -32,6 +33,7 @@ MAX_FIELD_BYTES = 1 << 18
 
 # A suffix of a cloud that no picture has; "bin" may be anything.
 _CLOUD_SUFFIXES = frozenset(POINT_CLOUD_FORMATS) - {"bin"}
+_CHARSETS = (b"utf-8", b"utf8", b"us-ascii")
 _WORDS = {Modality.IMAGE: "picture", Modality.POINT_CLOUD: "point cloud"}
 
 
@@ -89,6 +91,7 @@ async def _read_json(request: Request, model: type[TaskRequest]) -> bytes:
 
 
 async def _read_form(request: Request) -> FormData:
+    _check_charset(request.headers["content-type"])
     parser = MultiPartParser(
         request.headers, request.stream(), max_files=1, max_fields=MAX_FORM_FIELDS,
         max_part_size=MAX_FIELD_BYTES,
@@ -105,6 +108,17 @@ async def _read_form(request: Request) -> FormData:
             f"{MAX_FORM_FIELDS} fields, or {MAX_FIELD_BYTES} bytes in a field",
             code="invalid_form",
         ) from None
+
+
+def _check_charset(content_type: str) -> None:
+    # The framework would take any of Python's codecs, slow and failing ones among them, and Python
+    # remembers each name that is none. RFC 7578 has no such parameter.
+    charset = parse_options_header(content_type)[1].get(b"charset", b"utf-8")
+    if charset.lower() not in _CHARSETS:
+        shown = charset[:64].decode("latin-1")
+        raise RequestError(
+            f"the form's charset is {shown!r}; it must be utf-8 or left out", code="invalid_form"
+        )
 
 
 def _file_of(form: FormData) -> UploadFile:

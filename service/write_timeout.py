@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from service.request_head import BoundedHeadProtocol
 
 logger = logging.getLogger(__name__)
 
@@ -20,7 +20,7 @@ def protocol_with_write_timeout(timeout_s: float) -> type[asyncio.Protocol]:
     The application then sees that its client is gone.
     """
 
-    class TimedHttpProtocol(HttpToolsProtocol):
+    class TimedHttpProtocol(BoundedHeadProtocol):
         """asyncio calls these when its buffer of unsent bytes is full, and when it is not."""
 
         _cut_off: asyncio.TimerHandle | None = None

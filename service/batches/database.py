@@ -150,7 +150,7 @@ def open_database(url: sa.URL) -> Database:
     try:
         engine = sa.create_engine(
             url, pool_size=_THREADS, max_overflow=0, pool_pre_ping=True,
-            connect_args=postgres.connect_args(url),
+            connect_args=postgres.connect_args(url), hide_parameters=True,
         )  # fmt: skip
     except (ModuleNotFoundError, NoSuchModuleError):
         raise DatabaseError(
@@ -176,7 +176,11 @@ def _open_sqlite(path: Path, url: sa.URL) -> Database:
         os.close(lock)
         logger.error("the batch database cannot be locked: %s", error)
         raise BatchesUnavailableError("the batch database cannot be locked") from error
-    engine = sa.create_engine(url, connect_args={"timeout": _BUSY_S, "check_same_thread": False})
+    engine = sa.create_engine(
+        url,
+        connect_args={"timeout": _BUSY_S, "check_same_thread": False},
+        hide_parameters=True,  # an error's text goes to the log, and they are what people wrote
+    )
     sa.event.listen(engine, "connect", _prepare_sqlite)
     return _set_up(Database(engine, lock))
 

@@ -34,8 +34,8 @@ class InvalidLineError(Exception):
 
 def read_lines(
     file: BinaryIO, endpoint: str, limits: BatchLimits
-) -> Iterator[InputLine | LineProblem]:
-    """Each line as a request to `endpoint`, or what is wrong with it; empty lines are passed over.
+) -> Iterator[InputLine | LineProblem | None]:
+    """Each line as a request to `endpoint`, or what is wrong with it; None for an empty one.
 
     Ends early with the problem that there are too many lines, or too many problems.
     """
@@ -43,6 +43,7 @@ def read_lines(
     found = problems = 0
     for number, line in _numbered_lines(file, limits.max_line_bytes):
         if line is not None and not line.strip():
+            yield None  # who asks may stop: a file may have a hundred million of them
             continue
         found += 1
         if found > limits.max_lines:

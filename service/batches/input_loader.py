@@ -15,8 +15,8 @@ from service.batches.store import BatchStore
 from service.exceptions import StorageUnavailableError, StoredFileNotFoundError
 from service.file_store import FileStore
 
-_LINES_AT_ONCE, _BYTES_AT_ONCE = 256, 1 << 22
-_Read = Iterator[InputLine | LineProblem]
+_LINES_AT_ONCE, _BYTES_AT_ONCE, _LOOKED_AT_ONCE = 256, 1 << 22, 1 << 15
+_Read = Iterator[InputLine | LineProblem | None]
 _UNREAD = LineProblem(
     "batch_expired", "the input file could not be read in time", None, "input_file_id"
 )
@@ -122,12 +122,12 @@ def _next_lines(read: _Read) -> tuple[list[InputLine], list[LineProblem], bool]:
     lines: list[InputLine] = []
     problems: list[LineProblem] = []
     size = 0
-    for found in read:
+    for looked, found in enumerate(read, 1):
         if isinstance(found, LineProblem):
             problems.append(found)
-            continue
-        lines.append(found)
-        size += len(found.body)
-        if len(lines) == _LINES_AT_ONCE or size >= _BYTES_AT_ONCE:
+        elif found is not None:
+            lines.append(found)
+            size += len(found.body)
+        if len(lines) == _LINES_AT_ONCE or size >= _BYTES_AT_ONCE or looked == _LOOKED_AT_ONCE:
             return lines, problems, False
     return lines, problems, True

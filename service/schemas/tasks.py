@@ -18,17 +18,26 @@ from service.schemas.openai import ImagePart, ImageUrl, PointCloudPart, PointClo
 from service.schemas.openai_answers import Usage
 
 MAX_FIELDS = 64
+# Far more than any list may have, which says so itself.
+_MAX_LISTED = 4096
 
 Mode = Literal["text", "likelihood"]
 
 
 def few_fields(value: Any) -> Any:
-    """Refuses an object of very many fields, each of which would be an error of its own."""
-    if isinstance(value, dict) and len(value) > MAX_FIELDS:
+    """Refuses very many fields, or entries of one, each of which would be an error of its own."""
+    if not isinstance(value, dict):
+        return value
+    if len(value) > MAX_FIELDS:
         raise PydanticCustomError(
             "too_long", "has {actual_length} entries; the limit is {max_length}",
             {"actual_length": len(value), "max_length": MAX_FIELDS},
         )  # fmt: skip
+    for name, entries in value.items():
+        if isinstance(entries, list) and len(entries) > _MAX_LISTED:
+            raise ValueError(
+                f"{str(name)[:64]} has {len(entries)} entries; the limit is {_MAX_LISTED}"
+            )
     return value
 
 

@@ -202,6 +202,12 @@ def test_a_file_of_keys(tmp_path: Path) -> None:
     assert len(keys) == 7
 
 
+def test_a_mark_that_an_editor_left_is_no_part_of_a_key(tmp_path: Path) -> None:
+    path = tmp_path / "keys"
+    path.write_text("first admin\n", encoding="utf-8-sig")
+    assert ApiKeys(None, path).find("first") is not None
+
+
 @pytest.mark.parametrize(
     ("text", "words"),
     [

@@ -17,6 +17,7 @@ from service.api_keys import ApiKeys
 from service.batches.database import Database, database_url, open_database
 from service.batches.feeder import Feeder
 from service.batches.input_lines import read_lines
+from service.batches.input_loader import _LOOKED_AT_ONCE, _next_lines
 from service.batches.line_results import result_of
 from service.batches.line_runner import LineAnswer
 from service.batches.line_store import LineStore
@@ -90,6 +91,31 @@ def test_no_spelling_of_a_priority_comes_before_live_requests(given: Any) -> Non
     [problem] = read_lines(io.BytesIO(json.dumps(line).encode()), CHAT, LIMITS)
     assert isinstance(problem, LineProblem)
     assert (problem.code, problem.param) == ("invalid_value", "body.priority")
+
+
+def test_empty_lines_are_passed_over_a_bounded_number_at_a_time() -> None:
+    """A thread of the database's would be busy with a file of them for minutes."""
+    empty = 2 * _LOOKED_AT_ONCE + 5
+    file = io.BytesIO(b"\n" * empty + jsonl([request_line(1)]))
+    read = read_lines(file, CHAT, LIMITS)
+    for count in (1, 2):
+        assert _next_lines(read) == ([], [], False)
+        assert file.tell() == count * _LOOKED_AT_ONCE
+    [line], problems, ended = _next_lines(read)
+    assert (line.line, problems, ended) == (empty + 1, [], True)
+
+
+def test_what_people_wrote_is_no_part_of_a_database_s_error(
+    database: Database, caplog: pytest.LogCaptureFixture
+) -> None:
+    store, lines = stores(database)
+    made = store.create(ASKED, 9)
+    assert store.claim(9)
+    twice = [InputLine(1, "s3cret name", "s3cret question")] * 2
+    with pytest.raises(BatchesUnavailableError):
+        lines.add(made.number, twice)
+    assert "IntegrityError" in caplog.text
+    assert "s3cret" not in caplog.text
 
 
 async def test_all_answered_is_completed_however_late(settings: Settings, tmp_path: Path) -> None:

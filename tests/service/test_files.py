@@ -33,6 +33,7 @@ from service.exceptions import (
 )
 from service.file_store import FileLimits, FileStore, Purpose
 from service.file_store_disk import FileDirectory
+from service.files_form import read_file_form
 from tests.service.chat_requests import REPLY, chat_body, npy, png
 from tests.service.quick_app import quick_app
 
@@ -540,3 +541,40 @@ async def test_a_directory_that_cannot_be_written_stops_the_start(tmp_path: Path
     (tmp_path / "file").write_bytes(b"")
     with pytest.raises(OSError, match="file"):
         await opened(tmp_path / "file")
+
+
+@pytest.mark.parametrize(
+    ("before", "after"), [(b"\r\n" * 1024, b""), (b"", b"z" * 2048)], ids=["before", "behind"]
+)
+async def test_what_stands_around_the_parts_is_not_held(before: bytes, after: bytes) -> None:
+    """Counted as held, it would leave no room for the bodies of others."""
+    held, most, stored = 0, 0, bytearray()
+
+    async def body() -> AsyncIterator[bytes]:
+        nonlocal held, most
+        part = (
+            b'--B\r\nContent-Disposition: form-data; name="file"; filename="a"\r\n\r\nabc\r\n--B--'
+        )
+        for piece in (*[before] * 50, part, *[after] * 50):
+            held += len(piece)
+            most = max(most, held)
+            yield piece
+
+    async def write(content: bytes) -> None:
+        stored.extend(content)
+
+    def written() -> None:
+        nonlocal held
+        held = 0
+
+    await read_file_form("multipart/form-data; boundary=B", body(), write, written)
+    assert stored == b"abc"
+    assert most < 3 * 2048
+
+
+async def test_a_form_has_few_parts_be_they_of_one_name(client: httpx.AsyncClient) -> None:
+    part = b'--B\r\nContent-Disposition: form-data; name="f"\r\n\r\n\r\n'
+    headers = {**ALICE, "Content-Type": "multipart/form-data; boundary=B"}
+    answer = await client.post(URL, content=part * 17 + b"--B--\r\n", headers=headers)
+    assert answer.status_code == 400
+    assert "more than 16 fields" in answer.json()["error"]["message"]

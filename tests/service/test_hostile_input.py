@@ -8,13 +8,16 @@ import zipfile
 
 import numpy as np
 import pytest
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from lamm_model.media import MediaLimits, decode_point_cloud
 from lamm_model.media_errors import MediaDecodeError
+from lamm_model.tasks import TASKS
 from service.engine.base import TokenLogprob
+from service.schemas.batches import CreateBatchRequest
 from service.schemas.openai import MAX_BIASES, ChatCompletionRequest
 from service.streaming import _logprobs
+from service.task_models import TaskModels
 
 USER = {"role": "user", "content": "hi"}
 
@@ -32,6 +35,23 @@ def test_a_large_body_of_faults_makes_few_errors(fields: dict[str, object]) -> N
     with pytest.raises(ValidationError) as caught:
         ChatCompletionRequest.model_validate({"model": "m", **fields})
     assert caught.value.error_count() <= 2
+
+
+@pytest.mark.parametrize(
+    ("model", "fields"),
+    [
+        (CreateBatchRequest, {"metadata": {str(k): 1 for k in range(100_000)}}),
+        (TaskModels.of(TASKS["classification"]).request, {"inputs": {"labels": [1] * 100_000}}),
+        (TaskModels.of(TASKS["vqa_choice"]).request, {"inputs": {"choices": [1] * 100_000}}),
+    ],
+    ids=["metadata", "labels", "choices"],
+)
+def test_a_large_field_of_faults_makes_few_errors(
+    model: type[BaseModel], fields: dict[str, object]
+) -> None:
+    with pytest.raises(ValidationError, match="100000 entries; the limit is") as caught:
+        model.model_validate(fields)
+    assert caught.value.error_count() < 9
 
 
 def test_the_limit_of_biases_is_named() -> None:

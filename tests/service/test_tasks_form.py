@@ -130,3 +130,32 @@ async def test_a_form_larger_than_a_body_may_be(client: httpx.AsyncClient) -> No
     large = ("a.png", png() + bytes(9 << 20), "image/png")
     answer = await post(client, "counting", large)
     assert (answer.status_code, answer.json()["error"]["code"]) == (413, "body_too_large")
+
+
+@pytest.mark.parametrize("charset", ["punycode", "undefined", "idna", "no such one"])
+async def test_no_other_codec_than_utf_8_reads_a_form(
+    client: httpx.AsyncClient, charset: str
+) -> None:
+    """One takes seconds for a field, one fails on every byte, and unknown names are remembered."""
+    kind = f"multipart/form-data; boundary=B; charset={charset}"
+    answer = await client.post(f"{URL}/counting", content=form_of_noun(), headers=typed(kind))
+    assert answer.status_code == 400
+    assert f"charset is {charset!r}; it must be utf-8" in answer.json()["error"]["message"]
+
+
+@pytest.mark.parametrize("charset", ["UTF-8", '"utf-8"', "utf8"])
+async def test_utf_8_may_be_named(client: httpx.AsyncClient, charset: str) -> None:
+    kind = f"multipart/form-data; charset={charset}; boundary=B"
+    answer = await client.post(f"{URL}/counting", content=form_of_noun(), headers=typed(kind))
+    assert answer.status_code == 200, answer.text
+
+
+def form_of_noun() -> bytes:
+    """A picture and the noun `Äpfel`, between boundaries of one letter."""
+    noun = '--B\r\nContent-Disposition: form-data; name="noun"\r\n\r\nÄpfel\r\n'
+    file = '--B\r\nContent-Disposition: form-data; name="file"; filename="a.png"\r\n\r\n'
+    return noun.encode() + file.encode() + PICTURE[1] + b"\r\n--B--\r\n"
+
+
+def typed(content_type: str) -> dict[str, str]:
+    return {"Content-Type": content_type}
