@@ -157,6 +157,7 @@ def _read_list(text: str, limits: KeyLimits) -> list[ApiKey]:
         known = colon and role in set(Role)
         if known and not rest:
             raise ValueError(f"entry {number} of the API keys names a role and no key")
+        _check_characters(entry, f"entry {number} of the API keys")
         name = f"key-{len(keys) + 1}"
         if known:
             keys.append(ApiKey(name, Role(role), _digest(rest), limits))
@@ -180,6 +181,7 @@ def _read_line(columns: Sequence[str], number: int, limits: KeyLimits, name: str
     role = words[0] if words else Role.USER
     if role not in set(Role):
         raise ValueError(f"line {number}: the role, behind the key, must be {', '.join(Role)}")
+    _check_characters(columns[0], f"line {number}")
     if len(words) > 2:
         raise ValueError(f"line {number} has more columns than KEY ROLE NAME and limits")
     name = words[1] if len(words) > 1 else name
@@ -197,6 +199,14 @@ def _with_limit(limits: KeyLimits, column: str, number: int) -> KeyLimits:
             f"line {number}: a limit must be max_concurrent=N or tokens_per_minute=N, N at least 1"
         )
     return replace(limits, **{field: int(value)})
+
+
+def _check_characters(key: str, where: str) -> None:
+    if not (key.isascii() and key.isprintable()):
+        raise ValueError(
+            f"{where}: the key has a character that clients send in different ways; it must be of "
+            "ASCII letters, digits and signs"
+        )
 
 
 def _check_unique(keys: Sequence[ApiKey]) -> None:

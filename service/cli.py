@@ -28,7 +28,7 @@ from service.config_storage import StorageSettings
 from service.dependencies import Services
 from service.engine.base import EngineInfo
 from service.engine.config import EngineConfigError
-from service.interpreter import limit_malloc_arenas, settle_interpreter
+from service.interpreter import give_memory_back, limit_malloc_arenas, settle_interpreter
 from service.lifecycle import Lifecycle, Phase
 from service.logging_setup import configure_logging
 from service.server import DrainingServer
@@ -107,7 +107,10 @@ async def _serve(settings: Settings, app: FastAPI) -> int:
         on_hangup=lambda: services.access.keys.reload(force=True),
     )
     running = asyncio.create_task(server.serve())
-    beside = [asyncio.create_task(_announce(server, settings, services))]
+    beside = [
+        asyncio.create_task(_announce(server, settings, services)),
+        asyncio.create_task(give_memory_back()),
+    ]
     if settings.exit_on_engine_death:
         beside.append(asyncio.create_task(_end_on_engine_death(server, lifecycle)))
     try:

@@ -174,6 +174,11 @@ def test_a_role_without_a_key_stops_the_start(listed: str) -> None:
         ApiKeys(listed, None)
 
 
+def test_a_key_that_no_client_could_send_stops_the_start() -> None:
+    with pytest.raises(ValueError, match=r"^entry 2 of the API keys: the key has a character"):
+        ApiKeys("plain,cl\u00e9", None)
+
+
 def test_a_file_of_keys(tmp_path: Path) -> None:
     path = tmp_path / "keys"
     path.write_text(
@@ -219,13 +224,14 @@ def test_a_mark_that_an_editor_left_is_no_part_of_a_key(tmp_path: Path) -> None:
         ("s3cret-key user speed=9", "line 1: a limit"),
         ("s3cret-key user tokens_per_minute=1e9", "line 1: a limit"),
         ("s3cret-key\ns3cret-key", "the same key"),
+        ("s3cret-k\u00e9y", "line 1: the key has a character"),
         ("s3cret-key user bob\nother user bob", "the same name"),
         ("# nothing\n", "no key was found"),
     ],
 )
 def test_a_bad_file_is_named_without_its_keys(tmp_path: Path, text: str, words: str) -> None:
     path = tmp_path / "keys"
-    path.write_text(text)
+    path.write_text(text, encoding="utf8")
     with pytest.raises(ValueError, match=words) as caught:
         ApiKeys(None, path)
     assert "s3cret" not in str(caught.value)
