@@ -5,26 +5,14 @@ https://platform.openai.com/docs/api-reference/batch
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from functools import partial
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, BeforeValidator, Field
-from pydantic_core import PydanticCustomError
 
-from service.schemas.openai import Text
+from service.schemas.openai import Text, few_entries
 
 MAX_METADATA = 16
-
-
-def _few_entries(value: Any) -> Any:
-    # Checked before the entries: each bad one of a large object would be an error of its own.
-    if isinstance(value, dict) and len(value) > MAX_METADATA:
-        raise PydanticCustomError(
-            "too_long", "has {actual_length} entries; the limit is {max_length}",
-            {"actual_length": len(value), "max_length": MAX_METADATA},
-        )  # fmt: skip
-    return value
-
-
 MetadataKey = Annotated[Text, Field(min_length=1, max_length=64)]
 MetadataValue = Annotated[Text, Field(max_length=512)]
 
@@ -55,7 +43,7 @@ class CreateBatchRequest(BaseModel):
         Annotated[
             dict[MetadataKey, MetadataValue],
             Field(max_length=MAX_METADATA),
-            BeforeValidator(_few_entries),
+            BeforeValidator(partial(few_entries, limit=MAX_METADATA)),
         ]
         | None
     ) = None

@@ -6,6 +6,7 @@ kept apart (`model_extra`) so that they can be named once in the log.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
@@ -40,12 +41,12 @@ def check_unicode(text: str) -> str:
     return text
 
 
-def _few_biases(value: Any) -> Any:
-    # Checked before the entries: each bad one of a large object would be an error of its own.
-    if isinstance(value, dict) and len(value) > MAX_BIASES:
+def few_entries(value: Any, limit: int) -> Any:
+    """Refuses a large object before its entries: each bad one would be an error of its own."""
+    if isinstance(value, dict) and len(value) > limit:
         raise PydanticCustomError(
-            "too_long", "has {count} entries; the limit is {limit}",
-            {"count": len(value), "limit": MAX_BIASES},
+            "too_long", "has {actual_length} entries; the limit is {max_length}",
+            {"actual_length": len(value), "max_length": limit},
         )  # fmt: skip
     return value
 
@@ -211,7 +212,7 @@ class SamplingRequest(BaseModel):
     logit_bias: (
         Annotated[
             dict[str, Annotated[float, Field(ge=-100.0, le=100.0, allow_inf_nan=False)]],
-            BeforeValidator(_few_biases),
+            BeforeValidator(partial(few_entries, limit=MAX_BIASES)),
         ]
         | None
     ) = None

@@ -14,7 +14,7 @@ from pydantic_core import PydanticCustomError
 from lamm_model.conversation import Modality
 from lamm_model.media import IMAGE_FORMATS, POINT_CLOUD_FORMATS
 from lamm_model.tasks.base import ParseStatus, TaskModel
-from service.schemas.openai import ImagePart, ImageUrl, PointCloudPart, PointCloudUrl
+from service.schemas.openai import ImagePart, ImageUrl, PointCloudPart, PointCloudUrl, few_entries
 from service.schemas.openai_answers import Usage
 
 MAX_FIELDS = 64
@@ -26,13 +26,8 @@ Mode = Literal["text", "likelihood"]
 
 def few_fields(value: Any) -> Any:
     """Refuses very many fields, or entries of one, each of which would be an error of its own."""
-    if not isinstance(value, dict):
+    if not isinstance(few_entries(value, MAX_FIELDS), dict):
         return value
-    if len(value) > MAX_FIELDS:
-        raise PydanticCustomError(
-            "too_long", "has {actual_length} entries; the limit is {max_length}",
-            {"actual_length": len(value), "max_length": MAX_FIELDS},
-        )  # fmt: skip
     for name, entries in value.items():
         if isinstance(entries, list) and len(entries) > _MAX_LISTED:
             raise ValueError(

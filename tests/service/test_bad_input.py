@@ -112,6 +112,8 @@ CASES: dict[str, tuple[dict[str, Any], int, str, str]] = {
         chat_body(logit_bias={"99999": 1}), 400, "logit_bias", "99999 is not in the vocabulary"),
     "worded logit bias": (chat_body(logit_bias={"the": 1}), 400, "logit_bias", "'the'"),
     "strong logit bias": (chat_body(logit_bias={"5": 101}), 400, "logit_bias.5", "at most 100"),
+    "many logit biases": (
+        chat_body(logit_bias={str(n): 1 for n in range(4000)}), 400, "logit_bias", "it has 4000"),
     "foreign stop token": (chat_body(stop_token_ids=[-1]), 400, "stop_token_ids", "-1"),
     "empty stop": (chat_body(stop=[""]), 400, "stop", "at least 1"),
     "min over max": (
