@@ -9,12 +9,12 @@ from collections.abc import AsyncIterator
 
 import pytest
 import pytest_asyncio
-import uvicorn
 from fastapi import FastAPI
 
 from service.request_head import MAX_HEAD_BYTES, MAX_PIPELINED
 from service.write_timeout import protocol_with_write_timeout
 from tests.service.chat_requests import chat_body
+from tests.service.listening import listening_here
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -29,16 +29,8 @@ async def port(app: FastAPI) -> AsyncIterator[int]:
     """The app behind a real socket, with a short patience for heads."""
     protocol = protocol_with_write_timeout(60.0)
     protocol.head_timeout_s = SHORT_S  # type: ignore[attr-defined]
-    config = uvicorn.Config(
-        app, port=0, http=protocol, lifespan="off", log_config=None, timeout_graceful_shutdown=1
-    )
-    server = uvicorn.Server(config)
-    running = asyncio.create_task(server.serve())
-    while not server.started:  # noqa: ASYNC110 - uvicorn offers a flag, not an event
-        await asyncio.sleep(0.01)
-    yield server.servers[0].sockets[0].getsockname()[1]
-    server.should_exit = True
-    await running
+    async with listening_here(app, protocol) as port:
+        yield port
 
 
 async def sent(port: int, *parts: bytes) -> bytes:

@@ -19,6 +19,7 @@ from service.engine.base import GenerationChunk, GenerationRequest
 from service.engine.echo_engine import EchoEngine
 from service.write_timeout import protocol_with_write_timeout
 from tests.service.chat_requests import chat_body
+from tests.service.listening import listening_here
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -26,17 +27,8 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 @pytest_asyncio.fixture(loop_scope="module")
 async def port(app: FastAPI) -> AsyncIterator[int]:
     """The app behind a real socket, with a short patience."""
-    config = uvicorn.Config(
-        app, port=0, http=protocol_with_write_timeout(0.5), lifespan="off", log_config=None,
-        timeout_graceful_shutdown=1,
-    )  # fmt: skip
-    server = uvicorn.Server(config)
-    running = asyncio.create_task(server.serve())
-    while not server.started:  # noqa: ASYNC110 - uvicorn offers a flag, not an event
-        await asyncio.sleep(0.01)
-    yield server.servers[0].sockets[0].getsockname()[1]
-    server.should_exit = True
-    await running
+    async with listening_here(app, protocol_with_write_timeout(0.5)) as port:
+        yield port
 
 
 async def test_a_client_that_never_reads_is_cut_off(
