@@ -10,15 +10,15 @@ from collections.abc import Sequence
 import httpx
 from rich.console import Console
 
-from benchmark.client import server_root
+from benchmark.commands.judge import judge_command
+from benchmark.commands.load import load_command
+from benchmark.commands.parser import bench_parser
+from benchmark.commands.quality import quality_command
+from benchmark.commands.report import report_command
 from benchmark.errors import BenchmarkError
-from benchmark.faults import faults_command
-from benchmark.judge_command import judge_command
-from benchmark.load_cli import load_command
-from benchmark.options import bench_parser
-from benchmark.quality_command import quality_command
-from benchmark.report_command import report_command
-from benchmark.soak import soak_command
+from benchmark.faults.run import faults_command
+from benchmark.http.client import server_root
+from benchmark.soak.run import soak_command
 
 FAILED = 1
 # Idle connections are given up before servers do (uvicorn after 5 s), or a request that is on its

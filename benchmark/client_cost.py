@@ -27,14 +27,14 @@ from PIL import Image
 from rich.console import Console
 
 from benchmark.answers import AnswerStore
-from benchmark.client import ChatClient
+from benchmark.commands.option_types import above_zero
 from benchmark.content import MediaCache
-from benchmark.controls import Control, questions_of
-from benchmark.option_types import above_zero
+from benchmark.http.client import ChatClient
+from benchmark.http.connection import open_http
+from benchmark.quality.asker import Asker, Finder
+from benchmark.quality.controls import Control, questions_of
+from benchmark.quality.targets import Backend, Mode, Target, identify
 from benchmark.suite import Suite, load_suite
-from benchmark.targets import Backend, Mode, Target, identify
-from benchmark.targets_asker import Asker, Finder
-from benchmark.targets_http import open_http
 
 # The engine's share of a request: long enough that all workers are in flight at once.
 SERVER_SECONDS = 0.05

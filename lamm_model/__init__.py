@@ -1,0 +1,1 @@
+"""The LAMM model: media, prompts, tasks, network and checkpoints. Knows nothing of HTTP."""

@@ -14,16 +14,16 @@ import numpy.typing as npt
 from PIL import Image
 
 from lamm_model.conversation import Modality
-from lamm_model.image_files import IMAGE_FORMATS, read_image
-from lamm_model.media_errors import (
+from lamm_model.formats.errors import (
     MediaDecodeError,
     MediaDependencyError,
     MediaError,
     MediaFormatError,
     MediaTooLargeError,
 )
-from lamm_model.point_cloud_files import FORMATS as POINT_CLOUD_FORMATS
-from lamm_model.point_cloud_files import read_points
+from lamm_model.formats.picture import IMAGE_FORMATS, read_image
+from lamm_model.formats.point_cloud import FORMATS as POINT_CLOUD_FORMATS
+from lamm_model.formats.point_cloud import read_points
 
 __all__ = [
     "DEFAULT_LIMITS", "IMAGE_FORMATS", "POINT_CLOUD_FORMATS", "FloatArray", "MediaDecodeError",

@@ -16,6 +16,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from lamm_model.conversation import Modality
+from lamm_model.formats.errors import MediaTooLargeError
 from lamm_model.media import (
     DEFAULT_LIMITS,
     FloatArray,
@@ -24,7 +25,6 @@ from lamm_model.media import (
     PreparedMedia,
     decode_image,
 )
-from lamm_model.media_errors import MediaTooLargeError
 from lamm_model.spec import IMAGE_PRESETS, ImageSpec, PointSpec
 
 # Mean and scale of ScanNet colours, as the EPCL encoder was trained with (upstream's dataset code).

@@ -1,0 +1,1 @@
+"""A request enters at `endpoints`, is planned, runs in `engine`, and leaves as an answer."""

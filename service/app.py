@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING
 from fastapi import FastAPI
 
 from service import errors
-from service.assembly import build_services, engine_config
-from service.config import Settings
+from service.config.settings import Settings
 from service.dependencies import ServedEngine, Services
 from service.endpoints import (
     batches,
@@ -29,8 +28,9 @@ from service.endpoints import (
 )
 from service.engine.base import Engine, EngineInfo
 from service.guards import install_middleware, watch_keys
-from service.media_pool import MediaPool
+from service.media.pool import MediaPool
 from service.schemas.openai_answers import ErrorBody
+from service.startup.assembly import build_services, engine_config
 from service.watchdog import Watchdog
 
 if TYPE_CHECKING:

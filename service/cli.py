@@ -20,18 +20,18 @@ from pydantic.fields import FieldInfo
 
 from lamm_model.spec import CheckpointError
 from service.app import create_app
-from service.chat_client import run_chat
-from service.config import Settings
-from service.config_limits import LimitSettings
-from service.config_serving import EngineSettings, ServingSettings
-from service.config_storage import StorageSettings
+from service.config.limits import LimitSettings
+from service.config.serving import EngineSettings, ServingSettings
+from service.config.settings import Settings
+from service.config.storage import StorageSettings
 from service.dependencies import Services
 from service.engine.base import EngineInfo
 from service.engine.config import EngineConfigError
-from service.interpreter import give_memory_back, limit_malloc_arenas, settle_interpreter
 from service.lifecycle import Lifecycle, Phase
 from service.logging_setup import configure_logging
 from service.server import DrainingServer
+from service.startup.interpreter import give_memory_back, limit_malloc_arenas, settle_interpreter
+from service.terminal.client import run_chat
 
 _EXIT_USAGE = 2
 _MIB = 1 << 20

@@ -15,17 +15,17 @@ from fastapi import Depends, Request
 
 from lamm_model.spec import CheckpointSpec
 from lamm_model.tokenizer import LammTokenizer
-from service.auth import CALLER, AccessControl, Caller
 from service.batches.service import Batches
 from service.engine.base import Engine
 from service.exceptions import ContextLengthError, ModelNotFoundError
-from service.file_store import FileStore
-from service.input_processor import InputProcessor
+from service.files.store import FileStore
+from service.keys.auth import CALLER, AccessControl, Caller
 from service.lifecycle import Lifecycle
-from service.media_fetch import MediaFetcher
+from service.media.fetch import MediaFetcher
 from service.metrics import Metrics
-from service.sampling import SequenceLimits
-from service.unknown_fields import UnknownFields
+from service.plan.input_processor import InputProcessor
+from service.plan.sampling import SequenceLimits
+from service.schemas.unknown_fields import UnknownFields
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
 from lamm_model.conversation import PromptError
-from lamm_model.media_errors import (
+from lamm_model.formats.errors import (
     MediaDependencyError,
     MediaError,
     MediaFormatError,
@@ -56,7 +56,7 @@ from service.exceptions import (
     TaskNotFoundError,
 )
 from service.schemas.openai_answers import ErrorBody, ErrorDetail
-from service.validation import describe_validation
+from service.schemas.validation import describe_validation
 
 logger = logging.getLogger(__name__)
 

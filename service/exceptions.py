@@ -5,7 +5,7 @@ Messages are our own words with the offending value and the limit: they reach th
 
 from __future__ import annotations
 
-from lamm_model.media_errors import MediaError
+from lamm_model.formats.errors import MediaError
 
 
 class RequestError(Exception):

@@ -10,13 +10,13 @@ import asyncio
 from fastapi import FastAPI
 from starlette.middleware.cors import CORSMiddleware
 
-from service.api_keys import ApiKeys, KeyLimits
-from service.auth import AccessControl, AccessMiddleware
-from service.config import Settings
+from service.config.settings import Settings
 from service.dependencies import Services
 from service.endpoints import files
-from service.middleware import BodyLimitMiddleware, BodyLogMiddleware, RequestContextMiddleware
-from service.security_headers import SecurityHeadersMiddleware
+from service.http.middleware import BodyLimitMiddleware, BodyLogMiddleware, RequestContextMiddleware
+from service.http.security_headers import SecurityHeadersMiddleware
+from service.keys.api_keys import ApiKeys, KeyLimits
+from service.keys.auth import AccessControl, AccessMiddleware
 
 _KEYS_READ_S = 2.0
 # What an upload's form has beside the file.

@@ -16,7 +16,7 @@ from ray.serve import Application
 from ray.serve.config import AutoscalingConfig, RequestRouterConfig
 from starlette.types import ASGIApp
 
-from service.config import Settings
+from service.config.settings import Settings
 from service.ray.gateway import GatewayConfig, create_gateway
 from service.ray.replica import Replica
 from service.ray.router import MediaAffinityRouter

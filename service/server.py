@@ -15,8 +15,8 @@ from types import FrameType
 import uvicorn
 from fastapi import FastAPI
 
+from service.http.write_timeout import protocol_with_write_timeout
 from service.lifecycle import Lifecycle
-from service.write_timeout import protocol_with_write_timeout
 
 logger = logging.getLogger(__name__)
 

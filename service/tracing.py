@@ -33,9 +33,9 @@ from service.engine.base import (
     GenerationRequest,
     RequestTimings,
 )
-from service.media_pool import MediaPool, MediaPoolConfig
-from service.media_pool_config import LIVE, Precedence
-from service.media_process import MediaJob
+from service.media.pool import MediaPool, MediaPoolConfig
+from service.media.pool_config import LIVE, Precedence
+from service.media.process import MediaJob
 
 _NANOSECONDS = 1_000_000_000
 _SERVER_ERROR = 500

@@ -11,7 +11,7 @@ import kubernetes_validate
 import pytest
 import yaml
 
-from service.config import Settings
+from service.config.settings import Settings
 
 ROOT = Path(__file__).resolve().parents[1]
 KUBERNETES = ROOT / "docker" / "kubernetes"

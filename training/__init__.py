@@ -1,0 +1,1 @@
+"""Training: a recipe and records become an adapter."""

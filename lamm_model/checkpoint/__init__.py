@@ -1,0 +1,1 @@
+"""Checkpoint directories: converted, merged, inspected, loaded."""

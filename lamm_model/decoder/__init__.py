@@ -1,0 +1,1 @@
+"""The serving decoder: token rows and a KV cache become logits and tokens."""

@@ -1,0 +1,1 @@
+"""Encoders: a prepared medium becomes features."""

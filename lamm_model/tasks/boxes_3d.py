@@ -12,7 +12,6 @@ from typing_extensions import override
 
 from lamm_model.tasks.base import ParseResult, ParseStatus, Task, TaskModel
 from lamm_model.tasks.classification import ClassificationInputs
-from lamm_model.tasks.coordinates import Group, groups, joined_pairs, tidy
 from lamm_model.tasks.metrics import (
     Box3D,
     DetectionCounts,
@@ -22,14 +21,15 @@ from lamm_model.tasks.metrics import (
     precision_recall_f1,
     proportion,
 )
-from lamm_model.tasks.parsing import tokens
-from lamm_model.tasks.places import (
+from lamm_model.tasks.reading.coordinates import Group, groups, joined_pairs, tidy
+from lamm_model.tasks.reading.places import (
     cut_short,
     is_denied,
     label_pattern_fault,
     labelled,
     says_nothing_is_there,
 )
+from lamm_model.tasks.reading.words import tokens
 from lamm_model.tasks.sample import Sample
 
 THRESHOLDS = (0.25, 0.5)

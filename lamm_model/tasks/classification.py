@@ -9,9 +9,9 @@ from pydantic import Field, field_validator
 from typing_extensions import override
 
 from lamm_model.tasks.base import ParseResult, ParseStatus, Task, TaskModel
-from lamm_model.tasks.denials import negates, says_unknown
 from lamm_model.tasks.metrics import Estimate, proportion
-from lamm_model.tasks.parsing import find_labels, plain, tokens
+from lamm_model.tasks.reading.denials import negates, says_unknown
+from lamm_model.tasks.reading.words import find_labels, plain, tokens
 from lamm_model.tasks.sample import Sample
 
 MAX_LABELS = 1000

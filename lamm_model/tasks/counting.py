@@ -9,10 +9,10 @@ from pydantic import Field
 from typing_extensions import override
 
 from lamm_model.tasks.base import ParseResult, ParseStatus, Task, TaskModel
-from lamm_model.tasks.denials import says_nothing
 from lamm_model.tasks.metrics import Estimate, bootstrap, mean_of, proportion
-from lamm_model.tasks.numerals import integers
-from lamm_model.tasks.parsing import TENS, UNITS, plain
+from lamm_model.tasks.reading.denials import says_nothing
+from lamm_model.tasks.reading.numerals import integers
+from lamm_model.tasks.reading.words import TENS, UNITS, plain
 from lamm_model.tasks.sample import Sample
 
 MAX_COUNT = 1_000_000

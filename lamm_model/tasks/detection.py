@@ -9,15 +9,6 @@ from typing_extensions import override
 
 from lamm_model.tasks.base import ParseResult, ParseStatus, Task, TaskModel
 from lamm_model.tasks.classification import ClassificationInputs
-from lamm_model.tasks.coordinates import (
-    Group,
-    Size,
-    groups,
-    joined_pairs,
-    scale_of,
-    shares,
-    tidy,
-)
 from lamm_model.tasks.metrics import (
     Box,
     DetectionCounts,
@@ -26,13 +17,22 @@ from lamm_model.tasks.metrics import (
     matched_counts,
     precision_recall_f1,
 )
-from lamm_model.tasks.parsing import tokens
-from lamm_model.tasks.places import (
+from lamm_model.tasks.reading.coordinates import (
+    Group,
+    Size,
+    groups,
+    joined_pairs,
+    scale_of,
+    shares,
+    tidy,
+)
+from lamm_model.tasks.reading.places import (
     cut_short,
     label_pattern_fault,
     labelled,
     says_nothing_is_there,
 )
+from lamm_model.tasks.reading.words import tokens
 from lamm_model.tasks.sample import Sample
 
 IOU_THRESHOLD = 0.5

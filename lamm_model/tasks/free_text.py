@@ -11,7 +11,7 @@ from typing_extensions import override
 
 from lamm_model.tasks.base import ParseResult, ParseStatus, Task, TaskModel
 from lamm_model.tasks.metrics import Estimate, bootstrap, mean_of, proportion
-from lamm_model.tasks.parsing import tokens
+from lamm_model.tasks.reading.words import tokens
 from lamm_model.tasks.sample import Sample
 
 SHORT_ANSWER_WORDS = 6

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 
-from lamm_model.tasks.parsing import LabelMatch, find_labels, tokens
+from lamm_model.tasks.reading.words import LabelMatch, find_labels, tokens
 
 CIFAR10 = (
     "airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"

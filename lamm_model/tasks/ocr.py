@@ -10,8 +10,8 @@ from typing_extensions import override
 
 from lamm_model.tasks.base import ParseResult, ParseStatus, Task, TaskModel
 from lamm_model.tasks.metrics import Estimate, proportion
-from lamm_model.tasks.parsing import plain, quoted
-from lamm_model.tasks.refusals import cannot_read, shows_no_text
+from lamm_model.tasks.reading.refusals import cannot_read, shows_no_text
+from lamm_model.tasks.reading.words import plain, quoted
 from lamm_model.tasks.sample import Sample
 
 _AFTER_VERB = re.compile(

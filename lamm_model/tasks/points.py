@@ -9,7 +9,13 @@ from typing_extensions import override
 
 from lamm_model.tasks.base import ParseResult, ParseStatus, Task, TaskModel
 from lamm_model.tasks.classification import ClassificationInputs
-from lamm_model.tasks.coordinates import (
+from lamm_model.tasks.label_sets import JOINTS
+from lamm_model.tasks.metrics import (
+    Estimate,
+    precision_recall_f1,
+    proportion,
+)
+from lamm_model.tasks.reading.coordinates import (
     Group,
     Point,
     Size,
@@ -19,14 +25,8 @@ from lamm_model.tasks.coordinates import (
     shares,
     tidy,
 )
-from lamm_model.tasks.label_sets import JOINTS
-from lamm_model.tasks.metrics import (
-    Estimate,
-    precision_recall_f1,
-    proportion,
-)
-from lamm_model.tasks.named_numbers import Role
-from lamm_model.tasks.places import (
+from lamm_model.tasks.reading.named_numbers import Role
+from lamm_model.tasks.reading.places import (
     cut_short,
     is_denied,
     labelled,

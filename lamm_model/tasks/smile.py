@@ -9,7 +9,7 @@ from typing_extensions import override
 
 from lamm_model.tasks.base import ParseResult, ParseStatus, Task, TaskModel
 from lamm_model.tasks.metrics import Estimate, proportion
-from lamm_model.tasks.parsing import plain
+from lamm_model.tasks.reading.words import plain
 from lamm_model.tasks.sample import Sample
 
 _SMILE = r"(?:smil\w*|grin\w*|laugh\w*|beaming|happy|happily|cheerful)"

@@ -12,7 +12,6 @@ from typing import Any, Self
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from lamm_model.tasks.base import TaskModel
-from lamm_model.tasks.coordinates import Point, Size
 from lamm_model.tasks.detection import DetectedObject
 from lamm_model.tasks.label_sets import JOINTS
 from lamm_model.tasks.metrics import (
@@ -20,8 +19,9 @@ from lamm_model.tasks.metrics import (
     DetectionCounts,
     matched_counts,
 )
-from lamm_model.tasks.parsing import tokens
-from lamm_model.tasks.places import label_pattern_fault
+from lamm_model.tasks.reading.coordinates import Point, Size
+from lamm_model.tasks.reading.places import label_pattern_fault
+from lamm_model.tasks.reading.words import tokens
 from lamm_model.tasks.sample import Sample
 
 # A point this share of the sides away from an object's own point is still on it (FSC147).

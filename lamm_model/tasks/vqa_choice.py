@@ -9,9 +9,9 @@ from string import ascii_uppercase
 from pydantic import Field, field_validator
 
 from lamm_model.tasks.base import ParseResult, ParseStatus, Task, TaskModel
-from lamm_model.tasks.denials import without_doubts
 from lamm_model.tasks.metrics import Estimate, proportion
-from lamm_model.tasks.parsing import find_labels, plain, tokens
+from lamm_model.tasks.reading.denials import without_doubts
+from lamm_model.tasks.reading.words import find_labels, plain, tokens
 from lamm_model.tasks.sample import Sample
 
 # Marks around a letter say nothing: **B**, `B`, "B", \boxed{B}; brackets of any kind are as good.

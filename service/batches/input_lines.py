@@ -14,7 +14,7 @@ from typing import Any, BinaryIO
 from pydantic_core import from_json
 
 from service.batches.records import BatchLimits, InputLine, LineProblem
-from service.request_body import MAX_VALUES
+from service.http.request_body import MAX_VALUES
 
 # Behind every request that does not say otherwise; `Priorities` in docs/operations.md.
 PRIORITY = 100

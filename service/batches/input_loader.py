@@ -13,7 +13,7 @@ from service.batches.line_store import LineStore
 from service.batches.records import Batch, BatchLimits, InputLine, LineProblem
 from service.batches.store import BatchStore
 from service.exceptions import StorageUnavailableError, StoredFileNotFoundError
-from service.file_store import FileStore
+from service.files.store import FileStore
 
 _LINES_AT_ONCE, _BYTES_AT_ONCE, _LOOKED_AT_ONCE = 256, 1 << 22, 1 << 15
 _Read = Iterator[InputLine | LineProblem | None]

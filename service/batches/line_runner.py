@@ -14,8 +14,8 @@ from typing import Any
 from pydantic_core import from_json
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from service.api_keys import Role
-from service.auth import CALLER, Caller
+from service.keys.api_keys import Role
+from service.keys.auth import CALLER, Caller
 
 _BUSY = (429, 503)
 

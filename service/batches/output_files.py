@@ -11,7 +11,7 @@ from service.batches.database import Database
 from service.batches.line_results import unanswered
 from service.batches.line_store import LineStore
 from service.batches.records import Batch
-from service.file_store import FileStore, Purpose
+from service.files.store import FileStore, Purpose
 
 _WRITTEN_AT_ONCE = 1 << 20
 

@@ -27,7 +27,7 @@ from service.batches.store import BatchStore
 from service.batches.worker import BatchWorker
 from service.engine.base import EngineStats
 from service.exceptions import BatchesUnavailableError, RequestError
-from service.file_store import FileStore, Purpose
+from service.files.store import FileStore, Purpose
 from service.lifecycle import Lifecycle
 from service.metrics import Metrics
 

@@ -25,7 +25,7 @@ from service.batches.records import UNFINISHED, Batch, BatchLimits, BatchStatus,
 from service.batches.room import Room
 from service.batches.store import BatchStore
 from service.exceptions import BatchesUnavailableError, StorageFullError, StorageUnavailableError
-from service.file_store import FileStore
+from service.files.store import FileStore
 from service.lifecycle import Lifecycle, Phase
 from service.metrics import Metrics
 

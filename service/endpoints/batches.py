@@ -9,11 +9,11 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query
 
 from lamm_model.tasks import TASKS
-from service.auth import USER
 from service.batches.records import Batch, NewBatch
 from service.dependencies import BatchesDep, LifecycleDep, OwnerDep
 from service.exceptions import RequestError
-from service.request_body import JsonBodyRoute
+from service.http.request_body import JsonBodyRoute
+from service.keys.auth import USER
 from service.schemas.batches import (
     BatchErrorEntry,
     BatchErrors,

@@ -9,7 +9,9 @@ from typing import Any
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse
 
-from service.auth import USER_WORK, Caller
+from service.answer.generation import Generation
+from service.answer.rejections import counted_rejections
+from service.answer.streaming import Envelope, EventStream, collect, events
 from service.dependencies import (
     CallerDep,
     LifecycleDep,
@@ -20,14 +22,12 @@ from service.dependencies import (
     UnknownFieldsDep,
     owner_of,
 )
-from service.disconnect import until_disconnect
-from service.generation import Generation
-from service.rejections import counted_rejections
-from service.request_body import JsonBodyRoute, release_body
+from service.http.disconnect import until_disconnect
+from service.http.request_body import JsonBodyRoute, release_body
+from service.keys.auth import USER_WORK, Caller
 from service.schemas.events import EVENT_STREAM
 from service.schemas.openai import ChatCompletionRequest
 from service.schemas.openai_answers import ChatCompletion, ErrorBody
-from service.streaming import Envelope, EventStream, collect, events
 
 router = APIRouter(tags=["chat"], route_class=JsonBodyRoute, dependencies=[USER_WORK])
 

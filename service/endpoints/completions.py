@@ -10,7 +10,10 @@ from typing import Any
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse
 
-from service.auth import USER_WORK
+from service.answer.completions import collect_completion, completion_events, plan_completion
+from service.answer.generation import Generation
+from service.answer.rejections import counted_rejections
+from service.answer.streaming import Envelope, EventStream
 from service.dependencies import (
     CallerDep,
     LifecycleDep,
@@ -18,15 +21,12 @@ from service.dependencies import (
     TimeoutsDep,
     UnknownFieldsDep,
 )
-from service.disconnect import until_disconnect
-from service.generation import Generation
-from service.rejections import counted_rejections
-from service.request_body import JsonBodyRoute, release_body
+from service.http.disconnect import until_disconnect
+from service.http.request_body import JsonBodyRoute, release_body
+from service.keys.auth import USER_WORK
 from service.schemas.completions import Completion, CompletionRequest
 from service.schemas.events import EVENT_STREAM
 from service.schemas.openai_answers import ErrorBody
-from service.streaming import Envelope, EventStream
-from service.text_completion import collect_completion, completion_events, plan_completion
 
 router = APIRouter(tags=["chat"], route_class=JsonBodyRoute, dependencies=[USER_WORK])
 

@@ -15,8 +15,8 @@ from fastapi import APIRouter, Request
 from fastapi.openapi.docs import get_swagger_ui_html
 from fastapi.responses import FileResponse, HTMLResponse, JSONResponse
 
-from service.auth import USER
-from service.security_headers import page_policy
+from service.http.security_headers import page_policy
+from service.keys.auth import USER
 
 router = APIRouter(include_in_schema=False, dependencies=[USER])
 

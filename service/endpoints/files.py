@@ -12,12 +12,12 @@ from fastapi import APIRouter, Query, Request
 from fastapi.responses import StreamingResponse
 from starlette.requests import ClientDisconnect
 
-from service.auth import USER
 from service.dependencies import FilesDep, LifecycleDep, OwnerDep
 from service.exceptions import ClientDisconnectedError, RequestError, StoredFileNotFoundError
-from service.file_store import FileStore, Purpose, StoredFile
-from service.files_form import FileForm, read_file_form
-from service.request_body import release_body
+from service.files.multipart import FileForm, read_file_form
+from service.files.store import FileStore, Purpose, StoredFile
+from service.http.request_body import release_body
+from service.keys.auth import USER
 from service.schemas.files import UPLOAD_FORM, FileDeleted, FileList, FileObject, UploadPurpose
 from service.schemas.openai_answers import ErrorBody
 

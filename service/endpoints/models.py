@@ -6,9 +6,9 @@ from dataclasses import asdict
 
 from fastapi import APIRouter
 
-from service.auth import USER
 from service.dependencies import ModelsDep, ServedModel
-from service.prompt_identity import prompt_identity
+from service.keys.auth import USER
+from service.plan.prompt_identity import prompt_identity
 from service.schemas.openai_answers import (
     Architecture,
     ErrorBody,

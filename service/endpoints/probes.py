@@ -10,7 +10,6 @@ from fastapi import APIRouter, Response
 from fastapi.responses import JSONResponse
 from prometheus_client import CONTENT_TYPE_PLAIN_0_0_4
 
-from service.auth import METRICS, OPEN, USER
 from service.dependencies import (
     EnginesDep,
     LifecycleDep,
@@ -18,8 +17,9 @@ from service.dependencies import (
     ModelsDep,
     TimeoutsDep,
 )
+from service.keys.auth import METRICS, OPEN, USER
 from service.lifecycle import Phase
-from service.prompt_identity import prompt_identity
+from service.plan.prompt_identity import prompt_identity
 
 router = APIRouter(tags=["operations"])
 

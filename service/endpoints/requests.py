@@ -6,10 +6,10 @@ from typing import Annotated
 
 from fastapi import APIRouter, Path
 
-from service.api_keys import Role
-from service.auth import USER
 from service.dependencies import AccessDep, CallerDep
 from service.exceptions import RequestNotFoundError
+from service.keys.api_keys import Role
+from service.keys.auth import USER
 from service.schemas.requests import CancelledRequest
 
 router = APIRouter(prefix="/v1/requests", tags=["chat"], dependencies=[USER])

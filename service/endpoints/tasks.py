@@ -12,7 +12,7 @@ from fastapi import APIRouter, Request, Response
 
 from lamm_model.conversation import Modality
 from lamm_model.tasks import TASKS, AnyTask
-from service.auth import USER, USER_WORK
+from service.answer.rejections import counted_rejections
 from service.dependencies import (
     CallerDep,
     LifecycleDep,
@@ -22,17 +22,17 @@ from service.dependencies import (
     ServedModels,
     TimeoutsDep,
 )
-from service.disconnect import until_disconnect
 from service.exceptions import RequestError, TaskNotFoundError
-from service.rejections import counted_rejections
-from service.request_body import release_body
+from service.http.disconnect import until_disconnect
+from service.http.request_body import release_body
+from service.keys.auth import USER, USER_WORK
 from service.schemas.openai_answers import ErrorBody
 from service.schemas.tasks import TaskCard, TaskList, TaskRequest
-from service.task_catalog import cards
-from service.task_form import TaskBodyRoute
-from service.task_models import TaskModels, form_schema
-from service.task_outcome import TaskQuestion
-from service.task_runner import answer_task
+from service.tasks.catalog import cards
+from service.tasks.models import TaskModels, form_schema
+from service.tasks.multipart import TaskBodyRoute
+from service.tasks.outcome import TaskQuestion
+from service.tasks.runner import answer_task
 
 _ERRORS: dict[int | str, dict[str, Any]] = {
     status: {"model": ErrorBody} for status in (400, 401, 403, 404, 408, 413, 415, 422, 429, 503)

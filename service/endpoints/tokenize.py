@@ -6,10 +6,10 @@ import asyncio
 
 from fastapi import APIRouter, Request
 
-from service.auth import USER
 from service.dependencies import ModelsDep, OwnerDep, ServedModel, UnknownFieldsDep
 from service.exceptions import RequestError
-from service.request_body import JsonBodyRoute, release_body
+from service.http.request_body import JsonBodyRoute, release_body
+from service.keys.auth import USER
 from service.schemas.openai import ChatCompletionRequest
 from service.schemas.tokens import (
     DetokenizeRequest,

@@ -17,8 +17,8 @@ from importlib.resources.abc import Traversable
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import RedirectResponse
 
-from service.auth import OPEN, USER
-from service.security_headers import APP_POLICY
+from service.http.security_headers import APP_POLICY
+from service.keys.auth import OPEN, USER
 
 PAGE = "index.html"
 _FOLDER = "web_ui"

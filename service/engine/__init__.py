@@ -1,0 +1,1 @@
+"""Inference: `GenerationRequest`s are scheduled, batched and run; chunks come out."""

@@ -1,7 +1,7 @@
 """Weights of all models of one engine: one language model, their encoders, projectors and LoRA.
 
 Called by the model runner. The models of an engine share a language model, bit for bit; the service
-has seen to that (`service.model_groups`). What they do not share is loaded for each.
+has seen to that (`service.startup.model_groups`). What they do not share is loaded for each.
 """
 
 from __future__ import annotations

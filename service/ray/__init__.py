@@ -1,0 +1,1 @@
+"""Ray Serve: a request is routed to one of several replicas."""

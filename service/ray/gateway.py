@@ -25,21 +25,21 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from service.auth import REQUEST_ID, AccessControl, needed
-from service.config import Settings
-from service.disconnect import until_disconnect
+from service.config.settings import Settings
 from service.endpoints import files
 from service.errors import translate
 from service.exceptions import ClientDisconnectedError, RequestError
 from service.guards import access_control, watch_keys
+from service.http.disconnect import until_disconnect
+from service.http.middleware import BodyLimitMiddleware, RequestContextMiddleware
+from service.http.request_body import release_body
+from service.http.security_headers import SecurityHeadersMiddleware
+from service.keys.auth import REQUEST_ID, AccessControl, needed
 from service.logging_setup import configure_logging
-from service.middleware import BodyLimitMiddleware, RequestContextMiddleware
 from service.ray.exposition import merged
 from service.ray.media_key import media_key
 from service.ray.relay import Asked, Relay, ask_all
 from service.ray.replica import REPLICA_HEADER, WholeAnswer
-from service.request_body import release_body
-from service.security_headers import SecurityHeadersMiddleware
 
 logger = logging.getLogger(__name__)
 

@@ -18,7 +18,7 @@ from ray import serve
 from starlette.types import Message
 
 from service.app import create_app
-from service.config import Settings
+from service.config.settings import Settings
 from service.dependencies import Services
 from service.lifecycle import Phase
 from service.logging_setup import configure_logging

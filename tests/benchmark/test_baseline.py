@@ -12,10 +12,10 @@ import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import CLIPVisionConfig, LlamaConfig
 
-from benchmark.baseline import TransformersBaseline
 from benchmark.baselines.transformers_generate import StaticBatches
-from benchmark.load import LoadSpec, run_load
-from benchmark.workload import WorkItem, WorkloadSpec, make_workload
+from benchmark.load.baseline_process import TransformersBaseline
+from benchmark.load.run import LoadSpec, run_load
+from benchmark.load.workload import WorkItem, WorkloadSpec, make_workload
 from lamm_model.config import LammConfig
 from lamm_model.modeling import LammForConditionalGeneration
 from lamm_model.processing import LammProcessor, write_processor_config

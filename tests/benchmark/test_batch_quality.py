@@ -16,12 +16,12 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
-from benchmark import report
-from benchmark.batch_client import BatchClient
 from benchmark.cli import bench
-from benchmark.client import ChatClient, RetryPolicy
 from benchmark.errors import BenchmarkError
-from benchmark.quality import QualityRun, run_quality
+from benchmark.http.batches import BatchClient
+from benchmark.http.client import ChatClient, RetryPolicy
+from benchmark.quality import report
+from benchmark.quality.run import QualityRun, run_quality
 from benchmark.suite import load_suite
 from tests.benchmark.conftest import FakeServer
 from tests.benchmark.counting_server import wait_until

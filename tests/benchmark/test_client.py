@@ -15,11 +15,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from starlette.responses import JSONResponse, Response
 
-from benchmark import client_answers
-from benchmark.client import ChatClient, RetryPolicy, encode_stream, retry_after, server_root
 from benchmark.errors import RequestFailedError, ServerGoneError
-from benchmark.sse import SseParser
-from benchmark.targets_http import LeanClient, open_http
+from benchmark.http import chat_answers as client_answers
+from benchmark.http.client import ChatClient, RetryPolicy, encode_stream, retry_after, server_root
+from benchmark.http.connection import LeanClient, open_http
+from benchmark.http.sse import SseParser
 
 QUICK = RetryPolicy(attempts=3, base_delay=0.01, max_delay=0.02)
 

@@ -12,11 +12,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from benchmark import controls_report, report
 from benchmark.cli import bench
-from benchmark.client import ChatClient, RetryPolicy
 from benchmark.content import media_part
-from benchmark.controls import (
+from benchmark.errors import BenchmarkError
+from benchmark.http.client import ChatClient, RetryPolicy
+from benchmark.quality import controls_report, report
+from benchmark.quality.controls import (
     Control,
     option_spans,
     questions_of,
@@ -24,11 +25,10 @@ from benchmark.controls import (
     under_control,
     without_options,
 )
-from benchmark.controls_media import BLANK_SIZE, blank_cloud, blank_part, blank_picture
-from benchmark.errors import BenchmarkError
-from benchmark.quality import QualityRun, rescore, run_quality
+from benchmark.quality.controls_media import BLANK_SIZE, blank_cloud, blank_part, blank_picture
+from benchmark.quality.run import QualityRun, rescore, run_quality
+from benchmark.quality.targets import Mode, conditions
 from benchmark.suite import Item, load_suite
-from benchmark.targets import Mode, conditions
 
 QUICK = RetryPolicy(attempts=2, base_delay=0.01, max_delay=0.02)
 ALL = tuple(Control)

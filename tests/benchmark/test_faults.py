@@ -10,12 +10,13 @@ from pathlib import Path
 import httpx
 import pytest
 
-from benchmark import faults, faults_report
 from benchmark.cli import bench
-from benchmark.faults_clients import Reply, read_rest, told
-from benchmark.faults_findings import Findings
-from benchmark.faults_report import Check
-from benchmark.faults_server import ServerSpec
+from benchmark.faults import report as faults_report
+from benchmark.faults import run as faults
+from benchmark.faults.clients import Reply, read_rest, told
+from benchmark.faults.findings import Findings
+from benchmark.faults.report import Check
+from benchmark.faults.server import ServerSpec
 
 MINI = Path(__file__).parents[2] / "checkpoints" / "lamm-mini"
 

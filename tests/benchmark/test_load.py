@@ -10,19 +10,20 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from benchmark import load_plot, load_report
 from benchmark.answers import write_whole
-from benchmark.baseline import TransformersBaseline
 from benchmark.cli import bench
-from benchmark.client_answers import StreamRecord, Usage
 from benchmark.errors import BenchmarkError
-from benchmark.load import BaselineRound, LoadSpec, merge_rounds, run_load
-from benchmark.load_arrivals import Arrivals
-from benchmark.load_detail import DETAIL_KEYS
-from benchmark.load_metrics import summarise, tokens_per_second
-from benchmark.load_requests import RequestStyle
-from benchmark.load_statistics import percentile
-from benchmark.workload import WorkItem, WorkloadSpec
+from benchmark.http.chat_answers import StreamRecord, Usage
+from benchmark.load import report as load_report
+from benchmark.load.arrivals import Arrivals
+from benchmark.load.baseline_process import TransformersBaseline
+from benchmark.load.detail import DETAIL_KEYS
+from benchmark.load.metrics import summarise, tokens_per_second
+from benchmark.load.requests import RequestStyle
+from benchmark.load.run import BaselineRound, LoadSpec, merge_rounds, run_load
+from benchmark.load.statistics import percentile
+from benchmark.load.workload import WorkItem, WorkloadSpec
+from benchmark.load_plot import main as draw_saved
 
 
 def picture(path: Path) -> Path:
@@ -356,7 +357,7 @@ def test_files_that_are_no_results_are_named(
     (tmp_path / "b.json").write_text("[1]")
     for names in (["a.json", "a.json"], ["b.json"]):
         argv = [str(tmp_path / name) for name in names]
-        assert load_plot.main([*argv, "--out", str(tmp_path / "x.png")]) == 1
+        assert draw_saved([*argv, "--out", str(tmp_path / "x.png")]) == 1
         assert "benchmark.load_plot: " in capsys.readouterr().err
 
 

@@ -15,17 +15,18 @@ from xml.etree import ElementTree
 
 import pytest
 
-from benchmark import load_plot
-from benchmark.cancel import DISCONNECTED, Disconnector, draw_moments
 from benchmark.cli import bench
-from benchmark.client import ChatClient, encode_stream
-from benchmark.client_answers import StreamRecord
 from benchmark.errors import BenchmarkError
-from benchmark.load import LoadSpec, run_load
-from benchmark.load_quality import QuestionDeck, mix_in
-from benchmark.load_report import quality_table
+from benchmark.http.cancel import DISCONNECTED, Disconnector, draw_moments
+from benchmark.http.chat_answers import StreamRecord
+from benchmark.http.client import ChatClient, encode_stream
+from benchmark.load import plot as load_plot
+from benchmark.load.quality import QuestionDeck, mix_in
+from benchmark.load.report import quality_table
+from benchmark.load.run import LoadSpec, run_load
+from benchmark.load.workload import WorkloadSpec, make_workload
+from benchmark.load_plot import main as draw_saved
 from benchmark.suite import load_suite
-from benchmark.workload import WorkloadSpec, make_workload
 
 
 def event(value: dict[str, Any]) -> bytes:
@@ -237,11 +238,11 @@ def test_saved_files_are_drawn_by_hand(tmp_path: Path) -> None:
         files.append(tmp_path / f"{row['max_concurrency']}.json")
         files[-1].write_text(json.dumps(row))
     out = tmp_path / "sweep.png"
-    assert load_plot.main([*map(str, files), "--out", str(out)]) == 0
+    assert draw_saved([*map(str, files), "--out", str(out)]) == 0
     assert out.read_bytes().startswith(b"\x89PNG")
     by_concurrency, *_ = load_plot.sweep_figure(rows).axes
     assert list(by_concurrency.lines[0].get_ydata()) == [10.0, 80.0]
-    assert load_plot.main([str(tmp_path / "none.json")]) == 1
+    assert draw_saved([str(tmp_path / "none.json")]) == 1
 
 
 def test_plots_load_only_when_drawn() -> None:

@@ -14,10 +14,10 @@ import pytest
 from PIL import Image
 
 from benchmark.errors import BenchmarkError
-from benchmark.load_arrivals import Arrivals, RampUp
-from benchmark.load_media import Media, changed, drawn_cloud, drawn_picture
-from benchmark.load_requests import RequestStyle
-from benchmark.workload import WorkItem, WorkloadSpec, make_workload
+from benchmark.load.arrivals import Arrivals, RampUp
+from benchmark.load.media import Media, changed, drawn_cloud, drawn_picture
+from benchmark.load.requests import RequestStyle
+from benchmark.load.workload import WorkItem, WorkloadSpec, make_workload
 
 
 def contents(items: list[WorkItem]) -> list[bytes]:

@@ -10,12 +10,12 @@ from typing import Any
 
 import pytest
 
-from benchmark import protocol_report
 from benchmark.cli import bench
 from benchmark.errors import BenchmarkError
-from benchmark.protocol_scores import PROTOCOLS, ProtocolRow, score_protocols
 from benchmark.protocols import Protocol
-from benchmark.quality import rescore
+from benchmark.quality import protocol_report
+from benchmark.quality.protocol_scores import PROTOCOLS, ProtocolRow, score_protocols
+from benchmark.quality.run import rescore
 from benchmark.suite import load_suite
 from tests.training.datasets.published_tree import Tree
 from training.datasets.layout import PUBLISHED_FILES

@@ -9,15 +9,15 @@ from typing import Any
 import pytest
 from starlette.responses import JSONResponse, Response
 
-from benchmark import report
 from benchmark.answers import AnswerStore
 from benchmark.cli import bench
-from benchmark.client import ChatClient, RetryPolicy, shown
 from benchmark.errors import BenchmarkError, ServerGoneError
-from benchmark.quality import QualityRun, rescore, run_quality
+from benchmark.http.client import ChatClient, RetryPolicy, shown
+from benchmark.quality import report
+from benchmark.quality.run import QualityRun, rescore, run_quality
+from benchmark.quality.targets import Backend
+from benchmark.quality.tree import open_suite
 from benchmark.suite import find_suite, load_suite
-from benchmark.targets import Backend
-from benchmark.tree import open_suite
 from lamm_model.tasks import ParseStatus
 
 QUICK = RetryPolicy(attempts=2, base_delay=0.01, max_delay=0.02)

@@ -21,16 +21,17 @@ import httpx
 import pytest
 from starlette.responses import Response
 
-from benchmark import quality_command, report
 from benchmark.answers import Answer, AnswerStore, KeptAnswers
 from benchmark.cli import bench
-from benchmark.client import ChatClient, RetryPolicy
+from benchmark.commands import quality as quality_command
 from benchmark.errors import BenchmarkError, BusyError, ServerGoneError
-from benchmark.judge import TRANSCRIPTS_FILE, Transcript, TranscriptStore
-from benchmark.judges import Exhibit
-from benchmark.quality import QualityRun, run_quality
+from benchmark.http.client import ChatClient, RetryPolicy
+from benchmark.http.connection import open_http
+from benchmark.judge.backends import Exhibit
+from benchmark.judge.pairwise import TRANSCRIPTS_FILE, Transcript, TranscriptStore
+from benchmark.quality import report
+from benchmark.quality.run import QualityRun, run_quality
 from benchmark.suite import load_suite
-from benchmark.targets_http import open_http
 from tests.benchmark.counting_server import asked, wait_until
 
 QUICK = RetryPolicy(attempts=2, base_delay=0.01, max_delay=0.02)

@@ -15,18 +15,18 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from benchmark import report
 from benchmark.answers import KeptAnswers
 from benchmark.cli import bench
-from benchmark.client import ChatClient, RetryPolicy
 from benchmark.content import MediaCache, encode_chat, media_part, user_message
-from benchmark.controls import Control, Question
 from benchmark.errors import BenchmarkError, RequestFailedError
-from benchmark.quality import QualityRun, rescore, run_quality
+from benchmark.http.client import ChatClient, RetryPolicy
+from benchmark.quality import report
+from benchmark.quality.controls import Control, Question
+from benchmark.quality.likelihood_target import can_be_ranked
+from benchmark.quality.run import QualityRun, rescore, run_quality
+from benchmark.quality.targets import Backend, Mode, conditions
+from benchmark.quality.tree import open_suite
 from benchmark.suite import load_suite
-from benchmark.targets import Backend, Mode, conditions
-from benchmark.targets_likelihood import can_be_ranked
-from benchmark.tree import open_suite
 from lamm_model.tasks import TASKS
 from tests.benchmark.conftest import FakeServer
 from tests.training.datasets.published_tree import Tree
@@ -286,7 +286,7 @@ def test_tasks_that_are_ranked_are_those_of_closed_answers(tmp_path: Path) -> No
 
 
 def test_what_is_ranked_is_what_the_service_says_it_ranks() -> None:
-    from service.task_options import has_options
+    from service.tasks.options import has_options
 
     assert {name for name, task in TASKS.items() if has_options(task)} == {
         "classification", "fine_grained_classification", "facial_hair", "facial_smile",

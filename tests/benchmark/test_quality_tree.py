@@ -12,8 +12,8 @@ import pytest
 
 from benchmark.cli import bench
 from benchmark.errors import BenchmarkError
+from benchmark.quality.tree import open_suite
 from benchmark.suite import Suite
-from benchmark.tree import open_suite
 from tests.training.datasets.published_tree import Tree
 from training.cli import DATA_COMMANDS
 
@@ -154,7 +154,7 @@ def test_asking_a_tree_loads_no_torch(tree: Tree, tmp_path: Path) -> None:
     program = (
         "import sys; from pathlib import Path; import benchmark.cli, benchmark.client_cost;"
         "before = [m for m in ('torch', 'transformers', 'training') if m in sys.modules];"
-        "from benchmark.tree import open_suite;"
+        "from benchmark.quality.tree import open_suite;"
         "suite = open_suite('all', Path(sys.argv[1]), None, Path(sys.argv[2]));"
         "after = [m for m in ('torch', 'transformers') if m in sys.modules];"
         "print(before, after, len(suite.rows))"

@@ -14,15 +14,15 @@ import pytest
 
 from benchmark.cli import bench
 from benchmark.errors import BenchmarkError
-from benchmark.plots import load_plot, score_plot
-from benchmark.published import load_published
-from benchmark.report_content import as_json, make_report
-from benchmark.report_figures import Figure, figures_of, number
-from benchmark.report_files import read_findings
-from benchmark.report_load_tables import load_table
-from benchmark.report_markdown import as_markdown
-from benchmark.report_provenance import client_facts, keep_server_facts
-from benchmark.report_stamps import stamps_of
+from benchmark.report.content import as_json, make_report
+from benchmark.report.figures import Figure, figures_of, number
+from benchmark.report.files import read_findings
+from benchmark.report.load_tables import load_table
+from benchmark.report.markdown import as_markdown
+from benchmark.report.plots import load_plot, score_plot
+from benchmark.report.provenance import client_facts, keep_server_facts
+from benchmark.report.published import load_published
+from benchmark.report.stamps import stamps_of
 
 HOSTILE = "<script>alert(1)</script> | **dog** [x](y)"
 MINI = {"source": {"name": "mini-benchmark", "comparable_with_published_results": False}}

@@ -14,11 +14,11 @@ import pytest
 from PIL import Image
 
 from benchmark.cli import bench
-from benchmark.gallery import Gallery, shortened
-from benchmark.gallery_marks import Box3DMark, marks_of
-from benchmark.gallery_media import Cloud, NoMedia, Picture, draw_media
-from benchmark.report_page import _projected, gallery_page
-from benchmark.report_provenance import client_facts, keep_server_facts, server_facts
+from benchmark.report.gallery import Gallery, shortened
+from benchmark.report.gallery_marks import Box3DMark, marks_of
+from benchmark.report.gallery_media import Cloud, NoMedia, Picture, draw_media
+from benchmark.report.page import _projected, gallery_page
+from benchmark.report.provenance import client_facts, keep_server_facts, server_facts
 from lamm_model.tasks import TASKS, Sample
 
 

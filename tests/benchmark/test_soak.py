@@ -26,17 +26,18 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Route
 
-from benchmark import soak_memory, soak_report
-from benchmark.cancel import DISCONNECTED
 from benchmark.cli import bench
-from benchmark.client import ChatClient, RetryPolicy
-from benchmark.client_answers import StreamRecord, Usage
 from benchmark.errors import BenchmarkError
-from benchmark.soak_clients import Crowd, CrowdSpec, Finished, Outcome, outcome_of, run_crowd
-from benchmark.soak_memory import MemorySample, find_sampler, slope
-from benchmark.soak_probes import ProbeProcess
-from benchmark.soak_requests import SoakRequests
-from benchmark.soak_verify import verify
+from benchmark.http.cancel import DISCONNECTED
+from benchmark.http.chat_answers import StreamRecord, Usage
+from benchmark.http.client import ChatClient, RetryPolicy
+from benchmark.soak import memory as soak_memory
+from benchmark.soak import report as soak_report
+from benchmark.soak.clients import Crowd, CrowdSpec, Finished, Outcome, outcome_of, run_crowd
+from benchmark.soak.memory import MemorySample, find_sampler, slope
+from benchmark.soak.probes import ProbeProcess
+from benchmark.soak.requests import SoakRequests
+from benchmark.soak.verify import verify
 from benchmark.suite import load_suite
 
 

@@ -7,8 +7,8 @@ import pytest
 from lamm_model.tasks import TASKS, ParseStatus
 from lamm_model.tasks.classification import ClassificationInputs
 from lamm_model.tasks.detection import DetectionAnswer, DetectionInputs
-from lamm_model.tasks.numerals import integers
-from lamm_model.tasks.parsing import tokens
+from lamm_model.tasks.reading.numerals import integers
+from lamm_model.tasks.reading.words import tokens
 from lamm_model.tasks.vqa_choice import ChoiceInputs
 
 FASHION = (

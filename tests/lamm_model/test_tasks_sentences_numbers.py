@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from lamm_model.tasks import TASKS
-from lamm_model.tasks.numerals import integers
+from lamm_model.tasks.reading.numerals import integers
 
 
 def read(task: str, text: str, **inputs: Any) -> tuple[Any, str]:

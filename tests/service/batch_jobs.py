@@ -12,7 +12,7 @@ from typing import Any
 import httpx
 from fastapi import FastAPI
 
-from service.config import Settings
+from service.config.settings import Settings
 from tests.service.chat_requests import chat_body
 from tests.service.quick_app import quick_app
 

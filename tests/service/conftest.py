@@ -18,9 +18,9 @@ from fastapi import FastAPI
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
 from service.app import create_app, engine_config
-from service.config import Settings
+from service.config.settings import Settings
 from service.engine.echo_engine import EchoEngine
-from service.media_process import MediaJob, MediaProcess
+from service.media.process import MediaJob, MediaProcess
 from tests.service.chat_requests import CONTEXT, IMAGE_TOKENS, POINT_TOKENS, REPLY
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from service.media_process import MediaJob
+from service.media.process import MediaJob
 
 TRUNCATIONS = range(5, 100, 5)
 

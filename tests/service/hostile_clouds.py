@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lamm_model.conversation import Modality
-from service.media_process import MediaJob
+from service.media.process import MediaJob
 from tests.service.chat_requests import npy
 from tests.service.hostile_case import TRUNCATIONS, Case
 

@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image
 
 from lamm_model.conversation import Modality
-from service.media_process import MediaJob
+from service.media.process import MediaJob
 from tests.service.hostile_case import TRUNCATIONS, Case
 
 MAX_PIXELS = 4_000_000

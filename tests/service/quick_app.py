@@ -11,7 +11,7 @@ import httpx
 from fastapi import FastAPI
 
 from service.app import create_app, engine_config
-from service.config import Settings
+from service.config.settings import Settings
 from service.engine.base import Engine
 from service.engine.echo_engine import EchoEngine
 from tests.service.chat_requests import REPLY

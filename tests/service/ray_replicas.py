@@ -12,7 +12,7 @@ from fastapi import FastAPI
 from starlette.types import Message
 
 from service.app import create_app, engine_config
-from service.config import Settings
+from service.config.settings import Settings
 from service.engine.echo_engine import EchoEngine
 from service.ray import gateway as gateway_module
 from service.ray import replica as replica_module

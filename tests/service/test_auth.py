@@ -15,11 +15,11 @@ from fastapi import FastAPI
 from fastapi.routing import iter_route_contexts
 from starlette.types import Message
 
-from service import auth
-from service.api_keys import ApiKeys, KeyLimits, Role
 from service.app import create_app
-from service.auth import declared
-from service.config import Settings
+from service.config.settings import Settings
+from service.keys import auth
+from service.keys.api_keys import ApiKeys, KeyLimits, Role
+from service.keys.auth import declared
 from tests.service.chat_requests import chat_body
 from tests.service.quick_app import bearer, quick_app
 from tests.service.running_server import serving

@@ -35,7 +35,7 @@ from service.batches.records import (
     Tokens,
 )
 from service.batches.store import BatchStore
-from service.config import Settings
+from service.config.settings import Settings
 from service.exceptions import BatchNotFoundError, RateLimitedError, RequestError
 from tests.service.batch_jobs import batch_app, jsonl, request_line, start, until
 from tests.service.postgres_server import postgres_server

@@ -13,7 +13,6 @@ from typing import Any
 
 import pytest
 
-from service.api_keys import ApiKeys
 from service.batches.database import Database, database_url, open_database
 from service.batches.feeder import Feeder
 from service.batches.input_lines import read_lines
@@ -33,8 +32,9 @@ from service.batches.records import (
     TakenLine,
 )
 from service.batches.store import BatchStore
-from service.config import Settings
+from service.config.settings import Settings
 from service.exceptions import BatchesUnavailableError, BatchNotFoundError
+from service.keys.api_keys import ApiKeys
 from tests.service.batch_jobs import CHAT, batch_app, jsonl, request_line, start, until
 
 ASKED = NewBatch("abcd", CHAT, "file-1", "24h", None, 1000, 2000)

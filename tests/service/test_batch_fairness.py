@@ -20,7 +20,7 @@ from service.batches.records import Batch, InputLine, NewBatch
 from service.batches.room import Room
 from service.batches.store import BatchStore
 from service.batches.turns import Turns
-from service.config import Settings
+from service.config.settings import Settings
 from service.engine.base import EngineStats, GenerationChunk, GenerationRequest, QueueFullError
 from service.engine.echo_engine import EchoEngine
 from service.lifecycle import Lifecycle

@@ -14,7 +14,7 @@ from service.app import engine_config
 from service.batches import feeder as feeder_module
 from service.batches import room as room_module
 from service.batches.room import Room
-from service.config import Settings
+from service.config.settings import Settings
 from service.engine.base import (
     EngineError,
     EngineInfo,
@@ -27,7 +27,7 @@ from service.engine.base import (
 )
 from service.engine.echo_engine import EchoEngine
 from service.exceptions import BatchesUnavailableError, StorageFullError
-from service.file_store import FileStore
+from service.files.store import FileStore
 from service.lifecycle import Lifecycle
 from tests.service.batch_jobs import (
     CHAT,

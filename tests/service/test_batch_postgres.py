@@ -17,7 +17,7 @@ import sqlalchemy as sa
 from service.batches import postgres as postgres_module
 from service.batches.database import database_url, open_database
 from service.batches.postgres import connect_args
-from service.config import Settings
+from service.config.settings import Settings
 from service.exceptions import BatchesUnavailableError
 from tests.service.batch_jobs import (
     answers,

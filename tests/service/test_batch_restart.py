@@ -15,7 +15,7 @@ import openai
 import pytest
 from openai.types import Batch
 
-from service.config import Settings
+from service.config.settings import Settings
 from service.engine.echo_engine import DEFAULT_REPLY
 from service.exceptions import BatchesUnavailableError
 from tests.service.batch_jobs import (

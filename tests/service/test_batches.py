@@ -16,7 +16,7 @@ import pytest_asyncio
 from fastapi import FastAPI
 
 from service.app import create_app, engine_config
-from service.config import Settings
+from service.config.settings import Settings
 from service.engine.echo_engine import EchoEngine
 from tests.service.batch_jobs import (
     CHAT,

@@ -9,7 +9,7 @@ from typing import Any
 import httpx
 import pytest
 
-from service.config import Settings
+from service.config.settings import Settings
 from tests.service.chat_requests import chat_body
 from tests.service.quick_app import bearer, quick_app, until_engine
 

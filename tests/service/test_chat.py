@@ -209,7 +209,7 @@ async def test_logprobs_come_with_their_tokens(client: httpx.AsyncClient) -> Non
 async def test_unknown_fields_are_named_once(
     client: httpx.AsyncClient, caplog: pytest.LogCaptureFixture
 ) -> None:
-    with caplog.at_level("INFO", "service.unknown_fields"):
+    with caplog.at_level("INFO", "service.schemas.unknown_fields"):
         for _ in range(2):
             assert (await client.post(URL, json=chat_body(frobnicate=1))).status_code == 200
     named = [record for record in caplog.records if "frobnicate" in record.getMessage()]

@@ -13,7 +13,7 @@ import pytest
 import pytest_asyncio
 from fastapi import FastAPI
 
-from service.config import Settings
+from service.config.settings import Settings
 from service.engine.base import GenerationRequest
 from tests.service.chat_requests import CONTEXT, REPLY
 from tests.service.quick_app import quick_app, until_engine

@@ -10,7 +10,7 @@ import pytest
 from fastapi import FastAPI
 
 from service.app import create_app, engine_config
-from service.config import Settings
+from service.config.settings import Settings
 from service.engine.echo_engine import EchoEngine
 from service.lifecycle import Lifecycle
 from service.server import DrainingServer

@@ -21,9 +21,8 @@ from fastapi import FastAPI
 from PIL import Image
 from starlette.types import Message
 
-from service import file_store_incoming
 from service.app import create_app, engine_config
-from service.config import Settings
+from service.config.settings import Settings
 from service.engine.echo_engine import EchoEngine
 from service.exceptions import (
     FileQuotaError,
@@ -31,9 +30,10 @@ from service.exceptions import (
     StorageUnavailableError,
     StoredFileNotFoundError,
 )
-from service.file_store import FileLimits, FileStore, Purpose
-from service.file_store_disk import FileDirectory
-from service.files_form import read_file_form
+from service.files import incoming as file_store_incoming
+from service.files.disk import FileDirectory
+from service.files.multipart import read_file_form
+from service.files.store import FileLimits, FileStore, Purpose
 from tests.service.chat_requests import REPLY, chat_body, npy, png
 from tests.service.quick_app import quick_app
 

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from service.chat_client import run_chat
 from service.cli import _SECRETS, serve
-from service.config import Settings
+from service.config.settings import Settings
+from service.terminal.client import run_chat
 
 
 def test_a_taken_port_is_said_before_anything_is_loaded(

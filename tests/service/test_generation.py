@@ -13,7 +13,8 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from lamm_model.conversation import Modality
 from lamm_model.sampling_params import SamplingParams
-from service.api_keys import ApiKey, KeyLimits, Role
+from service.answer.choice import AnswerText
+from service.answer.generation import Generation
 from service.engine.base import (
     EncodedMedium,
     FinishReason,
@@ -23,11 +24,10 @@ from service.engine.base import (
 )
 from service.engine.config import EngineConfig
 from service.engine.echo_engine import EchoEngine
-from service.generation import Generation
-from service.generation_choice import AnswerText
-from service.input_processor import PlannedRequest
+from service.keys.api_keys import ApiKey, KeyLimits, Role
+from service.keys.rate_limit import KeyAccount
 from service.metrics import Metrics
-from service.rate_limit import KeyAccount
+from service.plan.input_processor import PlannedRequest
 
 
 @given(st.lists(st.text(alphabet=" \n\tab", max_size=4), max_size=8))

@@ -15,7 +15,7 @@ from fastapi import FastAPI
 
 from service import cli
 from service.app import create_app, engine_config
-from service.config import Settings
+from service.config.settings import Settings
 from service.engine.base import EngineInfo, EngineStats
 from service.engine.echo_engine import EchoEngine
 from service.lifecycle import Lifecycle, Phase

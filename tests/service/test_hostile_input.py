@@ -10,14 +10,14 @@ import numpy as np
 import pytest
 from pydantic import BaseModel, ValidationError
 
+from lamm_model.formats.errors import MediaDecodeError
 from lamm_model.media import MediaLimits, decode_point_cloud
-from lamm_model.media_errors import MediaDecodeError
 from lamm_model.tasks import TASKS
+from service.answer.streaming import _logprobs
 from service.engine.base import TokenLogprob
 from service.schemas.batches import CreateBatchRequest
 from service.schemas.openai import MAX_BIASES, ChatCompletionRequest
-from service.streaming import _logprobs
-from service.task_models import TaskModels
+from service.tasks.models import TaskModels
 
 USER = {"role": "user", "content": "hi"}
 

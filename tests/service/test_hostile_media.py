@@ -19,11 +19,11 @@ import pytest
 import pytest_asyncio
 
 from lamm_model.conversation import Modality
+from lamm_model.formats.errors import MediaError
 from lamm_model.media import MediaLimits
-from lamm_model.media_errors import MediaError
 from lamm_model.spec import ImageSpec, PointSpec
-from service.media_pool import MediaPool, MediaPoolConfig
-from service.media_process import MediaJob
+from service.media.pool import MediaPool, MediaPoolConfig
+from service.media.process import MediaJob
 from tests.service.chat_requests import REPLY, chat_body, cloud, image, npy, png
 from tests.service.hostile_case import Case
 from tests.service.hostile_clouds import cloud_cases

@@ -12,7 +12,7 @@ import pytest
 # Each thread asks malloc for a piece while all of them live; malloc_stats names every arena.
 _PROGRAM = """
 import ctypes, sys, threading
-from service.interpreter import limit_malloc_arenas
+from service.startup.interpreter import limit_malloc_arenas
 libc = ctypes.CDLL(None)
 libc.malloc.restype = ctypes.c_void_p
 if sys.argv[1] == "limited":
@@ -31,7 +31,7 @@ libc.malloc_stats()
 # Every second piece is freed: what is left keeps the heap from shrinking by itself.
 _HOLES = """
 import asyncio, contextlib, ctypes
-from service.interpreter import give_memory_back
+from service.startup.interpreter import give_memory_back
 libc = ctypes.CDLL(None)
 libc.malloc.restype = ctypes.c_void_p
 libc.free.argtypes = [ctypes.c_void_p]

@@ -15,13 +15,13 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from service import input_processor, messages
 from service.app import create_app, engine_config
-from service.config import Settings
+from service.config.settings import Settings
 from service.engine.echo_engine import EchoEngine
 from service.errors import translate
-from service.middleware import BodyLimitMiddleware
-from service.request_body import MAX_VALUES
+from service.http.middleware import BodyLimitMiddleware
+from service.http.request_body import MAX_VALUES
+from service.plan import input_processor, messages
 from service.schemas.openai import ChatCompletionRequest
 from service.server import DrainingServer
 from tests.service.chat_requests import REPLY, chat_body, image, png

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from service.config import Settings
+from service.config.settings import Settings
 from service.logging_setup import configure_logging, request_logged_as
 from tests.service.chat_requests import chat_body
 from tests.service.quick_app import bearer, quick_app
@@ -153,7 +153,7 @@ async def test_unknown_fields_are_named_once_over_all_routes(
             )
         many = {f"field-{number}": 1 for number in range(200)}
         await client.post(URL, json=chat_body(**many))
-    named = [r.getMessage() for r in caplog.records if r.name == "service.unknown_fields"]
+    named = [r.getMessage() for r in caplog.records if r.name == "service.schemas.unknown_fields"]
     assert sum("'frobnicate'" in line for line in named) == 1
     assert len(named) == 64
     assert SECRET not in "".join(named)

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from lamm_model.conversation import Modality
-from service.media_headers import Base64Bytes, FileBytes, WholeBytes, announced_size
+from service.media.headers import Base64Bytes, FileBytes, WholeBytes, announced_size
 
 BEGINNINGS = [
     b"\x89PNG\r\n\x1a\n",

@@ -16,9 +16,9 @@ import pytest_asyncio
 from fastapi import FastAPI
 
 from service.app import create_app, engine_config
-from service.config import Settings
+from service.config.settings import Settings
 from service.engine.echo_engine import EchoEngine
-from service.media_pool import MediaPool
+from service.media.pool import MediaPool
 from tests.service.chat_requests import REPLY, chat_body, image, png
 
 URL = "/v1/chat/completions"

@@ -15,13 +15,13 @@ import pytest
 import pytest_asyncio
 
 from lamm_model.conversation import Modality
+from lamm_model.formats.errors import MediaDecodeError, MediaFormatError
 from lamm_model.media import MediaLimits
-from lamm_model.media_errors import MediaDecodeError, MediaFormatError
 from lamm_model.spec import ImageSpec, PointSpec
-from service import media_worker
 from service.exceptions import NotReadyError, OverloadedError
-from service.media_pool import MediaPool, MediaPoolConfig
-from service.media_process import MediaJob, MediaProcess
+from service.media import worker as media_worker
+from service.media.pool import MediaPool, MediaPoolConfig
+from service.media.process import MediaJob, MediaProcess
 from tests.service.chat_requests import npy, png
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")

@@ -15,16 +15,16 @@ import pytest_asyncio
 from lamm_model.conversation import Modality
 from lamm_model.media import MediaLimits
 from lamm_model.spec import ImageSpec
-from service.config import Settings
+from service.config.settings import Settings
 from service.exceptions import OverloadedError
-from service.file_store import FileLimits, FileStore, Purpose
-from service.media_fetch import MediaFetcher
-from service.media_fetch_budget import MediaBudget
-from service.media_pool import MediaPool, MediaPoolConfig
-from service.media_pool_config import LIVE, Precedence
-from service.media_pool_queue import Place, ProcessQueue
-from service.media_process import MediaJob
-from service.remote_media_address import AllowedHosts
+from service.files.store import FileLimits, FileStore, Purpose
+from service.media.fetch import MediaFetcher
+from service.media.fetch_budget import MediaBudget
+from service.media.pool import MediaPool, MediaPoolConfig
+from service.media.pool_config import LIVE, Precedence
+from service.media.pool_queue import Place, ProcessQueue
+from service.media.process import MediaJob
+from service.media.remote_address import AllowedHosts
 from tests.service.batch_jobs import CHAT, batch_app, jsonl, request_line, start, until
 from tests.service.chat_requests import chat_body, image, png
 

@@ -12,7 +12,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from lamm_model.spec import CheckpointError
 from service.app import create_app, engine_config
-from service.config import Settings
+from service.config.settings import Settings
 from service.engine.base import EngineInfo, EngineStats
 from service.engine.echo_engine import EchoEngine
 from service.lifecycle import Phase

@@ -16,7 +16,7 @@ from PIL import Image
 from lamm_model.processing import LammProcessor
 from service.app import create_app, engine_config
 from service.cli import serve
-from service.config import Settings
+from service.config.settings import Settings
 from service.engine.base import GenerationRequest
 from service.engine.config import Dtype
 from service.engine.echo_engine import DEFAULT_REPLY, EchoEngine

@@ -15,8 +15,8 @@ import anyio.to_thread
 import httpx
 import pytest
 
-from service.interpreter import settle_interpreter
 from service.schemas.openai import ChatCompletionRequest
+from service.startup.interpreter import settle_interpreter
 from tests.service.chat_requests import chat_body, image, png
 
 URL = "/v1/chat/completions"

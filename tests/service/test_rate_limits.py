@@ -10,10 +10,10 @@ import httpx
 import openai
 import pytest
 
-from service.api_keys import ApiKey, KeyLimits, Role
-from service.config import Settings
+from service.config.settings import Settings
 from service.exceptions import RateLimitedError
-from service.rate_limit import KeyAccount, KeyAccounts, LeakyBucket
+from service.keys.api_keys import ApiKey, KeyLimits, Role
+from service.keys.rate_limit import KeyAccount, KeyAccounts, LeakyBucket
 from tests.service.chat_requests import REPLY, chat_body
 from tests.service.quick_app import bearer, quick_app, until_engine
 

@@ -16,7 +16,7 @@ from ray.exceptions import ActorDiedError
 from ray.serve.exceptions import BackPressureError
 from starlette.types import Message
 
-from service.config import Settings
+from service.config.settings import Settings
 from service.ray.gateway import GatewayConfig, create_gateway
 from service.ray.replica import ACCEPTED
 from tests.service.chat_requests import chat_body, image, png

@@ -15,17 +15,17 @@ import trustme
 from fastapi import FastAPI
 
 from lamm_model.conversation import Modality
-from lamm_model.media_errors import MediaTooLargeError
+from lamm_model.formats.errors import MediaTooLargeError
 from service.app import create_app, engine_config
 from service.cli import _read_settings
-from service.config import Settings
+from service.config.settings import Settings
 from service.engine.echo_engine import EchoEngine
 from service.exceptions import MediaUnreachableError, OverloadedError, RequestError
-from service.file_store import FileLimits, FileStore
-from service.media_fetch import MediaFetcher
-from service.media_fetch_budget import MediaBudget
-from service.remote_media import Resolver
-from service.remote_media_address import AllowedHosts, UrlRefusedError, is_public
+from service.files.store import FileLimits, FileStore
+from service.media.fetch import MediaFetcher
+from service.media.fetch_budget import MediaBudget
+from service.media.remote import Resolver
+from service.media.remote_address import AllowedHosts, UrlRefusedError, is_public
 from tests.service.chat_requests import REPLY, chat_body, npy, png
 from tests.service.media_host import NAME, PNG_HEAD, MediaHost, media_host, ok, redirect
 

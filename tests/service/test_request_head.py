@@ -11,8 +11,8 @@ import pytest
 import pytest_asyncio
 from fastapi import FastAPI
 
-from service.request_head import MAX_HEAD_BYTES, MAX_PIPELINED
-from service.write_timeout import protocol_with_write_timeout
+from service.http.request_head import MAX_HEAD_BYTES, MAX_PIPELINED
+from service.http.write_timeout import protocol_with_write_timeout
 from tests.service.chat_requests import chat_body
 from tests.service.listening import listening_here
 

@@ -14,10 +14,10 @@ from fastapi import FastAPI
 
 from lamm_model.media import PreparedMedia
 from service.app import create_app
-from service.config import Settings
+from service.config.settings import Settings
 from service.engine.echo_engine import EchoEngine
-from service.media_pool import MediaPool
-from service.media_process import MediaJob
+from service.media.pool import MediaPool
+from service.media.process import MediaJob
 from tests.service.chat_requests import chat_body, cloud, image, png
 
 URL = "/v1/chat/completions"

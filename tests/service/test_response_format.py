@@ -14,7 +14,7 @@ from fastapi import FastAPI
 
 from lamm_model.tokenizer import LammTokenizer
 from service.exceptions import OverloadedError, RequestError
-from service.grammar_options import MAX_SCHEMA_BYTES, GrammarOptions
+from service.plan.grammar_options import MAX_SCHEMA_BYTES, GrammarOptions
 from service.schemas.openai import ChatCompletionRequest
 from tests.service.chat_requests import chat_body
 
@@ -90,7 +90,7 @@ async def test_a_schema_is_compiled_once(app: FastAPI, monkeypatch: pytest.Monke
 
 
 async def test_a_slow_schema_is_given_up(app: FastAPI, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("service.grammar_options._COMPILE_TIMEOUT_S", 0.0)
+    monkeypatch.setattr("service.plan.grammar_options._COMPILE_TIMEOUT_S", 0.0)
     options: GrammarOptions = app.state.services.models.get("tiny-lamm").processor._grammars
     with pytest.raises(RequestError, match="takes longer than 0 s"):
         await options.read(ChatCompletionRequest(**_wants({"type": "integer", "maximum": 13})))
@@ -148,8 +148,8 @@ async def test_what_was_given_up_keeps_its_turn_and_others_are_told_to_come_back
         return compile_(schema)
 
     monkeypatch.setattr(options._compiler, "json_schema", slow)
-    monkeypatch.setattr("service.grammar_options._COMPILE_TIMEOUT_S", 0.05)
-    monkeypatch.setattr("service.grammar_options._TURN_TIMEOUT_S", 0.05)
+    monkeypatch.setattr("service.plan.grammar_options._COMPILE_TIMEOUT_S", 0.05)
+    monkeypatch.setattr("service.plan.grammar_options._TURN_TIMEOUT_S", 0.05)
 
     def asked(number: int) -> ChatCompletionRequest:
         return ChatCompletionRequest(**_wants({"type": "integer", "maximum": number}))
@@ -160,6 +160,6 @@ async def test_what_was_given_up_keeps_its_turn_and_others_are_told_to_come_back
     with pytest.raises(OverloadedError, match=r"waited longer than .* to be compiled"):
         await options.read(asked(2))
     go.set()
-    monkeypatch.setattr("service.grammar_options._COMPILE_TIMEOUT_S", 30.0)
-    monkeypatch.setattr("service.grammar_options._TURN_TIMEOUT_S", 30.0)
+    monkeypatch.setattr("service.plan.grammar_options._COMPILE_TIMEOUT_S", 30.0)
+    monkeypatch.setattr("service.plan.grammar_options._TURN_TIMEOUT_S", 30.0)
     assert await options.read(asked(3)) is not None

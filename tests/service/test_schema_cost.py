@@ -13,7 +13,7 @@ import pytest
 
 from lamm_model.tokenizer import LammTokenizer
 from service.engine.grammar import GrammarCompiler, GrammarError
-from service.schema_cost import (
+from service.plan.schema_cost import (
     MAX_PATTERN_CHARACTERS,
     MAX_PATTERN_PROPERTIES,
     MAX_PATTERNS_AT_ONCE,
@@ -111,7 +111,7 @@ CHAIN = """
 import asyncio, sys
 from pathlib import Path
 from lamm_model.tokenizer import LammTokenizer
-from service.grammar_options import GrammarOptions
+from service.plan.grammar_options import GrammarOptions
 from service.schemas.openai import ChatCompletionRequest
 
 links = {str(n): {"properties": {"": {"$ref": f"#/{n + 1}"}}} for n in range(1200)}

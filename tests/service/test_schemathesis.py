@@ -40,7 +40,7 @@ from schemathesis.specs.openapi.checks import (
 )
 
 from service.app import create_app, engine_config
-from service.config import Settings
+from service.config.settings import Settings
 from service.engine.echo_engine import EchoEngine
 from tests.service.chat_requests import REPLY
 from tests.service.known_names import KnownNames

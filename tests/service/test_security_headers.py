@@ -10,7 +10,7 @@ import httpx
 import pytest
 from pydantic import ValidationError
 
-from service.config import Settings
+from service.config.settings import Settings
 from tests.service.chat_requests import chat_body
 from tests.service.quick_app import bearer, quick_app
 

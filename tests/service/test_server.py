@@ -15,9 +15,9 @@ import httpx
 import openai
 import pytest
 
-from service.chat_client import run_chat
 from service.cli import serve
 from service.engine.echo_engine import DEFAULT_REPLY
+from service.terminal.client import run_chat
 from tests.service.chat_requests import chat_body, image, npy, png
 from tests.service.running_server import serving
 

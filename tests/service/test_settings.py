@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from lamm_model.spec import CheckpointError
 from service.app import create_app
-from service.config import Settings
+from service.config.settings import Settings
 
 
 def test_keys_that_are_configured_but_missing(checkpoint: Path) -> None:

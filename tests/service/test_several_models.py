@@ -14,7 +14,7 @@ from fastapi import FastAPI
 
 from service import cli
 from service.app import create_app, engine_config
-from service.config import Settings
+from service.config.settings import Settings
 from service.dependencies import ServedEngine
 from service.engine.base import EngineStats
 from service.engine.echo_engine import EchoEngine

@@ -12,7 +12,6 @@ import httpx
 import pytest
 from fastapi import FastAPI
 
-from service.disconnect import until_disconnect
 from service.engine.base import (
     FinishReason,
     GenerationChunk,
@@ -23,6 +22,7 @@ from service.engine.base import (
 )
 from service.engine.echo_engine import EchoEngine
 from service.exceptions import ClientDisconnectedError
+from service.http.disconnect import until_disconnect
 from tests.service.chat_requests import REPLY, chat_body
 
 URL = "/v1/chat/completions"

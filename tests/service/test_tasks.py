@@ -20,8 +20,8 @@ from lamm_model.media import decode_point_cloud
 from lamm_model.tasks import TASKS
 from service.engine.base import GenerationRequest
 from service.engine.echo_engine import EchoEngine
-from service.overlay_picture import PALETTE
-from service.task_models import TaskModels
+from service.media.overlay_picture import PALETTE
+from service.tasks.models import TaskModels
 from tests.service.task_requests import URL, picture, points
 
 CONTEXT = 1024

@@ -18,7 +18,7 @@ from lamm_model.tokenizer import LammTokenizer
 from service.engine.base import FinishReason, GenerationChunk, GenerationRequest
 from service.engine.grammar import Grammar, GrammarCompiler
 from service.exceptions import RequestError
-from service.task_forms import form_of, has_form
+from service.tasks.answer_grammar import form_of, has_form
 from tests.service.chat_requests import REPLY
 from tests.service.task_requests import URL, picture, points
 

@@ -13,15 +13,15 @@ import pytest
 from fastapi import FastAPI
 
 from lamm_model.conversation import Modality
-from service import task_outcome
+from service.answer.likelihood import OptionScore
 from service.engine.base import (
     EncodedMedium,
     GenerationChunk,
     GenerationRequest,
     RequestTimings,
 )
-from service.likelihood import OptionScore
-from service.task_options import option_logprobs_of
+from service.tasks import outcome as task_outcome
+from service.tasks.options import option_logprobs_of
 from tests.service.chat_requests import cloud, image, png
 
 URL = "/v1/tasks"

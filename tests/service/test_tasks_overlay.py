@@ -15,10 +15,10 @@ from lamm_model.tasks.detection import DetectedObject, DetectionAnswer, Detectio
 from lamm_model.tasks.points import KeypointInputs
 from lamm_model.tasks.targets import PointAnswer
 from lamm_model.tasks.vqa_choice import ChoiceAnswer, ChoiceInputs
-from service.overlay_cloud import MAX_POINTS, BoxMark, overlay_ply
-from service.overlay_picture import MAX_SIDE, PALETTE, Mark, draw_marks, overlay_png
-from service.task_marks import marks_of
-from service.task_places import CloudFrame, PictureFrame
+from service.media.overlay_cloud import MAX_POINTS, BoxMark, overlay_ply
+from service.media.overlay_picture import MAX_SIDE, PALETTE, Mark, draw_marks, overlay_png
+from service.tasks.marks import marks_of
+from service.tasks.places import CloudFrame, PictureFrame
 
 GREY = (120, 120, 120)
 

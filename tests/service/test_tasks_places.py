@@ -14,8 +14,8 @@ from lamm_model.preprocessing import prepare_image
 from lamm_model.spec import ImageSpec
 from lamm_model.tasks import TASKS
 from lamm_model.tasks.detection import DetectionInputs
-from service.task_options import option_logprobs_of, options_of, probabilities
-from service.task_places import CloudFrame, PictureFrame, placed, repairs
+from service.tasks.options import option_logprobs_of, options_of, probabilities
+from service.tasks.places import CloudFrame, PictureFrame, placed, repairs
 
 
 def frame_of(width: int, height: int, preset: str = "lamm-squash") -> PictureFrame:

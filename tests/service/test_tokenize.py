@@ -9,7 +9,7 @@ import httpx
 import pytest
 import pytest_asyncio
 
-from service.config import Settings
+from service.config.settings import Settings
 from tests.service.chat_requests import (
     CONTEXT,
     IMAGE_TOKENS,

@@ -15,7 +15,7 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from service.app import create_app
-from service.config import Settings
+from service.config.settings import Settings
 from service.engine.base import Engine
 from service.engine.echo_engine import EchoEngine
 from service.tracing import Tracing
@@ -133,7 +133,8 @@ def test_a_traced_engine_passes_on_all_that_an_engine_does(engine: EchoEngine) -
 
 def test_no_sdk_is_imported_while_traces_are_off(checkpoint: Path) -> None:
     program = (
-        "import sys; from service.app import create_app; from service.config import Settings; "
+        "import sys; from service.app import create_app; "
+        "from service.config.settings import Settings; "
         f"create_app(Settings(checkpoint={str(checkpoint)!r}, engine='echo')); "
         # The web framework itself imports OpenTelemetry's bare interface.
         "print([m for m in sys.modules if m.startswith(('opentelemetry.sdk', 'service.tracing'))])"

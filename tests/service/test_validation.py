@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from service.validation import describe_validation, place
+from service.schemas.validation import describe_validation, place
 
 
 class Unspelled(str):

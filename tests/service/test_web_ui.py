@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from service.cli import serve
-from service.config import Settings
+from service.config.settings import Settings
 from service.endpoints.ui import PAGE, assets
 from tests.service.quick_app import bearer, quick_app
 

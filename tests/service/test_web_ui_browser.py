@@ -17,7 +17,7 @@ import pytest
 from playwright.sync_api import Browser, Page, Route, expect, sync_playwright
 
 from lamm_model.media import decode_point_cloud
-from service.config import Settings
+from service.config.settings import Settings
 from tests.service.chat_requests import npy, png
 from tests.service.web_ui_server import Visited, visited
 

@@ -17,7 +17,7 @@ from uvicorn.server import ServerState
 
 from service.engine.base import GenerationChunk, GenerationRequest
 from service.engine.echo_engine import EchoEngine
-from service.write_timeout import protocol_with_write_timeout
+from service.http.write_timeout import protocol_with_write_timeout
 from tests.service.chat_requests import chat_body
 from tests.service.listening import listening_here
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import uvicorn
 
 from service.app import create_app, engine_config
-from service.config import Settings
+from service.config.settings import Settings
 from service.engine.echo_engine import EchoEngine
 
 

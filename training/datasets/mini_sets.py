@@ -14,10 +14,11 @@ import numpy as np
 
 from lamm_model.tasks import TASKS
 from lamm_model.tasks.label_sets import JOINTS
-from training.mini import clouds, corpus, drawings, language, pictures
+from training.mini import clouds, corpus, drawings, pictures
 from training.mini.pictures import PictureScene
 from training.mini.records import npy_bytes, png_bytes
 from training.mini.sources import FURNITURE, PRODUCTS
+from training.mini.talk import language
 
 _PHOTOGRAPHS = "photographs of products (Fashion-MNIST, test split), tinted, on drawn grounds"
 _MESHES = "points on held-out furniture models (Sweet Home 3D)"

@@ -23,7 +23,7 @@ from lamm_model.tasks.label_sets import (
     VOC2012,
     class_index,
 )
-from lamm_model.tasks.parsing import tokens
+from lamm_model.tasks.reading.words import tokens
 from training.datasets.benchmark_records import (
     Caption,
     Classification,

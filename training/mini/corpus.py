@@ -14,10 +14,11 @@ import numpy as np
 import numpy.typing as npt
 
 from lamm_model.conversation import Modality, Turn
-from training.mini import clouds, drawn_scenes, facts, language, look_ups, pictures, sources
-from training.mini.language import Exchange
+from training.mini import clouds, drawn_scenes, facts, pictures, sources
 from training.mini.mixture import ALONE, CLOUD, MIXTURE, TALK, Mixture
 from training.mini.sources import Split
+from training.mini.talk import language, look_ups
+from training.mini.talk.language import Exchange
 
 SYSTEM = (
     "A chat between a person and LAMM-mini, an assistant that looks at pictures and point clouds."

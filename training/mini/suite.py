@@ -12,9 +12,10 @@ import numpy as np
 from tqdm import tqdm
 
 from lamm_model.tasks import Sample
-from training.mini import clouds, corpus, language, pictures
+from training.mini import clouds, corpus, pictures
 from training.mini.records import npy_bytes, png_bytes, write_atomic
 from training.mini.sources import FURNITURE, PRODUCTS
+from training.mini.talk import language
 
 _SEED = 20230606
 

@@ -9,7 +9,7 @@ import httpx
 
 from lamm_model.tokenizer import LammTokenizer
 from service.app import create_app
-from service.config import Settings
+from service.config.settings import Settings
 from service.engine.base import GenerationRequest
 from service.engine.detokenizer import Detokenizer
 from service.schemas.openai import ChatCompletionRequest

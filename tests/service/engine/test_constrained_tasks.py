@@ -16,7 +16,7 @@ from lamm_model.tasks.base import ParseStatus
 from lamm_model.tokenizer import LammTokenizer
 from service.engine.base import FinishReason
 from service.engine.grammar import GrammarCompiler
-from service.task_forms import form_of
+from service.tasks.answer_grammar import form_of
 from tests.service.engine.harness import EngineMaker, RequestMaker, collect
 
 CASES: dict[str, dict[str, Any]] = {

@@ -16,13 +16,13 @@ from lamm_model.conversation import Modality, Turn, render
 from lamm_model.decoder.llama import LlamaDecoder
 from lamm_model.modeling import LammForConditionalGeneration
 from lamm_model.tokenizer import LammTokenizer
+from service.answer.likelihood import OptionScore, continuation_ids, option_logprobs
 from service.engine.base import GenerationRequest, PromptTooLongError, RequestFailedError
 from service.engine.config import EngineConfig
 from service.engine.echo_engine import EchoEngine
 from service.engine.model_runner import ModelRunner
 from service.engine.output import SequenceOutput
 from service.engine.scheduler import Scheduler
-from service.likelihood import OptionScore, continuation_ids, option_logprobs
 from tests.service.engine.adapters import make_adapter, merged_oracle, source
 from tests.service.engine.harness import (
     build_tokenizer,

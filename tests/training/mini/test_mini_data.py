@@ -15,13 +15,13 @@ from training.mini import (
     encoders,
     facts,
     geometry,
-    language,
     pictures,
     suite,
 )
 from training.mini.dense_targets import MAX_LETTERS, NUM_CLASSES, patch_targets, token_targets
-from training.mini.phrasings import INTENTS, phrasings
 from training.mini.sources import PRODUCTS
+from training.mini.talk import language
+from training.mini.talk.phrasings import INTENTS, phrasings
 
 
 def test_every_intent_has_thirty_phrasings_and_none_stands_in_both_splits() -> None:

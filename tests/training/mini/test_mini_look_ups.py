@@ -7,12 +7,13 @@ import re
 import numpy as np
 import pytest
 
-from training.mini import clouds, corpus, look_ups, pictures
+from training.mini import clouds, corpus, pictures
 from training.mini.mixture import Mixture
-from training.mini.picture_questions import box_text
 from training.mini.pictures import COLOUR_NAMES
 from training.mini.sources import FURNITURE, PRODUCTS
-from training.mini.task_questions import box_3d_text
+from training.mini.talk import look_ups
+from training.mini.talk.picture_questions import box_text
+from training.mini.talk.task_questions import box_3d_text
 
 
 @pytest.mark.parametrize("seed", range(30))

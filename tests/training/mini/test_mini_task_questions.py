@@ -11,11 +11,12 @@ import pytest
 from lamm_model.tasks import TASKS
 from lamm_model.tasks.base import ParseStatus
 from lamm_model.tasks.label_sets import HAIR_COLOURS, JOINTS, UCMERCED
-from training.mini import clouds, corpus, drawn_questions, drawn_scenes, pictures, task_questions
+from training.mini import clouds, corpus, drawn_scenes, pictures
 from training.mini.dense_targets import NUM_CLASSES, patch_targets
-from training.mini.exchanges import Exchange
 from training.mini.pictures import PictureScene
 from training.mini.sources import FURNITURE, PRODUCTS
+from training.mini.talk import drawn_questions, task_questions
+from training.mini.talk.exchanges import Exchange
 
 _SEEDS = range(12)
 

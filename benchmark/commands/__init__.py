@@ -1,0 +1,1 @@
+"""`lamm bench`: the options of each sub-command, and the call that runs it."""

@@ -1,0 +1,105 @@
+"""`lamm bench report`: runs, load tests and judgements as Markdown, JSON and one HTML page."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from benchmark.answers import write_whole
+from benchmark.load.plot import require_matplotlib
+from benchmark.report.content import as_json, make_report
+from benchmark.report.files import Findings, read_findings
+from benchmark.report.gallery import shortened
+from benchmark.report.markdown import as_markdown
+from benchmark.report.page import Plot, RunGallery, report_page
+from benchmark.report.published import load_published
+from benchmark.report.stamps import stamps_of
+
+# Misses and hits a row on the page; a run's own gallery.html has more.
+SHOWN = 3
+_HELP = """\
+Puts results side by side: as report.md, report.json and report.html, one page without scripts that
+opens offline, in light and dark, and prints.
+
+  lamm bench report results/quality
+  lamm bench report zero-shot=results/base fine-tuned=results/tuned results/load results/judge
+
+A DIR is what `lamm bench quality`, `lamm bench load --save-result` or `lamm bench judge` wrote,
+with a LABEL= before it if wanted. The published tables of LAMM are drawn again with a column for
+each quality run; a run on another suite than the published one is stamped as not comparable.
+"""
+
+
+def add_report_parser(commands: Any) -> None:
+    """Adds the sub-command."""
+    parser = commands.add_parser(
+        "report",
+        help="results side by side with the published ones: Markdown, JSON, one HTML page",
+        description=_HELP,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("directories", nargs="+", metavar="[LABEL=]DIR", help="results to show")
+    parser.add_argument(
+        "--out",
+        type=Path,
+        default=Path("results/report"),
+        help="directory of the report (default: %(default)s)",
+    )
+
+
+def report_command(arguments: argparse.Namespace, console: Console) -> int:
+    """Writes the report's three files; 0.
+
+    Raises:
+        BenchmarkError: a folder holds no result, or matplotlib is not installed.
+    """
+    findings = read_findings(arguments.directories)
+    written_at = datetime.now(UTC).isoformat(timespec="seconds")
+    for path in write_report(findings, arguments.out, written_at):
+        console.print(f"wrote {path}", highlight=False, markup=False, soft_wrap=True)
+    return 0
+
+
+def write_report(findings: Findings, out: Path, written_at: str) -> list[Path]:
+    """Writes `report.md`, `report.json` and `report.html` to `out`; returns their paths."""
+    report = make_report(findings, load_published(), written_at)
+    galleries = [
+        RunGallery(run.label, shortened(run.gallery, SHOWN), stamps_of(run))
+        for run in findings.runs
+        if run.gallery.rows
+    ]
+    texts = {
+        "report.md": as_markdown(report),
+        "report.json": json.dumps(as_json(report), indent=2) + "\n",
+        "report.html": report_page(report, _plots(findings), galleries),
+    }
+    for name, text in texts.items():
+        write_whole(out / name, text)
+    return [out / name for name in texts]
+
+
+def _plots(findings: Findings) -> list[Plot]:
+    require_matplotlib()
+    # Late: asking a server needs no plots, and matplotlib is of the bench extra.
+    from benchmark.report.plots import load_plot, score_plot  # noqa: PLC0415
+
+    drawn = (
+        (
+            "Scores at a glance",
+            "Each row's score in percent with its 95 % interval, beside chance and blind controls. "
+            "The table of all scores has the same numbers.",
+            score_plot(findings.runs),
+        ),
+        (
+            "Load at a glance",
+            "Output tokens a second and median time to first token over concurrency. The table of "
+            "latency and throughput has the same numbers.",
+            load_plot(findings.loads),
+        ),
+    )
+    return [Plot(title, words, svg) for title, words, svg in drawn if svg is not None]

@@ -1,0 +1,1 @@
+"""Fault tests: a server is hurt on purpose, and each promise is checked."""

@@ -1,0 +1,1 @@
+"""HTTP: requests to an OpenAI-compatible server, answers with timestamps."""

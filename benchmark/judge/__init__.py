@@ -1,0 +1,1 @@
+"""The GPT metric: pairs of answers become preferences."""

@@ -1,0 +1,1 @@
+"""Load tests: a seeded workload becomes latencies and throughput."""

@@ -1,0 +1,233 @@
+"""Latency and throughput under load, open or closed loop, beside a baseline in the same run.
+
+Called by `lamm bench load`.
+"""
+
+from __future__ import annotations
+
+import random
+import statistics
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Protocol
+
+import httpx
+
+from benchmark.errors import BenchmarkError
+from benchmark.http.cancel import Disconnector, draw_moments
+from benchmark.http.client import ChatClient
+from benchmark.load.arrivals import Arrivals
+from benchmark.load.detail import DETAIL_KEYS, details
+from benchmark.load.metrics import peak_concurrency, summarise
+from benchmark.load.quality import QuestionDeck, mix_in, score_questions
+from benchmark.load.requests import RequestStyle
+from benchmark.load.sender import Sent, send_all
+from benchmark.load.workload import WorkItem, WorkloadSpec, make_workload
+
+_SUMMED = frozenset({"duration", "completed", "failed", "cancelled", "short_outputs"})
+_PEAKS = frozenset({"max_concurrent_requests", "max_output_tokens_per_s"})
+
+
+@dataclass(frozen=True, slots=True)
+class LoadSpec:
+    """One load test. `max_concurrency` None leaves an open loop unbounded.
+
+    `rounds` repeats the whole test with other prompts; medians over rounds are reported. `goodput`
+    are limits in milliseconds by metric, `cancel_rate` the share of requests that are cut off.
+    """
+
+    model: str
+    workload: WorkloadSpec
+    max_concurrency: int | None
+    arrivals: Arrivals = field(default_factory=Arrivals)
+    style: RequestStyle = field(default_factory=RequestStyle)
+    goodput: Mapping[str, float] = field(default_factory=dict)
+    cancel_rate: float = 0.0
+    seed: int = 0
+    rounds: int = 1
+    percentiles: tuple[float, ...] = (99.0,)
+    label: str | None = None
+    metadata: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class BaselineRound:
+    """What a baseline gave for one workload: useful output tokens and the seconds they took."""
+
+    output_tokens: int
+    seconds: float
+
+
+class Baseline(Protocol):
+    """Something else that generates, asked in turns with the server."""
+
+    name: str
+
+    async def run(self, items: Sequence[WorkItem], batch_size: int) -> BaselineRound:
+        """Generates for all items in static batches."""
+        ...
+
+
+async def run_load(
+    http: httpx.AsyncClient,
+    spec: LoadSpec,
+    baseline: Baseline | None = None,
+    on_round: Callable[[str], None] = lambda _what: None,
+    deck: QuestionDeck | None = None,
+) -> dict[str, Any]:
+    """Runs all rounds, baseline and server in turns, and gives the result in vLLM's keys.
+
+    With several rounds every number is the median over them; counts and durations are sums. The
+    server is idle while the baseline runs, and the other way round. A deck's questions take the
+    place of some requests; their scores, over all rounds, stand under `quality`.
+
+    Raises:
+        BenchmarkError: no request of a round succeeded; the first error is in the message.
+    """
+    rounds: list[dict[str, Any]] = []
+    baseline_rates: list[float] = []
+    questions: list[Sent] = []
+    disconnector = Disconnector()
+    for index in range(spec.rounds):
+        # Each round has prompts of its own: a prefix cache must not answer for the engine.
+        seed = spec.seed + 1000 * index
+        items = make_workload(spec.workload, seed)
+        if deck is not None:
+            items = mix_in(items, deck.deal(len(items)), random.Random(seed))
+        if baseline is not None:
+            on_round(f"{baseline.name}, round {index + 1} of {spec.rounds}")
+            given = await baseline.run(items, spec.max_concurrency or len(items))
+            baseline_rates.append(given.output_tokens / given.seconds)
+        on_round(f"server, round {index + 1} of {spec.rounds}")
+        sent, result = await _server_round(http, spec, items, seed, disconnector)
+        rounds.append(result)
+        questions += [one for one in sent if one.item.question is not None]
+    result = {**_head(spec), **merge_rounds(rounds)}
+    if deck is not None:
+        result["quality"] = score_questions(deck.suite, questions, result["duration"])
+    if baseline is not None:
+        result["baseline"] = baseline.name
+        result["baseline_output_throughput"] = statistics.median(baseline_rates)
+        result["baseline_round_output_throughputs"] = baseline_rates
+        result["speedup"] = result["output_throughput"] / result["baseline_output_throughput"]
+    return result
+
+
+def merge_rounds(rounds: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """One result from several: sums of counts and durations, medians of everything else."""
+    if len(rounds) == 1:
+        return {**rounds[0]}
+    merged: dict[str, Any] = {}
+    for key in rounds[0]:
+        values = [r[key] for r in rounds if r.get(key) is not None]
+        if key in DETAIL_KEYS:
+            merged[key] = [entry for value in values for entry in value]
+        elif key == "error_counts":
+            reasons = sorted({reason for value in values for reason in value})
+            merged[key] = {why: sum(value.get(why, 0) for value in values) for why in reasons}
+        elif key in _SUMMED or (key.startswith("total_") and key.endswith("_tokens")):
+            merged[key] = sum(values)
+        elif key in _PEAKS:
+            merged[key] = max(values)
+        else:
+            merged[key] = statistics.median(values) if values else None
+    merged["round_output_throughputs"] = [r["output_throughput"] for r in rounds]
+    return merged
+
+
+async def _server_round(
+    http: httpx.AsyncClient,
+    spec: LoadSpec,
+    items: Sequence[WorkItem],
+    seed: int,
+    disconnector: Disconnector,
+) -> tuple[list[Sent], dict[str, Any]]:
+    client = ChatClient(http, max(1, len(items)))
+    sent, duration = await send_all(
+        client,
+        spec.model,
+        spec.style,
+        items,
+        spec.arrivals.times(len(items), seed),
+        spec.max_concurrency,
+        _moments(items, spec.cancel_rate, random.Random(seed)),
+        disconnector,
+    )
+    reasons = [one.record.error for one in sent if one.record.error and not one.cancelled]
+    records = [one.record for one in sent if not one.cancelled]
+    if records and len(reasons) == len(records):
+        raise BenchmarkError(f"all {len(records)} requests failed; the first: {reasons[0]}")
+    result = summarise(records, duration, spec.percentiles, spec.goodput)
+    result["max_concurrent_requests"] = peak_concurrency([one.record for one in sent])
+    result["cancelled"] = sum(one.cancelled for one in sent)
+    result["short_outputs"] = sum(_is_short(one, spec.style) for one in sent)
+    result["error_counts"] = {reason: reasons.count(reason) for reason in sorted(set(reasons))}
+    return sent, {**result, **details(sent)}
+
+
+def _moments(items: Sequence[WorkItem], rate: float, rng: random.Random) -> list[float | None]:
+    """When each item is cut off; a suite's questions never are, for they are scored."""
+    plain = [index for index, item in enumerate(items) if item.question is None]
+    wanted = round(rate * len(items))
+    if wanted > len(plain):
+        raise BenchmarkError(
+            f"{wanted} of {len(items)} requests are to be cut off, and only {len(plain)} are no "
+            "questions of the suite; lower --cancel-rate or --suite-share"
+        )
+    moments: list[float | None] = [None] * len(items)
+    drawn = draw_moments(len(plain), wanted / len(plain) if plain else 0.0, rng)
+    for index, moment in zip(plain, drawn, strict=True):
+        moments[index] = moment
+    return moments
+
+
+def _is_short(one: Sent, style: RequestStyle) -> bool:
+    """Whether an output that should be of an exact length is not."""
+    usage = one.record.usage
+    return (
+        style.ignore_eos
+        and one.item.question is None
+        and one.record.error is None
+        and usage is not None
+        and usage.completion_tokens != one.item.output_len
+    )
+
+
+def _head(spec: LoadSpec) -> dict[str, Any]:
+    rate, ramp_up = spec.arrivals.request_rate, spec.arrivals.ramp_up
+    head: dict[str, Any] = {
+        "date": datetime.now().astimezone().strftime("%Y%m%d-%H%M%S"),
+        "backend": spec.style.backend,
+        "label": spec.label,
+        "model_id": spec.model,
+        # Tokens are counted by the server.
+        "tokenizer_id": None,
+        "num_prompts": spec.workload.num_prompts,
+        **spec.metadata,
+        # JSON has no infinity; vLLM writes the word too.
+        "request_rate": rate if rate != float("inf") else "inf",
+        "burstiness": spec.arrivals.burstiness,
+        "max_concurrency": spec.max_concurrency,
+    }
+    if ramp_up is not None:
+        head |= {
+            "ramp_up_strategy": ramp_up.strategy,
+            "ramp_up_start_rps": ramp_up.start_rps,
+            "ramp_up_end_rps": ramp_up.end_rps,
+        }
+    work = spec.workload
+    return {
+        **head,
+        "ignore_eos": spec.style.ignore_eos,
+        "output_len_mix": list(work.output_lens),
+        "input_word_mix": list(work.input_words),
+        "num_images": len(work.images) + len(work.image_sizes),
+        "num_clouds": len(work.clouds) + len(work.cloud_points),
+        "unique_images": work.unique_images,
+        "unique_clouds": work.unique_clouds,
+        "cancel_rate": spec.cancel_rate,
+        "goodput": dict(spec.goodput) or None,
+        "rounds": spec.rounds,
+        "seed": spec.seed,
+    }

@@ -1,0 +1,1 @@
+"""Task quality: suite items become stored answers, and these become scores."""

@@ -1,0 +1,174 @@
+"""Asks a target what has no kept answer yet, with some workers at once. Called by `quality`.
+
+`Finder` knows which answer belongs to which question, `Asker` asks from `ask_all` over `_work` to
+`_ask`. Failures of single questions are kept beside the answers; what no other question would mend
+(a dead server, other weights, a full disk) ends the asking.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Iterator, Mapping
+from http import HTTPStatus
+
+from benchmark.answers import Answer, AnswerStore, KeptAnswers
+from benchmark.content import MediaCache
+from benchmark.errors import (
+    BUSY_STATUSES,
+    PATIENCE,
+    BenchmarkError,
+    BusyError,
+    RequestFailedError,
+    ServerGoneError,
+)
+from benchmark.quality.controls import Control, Question
+from benchmark.quality.targets import (
+    Mode,
+    ModelChangedError,
+    ModelIdentity,
+    Reply,
+    Target,
+    conditions,
+    refusal,
+)
+from benchmark.suite import Item
+
+Place = tuple[Control | None, str, str]  # control, row and sample id
+Books = Mapping[Control | None, KeptAnswers]
+# Each row's questions, as they are and under controls.
+Exam = tuple[Mapping[Control | None, tuple[Question, ...]], ...]
+
+
+class Finder:
+    """Finds a question's kept answer, by everything that it depends on."""
+
+    def __init__(self, identity: ModelIdentity, media: MediaCache, books: Books) -> None:
+        self.identity = identity
+        self.books = books
+        self._media = media
+        self._mode = Mode(identity.mode)
+
+    def key(self, question: Question) -> str:
+        """See `Item.key`."""
+        item = question.item
+        digest = None if item.media is None else self._media.digest(item.media)
+        return item.key(self.identity.fingerprint, conditions(question, self._mode), digest)
+
+    def answer(self, question: Question) -> Answer | None:
+        """The kept answer; None where there is none, or its medium cannot be read any more."""
+        try:
+            return self.kept(question, self.key(question))
+        except OSError:
+            return None
+
+    def kept(self, question: Question, key: str) -> Answer | None:
+        """The kept answer of a key; None where there is none."""
+        return self.books[question.control].get(key)
+
+
+class Asker:
+    """Asks items with some workers; failures of single items are kept, a dead server ends it."""
+
+    def __init__(
+        self,
+        target: Target,
+        finder: Finder,
+        books: Mapping[Control | None, AnswerStore],
+        on_answer: Callable[[Item], None],
+    ) -> None:
+        self.failures: dict[Place, str] = {}
+        self.asked = 0
+        self.done = 0
+        self._target = target
+        self._finder = finder
+        self._books = books
+        self._on_answer = on_answer
+        self._refused_in_a_row = 0
+        self._most_refused = 0
+
+    async def ask_all(self, exam: Exam, workers: int) -> None:
+        """Asks what has no answer yet, the questions as they are before those under controls."""
+        kinds = dict.fromkeys(control for row in exam for control in row)
+        questions = [q for control in kinds for row in exam for q in row.get(control, ())]
+        self._most_refused = PATIENCE * workers
+        queue = iter(questions)
+        try:
+            async with asyncio.TaskGroup() as group:
+                for _ in range(min(workers, len(questions))):
+                    group.create_task(self._work(queue))
+        except ExceptionGroup as group:
+            raise group.exceptions[0] from None
+
+    async def _work(self, queue: Iterator[Question]) -> None:
+        for question in queue:
+            if refusal(question, self._target.identity) is None:
+                await self._ask(question)
+            self._on_answer(question.item)
+
+    async def _ask(self, question: Question) -> None:
+        started = time.perf_counter()
+        try:
+            key = self._finder.key(question)
+            if self._finder.kept(question, key) is not None:
+                self.done += 1
+                # Thousands of kept answers must not keep the requests in flight waiting.
+                await asyncio.sleep(0)
+                return
+            reply = await self._target.ask(question)
+        except ModelChangedError:
+            raise
+        except BenchmarkError as error:
+            if isinstance(error, ServerGoneError) and not await self._target.is_there():
+                raise
+            if isinstance(error, RequestFailedError) and error.status == HTTPStatus.UNAUTHORIZED:
+                raise  # no other question would be let in with this key
+            self.failures[place_of(question)] = str(error)
+            self._count_refusal(error)
+            return
+        except OSError as error:
+            self.failures[place_of(question)] = f"{question.item.sample.media}: {error.strerror}"
+            return
+        self.asked += 1
+        self.done += 1
+        self._refused_in_a_row = 0
+        answer = answer_of(
+            self._target.identity, question, key, reply, time.perf_counter() - started
+        )
+        self._books[question.control].add(answer)
+
+    def _count_refusal(self, error: BenchmarkError) -> None:
+        """Every question of a long run, each tried for minutes, would be no end."""
+        dropped = isinstance(error, ServerGoneError)
+        if not isinstance(error, RequestFailedError) or not (
+            dropped or error.status in BUSY_STATUSES
+        ):
+            return
+        self._refused_in_a_row += 1
+        if self._refused_in_a_row > self._most_refused:
+            how = "lost their connection" if dropped else "were refused"
+            raise BusyError(f"{self._refused_in_a_row} questions in a row {how}: {error}")
+
+
+def answer_of(
+    identity: ModelIdentity, question: Question, key: str, reply: Reply, seconds: float
+) -> Answer:
+    """A reply as it is kept."""
+    return Answer(
+        key=key,
+        row=question.item.row,
+        id=question.item.sample.id,
+        text=reply.text,
+        finish_reason=reply.finish_reason,
+        model=identity.model,
+        fingerprint=identity.fingerprint,
+        prompt_tokens=reply.usage.prompt_tokens,
+        completion_tokens=reply.usage.completion_tokens,
+        seconds=round(seconds, 4),
+        options=reply.options,
+    )
+
+
+def place_of(question: Question) -> Place:
+    """What names a question in a run."""
+    return question.control, question.item.row, question.item.sample.id

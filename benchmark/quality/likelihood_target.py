@@ -1,0 +1,95 @@
+"""Closed questions answered by the likeliest of their options: `POST /v1/tasks/{task}`.
+
+A chat answer may name none of the options, or two; likelihoods always rank them all. Called by
+`targets`. The answer is kept as the task writes it, so that it is read and scored like any other.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import ValidationError
+
+from benchmark.errors import RequestFailedError
+from benchmark.http.chat_answers import Usage
+from benchmark.quality.controls import without_options
+from benchmark.suite import Item
+from lamm_model.tasks.classification import ClassificationTask
+from lamm_model.tasks.closed_set import ClosedSetTask
+from lamm_model.tasks.smile import SmileTask
+from lamm_model.tasks.vqa_choice import ChoiceInputs, ChoiceTask
+
+TASKS_PATH = "/v1/tasks"
+
+
+@dataclass(frozen=True, slots=True)
+class Ranking:
+    """The best option as the task writes it, and all options with their log-probabilities."""
+
+    text: str
+    options: Sequence[Mapping[str, Any]]
+    finish_reason: str | None
+    usage: Usage
+    fingerprint: str | None
+
+
+def can_be_ranked(item: Item) -> bool:
+    """Whether the item's answer comes from a closed set that the task's endpoint ranks."""
+    # By the task and not by its inputs: detection has labels too, and no closed set of answers.
+    if isinstance(item.task, ClassificationTask):
+        return item.inputs.labels is not None or isinstance(item.task, ClosedSetTask)
+    return isinstance(item.task, ChoiceTask | SmileTask)
+
+
+def ranked_inputs(item: Item) -> dict[str, Any]:
+    """The task's inputs as sent. The endpoint writes the options itself, behind the question."""
+    inputs: dict[str, Any] = item.inputs.model_dump(mode="json", exclude_none=True)
+    if isinstance(item.inputs, ChoiceInputs):
+        inputs["question"] = without_options(item.inputs.question, item.inputs.choices)
+    return inputs
+
+
+def ranking_path(item: Item) -> str:
+    """The task's route."""
+    return f"{TASKS_PATH}/{item.task.name}"
+
+
+def encode_ranking(item: Item, part: bytes, model: str) -> bytes:
+    """The body of a request around an encoded content part of `MediaCache`."""
+    fields = {"model": model, "mode": "likelihood", "inputs": ranked_inputs(item)}
+    # A part is {"type":"image_url","image_url":{...}}; a task takes the field and not the type.
+    medium = part[part.index(b",") + 1 : -1]
+    return b"".join([json.dumps(fields).encode()[:-1], b",", medium, b"}"])
+
+
+def read_ranking(item: Item, body: bytes) -> Ranking:
+    """The answer of a task's endpoint.
+
+    Raises:
+        RequestFailedError: the body is no task's answer with its options.
+    """
+    try:
+        value = json.loads(body)
+        answer = item.task.answer_model.model_validate(value["answer"])
+        text = item.task.render(answer, item.inputs)
+        options = [
+            {"option": str(one["option"]), "logprob": float(one["logprob"]),
+             "probability": float(one["probability"]), "num_tokens": int(one["num_tokens"])}
+            for one in value["options"]
+        ]  # fmt: skip
+        if not options:
+            raise ValueError("no options")
+        usage = value.get("usage") or {}
+        return Ranking(
+            text=text,
+            options=options,
+            finish_reason=value.get("finish_reason"),
+            usage=Usage(int(usage.get("prompt_tokens", 0)), int(usage.get("completion_tokens", 0))),
+            fingerprint=value.get("system_fingerprint"),
+        )
+    except (ValueError, LookupError, TypeError, AttributeError, ValidationError):
+        shown = body[:200].decode("utf8", "replace")
+        raise RequestFailedError(f"not a task's answer with options: {shown}") from None

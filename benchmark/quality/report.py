@@ -1,0 +1,185 @@
+"""What a quality run looks like: a terminal table, Markdown, JSON and a one-file HTML gallery.
+
+Called by `lamm bench quality`. `lamm bench report` puts runs together from these files alone.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from rich.table import Table
+
+from benchmark import markdown
+from benchmark.answers import write_whole
+from benchmark.quality import controls_report, protocol_report
+from benchmark.quality.protocol_scores import ProtocolRow
+from benchmark.quality.run import QualityRun
+from benchmark.report.figures import number
+from benchmark.report.files import ITEMS_FILE
+from benchmark.report.gallery import GALLERY_FILE, make_gallery
+from benchmark.report.page import gallery_page
+from benchmark.report.provenance import client_facts
+from benchmark.scoring import RowScore
+from lamm_model.tasks import Estimate, ParseStatus
+
+COLUMNS = ("row", "n", "metric", "score", "95 %", "chance", "target", "unparsed")
+NAMED_PROBLEMS = 5
+
+
+def table(run: QualityRun) -> Table:
+    """The scores for a terminal."""
+    result = Table(title=f"{run.suite.name}: {run.identity.model} at {run.identity.url}")
+    for index, column in enumerate(COLUMNS):
+        result.add_column(column, justify="left" if index in {0, 2} else "right", no_wrap=True)
+    for row in run.rows:
+        style = {True: "green", False: "red", None: None}[row.reaches_target]
+        result.add_row(*_cells(row), style=style)
+    return result
+
+
+def notes(run: QualityRun) -> list[str]:
+    """Everything that keeps the table from telling the whole story, a sentence each."""
+    lines: list[str] = []
+    for row in run.rows:
+        lines += _named(f"{row.row.name}: broken records", row.problems)
+        reasons: dict[str, list[str]] = {}
+        for id_, reason in row.unanswered.items():
+            reasons.setdefault(reason, []).append(id_)
+        for reason, ids in reasons.items():
+            lines += _named(f"{row.row.name}: without an answer, {reason}", ids)
+        if not row.row.items:
+            lines.append(f"{row.row.name}: no record to ask")
+    if run.broken_lines:
+        lines.append(f"{run.broken_lines} stored answers were cut short and asked again")
+    return lines
+
+
+def write_reports(
+    run: QualityRun, out: Path, protocol_rows: Sequence[ProtocolRow] = ()
+) -> list[Path]:
+    """Writes what `lamm bench report` and `judge` read, and what people do; returns the paths."""
+    gallery = make_gallery(run.rows)
+    texts = {
+        "scores.json": json.dumps(as_json(run, protocol_rows), indent=2) + "\n",
+        "scores.md": as_markdown(run, protocol_rows),
+        ITEMS_FILE: "".join(json.dumps(item, ensure_ascii=False) + "\n" for item in as_items(run)),
+        GALLERY_FILE: gallery.model_dump_json() + "\n",
+        "gallery.html": gallery_page(_title(run), gallery),
+    }
+    for name, text in texts.items():
+        write_whole(out / name, text)
+    return [out / name for name in texts]
+
+
+def as_json(run: QualityRun, protocol_rows: Sequence[ProtocolRow] = ()) -> dict[str, Any]:
+    """Scores, counts and provenance, for programs."""
+    return {
+        "suite": run.suite.name,
+        "suite_provenance": run.suite.provenance,
+        "model": asdict(run.identity),
+        "client": client_facts(),
+        "complete": run.complete,
+        "rows": [
+            {
+                "name": row.row.name,
+                "task": row.row.task.name,
+                "metric": row.row.metric,
+                "n": len(row.scored),
+                "score": row.estimate and row.estimate.value,
+                "interval_95": row.estimate and [row.estimate.low, row.estimate.high],
+                "chance": row.row.chance,
+                "target": row.row.target,
+                "reaches_target": row.reaches_target,
+                "unparsed": row.share(ParseStatus.UNPARSED),
+                "partial": row.share(ParseStatus.PARTIAL),
+                "metrics": {name: asdict(value) for name, value in row.metrics.items()},
+                "controls": controls_report.as_json(row),
+                "order_check": controls_report.order_as_json(row),
+                "unanswered": dict(row.unanswered),
+                "problems": list(row.problems),
+            }
+            for row in run.rows
+        ],
+        "protocols": protocol_report.as_json(protocol_rows),
+    }
+
+
+def as_markdown(run: QualityRun, protocol_rows: Sequence[ProtocolRow] = ()) -> str:
+    """The table and its notes, for a document."""
+    identity = run.identity
+    lines = [
+        f"# {markdown.cell(_title(run))}",
+        "",
+        f"Weights `{identity.fingerprint}` at {identity.url}, asked {identity.asked_at}.",
+        "",
+        "| " + " | ".join(COLUMNS) + " |",
+        "| --- | ---: | --- |" + " ---: |" * (len(COLUMNS) - 3),
+        *("| " + " | ".join(map(markdown.cell, _cells(row))) + " |" for row in run.rows),
+        "",
+        *(f"- {markdown.cell(note)}" for note in notes(run)),
+        *controls_report.as_markdown(run.rows),
+        *protocol_report.as_markdown(protocol_rows),
+    ]
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def as_gallery(run: QualityRun) -> str:
+    """Hits and misses of each row with their places drawn in, in one file."""
+    return gallery_page(_title(run), make_gallery(run.rows))
+
+
+def as_items(run: QualityRun) -> Iterator[dict[str, Any]]:
+    """Every answered item in words, for judges and for whoever compares two runs."""
+    for row in run.rows:
+        task = row.row.task
+        for scored in row.scored:
+            item = scored.item
+            yield {
+                "row": row.row.name,
+                "id": item.sample.id,
+                "task": task.name,
+                "question": item.sample.question,
+                "reference": task.render(item.target, item.inputs),
+                "text": scored.text,
+                "status": str(scored.status),
+                "hit": scored.hit,
+            }
+
+
+def _title(run: QualityRun) -> str:
+    return f"{run.suite.name}: {run.identity.model}"
+
+
+def _cells(row: RowScore) -> tuple[str, ...]:
+    estimate = row.estimate
+    return (
+        row.row.name,
+        str(len(row.scored)),
+        row.row.metric,
+        "-" if estimate is None else number(estimate.value, row.row.metric),
+        "-" if estimate is None else _interval(estimate, row.row.metric),
+        _share(row.row.chance),
+        _share(row.row.target),
+        _share(row.share(ParseStatus.UNPARSED)) if row.scored else "-",
+    )
+
+
+def _interval(estimate: Estimate, metric: str) -> str:
+    return f"{number(estimate.low, metric)}-{number(estimate.high, metric)}"
+
+
+def _share(value: float | None) -> str:
+    return "-" if value is None else f"{100 * value:.1f}"
+
+
+def _named(title: str, entries: Iterable[str]) -> list[str]:
+    entries = list(entries)
+    if not entries:
+        return []
+    more = len(entries) - NAMED_PROBLEMS
+    tail = f"; and {more} more" if more > 0 else ""
+    return [f"{title}: {len(entries)} of them ({'; '.join(entries[:NAMED_PROBLEMS])}{tail})"]

@@ -1,0 +1,174 @@
+"""Task quality over HTTP: asks a suite's questions greedily, keeps the answers, scores them.
+
+Called by `quality_command`. Answers are kept in `OUT/answers.jsonl`, those under a blind control in
+`OUT/answers.CONTROL.jsonl`, what was asked of whom in `OUT/run.json`; a second run asks only what
+is missing.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+from benchmark.answers import AnswerStore, KeptAnswers, write_whole
+from benchmark.content import MediaCache
+from benchmark.errors import BenchmarkError, BusyError, ServerGoneError
+from benchmark.http.batches import BatchClient
+from benchmark.http.client import ChatClient
+from benchmark.quality.asker import Asker, Exam, Finder, Place, place_of
+from benchmark.quality.batch_asker import BatchAsker
+from benchmark.quality.controls import Control, Question, questions_of
+from benchmark.quality.controls_score import order_check
+from benchmark.quality.targets import Backend, Mode, ModelIdentity, Target, identify, refusal
+from benchmark.scoring import RowScore, score_row
+from benchmark.suite import Item, Suite, SuiteRow
+
+RUN_FILE = "run.json"
+
+
+@dataclass(frozen=True, slots=True)
+class QualityRun:
+    """A suite with its scores. `reused` answers were on disk already."""
+
+    suite: Suite
+    identity: ModelIdentity
+    rows: tuple[RowScore, ...]
+    asked: int
+    reused: int
+    broken_lines: int
+
+    @property
+    def complete(self) -> bool:
+        """Whether every record of every row was sound and answered."""
+        return all(row.complete for row in self.rows)
+
+
+async def run_quality(
+    suite: Suite,
+    client: ChatClient,
+    url: str,
+    out: Path,
+    workers: int,
+    model: str | None = None,
+    on_answer: Callable[[Item], None] = lambda _item: None,
+    *,
+    backend: Backend = Backend.LAMM,
+    mode: Mode = Mode.TEXT,
+    controls: Sequence[Control] = (),
+    batches: BatchClient | None = None,
+) -> QualityRun:
+    """Asks what `out` does not hold yet, then scores everything.
+
+    `workers` questions are in flight at once; `on_answer` is told of each item as it is done, once
+    more for each control that it is asked under. With `batches` they are asked through those.
+
+    Raises:
+        ServerGoneError: the server stopped answering; what was answered is kept.
+        BenchmarkError: the model changed while the run went on, the server refuses everything, or
+            another run is writing to `out`.
+    """
+    exam = _exam(suite, controls)
+    media = MediaCache()
+    with ExitStack() as stack:
+        books = {
+            control: stack.enter_context(AnswerStore(out / answers_file(control)))
+            for control in (None, *dict.fromkeys(controls))
+        }
+        identity = await identify(client, url, model, backend, mode)
+        write_whole(out / RUN_FILE, json.dumps(asdict(identity), indent=2) + "\n")
+        finder = Finder(identity, media, books)
+        target = Target(client, identity, media)
+        asker: Asker | BatchAsker = Asker(target, finder, books, on_answer)
+        if batches is not None:
+            asker = BatchAsker(target, finder, books, on_answer, batches, out)
+        total = sum(len(questions) for row in exam for questions in row.values())
+        try:
+            await asker.ask_all(exam, workers)
+        except (ServerGoneError, BusyError) as error:
+            raise type(error)(
+                f"{error}; {asker.done} of {total} questions are done and their answers kept in "
+                f"{out}: the same command goes on from there"
+            ) from None
+        return _score(suite, exam, finder, asker.failures, asker.asked)
+
+
+def rescore(suite: Suite, out: Path) -> QualityRun:
+    """Scores the answers that `out` holds, to controls too that were asked, without a server.
+
+    Raises:
+        BenchmarkError: `out` holds no run.
+    """
+    try:
+        identity = ModelIdentity(**json.loads((out / RUN_FILE).read_text(encoding="utf8")))
+    except (OSError, ValueError, TypeError) as error:
+        raise BenchmarkError(f"{out / RUN_FILE} is not a kept run: {error}") from None
+    kept = {control: KeptAnswers(out / answers_file(control)) for control in (None, *Control)}
+    # Controls of another model's run, of which this one was asked nothing, are not missing here.
+    controls = [c for c in Control if kept[c].holds_any_of(identity.fingerprint)]
+    books = {control: kept[control] for control in (None, *controls)}
+    finder = Finder(identity, MediaCache(), books)
+    return _score(suite, _exam(suite, controls), finder, {}, asked=0)
+
+
+def answers_file(control: Control | None) -> str:
+    """Name of the file that holds the answers to questions as they are, or under a control."""
+    return "answers.jsonl" if control is None else f"answers.{control}.jsonl"
+
+
+def _exam(suite: Suite, controls: Sequence[Control]) -> Exam:
+    """Each row's questions, in the suite's order."""
+    return tuple(questions_of(row, controls) for row in suite.rows)
+
+
+def _score(
+    suite: Suite, exam: Exam, finder: Finder, failures: Mapping[Place, str], asked: int
+) -> QualityRun:
+    rows = []
+    answered = 0
+    for row, kinds in zip(suite.rows, exam, strict=True):
+        scores = {
+            control: _score_kind(row, questions, finder, failures)
+            for control, questions in kinds.items()
+        }
+        answered += sum(len(score.scored) for score in scores.values())
+        rows.append(_with_controls(scores))
+    return QualityRun(
+        suite,
+        finder.identity,
+        tuple(rows),
+        asked,
+        max(0, answered - asked),
+        sum(book.broken_lines for book in finder.books.values()),
+    )
+
+
+def _score_kind(
+    row: SuiteRow, questions: Sequence[Question], finder: Finder, failures: Mapping[Place, str]
+) -> RowScore:
+    """A row as it is, or under one control."""
+    found = {question.item.sample.id: finder.answer(question) for question in questions}
+    answers = {id_: answer for id_, answer in found.items() if answer is not None}
+    refused = {
+        question.item.sample.id: refusal(question, finder.identity) for question in questions
+    }
+    refusals = {id_: reason for id_, reason in refused.items() if reason is not None}
+    reasons = {
+        question.item.sample.id: failures[place_of(question)]
+        for question in questions
+        if place_of(question) in failures
+    }
+    control = questions[0].control if questions else None
+    items = tuple(question.item for question in questions)
+    # Broken records are the row's, not each control's.
+    asked = row if control is None else replace(row, items=items, problems=())
+    return score_row(asked, answers, reasons, refusals)
+
+
+def _with_controls(scores: Mapping[Control | None, RowScore]) -> RowScore:
+    under = {control.value: score for control, score in scores.items() if control is not None}
+    shuffled = scores.get(Control.SHUFFLED_OPTIONS)
+    order = None if shuffled is None else order_check(scores[None], shuffled)
+    return replace(scores[None], under=under, order=order)

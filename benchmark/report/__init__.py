@@ -1,0 +1,1 @@
+"""Reports: stored results become Markdown, JSON and one HTML page."""

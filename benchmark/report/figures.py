@@ -1,0 +1,177 @@
+"""One score as a report shows it: the number with all that a reader needs to judge it.
+
+Called by `report_tables`; `number` also by the tables that a quality run prints.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
+from benchmark.report.files import Interval, OrderCheck, Run, StoredProtocolRow, StoredRow
+from benchmark.suite import ERROR_METRICS
+
+OWN = "task's own"
+# Upstream's first: the published numbers were made by them.
+_ORDER = ("upstream-2023-06", "upstream-2023-07", "upstream-intended", "corrected-v1", OWN)
+# Errors in objects; BLEU, which is in percent already. All other metrics are shares.
+_COUNTS, _PERCENT = ERROR_METRICS, "bleu"
+
+
+@dataclass(frozen=True, slots=True)
+class ControlFigure:
+    """A blind control's score on the figure's metric."""
+
+    name: str
+    score: float
+    interval: Interval | None
+    n: int
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """A score, unrounded and in its metric's own unit. Without a score `reason` says why."""
+
+    protocol: str
+    metric: str
+    score: float | None
+    interval: Interval | None = None
+    n: int = 0
+    unparsed: float = 0.0
+    chance: float | None = None
+    target: float | None = None
+    unanswered: int = 0
+    controls: tuple[ControlFigure, ...] = ()
+    order_check: OrderCheck | None = None
+    reason: str = ""
+
+    @property
+    def headline(self) -> str:
+        """The number and its interval, or that there is none."""
+        if self.score is None:
+            return "no score"
+        return f"{number(self.score, self.metric)}{span(self.interval, self.metric)}"
+
+    @property
+    def rule(self) -> str:
+        """What was measured, by whose rule."""
+        return f"{self.metric}, {self.protocol}" if self.metric else self.protocol
+
+    @property
+    def details(self) -> tuple[str, ...]:
+        """Everything beside the number, a few words each."""
+        missing = [f"{self.unanswered} without an answer"] if self.unanswered else []
+        answered = [f"n {self.n}", f"unparsed {100 * self.unparsed:.1f} %"] if self.n else []
+        if self.score is None:
+            none_read = ["no answer could be read"] if self.n and self.unparsed >= 1 else []
+            why = [self.reason] if self.reason else none_read
+            return (*answered, *why, *missing) or ("nothing was answered",)
+        found = [*answered, *missing]
+        if self.chance is not None:
+            found.append(f"chance {number(self.chance, self.metric)}")
+        if self.target is not None:
+            found.append(f"target {number(self.target, self.metric)}")
+        for control in self.controls:
+            value = number(control.score, self.metric) + span(control.interval, self.metric)
+            found.append(f"{control.name} {value} (n {control.n})")
+        if self.order_check is not None:
+            found += _order(self.order_check)
+        return tuple(found)
+
+
+def figures_of(run: Run, names: Iterable[str]) -> tuple[Figure, ...]:
+    """All scores of the rows of these names, upstream's protocols first; none: not measured."""
+    wanted = set(names)
+    own = [_own(row) for row in run.scores.rows if row.name in wanted]
+    under = [_under(row) for row in run.scores.protocols if row.row in wanted]
+    figures = _joined(own, under)
+    if figures and all(figure.score is None for figure in figures):
+        # One line says it; why a protocol has no score matters only beside others that have one.
+        figures = own[:1] or figures[:1]
+    return tuple(sorted(figures, key=lambda figure: _rank(figure.protocol)))
+
+
+def number(value: float, metric: str) -> str:
+    """A value as tables show it: errors in objects, all else in percent."""
+    if metric.startswith(_COUNTS):
+        return f"{value:.2f}"
+    return f"{value:.1f}" if metric.startswith(_PERCENT) else f"{100 * value:.1f}"
+
+
+def span(interval: Interval | None, metric: str) -> str:
+    """An interval as tables show it, with a space before it."""
+    if interval is None:
+        return ""
+    return f" [{number(interval[0], metric)}, {number(interval[1], metric)}]"
+
+
+def _own(row: StoredRow) -> Figure:
+    # Chance and target of a suite are shares; an error has neither.
+    shares = not row.metric.startswith(_COUNTS)
+    return Figure(
+        protocol=OWN,
+        metric=row.metric,
+        score=row.score,
+        interval=row.interval_95,
+        n=row.n,
+        unparsed=row.unparsed,
+        chance=row.chance if shares else None,
+        target=row.target if shares else None,
+        unanswered=len(row.unanswered),
+        controls=tuple(
+            ControlFigure(name, control.score, control.interval_95, control.n)
+            for name, control in row.controls.items()
+            if control.score is not None
+        ),
+        order_check=row.order_check,
+    )
+
+
+def _order(check: OrderCheck) -> list[str]:
+    same = check.consistency
+    found = [f"position bias {100 * check.position_bias:.1f} %"]
+    if same is not None:
+        found.insert(0, f"same choice when shuffled {100 * same:.1f} % (n {check.n})")
+    return found
+
+
+def _under(row: StoredProtocolRow) -> Figure:
+    return Figure(
+        protocol=row.protocol,
+        metric=row.metric,
+        score=row.score,
+        interval=row.interval_95,
+        n=row.n,
+        unparsed=row.unparsed,
+        chance=row.chance,
+        reason=row.reason,
+    )
+
+
+def _joined(own: list[Figure], under: list[Figure]) -> list[Figure]:
+    """Without the task's own score where a protocol has the same, which takes its controls."""
+    kept = list(under)
+    for figure in own:
+        twins = [
+            index
+            for index, other in enumerate(kept)
+            if figure.score is not None
+            and (other.metric, other.score, other.n) == (figure.metric, figure.score, figure.n)
+            and other.protocol == "corrected-v1"
+        ]
+        if not twins:
+            kept.append(figure)
+        for index in twins:
+            kept[index] = replace(
+                kept[index],
+                controls=figure.controls,
+                order_check=figure.order_check,
+                target=figure.target,
+                unanswered=figure.unanswered,
+                chance=figure.chance if kept[index].chance is None else kept[index].chance,
+            )
+    return kept
+
+
+def _rank(protocol: str) -> int:
+    return _ORDER.index(protocol) if protocol in _ORDER else len(_ORDER)

@@ -1,0 +1,98 @@
+"""HTML of a report and of a run's gallery: one file each, nothing from outside, no scripts.
+
+Called by `report_command` and `report`. Jinja escapes whatever a model or a data set wrote.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from benchmark.report.content import Report
+from benchmark.report.gallery import BONES, Gallery, GalleryItem
+from benchmark.report.gallery_marks import Box3DMark, Marks
+from benchmark.report.gallery_media import View
+from benchmark.report.stamps import Stamp
+
+# Longer texts are cut in a card; items.jsonl has them whole.
+LONGEST_TEXT = 400
+
+
+@dataclass(frozen=True, slots=True)
+class Plot:
+    """An inline SVG of ours, its heading, and what it shows for those who do not see it."""
+
+    title: str
+    description: str
+    svg: str
+
+
+@dataclass(frozen=True, slots=True)
+class RunGallery:
+    """A run's gallery with its name and its stamps."""
+
+    label: str
+    gallery: Gallery
+    stamps: tuple[Stamp, ...] = ()
+
+
+def report_page(report: Report, plots: Sequence[Plot], galleries: Sequence[RunGallery]) -> str:
+    """The whole report as one page."""
+    return _render("report.html.j2", report=report, plots=plots, galleries=galleries)
+
+
+def gallery_page(title: str, gallery: Gallery) -> str:
+    """The gallery of one run as a page of its own."""
+    return _render("gallery.html.j2", title=title, galleries=[RunGallery(title, gallery)])
+
+
+def _render(template: str, **context: Any) -> str:
+    environment = Environment(
+        loader=PackageLoader("benchmark.report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.globals |= {"bones": BONES, "described": _described, "projected": _projected}
+    environment.filters["cut"] = _cut
+    return environment.get_template(template).render(**context)
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= LONGEST_TEXT else f"{text[:LONGEST_TEXT]} ..."
+
+
+def _described(item: GalleryItem) -> str:
+    """An alternative text for the drawing of an item."""
+    verdict = "hit" if item.hit else "miss"
+    what = "Point cloud" if item.media.kind == "cloud" else "Picture"
+    drawn = [
+        f"{_count(marks)} of the {name}"
+        for name, marks in (("answer", item.answer), ("truth", item.truth))
+        if not marks.empty
+    ]
+    return f"{what} of {item.id}, a {verdict}" + (f", with {' and '.join(drawn)}" if drawn else "")
+
+
+def _count(marks: Marks) -> str:
+    kinds = {
+        "boxes": len(marks.boxes) + len(marks.boxes_3d),
+        "points": len(marks.points),
+        "joints": len(marks.joints),
+    }
+    return ", ".join(f"{count} {name}" for name, count in kinds.items() if count)
+
+
+def _projected(view: View, mark: Box3DMark) -> tuple[float, float, float, float]:
+    """A box's rectangle (x, y, width, height) in the pixels of a view."""
+    scale = view.width / (view.high[0] - view.low[0])
+    right, up = view.axes
+    centre, extent = mark.box[:3], mark.box[3:]
+    width, height = extent[right] * scale, extent[up] * scale
+    x = (centre[right] - view.low[0]) * scale - width / 2
+    y = (view.high[1] - centre[up]) * scale - height / 2
+    return round(x, 1), round(y, 1), round(width, 1), round(height, 1)

@@ -1,0 +1,188 @@
+"""The tables of a report, before they are Markdown, JSON or HTML: published ones and our own.
+
+Called by `report_command`. A row that a run did not measure is a cell that says so, never a 0.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from benchmark.report.figures import Figure, figures_of
+from benchmark.report.files import Findings, Run, StoredJudgement
+from benchmark.report.published import PublishedResult, PublishedResults, PublishedTable, Value
+from benchmark.report.stamps import Stamp, stamps_on
+
+NOT_MEASURED = "not measured"
+NOT_PUBLISHED = "n/a"
+GPT_METRIC = "gpt_metric"
+
+
+class CellKind(StrEnum):
+    """What a cell holds, for its looks and for programs."""
+
+    HEAD = "head"
+    PUBLISHED = "published"
+    BEST = "best"
+    FAILED = "failed"
+    ABSENT = "absent"
+    OURS = "ours"
+    MISSING = "missing"
+    PLAIN = "plain"
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """`text` is the whole cell unless `figures`, our scores, stand in it; `note` is small print."""
+
+    text: str
+    kind: CellKind = CellKind.PLAIN
+    note: str = ""
+    figures: tuple[Figure, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ReportTable:
+    """A table; the first `heads` cells of each row are what the row is about."""
+
+    id: str
+    title: str
+    caption: str
+    columns: tuple[str, ...]
+    rows: tuple[tuple[Cell, ...], ...]
+    heads: int
+    stamps: tuple[Stamp, ...] = ()
+
+
+def published_tables(findings: Findings, published: PublishedResults) -> tuple[ReportTable, ...]:
+    """The README's tables again, with a column for each of our runs beside the published ones."""
+    # What forbids the comparison stands on each table; the rest at the top and on our own.
+    stamps = tuple(stamp for stamp in stamps_on(findings.runs) if stamp.grave)
+    return tuple(_published(table, findings, published, stamps) for table in published.tables)
+
+
+def score_table(runs: Sequence[Run]) -> ReportTable:
+    """Every row of every run under every rule that it was scored by, the runs side by side."""
+    names: dict[str, str] = {}
+    for run in runs:
+        names |= {row.name: row.task for row in run.scores.rows if row.name not in names}
+        names |= {row.row: row.task for row in run.scores.protocols if row.row not in names}
+    rows = tuple(
+        (
+            Cell(name, CellKind.HEAD),
+            Cell(task, CellKind.HEAD),
+            *(_ours(figures_of(run, [name])) for run in runs),
+        )
+        for name, task in names.items()
+    )
+    return ReportTable(
+        id="scores",
+        title="All scores",
+        caption=(
+            "Shares in percent, errors (mae, rmse) in objects; 95 % intervals in brackets. Scores "
+            "of two protocols are different quantities and do not compare."
+        ),
+        columns=("row", "task", *(run.label for run in runs)),
+        rows=rows,
+        heads=2,
+        stamps=stamps_on(runs),
+    )
+
+
+def _published(
+    table: PublishedTable,
+    findings: Findings,
+    published: PublishedResults,
+    stamps: tuple[Stamp, ...],
+) -> ReportTable:
+    systems = tuple(published.systems[column] for column in table.columns)
+    rows = tuple(
+        (
+            Cell(result.task, CellKind.HEAD),
+            Cell(result.dataset, CellKind.HEAD),
+            _metric(result),
+            *(_value(result, column, table.columns) for column in table.columns),
+            *(_measured(run, result, findings.judgements) for run in findings.runs),
+        )
+        for result in published.of(table)
+    )
+    grave = {run for stamp in stamps for run in stamp.runs}
+    ours = tuple(
+        f"{run.label} (ours, NOT COMPARABLE)" if run.label in grave else f"{run.label} (ours)"
+        for run in findings.runs
+    )
+    return ReportTable(
+        id=table.id,
+        title=table.title,
+        caption=f"Published: {published.source}, in percent but for MAE; the best of the compared "
+        "models is marked. Ours: 95 % intervals in brackets, each under the rule that it names.",
+        columns=("task", "data set", "published metric", *systems, *ours),
+        rows=rows,
+        heads=3,
+        stamps=stamps,
+    )
+
+
+def _metric(result: PublishedResult) -> Cell:
+    arrow = "higher is better" if result.direction == "up" else "lower is better"
+    computed = f"; its scorer computes: {result.computed}" if result.computed else ""
+    return Cell(result.metric, CellKind.HEAD, note=f"{arrow}{computed}")
+
+
+def _value(result: PublishedResult, system: str, columns: tuple[str, ...]) -> Cell:
+    value: Value = result.values.get(system)
+    if value is None:
+        return Cell(NOT_PUBLISHED, CellKind.ABSENT)
+    if value == "failed":
+        return Cell("failed", CellKind.FAILED)
+    compared = tuple(column for column in columns if column != "sota")
+    best = len(compared) > 2 and value == result.best(compared) and system != "sota"
+    return Cell(f"{value:g}", CellKind.BEST if best else CellKind.PUBLISHED)
+
+
+def _measured(run: Run, result: PublishedResult, judged: Sequence[StoredJudgement]) -> Cell:
+    if result.id == GPT_METRIC:
+        return _ours(tuple(f for one in judged for f in _judged(run.label, one)))
+    return _ours(figures_of(run, result.rows))
+
+
+def _ours(figures: tuple[Figure, ...]) -> Cell:
+    if not figures:
+        return Cell(NOT_MEASURED, CellKind.MISSING)
+    return Cell("", CellKind.OURS, figures=figures)
+
+
+def _judged(label: str, judged: StoredJudgement) -> list[Figure]:
+    """A run's win rates against the other system of a judgement, if it was in it."""
+    if label not in judged.systems:
+        return []
+    mine = judged.systems.index(label)
+    rival = judged.systems[1 - mine]
+    name = f"win rate against {rival}"
+    interval = judged.interval_95
+    if mine == 1 and interval is not None:
+        interval = (1 - interval[1], 1 - interval[0])
+    score = judged.win_rate
+    both = Figure(
+        protocol=f"judge {judged.judge}",
+        metric=name,
+        score=score if score is None or mine == 0 else 1 - score,
+        interval=interval,
+        n=judged.n,
+        unparsed=judged.unparsed,
+        chance=0.5,
+        reason="no item was decided",
+    )
+    if mine == 1:
+        return [both]
+    # Upstream shows its own system first and counts no ties, so the rate has a side.
+    once = Figure(
+        protocol=f"upstream's counting, judge {judged.judge}",
+        metric=name,
+        score=judged.upstream_win_rate,
+        n=judged.upstream_n,
+        chance=0.5,
+        reason="this judge shows no order, or decided nothing",
+    )
+    return [once, both]

@@ -1,0 +1,1 @@
+"""Soak tests: many clients for minutes, with memory, probes and answers compared."""

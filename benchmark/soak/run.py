@@ -1,0 +1,240 @@
+"""Many clients for minutes on end: does the service keep its promises?
+
+Called by `lamm bench soak`; the same by hand: `python -m benchmark.soak.run`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import httpx
+from rich.console import Console
+
+from benchmark.answers import require_writable
+from benchmark.commands.soak_options import NO_SUITE
+from benchmark.console import print_whole
+from benchmark.http.client import ChatClient, server_root, shown
+from benchmark.load.statistics import percentile
+from benchmark.soak import memory as soak_memory
+from benchmark.soak import plot as soak_plot
+from benchmark.soak import report as soak_report
+from benchmark.soak.clients import Crowd, CrowdSpec, Outcome, run_crowd
+from benchmark.soak.memory import MemorySampler
+from benchmark.soak.probes import ProbeProcess
+from benchmark.soak.requests import SoakRequests
+from benchmark.soak.verify import Verification, verify
+from benchmark.suite import find_suite, load_suite
+
+KEPT, BROKEN = 0, 1
+_SETTLE_S = 30.0
+_CLOSING_S = 5.0
+_POLL_S = 0.1
+_MINUTE = 60.0
+_WARM_UP_SHARE = 0.2
+
+
+@dataclass(frozen=True, slots=True)
+class SoakSpec:
+    """One soak test. `reference` answers alone: the server itself, or another with its weights.
+
+    `verify_limit` bounds how many answers are compared; None compares all. The first `warm_up_s`
+    stay out of the memory's slope; None takes a fifth of the test, at most a minute.
+    """
+
+    url: str
+    crowd: CrowdSpec
+    warm_up_s: float | None
+    probe_interval_s: float
+    server_pid: int | None
+    verify_limit: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Clients:
+    """The crowd's client, whose read timeout makes a silent request hung; another of the same
+    server for what is asked beside it; and one of the server that gives the answers alone.
+    """
+
+    crowd: httpx.AsyncClient
+    side: httpx.AsyncClient
+    alone: httpx.AsyncClient
+
+
+async def soak_command(
+    arguments: argparse.Namespace, console: Console, http: httpx.AsyncClient
+) -> int:
+    """Runs the test of the arguments; 0 when every promise was measured and kept.
+
+    Raises:
+        BenchmarkError: it cannot start, or the server stopped answering for good.
+    """
+    require_writable(arguments.out)
+    suite = None
+    if arguments.suite != NO_SUITE:
+        suite = load_suite(find_suite(arguments.suite, arguments.data))
+    model = arguments.model or await ChatClient(http, 1).first_model()
+    requests = SoakRequests(model, arguments.seed, arguments.media, suite)
+    spec = _spec(arguments)
+    reference = server_root(arguments.reference_url or arguments.url)
+    with console.status("soaking") as status:
+        async with _client(spec.url, http) as side, _client(reference, http) as alone:
+            result = await run_soak(Clients(http, side, alone), requests, spec, status.update)
+    result = {
+        "model": model,
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "url": shown(spec.url),
+        "reference": "the same server" if reference == spec.url else shown(reference),
+        "spec": {
+            "clients": spec.crowd.clients, "seconds": spec.crowd.seconds,
+            "cancel_rate": spec.crowd.cancel_rate, "seed": spec.crowd.seed,
+            "media": arguments.media,
+            "suite": "drawn" if suite is None else f"suite {suite.name}",
+        },
+        **result,
+    }  # fmt: skip
+    limits = soak_report.Limits(arguments.max_memory_slope, arguments.max_probe_p99)
+    kept = soak_report.promises(result, limits)
+    print_whole(soak_report.table(kept), console)
+    written = soak_report.write(result, kept, arguments.out)
+    if (plot := soak_plot.write(result, limits, arguments.out)) is not None:
+        written.append(plot)
+    for path in written:
+        console.print(f"wrote {path}", highlight=False, markup=False, soft_wrap=True)
+    return KEPT if soak_report.passed(kept) else BROKEN
+
+
+async def run_soak(
+    clients: Clients,
+    requests: SoakRequests,
+    spec: SoakSpec,
+    tell: Callable[[str], None] = lambda _what: None,
+) -> dict[str, Any]:
+    """The crowd with probes and memory beside it, then the same questions alone.
+
+    `tell` is called with a line about where the test is.
+
+    Raises:
+        BenchmarkError: no such process as `server_pid`, or the probing process died.
+    """
+    crowd = Crowd()
+    sampler = await soak_memory.find_sampler(clients.side, spec.server_pid)
+    clients.crowd.event_hooks = {"response": [crowd.on_response]}
+    files = [None if sampler is None else await sampler.read_files()]
+    probes = await ProbeProcess.start(spec.url, spec.probe_interval_s)
+    cpu_seconds = time.process_time()
+    try:
+        if sampler is not None:
+            sampler.start()
+        client = ChatClient(clients.crowd, spec.crowd.clients)
+        await run_crowd(client, requests, spec.crowd, crowd, lambda now: tell(_told(now)))
+    finally:
+        if sampler is not None:
+            await sampler.stop()
+        cpu_seconds = time.process_time() - cpu_seconds
+        probed = await probes.stop()
+    tell("waiting for the engine to be idle")
+    left = await _left_behind(clients.side)
+    # The crowd's connections are this process's own, and some are kept for later.
+    await clients.crowd.aclose()
+    files.append(await _files_left(sampler, files[0]))
+
+    def tell_checked(found: Verification) -> None:
+        tell(f"alone: {found.checked} compared, {len(found.wrong)} wrong")
+
+    checked = await verify(
+        ChatClient(clients.alone, 1), requests, crowd.finished, spec.verify_limit, tell_checked
+    )
+    warm_up_s = spec.warm_up_s
+    if warm_up_s is None:
+        warm_up_s = min(_MINUTE, _WARM_UP_SHARE * crowd.seconds)
+    return {
+        "seconds": crowd.seconds,
+        "outcomes": {outcome.value: crowd.counts[outcome] for outcome in Outcome},
+        "finished_per_s": crowd.counts[Outcome.FINISHED] / max(crowd.seconds, 1e-9),
+        "latency_ms": _latency(crowd),
+        "statuses": {str(status): count for status, count in sorted(crowd.statuses.items())},
+        "refusals_without_retry_after": crowd.refusals_without_retry_after,
+        "examples": {outcome.value: errors for outcome, errors in crowd.examples.items()},
+        "verification": checked.as_json(),
+        "memory": soak_memory.as_json(sampler, warm_up_s),
+        "open_files": files,
+        "client_cpu_share": cpu_seconds / max(crowd.seconds, 1e-9),
+        "probes": probed,
+        "left_behind": left,
+    }
+
+
+async def _left_behind(side: httpx.AsyncClient) -> dict[str, Any] | None:
+    """Requests that /health still counts, once there are none or half a minute has passed.
+
+    None where the server does not count them.
+    """
+    started = time.perf_counter()
+    while True:
+        try:
+            body = (await side.get("/health")).json()
+            running, waiting = int(body["running"]), int(body["waiting"])
+        except (httpx.TransportError, ValueError, LookupError, TypeError):
+            return None
+        seconds = time.perf_counter() - started
+        if not running + waiting or seconds > _SETTLE_S:
+            return {"running": running, "waiting": waiting, "seconds": seconds}
+        await asyncio.sleep(_POLL_S)
+
+
+async def _files_left(sampler: MemorySampler | None, before: int | None) -> int | None:
+    """Descriptors that are open once as few are as before, or a while has passed."""
+    if sampler is None or before is None:
+        return None
+    started = time.perf_counter()
+    while True:
+        now = await sampler.read_files()
+        few = now is not None and now <= before + soak_report.SPARE_FILES
+        if few or time.perf_counter() - started > _CLOSING_S:
+            return now
+        await asyncio.sleep(_POLL_S)
+
+
+def _spec(arguments: argparse.Namespace) -> SoakSpec:
+    seconds = arguments.seconds or arguments.minutes * _MINUTE
+    return SoakSpec(
+        url=server_root(arguments.url),
+        crowd=CrowdSpec(
+            clients=arguments.clients,
+            seconds=None if arguments.num_prompts else seconds,
+            num_prompts=arguments.num_prompts,
+            cancel_rate=arguments.cancel_rate,
+            deadline_s=arguments.deadline,
+            seed=arguments.seed,
+        ),
+        warm_up_s=arguments.warm_up,
+        probe_interval_s=arguments.probe_interval,
+        server_pid=arguments.server_pid,
+        verify_limit=arguments.verify,
+    )
+
+
+def _client(url: str, like: httpx.AsyncClient) -> httpx.AsyncClient:
+    """Another client with the same credentials and patience."""
+    return httpx.AsyncClient(
+        base_url=url, headers=like.headers, timeout=like.timeout, trust_env=False
+    )
+
+
+def _latency(crowd: Crowd) -> dict[str, float]:
+    ordered = sorted(1000 * one.seconds for one in crowd.finished)
+    return {f"p{rank}": percentile(ordered, rank) for rank in (50, 90, 99)} if ordered else {}
+
+
+def _told(crowd: Crowd) -> str:
+    """Where the crowd is, for the status line."""
+    counts = ", ".join(
+        f"{count} {outcome.value.replace('_', ' ')}" for outcome, count in crowd.counts.items()
+    )
+    return f"soaking: {counts}"

@@ -1,0 +1,1 @@
+"""Media file formats: bytes become an RGB picture or a point cloud."""

@@ -1,0 +1,1 @@
+"""Reading answers: free text becomes labels, numbers and places."""

@@ -1,0 +1,145 @@
+"""Labels with places in free text: which label stands with which group of coordinates.
+
+Called by detection, locating and 3D detection.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+
+from lamm_model.tasks.label_sets import find_classes
+from lamm_model.tasks.reading.coordinates import Group
+from lamm_model.tasks.reading.denials import negates, says_nothing
+from lamm_model.tasks.reading.named_numbers import without_names
+from lamm_model.tasks.reading.words import tokens
+
+# After these words something is there after all.
+_STILL = re.compile(r"\b(?:but|however|except|besides|apart|only|just)\b", re.IGNORECASE)
+_OPENING = re.compile(r"[\[{]")
+_PIECE = re.compile(r"[;:,\n]|\.(?!\d)|\band\b|\bbut\b")
+# Characters before a place in which its own sentence stands.
+_SENTENCE = 200
+_POSSESSIVE = re.compile(r"(?<=\w)'s\b")
+_ARTICLES = frozenset({"a", "an", "the", "another", "his", "her", "its"})
+_NEAR = frozenset({
+    "near", "beside", "behind", "under", "above", "below", "by", "on", "with", "holding", "riding"
+})  # fmt: skip
+_NEXT_TO = frozenset({
+    ("next", "to"), ("close", "to"), ("left", "of"), ("right", "of"), ("front", "of"), ("top", "of")
+})  # fmt: skip
+# Fences, tags and brackets that stand around labels.
+_MARKUP = re.compile(r"```\w*|</?\w*>|[\[\](){}<>]")
+_FILLER = frozenset({
+    "a", "an", "the", "and", "there", "is", "are", "at", "in", "located", "with", "box",
+    "bounding", "object", "item", "of", "on", "it", "i", "see", "found", "also", "one", "its",
+    "can", "as", "follows", "picture", "image", "another", "second", "then", "left", "right",
+    "top", "bottom", "position", "point", "label", "bbox", "point_2d", "bbox_2d", "scene", "room",
+    "center", "centre", "coordinate", "coordinates", "shows", "show", "contains", "depicts", "has",
+    "so", "type", "name", "class", "category", "id", "confidence", "conf", "score", "probability",
+    "sure", "size", "order", "format", "percent"
+})  # fmt: skip
+
+
+def label_pattern_fault(label: str) -> str | None:
+    """Why a label could not be told from the coordinates beside it, or None."""
+    if set(label) & set("[](){}<>;\n"):
+        return f"label {label!r} holds a bracket, a semicolon or a line break"
+    return None
+
+
+def says_nothing_is_there(text: str, labels: Sequence[str] | None) -> bool:
+    """Whether a text without any place says that there is none, rather than breaking off.
+
+    A text that names something that is there, without saying where, says no such thing.
+    """
+    if not says_nothing(text) or _OPENING.search(text) or _STILL.search(text):
+        return False
+    return all(match.negated for match in find_classes(text, labels or ()))
+
+
+def cut_short(text: str, found: Sequence[Group]) -> bool:
+    """Whether brackets were opened that hold no place: an answer that broke off, or a stray one."""
+    spans = [(group.start, group.end) for group in found]
+    inner = [m.start() for m in _OPENING.finditer(text)]
+    unread = [at for at in inner if not any(start <= at < end for start, end in spans)]
+    # Brackets around the whole list, as in JSON, hold the places.
+    return any(not any(start > at for start, _ in spans) for at in unread) or len(
+        re.findall(r"[\[{]", text)
+    ) > len(re.findall(r"[\]}]", text))
+
+
+def labelled(
+    text: str, found: Sequence[Group], labels: Sequence[str] | None
+) -> Iterator[tuple[str | None, Group]]:
+    """Each group with the label before it (or after it, where the first one has none before).
+
+    A group without a label of its own takes the one of the group before. Groups of what is said
+    not to be there are left out.
+    """
+    if not found:
+        return
+    text = without_names(text)
+    before = label_of(text[: found[0].start], labels) is not None
+    previous: tuple[str | None, bool] = None, False
+    for index, group in enumerate(found):
+        if before:
+            segment = text[found[index - 1].end if index else 0 : group.start]
+        else:
+            following = found[index + 1].start if index + 1 < len(found) else len(text)
+            segment = text[group.end : following]
+        previous = label_of(segment, labels) or previous
+        label, denied = previous
+        if not denied:
+            yield label, group
+
+
+def label_of(segment: str, labels: Sequence[str] | None) -> tuple[str, bool] | None:
+    """The label that a stretch of text next to a place names, and whether it is denied, or None."""
+    if labels is not None:
+        # "The dog's box" names the dog.
+        named = find_classes(segment, labels)
+        if not named:
+            segment = _POSSESSIVE.sub("", segment)
+            named = find_classes(segment, labels)
+        if not named:
+            return None
+        words = tokens(segment)
+        # "The dog next to the person is at" says where the dog is.
+        own = [match for match in named if not _is_landmark(words, match.start)] or named
+        return labels[own[-1].label], own[-1].negated or _denies(words[own[-1].end :])
+    pieces = _PIECE.split(_POSSESSIVE.sub("", _MARKUP.sub(" ", segment)))
+    worded = [words for piece in pieces if (words := _words(piece))]
+    label = " ".join(worded[-1]).strip("\"' ") if worded else ""
+    return (label, _denies(tokens(label))) if label else None
+
+
+def is_denied(text: str, group: Group) -> bool:
+    """Whether the part of a sentence right before a place says that something is not there."""
+    before = text[max(0, group.start - _SENTENCE) : group.start]
+    return _denies(next((w for p in reversed(_PIECE.split(before)) if (w := tokens(p))), []))
+
+
+def _is_landmark(words: Sequence[str], start: int) -> bool:
+    """Whether what starts at a word is only what something else is near to."""
+    before = [word for word in words[max(0, start - 4) : start] if word not in _ARTICLES]
+    return bool(before) and (before[-1] in _NEAR or tuple(before[-2:]) in _NEXT_TO)
+
+
+def _denies(words: Sequence[str]) -> bool:
+    return any(negates(words, index) for index in range(len(words)))
+
+
+def _words(piece: str) -> list[str]:
+    """Words of a piece without filler at either end."""
+    words = piece.split()
+    while words and _idle(words[0]):
+        words = words[1:]
+    while words and _idle(words[-1]):
+        words = words[:-1]
+    return words
+
+
+def _idle(word: str) -> bool:
+    """Whether a word names nothing: filler, marks, and numbers such as confidences."""
+    return word.casefold().strip("\"'") in _FILLER or all(map(str.isdigit, tokens(word)))

@@ -1,0 +1,34 @@
+"""Answers of readers that read nothing: there is no text, or it cannot be read. Pure.
+
+Called by the two tasks of reading.
+"""
+
+from __future__ import annotations
+
+import re
+
+from lamm_model.tasks.reading.denials import says_unknown
+
+_TEXT = r"(?:words?|text|texts|letters?|writing|writings|inscriptions?|characters|lettering|signs?)"
+_NONE = re.compile(
+    rf"(?:\bno|n't|\bnot|\bwithout)\s+(?:\w+\s+){{0,3}}?{_TEXT}\b"
+    r"|\bnothing\b(?:\W*$"
+    r"|\s+(?:\w+\s+){0,2}(?:written|readable|legible|visible|in|on|here|at all)\b)"
+    r"|^\W*none\W*$",
+    re.IGNORECASE,
+)
+_ILLEGIBLE = re.compile(
+    r"(?:\bnot|n't)\s+(?:\w+\s+){0,2}?(?:legible|readable|visible|clear)\b"
+    r"|\b(?:illegible|unreadable)\b|\btoo\s+(?:\w+\s+){0,2}?(?:blurry|blurred|small|dark|faint)\b",
+    re.IGNORECASE,
+)
+
+
+def shows_no_text(text: str) -> bool:
+    """Whether a text says that nothing is written there."""
+    return bool(_NONE.search(text))
+
+
+def cannot_read(text: str) -> bool:
+    """Whether a text says that what is written cannot be read, or not by its writer."""
+    return bool(_ILLEGIBLE.search(text)) or says_unknown(text)

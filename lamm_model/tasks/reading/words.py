@@ -1,0 +1,173 @@
+"""Reading words and labels from what a model wrote. Pure functions for the tasks."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from lamm_model.tasks.reading.denials import is_negated
+
+_TOKEN = re.compile(r"[^\W_]+(?:'[^\W_]+)*")
+_THOUSANDS = re.compile(r"(?<![\w,.])[1-9]\d{0,2}(?:,\d{3})+(?![\w,])")
+_IRREGULAR: Mapping[str, str] = {
+    "people": "person",
+    "persons": "person",
+    "men": "man",
+    "women": "woman",
+    "children": "child",
+    "feet": "foot",
+    "mice": "mouse",
+    "buses": "bus",
+    "tee": "t",
+}
+# Pattern of a plural, letters to cut, ending to put in their place; a plain "s" otherwise.
+_PLURALS = (
+    (re.compile(r"ies$"), 3, "y"),
+    (re.compile(r"(shel|scar|kni|wi|lea|loa|thie|hal|cal|wol|el)ves$"), 3, "f"),
+    (re.compile(r"(ss|sh|ch|x|z)es$"), 2, ""),
+)
+_SHORTEST_PLURAL = 4
+
+UNITS = (
+    "zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten",
+    "eleven", "twelve", "thirteen", "fourteen", "fifteen", "sixteen", "seventeen", "eighteen",
+    "nineteen"
+)  # fmt: skip
+TENS = ("twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety")
+_DIGITS: Mapping[str, str] = {
+    **{word: str(value) for value, word in enumerate(UNITS)},
+    **{word: str(10 * (index + 2)) for index, word in enumerate(TENS)},
+}
+
+_WORD_OR_BREAK = re.compile(rf"{_TOKEN.pattern}|[.,;:!?\n]")
+# What stands between the members of a list: "a cat, a dog or a bird".
+_LISTING = frozenset({"or", "nor", "a", "an", "the", "any"})
+
+
+@dataclass(frozen=True, slots=True)
+class LabelMatch:
+    """A label found in a text: its index in the label list and the tokens it covers."""
+
+    label: int
+    start: int
+    end: int
+    negated: bool
+
+
+def plain(text: str) -> str:
+    """Compatibility-normalised text with straight quotes, plain hyphens and minus signs."""
+    text = unicodedata.normalize("NFKC", text)
+    for fancy, simple in (
+        ("\u2019", "'"),
+        ("\u2018", "'"),
+        ("\u2212", "-"),
+        ("\u2010", "-"),
+        ("\u2011", "-"),
+    ):
+        text = text.replace(fancy, simple)
+    return text
+
+
+def tokens(text: str) -> list[str]:
+    """Case-folded words and numbers in canonical form: singular, number words as digits."""
+    return [canonical(token) for token in _TOKEN.findall(_folded(text))]
+
+
+def _folded(text: str) -> str:
+    """Plain, case-folded text; thousands stand together, so that "1,000" is "1000"."""
+    return _THOUSANDS.sub(lambda match: match[0].replace(",", ""), plain(text).casefold())
+
+
+def canonical(token: str) -> str:
+    """One case-folded word as its singular, or as digits when it names a number below 100."""
+    if token in _IRREGULAR:
+        return _IRREGULAR[token]
+    if token in _DIGITS:
+        return _DIGITS[token]
+    plural = len(token) >= _SHORTEST_PLURAL and token.endswith("s")
+    if not plural or token.endswith(("ss", "us", "is")):
+        return token
+    for pattern, cut, ending in _PLURALS:
+        if pattern.search(token):
+            return token[:-cut] + ending
+    return token[:-1]
+
+
+def label_spellings(labels: Sequence[str]) -> list[tuple[tuple[str, ...], int]]:
+    """Every token sequence that names a label, longest first, with the label's index.
+
+    A label such as "T-shirt/top" also answers to its parts, unless a part names two labels.
+    """
+    whole = {tuple(tokens(label)): index for index, label in enumerate(labels)}
+    parts: dict[tuple[str, ...], set[int]] = {}
+    for index, label in enumerate(labels):
+        for part in label.split("/") if "/" in label else ():
+            parts.setdefault(tuple(tokens(part)), set()).add(index)
+    for spelling, owners in parts.items():
+        if len(owners) == 1:
+            whole.setdefault(spelling, next(iter(owners)))
+    return sorted(((s, i) for s, i in whole.items() if s), key=lambda pair: -len(pair[0]))
+
+
+def find_labels(text: str, labels: Sequence[str]) -> list[LabelMatch]:
+    """Labels named in the text, in order; longer labels win over shorter ones inside them."""
+    words, starts = _clauses(text)
+    taken = [False] * len(words)
+    found: list[LabelMatch] = []
+    for spelling, label in label_spellings(labels):
+        for start in range(len(words) - len(spelling) + 1):
+            end = start + len(spelling)
+            if tuple(words[start:end]) == spelling and not any(taken[start:end]):
+                taken[start:end] = [True] * len(spelling)
+                clause = words[starts[start] : start]
+                found.append(LabelMatch(label, start, end, is_negated(clause, len(clause))))
+    return _denied_as_lists(sorted(found, key=lambda match: match.start), words)
+
+
+def _clauses(text: str) -> tuple[list[str], list[int]]:
+    """`tokens` of a text, and for each the index of the first of its clause."""
+    words: list[str] = []
+    starts: list[int] = []
+    start = 0
+    for token in _WORD_OR_BREAK.findall(_folded(text)):
+        if token[0] in ".,;:!?\n":
+            start = len(words)
+            continue
+        words.append(canonical(token))
+        starts.append(start)
+    return words, starts
+
+
+def _denied_as_lists(found: Sequence[LabelMatch], words: Sequence[str]) -> list[LabelMatch]:
+    """Matches with the denial of a list's first member passed on: "not a cat, a dog or a bird".
+
+    A list without "or" is none: "not a cat, a dog" names a dog.
+    """
+    denied = [match.negated for match in found]
+    for index, match in enumerate(found):
+        if not match.negated:
+            continue
+        end, last = match.end, index
+        for other in range(index + 1, len(found)):
+            between = words[end : found[other].start]
+            if not set(between) <= _LISTING:
+                break
+            if {"or", "nor"} & set(between):
+                last = other
+            end = found[other].end
+        denied[index : last + 1] = [True] * (last + 1 - index)
+    return [replace(m, negated=is_denied) for m, is_denied in zip(found, denied, strict=True)]
+
+
+def quoted(text: str) -> list[str]:
+    """Texts within double, curly or single quotes: all of the first kind that there is."""
+    for pattern in (
+        r'"([^"\n]+)"',
+        r"\u201c([^\u201c\u201d\n]+)\u201d",
+        r"(?<!\w)'([^'\n]+)'(?!\w)",
+    ):
+        if found := re.findall(pattern, text):
+            return list(found)
+    return []

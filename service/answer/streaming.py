@@ -1,0 +1,231 @@
+"""A running answer becomes one JSON body or server-sent events. Called by `endpoints.chat`.
+
+Both are made of the same deltas, so the text of a stream is the text of the body. Event format:
+WHATWG HTML, server-sent events; payloads are OpenAI's chunks.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from starlette.responses import StreamingResponse
+from starlette.types import Receive, Scope, Send
+
+from service.answer.generation import Delta, Generation
+from service.engine.base import FinishReason, TokenLogprob
+from service.errors import translate
+from service.exceptions import ClientDisconnectedError, OverloadedError
+from service.http.disconnect import until_disconnect
+from service.schemas.events import DONE, EVENT_STREAM, KEEP_ALIVE, event
+from service.schemas.openai_answers import (
+    AssistantMessage,
+    ChatCompletion,
+    Choice,
+    ChoiceLogprobs,
+    TokenLogprobEntry,
+    TopLogprob,
+)
+
+logger = logging.getLogger(__name__)
+
+# How `detokenizer.token_text` writes a byte that is no character.
+_BYTE = re.compile(r"bytes:\\x([0-9a-f]{2})")
+
+
+@dataclass(frozen=True, slots=True)
+class Envelope:
+    """What every body and every chunk of one answer repeats."""
+
+    model: str
+    fingerprint: str
+    include_usage: bool = False
+
+
+async def collect(generation: Generation, envelope: Envelope) -> ChatCompletion:
+    """The whole answer.
+
+    Raises:
+        EngineError: the engine failed in the middle.
+    """
+    choices = [
+        Choice(
+            index=index,
+            message=AssistantMessage(content=whole.text),
+            logprobs=_logprobs(whole.logprobs),
+            finish_reason=whole.finish_reason.value,
+        )
+        for index, whole in enumerate(await whole_choices(generation))
+    ]
+    return ChatCompletion(
+        id=generation.completion_id,
+        created=int(time.time()),
+        model=envelope.model,
+        choices=choices,
+        usage=generation.usage(),
+        system_fingerprint=envelope.fingerprint,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class WholeChoice:
+    """One choice of an answer, from its first token to its last."""
+
+    text: str
+    logprobs: list[TokenLogprob]
+    finish_reason: FinishReason
+
+
+async def whole_choices(generation: Generation) -> list[WholeChoice]:
+    """Every choice of a generation, put together from its deltas.
+
+    Raises:
+        EngineError, OverloadedError: as `Generation.deltas`.
+    """
+    texts: list[list[str]] = [[] for _ in range(generation.choices)]
+    logprobs: list[list[TokenLogprob]] = [[] for _ in range(generation.choices)]
+    reasons = [FinishReason.LENGTH] * generation.choices
+    async for delta in generation.deltas():
+        if delta is None:
+            continue
+        texts[delta.index].append(delta.text)
+        logprobs[delta.index] += delta.logprobs
+        if delta.finish_reason is not None:
+            reasons[delta.index] = delta.finish_reason
+    return [
+        WholeChoice("".join(parts), tokens, reason)
+        for parts, tokens, reason in zip(texts, logprobs, reasons, strict=True)
+    ]
+
+
+async def events(generation: Generation, envelope: Envelope) -> AsyncIterator[bytes]:
+    """Role chunks, deltas, finish chunks, the usage chunk if asked, `[DONE]`; comments in silence.
+
+    A failure is an `{"error": ...}` event before `[DONE]`: the status line has long been sent.
+    """
+    chunk = _chunk_maker(generation.completion_id, envelope)
+    try:
+        for index in range(generation.choices):
+            yield chunk(index, {"role": "assistant", "content": ""}, None, None)
+        async for delta in generation.deltas():
+            if delta is None:
+                yield KEEP_ALIVE
+                continue
+            if delta.text or delta.logprobs:
+                yield chunk(delta.index, {"content": delta.text}, delta, None)
+            if delta.finish_reason is not None:
+                yield chunk(delta.index, {}, None, delta.finish_reason)
+        if envelope.include_usage:
+            yield chunk(None, {}, None, None, generation.usage().model_dump())
+    except Exception as error:
+        yield failure_event(generation, error)
+    yield DONE
+
+
+def failure_event(generation: Generation, error: Exception) -> bytes:
+    """The event of an error after the headers: logged, and counted where it is a refusal."""
+    if isinstance(error, OverloadedError):
+        generation.metrics.rejected(error.reason)
+        logger.warning("a stream was given up after its headers: %s", error)
+    else:
+        logger.error("a stream failed after its headers", exc_info=error)
+    return event(translate(error).body())
+
+
+class EventStream(StreamingResponse):
+    """Sends events until they end or the client goes away; closes the generation either way."""
+
+    def __init__(
+        self,
+        generation: Generation,
+        content: AsyncIterator[bytes],
+        on_close: Callable[[], None],
+    ) -> None:
+        """`content` are the events of `generation`, as `events` makes them."""
+        headers = {
+            "Cache-Control": "no-cache",
+            "X-Accel-Buffering": "no",  # nginx would hold the events back
+            "Server-Timing": generation.server_timing(),
+        }
+        super().__init__(content, headers=headers, media_type=EVENT_STREAM)
+        self._generation, self._on_close = generation, on_close
+
+    async def __call__(
+        self,
+        scope: Scope,  # noqa: ARG002 - ASGI
+        receive: Receive,
+        send: Send,
+    ) -> None:
+        """ASGI."""
+        try:
+            await until_disconnect(receive, self.stream_response(send))
+        except (ClientDisconnectedError, OSError):
+            logger.debug("a client left in the middle of its stream")
+        finally:
+            await self._generation.close()
+            self._on_close()
+
+
+def _chunk_maker(completion_id: str, envelope: Envelope) -> Callable[..., bytes]:
+    created = int(time.time())
+
+    def make(
+        index: int | None,
+        delta: dict[str, Any],
+        source: Delta | None,
+        reason: FinishReason | None,
+        usage: dict[str, Any] | None = None,
+    ) -> bytes:
+        choices: list[dict[str, Any]] = []
+        if index is not None:
+            logprobs = None if source is None else _logprobs(source.logprobs)
+            choices.append(
+                {
+                    "index": index,
+                    "delta": delta,
+                    "logprobs": None if logprobs is None else logprobs.model_dump(),
+                    "finish_reason": reason,
+                }
+            )
+        body: dict[str, Any] = {
+            "id": completion_id,
+            "object": "chat.completion.chunk",
+            "created": created,
+            "model": envelope.model,
+            "system_fingerprint": envelope.fingerprint,
+            "choices": choices,
+        }
+        if envelope.include_usage:
+            body["usage"] = usage
+        return event(body)
+
+    return make
+
+
+def _logprobs(tokens: Sequence[TokenLogprob]) -> ChoiceLogprobs | None:
+    if not tokens:
+        return None
+    entries = [
+        TokenLogprobEntry(
+            **_entry(token.text, token.logprob),
+            top_logprobs=[TopLogprob(**_entry(text, logprob)) for _, text, logprob in token.top],
+        )
+        for token in tokens
+    ]
+    return ChoiceLogprobs(content=entries)
+
+
+def _entry(text: str, logprob: float) -> dict[str, Any]:
+    # A token may be one byte of a character; part of one otherwise has bytes of its own unknown.
+    byte = _BYTE.fullmatch(text)
+    known = "\ufffd" not in text
+    # JSON knows no infinities: a token that cannot come has OpenAI's customary -9999.
+    return {
+        "token": text,
+        "logprob": max(logprob, -9999.0),
+        "bytes": [int(byte[1], 16)] if byte else list(text.encode()) if known else None,
+    }

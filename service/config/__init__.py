@@ -1,0 +1,1 @@
+"""Settings of the service: flags and environment variables, checked once at start-up."""

@@ -1,0 +1,51 @@
+"""Settings of the service: one frozen object, from flags and `LAMM_` environment variables.
+
+Built by `service.cli`, handed to `service.app.create_app`, and passed on in its narrowest parts.
+Each field is a flag (`--max-num-seqs`) and a variable (`LAMM_MAX_NUM_SEQS`); its description is the
+help. The fields stand in `config_serving`, `config_limits` and `config_storage`.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+from pydantic import field_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from service.config.limits import LimitSettings
+from service.config.serving import EngineSettings, ServingSettings
+from service.config.storage import StorageSettings
+
+_ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://[^/?#@\s]+")
+
+
+# The help lists the fields of the last one first.
+class Settings(StorageSettings, LimitSettings, EngineSettings, ServingSettings, BaseSettings):
+    """Everything an operator can set; the defaults are safe for a machine on a network."""
+
+    model_config = SettingsConfigDict(env_prefix="LAMM_", frozen=True, extra="ignore")
+
+    @field_validator("checkpoint", "allowed_origin", "allowed_media_hosts", mode="before")
+    @classmethod
+    def _split_list(cls, value: Any) -> Any:
+        """One of them, a comma-separated list, or several as they stand."""
+        if isinstance(value, str):
+            return tuple(part.strip() for part in value.split(",") if part.strip())
+        if isinstance(value, Path):
+            return (str(value),)
+        if isinstance(value, (list, tuple)):
+            return tuple(str(part) for part in value)
+        return value
+
+    @field_validator("allowed_origin")
+    @classmethod
+    def _check_origins(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        """Browsers send an origin without a path; one that has one would never match."""
+        for origin in value:
+            if origin != "*" and not _ORIGIN.fullmatch(origin):
+                raise ValueError(
+                    f"{origin!r} is no origin; one is https://host or http://host:port"
+                )
+        return value

@@ -1,0 +1,1 @@
+"""Uploaded files: received, limited, stored, expired."""

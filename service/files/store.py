@@ -1,0 +1,230 @@
+"""Files that clients upload: limited, expiring, and each owner's apart.
+
+Called by `endpoints.files`, and by `uploads` and `media_fetch` where a file stands in a medium's
+place. An id is made of the content's SHA-256. Nothing is remembered in memory but sizes, so a
+restart loses nothing and processes may share a directory.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import re
+import shutil
+import tempfile
+import time
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+
+from service.exceptions import (
+    StorageUnavailableError,
+    StoredFileNotFoundError,
+)
+from service.files.disk import FileDirectory, Purpose, StoredFile
+from service.files.incoming import IncomingFile
+from service.files.quota import FileLimits, FileQuota
+
+__all__ = ["FileLimits", "FileStore", "Purpose", "StoredFile", "Upload"]
+
+logger = logging.getLogger(__name__)
+
+_MAX_FILENAME = 255
+_SWEPT_S = 600.0
+
+
+class FileStore:
+    """All files of one directory. Methods that are not coroutines read the disk: use a thread."""
+
+    def __init__(
+        self, root: Path | None, limits: FileLimits, clock: Callable[[], float] = time.time
+    ) -> None:
+        """Args:
+        root: where the files lie, made if missing; None takes a temporary directory, which is
+            removed by `stop`.
+        limits: checked while an upload comes in.
+        clock: seconds since 1970.
+        """
+        self._root, self._limits, self._clock = root, limits, clock
+        self._disk: FileDirectory | None = None
+        self._temporary: str | None = None
+        self._sweeping: asyncio.Task[None] | None = None
+        self.quota = FileQuota(limits)
+        # Nothing is moved or removed while the sizes are taken.
+        self._changing = asyncio.Lock()
+
+    async def start(self) -> None:
+        """Opens the directory, removes what is expired, and goes on doing so until `stop`.
+
+        Raises:
+            OSError: it cannot be made or written.
+        """
+        if self._root is None:
+            self._temporary = await asyncio.to_thread(tempfile.mkdtemp, prefix="lamm-files-")
+        root = self._root or Path(str(self._temporary))
+        self._disk = await asyncio.to_thread(FileDirectory, root)
+        await self.sweep()
+        self._sweeping = asyncio.create_task(self._keep_swept())
+
+    async def stop(self) -> None:
+        """Removes the directory where it was a temporary one; idempotent."""
+        if self._sweeping is not None:
+            self._sweeping.cancel()
+            await asyncio.gather(self._sweeping, return_exceptions=True)
+        self._disk = None
+        if self._temporary is not None:
+            await asyncio.to_thread(shutil.rmtree, self._temporary, ignore_errors=True)
+
+    async def sweep(self) -> None:
+        """Removes what has expired, and what broken uploads have left."""
+        async with self._changing:
+            await asyncio.to_thread(self._open_disk.sweep, self._clock())
+
+    def get(self, owner: str, file_id: str) -> StoredFile:
+        """The owner's file of that id.
+
+        Raises:
+            StoredFileNotFoundError: there is none, it has expired, or it is another's.
+            StorageUnavailableError: the disk cannot be read.
+        """
+        stored = self._open_disk.read(owner, file_id)
+        if stored is None or stored.expires_at <= self._clock():
+            raise StoredFileNotFoundError(file_id)
+        return stored
+
+    def list_files(self, owner: str) -> list[StoredFile]:
+        """The owner's files, oldest first.
+
+        Raises:
+            StorageUnavailableError: the disk cannot be read.
+        """
+        now = self._clock()
+        files = [file for file in self._open_disk.read_all(owner) if file.expires_at > now]
+        return sorted(files, key=lambda file: (file.created_at, file.id))
+
+    async def delete(self, owner: str, file_id: str) -> None:
+        """Removes the owner's file.
+
+        Raises:
+            StoredFileNotFoundError, StorageUnavailableError: as `get`.
+        """
+        async with self._changing:
+            stored = await asyncio.to_thread(self.get, owner, file_id)
+            await asyncio.to_thread(self._open_disk.remove, stored)
+
+    @property
+    def directory(self) -> Path:
+        """Where the files lie.
+
+        Raises:
+            StorageUnavailableError: it is a temporary one, and `start` has not made it.
+        """
+        found = self._root or self._temporary
+        if found is None:
+            raise StorageUnavailableError("the file storage is not open")
+        return Path(found)
+
+    @contextlib.asynccontextmanager
+    async def receive(self, owner: str, any_size: bool = False) -> AsyncIterator[Upload]:
+        """An upload to write to; what is not committed when the context ends is gone.
+
+        `any_size` leaves out the limit of one file and the owner's own: it is no client's.
+
+        Raises:
+            StorageFullError: as many files as may be are there.
+            FileQuotaError: as many as the owner may have.
+            StorageUnavailableError: the disk cannot be used.
+        """
+        async with self._changing:
+            await self._measure(owner, any_size)
+        incoming = self._open_disk.receive()
+        upload = Upload(self, owner, incoming, any_size)
+        try:
+            yield upload
+        finally:
+            self.quota.ended(owner, upload.size)
+            await asyncio.shield(asyncio.to_thread(incoming.discard))
+
+    async def keep(
+        self, incoming: IncomingFile, owner: str, name: str, purpose: Purpose, expiry_s: float,
+        any_size: bool = False,
+    ) -> StoredFile:  # fmt: skip
+        """Moves a complete upload to its place; the same content is one file, with the last name.
+
+        Raises:
+            StorageFullError: as many files as may be are there, or the disk is full.
+            FileQuotaError: as many as the owner may have.
+            StorageUnavailableError: the disk cannot take it.
+        """
+        now = int(self._clock())
+        end = now + max(1, int(min(expiry_s, self._limits.expiry_s)))
+        async with self._changing:
+            # Again: other uploads may have come to their end meanwhile.
+            await self._measure(owner, any_size)
+            stored = await asyncio.to_thread(
+                self._open_disk.keep, incoming, owner, _shown_name(name), purpose, now, end
+            )
+            self.quota.stored(owner, stored.bytes)
+        return stored
+
+    async def _measure(self, owner: str, any_size: bool) -> None:
+        """Takes the sizes of what is stored; raises where not one file more may be."""
+        disk = self._open_disk
+        sizes = await asyncio.to_thread(disk.sizes)
+        own_sizes = await asyncio.to_thread(disk.sizes, owner)
+        self.quota.measured(owner, sizes, own_sizes, any_size)
+
+    async def _keep_swept(self) -> None:
+        while True:
+            await asyncio.sleep(min(_SWEPT_S, max(1.0, self._limits.expiry_s / 10)))
+            try:
+                await self.sweep()
+            except OSError:
+                logger.exception("expired files cannot be removed; trying again")
+
+    @property
+    def _open_disk(self) -> FileDirectory:
+        if self._disk is None:
+            raise StorageUnavailableError("the file storage is not open")
+        return self._disk
+
+
+class Upload:
+    """One file while it comes in."""
+
+    def __init__(
+        self, store: FileStore, owner: str, incoming: IncomingFile, any_size: bool
+    ) -> None:
+        self.size = 0
+        self._store, self._owner, self._incoming = store, owner, incoming
+        self._any_size = any_size
+
+    async def write(self, data: bytes) -> None:
+        """Appends.
+
+        Raises:
+            FileTooLargeError, FileQuotaError, StorageFullError: as `FileQuota.admit`, or the disk
+                is full.
+            StorageUnavailableError: the disk cannot be written.
+        """
+        self._store.quota.admit(self._owner, self.size, len(data), self._any_size)
+        self.size += len(data)
+        await asyncio.to_thread(self._incoming.append, data)
+
+    async def commit(
+        self, filename: str, purpose: Purpose, expiry_s: float = float("inf")
+    ) -> StoredFile:
+        """The stored file, which outlives a crash; `expiry_s` may shorten its life.
+
+        Raises:
+            FileQuotaError, StorageFullError, StorageUnavailableError: as `FileStore.keep`.
+        """
+        return await self._store.keep(
+            self._incoming, self._owner, filename, purpose, expiry_s, self._any_size
+        )
+
+
+def _shown_name(name: str) -> str:
+    """The last part of a name, for showing alone: no path is ever made of it."""
+    last = re.split(r"[/\\]", name)[-1]
+    return "".join(letter for letter in last if letter.isprintable())[:_MAX_FILENAME] or "file"

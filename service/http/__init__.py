@@ -1,0 +1,1 @@
+"""The HTTP layer around every route: middleware, request heads and bodies, time limits."""

@@ -1,0 +1,236 @@
+"""Who may use which route: the role that a route declares, and the middleware that asks for it.
+
+Every route names what it needs among its dependencies (`dependencies=[USER]`); one that names
+nothing is an admin's alone. `AccessMiddleware` finds the route that a request will reach before
+anything of its body is read, and the dependency looks once more at the route that was reached.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from collections.abc import Callable, Collection, Iterator
+from dataclasses import dataclass
+from typing import Annotated
+
+from fastapi import Depends, Request, Security
+from fastapi.routing import iter_route_contexts
+from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+from starlette.datastructures import Headers
+from starlette.routing import BaseRoute, Match
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from service.errors import translate
+from service.exceptions import (
+    AuthenticationError,
+    CrossSiteError,
+    PermissionDeniedError,
+    RequestError,
+)
+from service.keys.api_keys import ApiKeys, Role
+from service.keys.rate_limit import KeyAccount, KeyAccounts
+from service.keys.request_registry import RunningRequests
+
+logger = logging.getLogger(__name__)
+
+CALLER = "lamm.caller"
+REQUEST_ID = "lamm.request_id"
+
+_SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
+_OTHER_SITES = frozenset({"cross-site", "same-site"})
+_POLICY_VIOLATION = 1008  # RFC 6455
+_BEARER = HTTPBearer(auto_error=False, scheme_name="API key", description="an API key")
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Whose request this is: a key's, an anonymous one's, or anyone's where no keys are asked for.
+
+    `owner` is the key's digest. An anonymous caller, on a route that is open, has no role. A
+    `patient` one waits for its first token as long as it takes.
+    """
+
+    name: str | None
+    role: Role | None
+    owner: bytes | None
+    account: KeyAccount | None
+    patient: bool = False
+
+
+class Declared:
+    """What a route needs, named among its dependencies: a role, or None for what is open.
+
+    `works` where requests run in the engine: they count against the key's limits.
+    """
+
+    def __init__(self, role: Role | None, works: bool) -> None:
+        self.role, self.works = role, works
+
+
+class Open(Declared):
+    """Everyone may."""
+
+    def __init__(self) -> None:
+        super().__init__(None, works=False)
+
+    async def __call__(self) -> None:
+        """Nothing to look at; as all dependencies `async`, see `dependencies`."""
+
+
+class Requires(Declared):
+    """A key of this role, or an admin's."""
+
+    def __init__(self, role: Role, *, works: bool = False) -> None:
+        super().__init__(role, works)
+
+    async def __call__(
+        self,
+        request: Request,
+        _: Annotated[HTTPAuthorizationCredentials | None, Security(_BEARER)] = None,
+    ) -> None:
+        """Looks at the route that was really reached.
+
+        Raises:
+            PermissionDeniedError: the middleware let the caller through for another role.
+        """
+        caller: Caller | None = request.scope.get(CALLER)
+        if caller is None or self.role is None:
+            raise TypeError("the route was reached past AccessMiddleware")
+        if self.role is Role.METRICS:
+            return  # whether these are open is the operator's choice, and asked already
+        if caller.role is None or not caller.role.may_act_as(self.role):
+            raise PermissionDeniedError(self.role, caller.role or "none")
+
+
+OPEN = Depends(Open())
+USER = Depends(Requires(Role.USER))
+USER_WORK = Depends(Requires(Role.USER, works=True))
+METRICS = Depends(Requires(Role.METRICS))
+ADMIN = Depends(Requires(Role.ADMIN))
+
+_UNDECLARED = Requires(Role.ADMIN)
+_NO_ROUTE = Requires(Role.USER)
+
+
+def declared(route: object) -> Declared | None:
+    """What a route declares among its dependencies; None for nothing, the strictest of several."""
+    found = [
+        dependency.dependency
+        for dependency in getattr(route, "dependencies", ())
+        if isinstance(dependency.dependency, Declared)
+    ]
+    order = [None, Role.METRICS, Role.USER, Role.ADMIN]
+    return max(found, key=lambda one: (order.index(one.role), one.works), default=None)
+
+
+def needed(routes: list[BaseRoute], scope: Scope) -> Declared:
+    """What the route needs that a request will reach; without one any key will do, for the 404."""
+    partial: Declared | None = None
+    for route in iter_route_contexts(routes):
+        match, _ = route.matches(scope)
+        if match is Match.FULL:
+            return declared(route) or _UNDECLARED
+        if match is Match.PARTIAL and partial is None:
+            partial = declared(route) or _UNDECLARED
+    return partial or _NO_ROUTE
+
+
+class AccessControl:
+    """The keys of one app, what each uses, and what it has running."""
+
+    def __init__(self, keys: ApiKeys, open_metrics: bool = True) -> None:
+        """`open_metrics` leaves the metrics to everyone, as a scraper in a closed network needs."""
+        self.keys, self.accounts, self.running = keys, KeyAccounts(), RunningRequests()
+        self._open_metrics = open_metrics
+
+    def admit(self, needs: Declared, authorization: str) -> Caller:
+        """The caller, if its key's role is enough.
+
+        Raises:
+            AuthenticationError: a key is needed and none, or an unknown one, was sent.
+            PermissionDeniedError: the key's role is another.
+        """
+        is_open = needs.role is None or (needs.role is Role.METRICS and self._open_metrics)
+        if is_open or not self.keys.required:
+            # Without keys the operator trusts whoever reaches the service.
+            return Caller(None, None if self.keys.required else Role.ADMIN, None, None)
+        scheme, _, presented = authorization.partition(" ")
+        if scheme.lower() != "bearer" or not presented.strip():
+            raise AuthenticationError("an API key is needed: Authorization: Bearer KEY")
+        key = self.keys.find(presented.strip())
+        if key is None:
+            raise AuthenticationError("the API key is not known here")
+        if needs is not _NO_ROUTE and needs.role and not key.role.may_act_as(needs.role):
+            raise PermissionDeniedError(needs.role, key.role)
+        return Caller(key.name, key.role, key.digest, self.accounts.of(key))
+
+
+class AccessMiddleware:
+    """Refuses whoever may not, before the body is read; counts and lists what works."""
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        access: AccessControl,
+        refused: Callable[[str], None],
+        allowed_origins: Collection[str] = (),
+    ) -> None:
+        """Args:
+        access: who may what.
+        refused: told the reason of each refusal for a key's limits.
+        allowed_origins: sites whose pages may call; `*` for all.
+        """
+        self._app, self._access, self._refused = app, access, refused
+        self._allowed_origins = allowed_origins
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """ASGI."""
+        if scope["type"] == "websocket":
+            await send({"type": "websocket.close", "code": _POLICY_VIOLATION})
+            return
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        needs = needed(scope["app"].routes, scope)
+        with contextlib.ExitStack() as running:
+            try:
+                headers = Headers(scope=scope)
+                self._check_site(scope["method"], headers)
+                # No client can put one there: it is the service itself that asks (`batches`).
+                caller = scope.get(CALLER) or self._access.admit(
+                    needs, headers.get("authorization", "")
+                )
+                scope[CALLER] = caller
+                if needs.works and caller.account is not None:
+                    running.enter_context(self._counted(caller.account))
+            except RequestError as error:
+                await translate(error).response()(scope, receive, send)
+                return
+            if not needs.works:
+                await self._app(scope, receive, send)
+                return
+            await self._access.running.run(
+                self._app, scope, receive, send,
+                request_id=scope.get(REQUEST_ID, ""), owner=caller.owner,
+            )  # fmt: skip
+
+    def _check_site(self, method: str, headers: Headers) -> None:
+        """Refuses what another site's page sends without asking first, as forms do.
+
+        Where no keys are asked for, it would otherwise reach a service on its reader's own machine.
+        Header: W3C Fetch Metadata; pages cannot set it.
+        """
+        if method in _SAFE_METHODS or headers.get("sec-fetch-site") not in _OTHER_SITES:
+            return
+        if not {"*", headers.get("origin")} & set(self._allowed_origins):
+            raise CrossSiteError
+
+    @contextlib.contextmanager
+    def _counted(self, account: KeyAccount) -> Iterator[None]:
+        with contextlib.ExitStack() as running:
+            try:
+                running.enter_context(account.running())
+            except RequestError as error:
+                self._refused(getattr(error, "reason", "key_limit"))
+                raise
+            yield

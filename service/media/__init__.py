@@ -1,0 +1,1 @@
+"""Media: bytes are obtained within limits and decoded in worker processes."""

@@ -1,0 +1,131 @@
+"""Draws a task's boxes into its point cloud and writes a PLY file. Numpy only.
+
+Called by `media_worker`; `task_marks` says what is to be drawn. The file is in the frame and the
+units that the cloud was sent in, so that it can be laid over the original.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from lamm_model.media import METRES, FloatArray, PointCloud
+from lamm_model.preprocessing import sample_indices
+from service.media.overlay_picture import PALETTE
+
+# A larger cloud is thinned to this many points; boxes come on top.
+MAX_POINTS = 200_000
+_POINTS_AN_EDGE = 120
+_MAX_EDGE_POINTS = 200_000
+
+# Corner i of a box has the signs of i's three bits; an edge joins two that differ in one of them.
+_CORNERS = np.array([[i & 1, i >> 1 & 1, i >> 2 & 1] for i in range(8)], np.float64) - 0.5
+_EDGES = np.array([(i, i | bit) for i in range(8) for bit in (1, 2, 4) if not i & bit], np.int32)
+
+_VERTEX = np.dtype([("xyz", "<f4", 3), ("rgb", "u1", 3)])
+_EDGE = np.dtype([("ends", "<i4", 2), ("rgb", "u1", 3)])
+_COLOURS = "property uchar red\nproperty uchar green\nproperty uchar blue\n"
+
+
+@dataclass(frozen=True, slots=True)
+class BoxMark:
+    """A box [x, y, z, l, w, h] in metres, z up, centre and extents; alike `text`, alike colour."""
+
+    text: str
+    box: tuple[float, float, float, float, float, float]
+
+
+def overlay_ply(cloud: PointCloud, boxes: Sequence[BoxMark], units: str, up_axis: str) -> bytes:
+    """A binary PLY: the cloud's points, then each box as a coloured wire frame.
+
+    A frame is twelve rows of points, which every viewer shows, and twelve `edge` elements, which
+    some show as lines. Which colour is which label stands in the comments. A cloud without colours
+    is grey, lighter further up.
+
+    Args:
+        cloud: metres, z up, as decoded.
+        boxes: in the same frame.
+        units: `m`, `cm` or `mm`, of the file that is written.
+        up_axis: `z` or `y`, of the file that is written.
+    """
+    kept = sample_indices(len(cloud.xyz), min(len(cloud.xyz), MAX_POINTS), 0)
+    names = list(dict.fromkeys(mark.text for mark in boxes))
+    colours = np.array([PALETTE[names.index(mark.text) % len(PALETTE)] for mark in boxes], np.uint8)
+    corners = _corners(boxes)
+    frames = _frames(corners)
+    xyz = np.concatenate([cloud.xyz[kept], corners.reshape(-1, 3), frames.reshape(-1, 3)])
+    vertices = np.empty(len(xyz), _VERTEX)
+    vertices["xyz"] = _as_sent(xyz, units, up_axis)
+    vertices["rgb"][: len(kept)] = _shades(cloud, kept)
+    rest = colours.reshape(-1, 1, 3)
+    vertices["rgb"][len(kept) : len(kept) + 8 * len(boxes)] = rest.repeat(8, 1).reshape(-1, 3)
+    vertices["rgb"][len(kept) + 8 * len(boxes) :] = rest.repeat(frames.shape[1], 1).reshape(-1, 3)
+    edges = np.empty(len(_EDGES) * len(boxes), _EDGE)
+    firsts = len(kept) + 8 * np.arange(len(boxes), dtype=np.int32)
+    edges["ends"] = (firsts[:, None, None] + _EDGES).reshape(-1, 2)
+    edges["rgb"] = rest.repeat(len(_EDGES), 1).reshape(-1, 3)
+    legend = [(name, PALETTE[i % len(PALETTE)]) for i, name in enumerate(names)]
+    head = _header(len(vertices), len(edges), legend, units, up_axis)
+    return head + vertices.tobytes() + edges.tobytes()
+
+
+def _header(
+    vertices: int,
+    edges: int,
+    legend: Sequence[tuple[str, tuple[int, int, int]]],
+    units: str,
+    up_axis: str,
+) -> bytes:
+    # A header is ASCII and a comment one line, whatever a label holds.
+    comments = [f"units {units}, up axis {up_axis}"]
+    comments += [f"{_plain(name)} = #{r:02x}{g:02x}{b:02x}" for name, (r, g, b) in legend]
+    return (
+        "ply\nformat binary_little_endian 1.0\n"
+        + "".join(f"comment {comment}\n" for comment in comments)
+        + f"element vertex {vertices}\n"
+        + "property float x\nproperty float y\nproperty float z\n"
+        + _COLOURS
+        + f"element edge {edges}\nproperty int vertex1\nproperty int vertex2\n"
+        + _COLOURS
+        + "end_header\n"
+    ).encode("ascii")
+
+
+def _plain(name: str) -> str:
+    printable = "".join(c if c.isprintable() else " " for c in name)[:80]
+    return printable.encode("ascii", "backslashreplace").decode("ascii") or "box"
+
+
+def _corners(boxes: Sequence[BoxMark]) -> npt.NDArray[np.float64]:
+    """[boxes, 8, 3]."""
+    numbers = np.array([mark.box for mark in boxes], np.float64).reshape(-1, 6)
+    return numbers[:, None, :3] + _CORNERS * numbers[:, None, 3:]
+
+
+def _frames(corners: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """[boxes, points, 3]: points in a row along the twelve edges."""
+    most = _MAX_EDGE_POINTS // (len(_EDGES) * max(1, len(corners)))
+    share = np.linspace(0.0, 1.0, max(2, min(_POINTS_AN_EDGE, most)))[:, None]
+    starts, ends = corners[:, _EDGES[:, 0], None], corners[:, _EDGES[:, 1], None]
+    rows = starts + share * (ends - starts)
+    return np.asarray(rows.reshape(len(corners), -1 if len(corners) else 0, 3))
+
+
+def _as_sent(xyz: npt.NDArray[np.float64], units: str, up_axis: str) -> npt.NDArray[np.float64]:
+    """Undoes what decoding did to the coordinates."""
+    if up_axis == "y":
+        xyz = np.stack([xyz[:, 0], xyz[:, 2], -xyz[:, 1]], axis=1)
+    return xyz / METRES[units]
+
+
+def _shades(cloud: PointCloud, kept: npt.NDArray[np.int64]) -> FloatArray:
+    if cloud.rgb is not None:
+        return cloud.rgb[kept]
+    heights = cloud.xyz[kept, 2]
+    low, high = float(heights.min()), float(heights.max())
+    share = (heights - low) / (high - low) if high > low else np.full_like(heights, 0.5)
+    shades: FloatArray = (90 + 110 * share)[:, None].repeat(3, 1)
+    return shades

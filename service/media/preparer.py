@@ -1,0 +1,178 @@
+"""A request's media on their way to tensors: obtained within a budget, decoded beside the server.
+
+Called by `input_processor` for what is asked about, and by `task_runner` for what is drawn on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from lamm_model.conversation import Modality
+from lamm_model.formats.errors import MediaError
+from lamm_model.media import PreparedMedia
+from service.exceptions import MediaRefusedError
+from service.files.disk import StoredFile
+from service.media.fetch import MediaFetcher
+from service.media.fetch_budget import MediaBudget
+from service.media.headers import (
+    Base64Bytes,
+    FileBytes,
+    MediumBytes,
+    WholeBytes,
+    announced_size,
+)
+from service.media.pool import MediaPool
+from service.media.pool_config import LIVE, Precedence
+from service.media.size_budget import ItemSize, MediaSizeLimits, SizeBudget
+from service.media.sources import MediaAccess, Upload
+from service.metrics import Metrics
+from service.plan.messages import MediaItem
+
+
+class MediaPreparer:
+    """Prepares media for one model; `pool` decodes them.
+
+    `max_media_bytes` bounds each medium, `max_fetched_bytes` what one request fetches in all, and
+    `sizes` what its pictures and clouds may have in all.
+    """
+
+    def __init__(
+        self,
+        pool: MediaPool,
+        fetcher: MediaFetcher,
+        metrics: Metrics,
+        *,
+        max_media_bytes: int,
+        max_fetched_bytes: int,
+        sizes: MediaSizeLimits,
+    ) -> None:
+        self.pool = pool
+        self._fetcher, self._metrics = fetcher, metrics
+        self._max_media_bytes, self._max_fetched_bytes = max_media_bytes, max_fetched_bytes
+        self._sizes = sizes
+
+    def access(self, owner: str) -> MediaAccess:
+        """What media the owner of files may refer to."""
+        return self._fetcher.access(owner)
+
+    async def prepare(
+        self, media: Sequence[MediaItem], read_s: float, precedence: Precedence = LIVE
+    ) -> tuple[list[PreparedMedia], float]:
+        """The media, and the seconds that the slowest of them took to obtain, `read_s` included.
+
+        Raises:
+            MediaRefusedError: one cannot be reached, read or decoded, or is too much with the rest.
+            OverloadedError: too many requests wait for a decoder, or this one waited too long.
+        """
+        if not media:
+            return [], read_s
+        # Of all that is here already, before any of it is decoded.
+        sizes = await self._announced(media)
+        # Not more at a time than there are processes: a request of many media does not push others
+        # back, and none of its own waits so long behind the rest that it is given up.
+        turns = asyncio.Semaphore(self.pool.workers)
+        budget = MediaBudget(self._max_media_bytes, self._max_fetched_bytes)
+        with self.pool.admit(precedence):
+            self._metrics.preparing_media(1)
+            tasks = [
+                asyncio.create_task(
+                    self._prepare_one(item, size, read_s, budget, turns, precedence)
+                )
+                for item, size in zip(media, sizes, strict=True)
+            ]
+            try:
+                found = await asyncio.gather(*tasks)
+            finally:
+                self._metrics.preparing_media(-1)
+                for task in tasks:
+                    task.cancel()
+        return [prepared for prepared, _ in found], max(fetch_s for _, fetch_s in found)
+
+    async def draw(
+        self, item: MediaItem, marks: Sequence[Mapping[str, Any]], precedence: Precedence = LIVE
+    ) -> bytes:
+        """A medium with marks drawn on it, a PNG or PLY file; see `overlay_picture`.
+
+        A remote one is fetched once more: what was decoded of it is not kept in full.
+
+        Raises:
+            MediaRefusedError: it cannot be reached, read or drawn on.
+            OverloadedError: too many requests wait for a decoder, or this one waited too long.
+        """
+        budget = MediaBudget(self._max_media_bytes, self._max_fetched_bytes)
+        with self.pool.admit(precedence):
+            try:
+                async with self._fetcher.obtain(
+                    item.source, item.modality, budget.item(), item.param, precedence.patient
+                ) as content:
+                    return await self.pool.draw(item.job(content), marks, precedence)
+            except MediaError as error:
+                raise MediaRefusedError(error, param=item.param) from error
+
+    async def _announced(self, media: Sequence[MediaItem]) -> list[ItemSize]:
+        """Each medium's share of the budget, with what its header says counted in."""
+        budget = SizeBudget(self._sizes)
+        shares = [budget.item(item.modality) for item in media]
+        for item, share in zip(media, shares, strict=True):
+            stored = isinstance(item.source, StoredFile)
+            size = await asyncio.to_thread(_header_size, item) if stored else _header_size(item)
+            try:
+                share.announced(size)
+            except MediaError as error:
+                raise MediaRefusedError(error, param=item.param) from error
+        return shares
+
+    async def _prepare_one(
+        self,
+        item: MediaItem,
+        size: ItemSize,
+        read_s: float,
+        budget: MediaBudget,
+        turns: asyncio.Semaphore,
+        precedence: Precedence,
+    ) -> tuple[PreparedMedia, float]:
+        async with turns:
+            started = time.perf_counter()
+            try:
+                async with self._fetcher.obtain(
+                    item.source, item.modality, budget.item(), item.param, precedence.patient
+                ) as content:
+                    obtained = time.perf_counter()
+                    if isinstance(content, bytes):
+                        size.announced(_size_of(item, WholeBytes(content)))
+                    media = await self.pool.prepare(item.job(content), precedence)
+                size.decoded(_true_size(media))
+            except MediaError as error:
+                raise MediaRefusedError(error, param=item.param) from error
+        fetch_s = read_s + obtained - started
+        self._metrics.media_read(item.modality, fetch_s, time.perf_counter() - obtained)
+        return media, fetch_s
+
+
+def _header_size(item: MediaItem) -> int | None:
+    """What the header of a medium that need not be fetched announces; blocks for a stored file."""
+    source = item.source
+    if isinstance(source, Upload):
+        return _size_of(item, Base64Bytes(source.base64))
+    if not isinstance(source, StoredFile):
+        return None
+    try:
+        with source.path.open("rb") as stream:
+            return _size_of(item, FileBytes(stream, source.bytes))
+    except OSError:
+        return None  # obtaining it says that it is gone
+
+
+def _size_of(item: MediaItem, content: MediumBytes) -> int | None:
+    return announced_size(content, item.modality, item.format, item.columns)
+
+
+def _true_size(media: PreparedMedia) -> int:
+    """Pixels or points of what was decoded, before it was made to fit."""
+    info = media.info
+    if media.modality is Modality.IMAGE:
+        return int(info["width"]) * int(info["height"])
+    return int(info["points_in"])

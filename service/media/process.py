@@ -1,0 +1,189 @@
+"""The parent's side of one decoding process: its pipes, its temporary directory, its end.
+
+Started and ended by `media_pool`; `media_worker` is what runs on the other side.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import logging
+import os
+import shutil
+import signal
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lamm_model.conversation import Modality
+from lamm_model.media import PreparedMedia
+from service.media.worker import ERROR_KINDS, FRAME, encode_head
+
+logger = logging.getLogger(__name__)
+
+_START_TIMEOUT_S = 60.0
+# Between the end of a process's pipes and its own.
+_END_TIMEOUT_S = 1.0
+_SLICE = 1 << 18
+# What a decoder may see of the environment: enough to run, no key of the operator's.
+_PASSED_ON = ("PATH", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "VIRTUAL_ENV", "HOME")
+
+
+@dataclass(frozen=True, slots=True)
+class MediaJob:
+    """One medium to prepare: its bytes, or base64 text of them, and how a cloud is to be read."""
+
+    modality: Modality
+    content: str | bytes
+    format: str = ""
+    units: str = "m"
+    up_axis: str = "z"
+    columns: int | None = None
+
+    def head(self) -> dict[str, Any]:
+        """The job without its bytes."""
+        return {
+            "modality": self.modality, "format": self.format, "units": self.units,
+            "up_axis": self.up_axis, "columns": self.columns,
+            "is_base64": isinstance(self.content, str),
+        }  # fmt: skip
+
+    def body(self) -> bytes:
+        """The content as it is sent to a process."""
+        return self.content.encode() if isinstance(self.content, str) else self.content
+
+    def keyed(self) -> tuple[str, bytes]:
+        """The name of its result in a cache, and its body."""
+        body = self.body()
+        digest = hashlib.sha256(json.dumps(self.head()).encode())
+        digest.update(body)
+        return digest.hexdigest(), body
+
+
+class MediaProcess:
+    """One process; `busy` stays true when a job did not come to its end."""
+
+    def __init__(self, process: asyncio.subprocess.Process, scratch: Path) -> None:
+        self._process, self._scratch = process, scratch
+        self.busy = False
+
+    @classmethod
+    async def start(cls, config: Mapping[str, Any], scratch_root: Path) -> MediaProcess:
+        """A process that has answered; its temporary files lie in a new directory of its own.
+
+        Args:
+            config: first frame of the process, see `media_worker.main`.
+            scratch_root: an existing directory for that of the process.
+
+        Raises:
+            RuntimeError: it did not start, or said nothing within a minute.
+        """
+        scratch = Path(tempfile.mkdtemp(dir=scratch_root))
+        environment = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
+        environment |= {
+            "PYTHONPATH": os.pathsep.join(sys.path), "OMP_NUM_THREADS": "1", "TMPDIR": str(scratch)
+        }  # fmt: skip
+        try:
+            process = await asyncio.create_subprocess_exec(
+                sys.executable, "-m", "service.media.worker",
+                stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
+                env=environment, start_new_session=True,
+            )  # fmt: skip
+        except BaseException:
+            _remove(scratch)
+            raise
+        worker = cls(process, scratch)
+        try:
+            async with asyncio.timeout(_START_TIMEOUT_S):
+                await worker._exchange({**config, "scratch": str(scratch)}, b"")
+        except (TimeoutError, EOFError, OSError, ValueError) as error:
+            await worker.kill()
+            raise RuntimeError("a media worker process did not start") from error
+        except BaseException:
+            await worker.kill()
+            raise
+        return worker
+
+    @property
+    def alive(self) -> bool:
+        """Whether the process is known to run; one that just died may not be known yet."""
+        return self._process.returncode is None
+
+    async def run(self, job: MediaJob, body: bytes) -> PreparedMedia:
+        """Sends one job and reads its answer.
+
+        Raises:
+            MediaError: the process refused it.
+            EOFError, OSError, ValueError: it died or answered nonsense (`busy` is true).
+        """
+        head, array = await self._ask(job.head(), body)
+        values = np.frombuffer(array, dtype=np.float32).reshape(head["shape"])
+        self.busy = False
+        return PreparedMedia(job.modality, head["digest"], values, head["info"])
+
+    async def draw(self, job: MediaJob, marks: Sequence[Mapping[str, Any]], body: bytes) -> bytes:
+        """The job's medium with the marks drawn on it (`overlay_picture`, `overlay_cloud`), a file.
+
+        Raises as `run` does.
+        """
+        _, drawn = await self._ask({**job.head(), "overlay": list(marks)}, body)
+        self.busy = False
+        return drawn
+
+    async def was_killed(self) -> bool:
+        """Whether SIGKILL ended a process whose pipes have closed; none does that to itself.
+
+        To be asked before `kill`, after which nobody knows.
+        """
+        try:
+            async with asyncio.timeout(_END_TIMEOUT_S):
+                return await self._process.wait() == -signal.SIGKILL
+        except TimeoutError:
+            return False
+
+    async def kill(self) -> None:
+        """Ends the process at once, collects it, and removes what it left on the disk."""
+        if self._process.returncode is None:
+            try:
+                self._process.kill()
+            except ProcessLookupError:
+                logger.debug("a media worker was gone before it was killed")
+        if self._process.stdin is not None:
+            self._process.stdin.close()
+        await self._process.wait()
+        await asyncio.to_thread(_remove, self._scratch)
+
+    async def _ask(self, head: Mapping[str, Any], body: bytes) -> tuple[dict[str, Any], bytes]:
+        """The answer to one job, of which `busy` stays true until the caller has read it."""
+        self.busy = True
+        reply, answer = await self._exchange(head, body)
+        if "error" in reply:
+            self.busy = False
+            raise ERROR_KINDS[reply["error"]](reply["message"])
+        return reply, answer
+
+    async def _exchange(self, head: Mapping[str, Any], body: bytes) -> tuple[dict[str, Any], bytes]:
+        stdin, stdout = self._process.stdin, self._process.stdout
+        if stdin is None or stdout is None:
+            raise EOFError("the worker has no pipes")
+        stdin.write(encode_head(head, len(body)))
+        # In slices: the transport moves all that it holds each time the pipe takes a little.
+        view = memoryview(body)
+        for start in range(0, len(view), _SLICE):
+            stdin.write(view[start : start + _SLICE])
+            await stdin.drain()
+        head_size, body_size = FRAME.unpack(await stdout.readexactly(FRAME.size))
+        reply = json.loads(await stdout.readexactly(head_size))
+        return reply, await stdout.readexactly(body_size)
+
+
+def _remove(directory: Path) -> None:
+    shutil.rmtree(directory, ignore_errors=True)
+    if directory.exists():
+        logger.warning("cannot remove %s, where a media worker kept temporary files", directory)

@@ -1,0 +1,112 @@
+"""Where a medium's bytes come from: a `data:` URL, a stored file, or an allowed remote host.
+
+Called by `messages`, for each medium of a request. Here it is only looked at: sizes are checked on
+the text of a `data:` URL (base64 is decoded later, in a worker process), a file's existence and a
+URL's host before anything is read or fetched. No path is ever opened.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from lamm_model.formats.errors import MediaTooLargeError
+from service.exceptions import MediaRefusedError, RequestError, StoredFileNotFoundError
+from service.files.store import FileStore, StoredFile
+from service.media.remote_address import AllowedHosts, RemoteUrl, UrlRefusedError
+
+_MAX_HEADER = 256
+_ADVICE = "send the bytes as a base64 data: URL (data:image/png;base64,...)"
+
+
+@dataclass(frozen=True, slots=True)
+class Upload:
+    """Base64 text of one medium, within the size limit but not yet decoded."""
+
+    base64: str
+
+
+MediaSource = Upload | StoredFile | RemoteUrl
+
+
+@dataclass(frozen=True, slots=True)
+class MediaAccess:
+    """What a request's media may refer to: its owner's files, and the allowed hosts."""
+
+    files: FileStore
+    hosts: AllowedHosts
+    owner: str = ""
+
+    def find(
+        self, url: str | None, file_id: str | None, *, param: str, max_bytes: int
+    ) -> MediaSource:
+        """What a URL or, in its place, a file's id refers to; blocks for the disk.
+
+        Raises:
+            RequestError: no such file, no URL that is taken here, or the disk cannot be read.
+            MediaRefusedError: the bytes exceed `max_bytes`.
+        """
+        if file_id is not None:
+            return self.file(file_id, param=param, max_bytes=max_bytes)
+        url = url or ""
+        if self.hosts and url[:8].lower().startswith(("https:", "http:")):
+            try:
+                return self.hosts.check(url)
+            except UrlRefusedError as error:
+                raise RequestError(str(error), param=param, code="url_refused") from None
+        return read_data_url(url, param=param, max_bytes=max_bytes)
+
+    def file(self, file_id: str, *, param: str, max_bytes: int) -> StoredFile:
+        """The owner's file of that id; blocks for the disk.
+
+        Raises:
+            RequestError: no such file, or the disk cannot be read.
+            MediaRefusedError: the bytes exceed `max_bytes`.
+        """
+        try:
+            stored = self.files.get(self.owner, file_id)
+        except StoredFileNotFoundError:
+            raise StoredFileNotFoundError(file_id, f"{param}.file_id") from None
+        _check_size(stored.bytes, max_bytes, param)
+        return stored
+
+
+def read_data_url(url: str, *, param: str, max_bytes: int) -> Upload:
+    """The base64 text of a `data:` URL (RFC 2397).
+
+    Raises:
+        RequestError: not a base64 data: URL.
+        MediaRefusedError: the bytes exceed `max_bytes`.
+    """
+    scheme, colon, rest = url[: _MAX_HEADER * 2].partition(":")
+    if not colon or scheme.lower() != "data":
+        refusal = _refusal(scheme.lower() if colon else "")
+        raise RequestError(refusal, param=param, code="invalid_url")
+    header, comma, _ = rest.partition(",")
+    if not comma or len(header) > _MAX_HEADER or not header.lower().endswith(";base64"):
+        raise RequestError(
+            f"the data: URL is not marked ;base64, before its first comma; {_ADVICE}",
+            param=param,
+            code="invalid_url",
+        )
+    start = len(scheme) + len(header) + 2
+    size = (len(url) - start) * 3 // 4
+    # Up to two of these bytes may be padding.
+    _check_size(size, max_bytes, param, slack=2)
+    return Upload(url[start:])
+
+
+def _check_size(size: int, max_bytes: int, param: str, slack: int = 0) -> None:
+    if size > max_bytes + slack:
+        raise MediaRefusedError(
+            MediaTooLargeError(f"the medium has {size} bytes; the limit is {max_bytes}"),
+            param=param,
+        )
+
+
+def _refusal(scheme: str) -> str:
+    if scheme in ("http", "https"):
+        return (
+            f"remote addresses are not fetched by this server; {_ADVICE}, "
+            "or have the operator allow the host with --allowed-media-host"
+        )
+    return f"paths and other addresses are never opened; {_ADVICE}"

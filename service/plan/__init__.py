@@ -1,0 +1,1 @@
+"""A request becomes a `GenerationRequest`: messages, token ids, sampling and grammar."""

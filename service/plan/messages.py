@@ -1,0 +1,202 @@
+"""OpenAI messages become the turns of a LAMM conversation and a list of media.
+
+Called by `input_processor`; pure, nothing is decoded here. Texts are neutralised, and stripped as
+the texts of training were.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import PurePath
+
+from lamm_model.conversation import Modality, Turn, neutralise
+from lamm_model.media import POINT_CLOUD_FORMATS, MediaFormatError
+from service.exceptions import MediaRefusedError, RequestError
+from service.media.process import MediaJob
+from service.media.sources import MediaAccess, MediaSource, read_data_url
+from service.schemas.openai import ChatMessage, FilePart, ImagePart, MediaPart, TextPart
+
+_PICTURE_SUFFIXES = ("png", "jpg", "jpeg", "webp", "bmp", "gif")
+
+
+@dataclass(frozen=True, slots=True)
+class MediaItem:
+    """One medium as sent; `param` names its part of the request."""
+
+    modality: Modality
+    source: MediaSource
+    param: str
+    format: str = ""
+    units: str = "m"
+    up_axis: str = "z"
+    columns: int | None = None
+
+    def job(self, content: str | bytes) -> MediaJob:
+        """What is to be decoded, once its bytes (or base64 text of them) are there."""
+        return MediaJob(self.modality, content, self.format, self.units, self.up_axis, self.columns)
+
+
+@dataclass(frozen=True, slots=True)
+class Conversation:
+    """Turns with neutralised texts; `system` is None where the client sent none."""
+
+    turns: tuple[Turn, ...]
+    media: tuple[MediaItem, ...]
+    system: str | None
+
+
+@dataclass(slots=True)
+class _OpenTurn:
+    """A turn while its messages are read."""
+
+    texts: list[str] = field(default_factory=list)
+    media: list[MediaItem] = field(default_factory=list)
+    answer: list[str] | None = None
+
+
+def count_characters(messages: Sequence[ChatMessage]) -> int:
+    """Characters of all texts, media apart; cheap, whatever the length."""
+    return sum(
+        len(message.content)
+        if isinstance(message.content, str)
+        else sum(len(part.text) for part in message.content or () if isinstance(part, TextPart))
+        for message in messages
+    )
+
+
+def count_media(messages: Sequence[ChatMessage]) -> Counter[Modality | None]:
+    """Pictures and clouds of all messages; None: stored files, of which none is looked up."""
+    contents = (one.content for one in messages if not isinstance(one.content, str))
+    parts = (part for content in contents for part in content or ())
+    return Counter(_modality(part) for part in parts if not isinstance(part, TextPart))
+
+
+def read_messages(
+    messages: Sequence[ChatMessage], max_media_bytes: int, access: MediaAccess
+) -> Conversation:
+    """Turns of one conversation; user messages in a row are one turn, its media before its text.
+
+    Every character is looked at: the caller has checked that there are not too many. Blocks for
+    the disk where media are stored files.
+
+    Raises:
+        RequestError: a role out of place, media outside a user's message, no last question, or a
+            medium that `access` does not reach.
+        MediaRefusedError: a medium is larger than `max_media_bytes`.
+    """
+    system: list[str] = []
+    turns: list[_OpenTurn] = []
+    for number, message in enumerate(messages):
+        param = f"messages[{number}]"
+        text, media = _read_content(message, param, max_media_bytes, access)
+        if message.role in ("system", "developer"):
+            system.append(text)
+        elif message.role == "user":
+            if not turns or turns[-1].answer is not None:
+                turns.append(_OpenTurn())
+            turns[-1].texts.append(text)
+            turns[-1].media += media
+        elif not turns:
+            raise RequestError(
+                f"{param} is an assistant's, but no user's stands before it", param=param
+            )
+        else:
+            turns[-1].answer = [*(turns[-1].answer or []), text]
+    if not turns or turns[-1].answer is not None:
+        raise RequestError("the last message must be a user's", param="messages")
+    return Conversation(
+        turns=tuple(_close(turn) for turn in turns),
+        media=tuple(item for turn in turns for item in turn.media),
+        system="\n".join(system) if system else None,
+    )
+
+
+def _modality(part: MediaPart) -> Modality | None:
+    if isinstance(part, FilePart):
+        suffix = _suffix(part.file.filename or "") if part.file.file_id is None else ""
+        if suffix in _PICTURE_SUFFIXES:
+            return Modality.IMAGE
+        return Modality.POINT_CLOUD if suffix in POINT_CLOUD_FORMATS else None
+    return Modality.IMAGE if isinstance(part, ImagePart) else Modality.POINT_CLOUD
+
+
+def _close(turn: _OpenTurn) -> Turn:
+    question = "\n".join(text for text in turn.texts if text).strip()
+    if not question and not turn.media:
+        raise RequestError("a user's message has neither text nor media", param="messages")
+    answer = None if turn.answer is None else neutralise("\n".join(turn.answer).strip())
+    return Turn(neutralise(question), answer, tuple(item.modality for item in turn.media))
+
+
+def _read_content(
+    message: ChatMessage, param: str, max_media_bytes: int, access: MediaAccess
+) -> tuple[str, list[MediaItem]]:
+    if message.content is None:
+        if message.role != "assistant":
+            raise RequestError(f"{param}.content is missing", param=f"{param}.content")
+        return "", []
+    if isinstance(message.content, str):
+        return message.content, []
+    texts: list[str] = []
+    media: list[MediaItem] = []
+    for index, part in enumerate(message.content):
+        place = f"{param}.content[{index}]"
+        if isinstance(part, TextPart):
+            texts.append(part.text)
+            continue
+        if message.role != "user":
+            raise RequestError(
+                f"{place} is a {part.type} in a message of role {message.role!r}; "
+                "media belong in a user's message",
+                param=place,
+            )
+        media.append(_read_media(part, f"{place}.{part.type}", max_media_bytes, access))
+    return "\n".join(texts), media
+
+
+def _read_media(
+    part: MediaPart, param: str, max_media_bytes: int, access: MediaAccess
+) -> MediaItem:
+    if isinstance(part, FilePart):
+        return _read_file(part, param, max_media_bytes, access)
+    reference = part.image_url if isinstance(part, ImagePart) else part.point_cloud_url
+    source = access.find(reference.url, reference.file_id, param=param, max_bytes=max_media_bytes)
+    if isinstance(part, ImagePart):
+        return MediaItem(Modality.IMAGE, source, param)
+    cloud = part.point_cloud_url
+    return MediaItem(
+        Modality.POINT_CLOUD,
+        source,
+        param,
+        cloud.format.lower(),
+        cloud.units,
+        cloud.up_axis,
+        cloud.columns,
+    )
+
+
+def _read_file(part: FilePart, param: str, max_media_bytes: int, access: MediaAccess) -> MediaItem:
+    """A file is what its name's suffix says."""
+    source: MediaSource
+    if part.file.file_id is not None:
+        source = access.file(part.file.file_id, param=param, max_bytes=max_media_bytes)
+        name = source.filename
+    else:
+        data, name = part.file.file_data or "", part.file.filename or ""
+        source = read_data_url(data, param=f"{param}.file_data", max_bytes=max_media_bytes)
+    suffix = _suffix(name)
+    if suffix in _PICTURE_SUFFIXES:
+        return MediaItem(Modality.IMAGE, source, param)
+    if suffix in POINT_CLOUD_FORMATS:
+        return MediaItem(Modality.POINT_CLOUD, source, param, suffix)
+    known = ", ".join((*_PICTURE_SUFFIXES, *POINT_CLOUD_FORMATS))
+    raise MediaRefusedError(
+        MediaFormatError(f"the file is called {name[:64]!r}; its suffix must be one of {known}"),
+        param=param,
+    )
+
+
+def _suffix(name: str) -> str:
+    return PurePath(name).suffix.lower().lstrip(".")

@@ -1,0 +1,1 @@
+"""Start-up: settings become engines, media pools and served models."""

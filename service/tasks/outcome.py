@@ -1,0 +1,190 @@
+"""What the model says to a task's question: a text, or the most probable of its options.
+
+Called by `task_runner`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from lamm_model.tasks import AnyTask, ParseResult
+from lamm_model.tasks.base import ParseStatus
+from lamm_model.tokenizer import LammTokenizer
+from service.answer.generation import Generation
+from service.answer.likelihood import OptionScore, continuation_ids, option_logprobs
+from service.dependencies import ServedModel, Timeouts
+from service.engine.base import EngineError, FinishReason, RequestTimings
+from service.keys.auth import Caller
+from service.plan.input_processor import PlannedRequest
+from service.schemas.openai_answers import PromptTokensDetails, Usage
+from service.schemas.tasks import OptionLogprob, TaskRequest
+from service.tasks.options import Option, TokenIds, option_logprobs_of, probabilities
+
+# JSON knows no infinities; OpenAI's customary value for a token that cannot come.
+_LEAST_LOGPROB = -9999.0
+
+
+@dataclass(frozen=True, slots=True)
+class TaskQuestion:
+    """What is asked of whom, and for whom; `arrived` by `time.perf_counter`."""
+
+    task: AnyTask
+    body: TaskRequest
+    model: ServedModel
+    arrived: float
+    caller: Caller
+    owner: str
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What the model said; `read` and `options` where it was asked for probabilities."""
+
+    text: str
+    finish_reason: Literal["stop", "length"] | None
+    usage: Usage
+    timing: str
+    read: ParseResult[Any] | None = None
+    options: list[OptionLogprob] | None = None
+
+
+async def generate(question: TaskQuestion, planned: PlannedRequest, timeouts: Timeouts) -> Outcome:
+    """The text that the model writes.
+
+    Raises:
+        EngineError, RateLimitedError, OverloadedError: as `Generation` does.
+    """
+    model = question.model
+    generation = Generation(
+        model.engine,
+        planned,
+        model.metrics,
+        question.arrived,
+        account=question.caller.account,
+        queue_timeout_s=timeouts.queue_s,
+    )
+    texts: list[str] = []
+    reason: Literal["stop", "length"] | None = None
+    try:
+        await generation.start(timeouts.keepalive_s)
+        async for delta in generation.deltas():
+            if delta is not None:
+                texts.append(delta.text)
+                reason = delta.finish_reason.value if delta.finish_reason else reason
+    finally:
+        await generation.close()
+    return Outcome("".join(texts), reason, generation.usage(), generation.server_timing())
+
+
+async def score(
+    question: TaskQuestion,
+    planned: PlannedRequest,
+    options: Sequence[Option],
+    timeouts: Timeouts,
+) -> Outcome:
+    """The most probable option; see `task_options.option_logprobs_of` for how they rank.
+
+    Raises:
+        EngineError: as `option_logprobs` does.
+        RateLimitedError: the caller's key has fewer tokens left than prompt and options have.
+        OverloadedError: it waited longer for its first score than it may.
+    """
+    started, model = time.perf_counter(), question.model
+    [request] = planned.sequences
+    tokenizer = model.processor.tokenizer
+    begun, every = await asyncio.to_thread(_beginnings, tokenizer, options)
+    if question.caller.account is not None:
+        # All of it is work for the engine, whatever becomes of it.
+        question.caller.account.reserve(len(request.prompt_token_ids) + sum(map(len, every)))
+    with _reported(question) as finished:
+        scored = await option_logprobs(
+            model.engine, request, every, queue_timeout_s=timeouts.queue_s
+        )
+        finished([one.timings for one in scored])
+    scores = dict(zip(every, scored, strict=True))
+    listed = await asyncio.to_thread(_listed, options, begun, scores)
+    seconds = {
+        "fetch": planned.fetch_s,
+        "decode": planned.decode_s,
+        "score": time.perf_counter() - started,
+    }
+    best = max(range(len(options)), key=lambda index: listed[index].logprob)
+    text = options[best].texts[_likeliest(begun[best], scores)]
+    tokens = len(request.prompt_token_ids)
+    usage = Usage(
+        prompt_tokens=tokens,
+        completion_tokens=0,
+        total_tokens=tokens,
+        prompt_tokens_details=PromptTokensDetails(
+            image_tokens=planned.image_tokens, point_cloud_tokens=planned.point_cloud_tokens
+        ),
+    )
+    timing = ", ".join(f"{name};dur={1000 * value:.2f}" for name, value in seconds.items())
+    read = ParseResult(options[best].answer, ParseStatus.OK)
+    return Outcome(text, None, usage, timing, read, listed)
+
+
+def _beginnings(
+    tokenizer: LammTokenizer, options: Sequence[Option]
+) -> tuple[list[list[TokenIds]], list[TokenIds]]:
+    """Token ids of each option's texts, and all that are different."""
+    begun = [[continuation_ids(tokenizer, text) for text in one.texts] for one in options]
+    return begun, list(dict.fromkeys(ids for beginnings in begun for ids in beginnings))
+
+
+@contextlib.contextmanager
+def _reported(
+    question: TaskQuestion,
+) -> Iterator[Callable[[Sequence[RequestTimings]], None]]:
+    """Reports to the metrics how the scoring within it ends; its end is to be told the timings.
+
+    It counts as one sequence, the first: the options are of one prompt.
+    """
+    metrics, arrived = question.model.metrics, question.arrived
+    reason, timings = "abort", list[RequestTimings]()
+
+    def finished(found: Sequence[RequestTimings]) -> None:
+        nonlocal reason
+        reason = FinishReason.STOP.value
+        timings.extend(found)
+
+    try:
+        yield finished
+    except EngineError:
+        reason = "error"
+        raise
+    finally:
+        metrics.finished(reason, time.perf_counter() - arrived, timings[0] if timings else None)
+        # Each option is a request to the engine; the first, as a rule, leaves them in the cache.
+        for medium in (medium for one in timings for medium in one.encoded_media):
+            metrics.media_encoded(medium.modality, medium.seconds)
+
+
+def _listed(
+    options: Sequence[Option],
+    begun: Sequence[Sequence[TokenIds]],
+    scores: Mapping[TokenIds, OptionScore],
+) -> list[OptionLogprob]:
+    logprobs = option_logprobs_of(begun, {ids: score.logprob for ids, score in scores.items()})
+    likeliest = [scores[ids[_likeliest(ids, scores)]] for ids in begun]
+    return [
+        OptionLogprob(
+            option=option.name,
+            logprob=max(logprob, _LEAST_LOGPROB),
+            mean_logprob=max(score.logprob / score.num_tokens, _LEAST_LOGPROB),
+            probability=probability,
+            num_tokens=score.num_tokens,
+        )
+        for option, logprob, score, probability in zip(
+            options, logprobs, likeliest, probabilities(logprobs), strict=True
+        )
+    ]
+
+
+def _likeliest(beginnings: Sequence[TokenIds], scores: Mapping[TokenIds, OptionScore]) -> int:
+    return max(range(len(beginnings)), key=lambda index: scores[beginnings[index]].logprob)

@@ -1,0 +1,1 @@
+"""`lamm chat`: a conversation in a terminal, over HTTP."""

@@ -1,0 +1,239 @@
+"""The terminal client behind `lamm chat`; speaks to any server of the same protocol."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import httpx
+from rich.console import Console
+from rich.text import Text
+
+from service.terminal.attachments import (
+    ChatError,
+    CloudOptions,
+    Conversation,
+    cloud_part,
+    image_part,
+)
+
+_CHAT_HELP = """\
+Talk to a running LAMM service, with pictures and point clouds.
+
+  lamm chat                                         a conversation
+  lamm chat --image cat.png "What is this?"         one question, one answer
+  lamm chat --cloud chair.ply --units cm --up-axis y "What is this?"
+
+In a conversation: /image PATH and /cloud PATH add to the next question, /reset starts anew,
+/quit ends.
+"""
+_COMMANDS = "/image PATH  /cloud PATH  /reset  /quit"
+
+
+def run_chat(argv: list[str]) -> int:
+    """0 at the end of the conversation, 1 when the one question failed."""
+    options = _parser().parse_args(argv)
+    console = Console(highlight=False)
+    clouds = CloudOptions(options.units, options.up_axis, options.columns)
+    headers = {"Authorization": f"Bearer {options.api_key}"} if options.api_key else {}
+    conversation = Conversation(options.system)
+    try:
+        with httpx.Client(base_url=options.url, headers=headers, timeout=options.timeout) as client:
+            conversation.pending += [image_part(Path(path)) for path in options.image]
+            conversation.pending += [cloud_part(Path(path), clouds) for path in options.cloud]
+            card = model_card(client, options.model)
+            request = {
+                "model": card["id"],
+                "temperature": options.temperature,
+                **({} if options.max_tokens is None else {"max_tokens": options.max_tokens}),
+            }
+            if options.question:
+                _exchange(client, conversation, request, options.question, console)
+                return 0
+            _converse(client, conversation, request, clouds, card, console)
+    except (ChatError, httpx.HTTPError) as error:
+        reason = _reason(error, options.url)
+        Console(stderr=True, highlight=False).print(Text(f"lamm chat: {reason}", style="red"))
+        return 1
+    return 0
+
+
+def model_card(client: httpx.Client, name: str | None) -> Mapping[str, Any]:
+    """The card of the named model, or of the first one.
+
+    Raises:
+        ChatError: the server has no such model, or does not answer as expected.
+    """
+    response = client.get("/v1/models")
+    if response.is_error:
+        raise ChatError(_error_text(response.status_code, response.text))
+    cards: list[dict[str, Any]] = response.json().get("data", [])
+    for card in cards:
+        if name in (None, card["id"]):
+            return card
+    known = ", ".join(card["id"] for card in cards) or "none"
+    raise ChatError(f"model {name!r} is not served; there are: {known}")
+
+
+def stream_answer(
+    client: httpx.Client, request: Mapping[str, Any], messages: list[dict[str, Any]]
+) -> Iterator[str]:
+    """The answer piece by piece.
+
+    Raises:
+        ChatError: the server refused or failed.
+    """
+    body = {**request, "messages": messages, "stream": True}
+    with client.stream("POST", "/v1/chat/completions", json=body) as response:
+        if response.is_error:
+            raise ChatError(_error_text(response.status_code, response.read().decode()))
+        for line in response.iter_lines():
+            if not line.startswith("data: ") or line == "data: [DONE]":
+                continue
+            event = json.loads(line.removeprefix("data: "))
+            if "error" in event:
+                raise ChatError(event["error"]["message"])
+            for choice in event["choices"]:
+                if text := choice["delta"].get("content"):
+                    yield text
+
+
+def _converse(
+    client: httpx.Client,
+    conversation: Conversation,
+    request: Mapping[str, Any],
+    clouds: CloudOptions,
+    card: Mapping[str, Any],
+    console: Console,
+) -> None:
+    takes = ", ".join(card.get("architecture", {}).get("input_modalities", ["text"]))
+    console.print(Text(f"{card['id']} ({takes})    {_COMMANDS}", style="dim"))
+    while True:
+        try:
+            line = console.input(Text("> ", style="bold cyan")).strip()
+        except (EOFError, KeyboardInterrupt):
+            console.print()
+            return
+        if line in ("/quit", "/exit"):
+            return
+        if not line:
+            continue
+        try:
+            if not line.startswith("/"):
+                _exchange(client, conversation, request, line, console)
+                continue
+            console.print(Text(_command(line, conversation, clouds), style="dim"))
+        except (ChatError, httpx.HTTPError) as error:
+            console.print(Text(_reason(error, client.base_url), style="red"))
+
+
+def _command(line: str, conversation: Conversation, clouds: CloudOptions) -> str:
+    name, _, argument = line.partition(" ")
+    path = Path(argument.strip().strip("'\"")).expanduser()
+    if name == "/reset":
+        conversation.reset()
+        return "a new conversation"
+    if name == "/image" and argument:
+        conversation.pending.append(image_part(path))
+    elif name == "/cloud" and argument:
+        conversation.pending.append(cloud_part(path, clouds))
+    else:
+        return _COMMANDS
+    return f"{path.name} goes with the next question"
+
+
+def _exchange(
+    client: httpx.Client,
+    conversation: Conversation,
+    request: Mapping[str, Any],
+    question: str,
+    console: Console,
+) -> None:
+    conversation.ask(question)
+    pieces: list[str] = []
+    try:
+        for piece in stream_answer(client, request, conversation.messages):
+            pieces.append(piece)
+            console.print(Text(piece), end="", soft_wrap=True)
+    except (ChatError, httpx.HTTPError):
+        conversation.take_back()
+        raise
+    finally:
+        if pieces:
+            console.print()
+    conversation.answer("".join(pieces))
+
+
+def _reason(error: Exception, url: object) -> str:
+    if isinstance(error, httpx.ConnectError):
+        return f"nothing answers at {url} ({error}); is `lamm serve` running there? (--url)"
+    if isinstance(error, httpx.TimeoutException):
+        return f"no word from {url} for longer than --timeout allows"
+    return str(error) or type(error).__name__
+
+
+def _error_text(status: int, body: str) -> str:
+    try:
+        return str(json.loads(body)["error"]["message"])
+    except (ValueError, KeyError, TypeError):
+        return f"the server answered {status}"
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="lamm chat",
+        description=_CHAT_HELP,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = parser.add_argument
+    add("question", nargs="?", help="ask this, print the answer, end")
+    add(
+        "--url",
+        default=os.environ.get("LAMM_URL", "http://127.0.0.1:8000"),
+        help="the service, or LAMM_URL (default: %(default)s)",
+    )
+    add(
+        "--api-key",
+        default=os.environ.get("LAMM_API_KEY"),
+        help="the service's key, or LAMM_API_KEY",
+    )
+    add("--model", help="name of the model (default: the first one)")
+    add("--image", action="append", default=[], metavar="PATH", help="a picture; may be repeated")
+    add("--cloud", action="append", default=[], metavar="PATH", help="a cloud; may be repeated")
+    add(
+        "--units",
+        choices=("m", "cm", "mm"),
+        default="m",
+        help="of the clouds' coordinates (default: m)",
+    )
+    add(
+        "--up-axis",
+        choices=("z", "y"),
+        default="z",
+        help="which axis points up in the clouds (default: z)",
+    )
+    add("--columns", type=int, choices=(3, 4, 5, 6), help="values a point in bin files")
+    add("--system", help="replaces the checkpoint's system text")
+    add("--max-tokens", type=int, help="longest answer (default: the service's)")
+    add(
+        "--temperature",
+        type=float,
+        default=0.0,
+        help="0 always takes the likeliest word, more is more varied (default: 0)",
+    )
+    add(
+        "--timeout",
+        type=float,
+        default=120.0,
+        help="seconds without a word before giving up (default: 120)",
+    )
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(run_chat(sys.argv[1:]))

@@ -1,0 +1,1 @@
+"""Conversations of lamm-mini: facts of a scene become questions and answers."""

@@ -1,0 +1,106 @@
+"""Questions about point clouds; `training.mini.talk.language` makes conversations of them."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from training.mini.clouds import CloudScene
+from training.mini.sources import FURNITURE, Split
+from training.mini.talk.exchanges import (
+    Exchange,
+    chosen,
+    counted,
+    distract,
+    existence,
+    join,
+    label_list,
+    named,
+    noun,
+    pick,
+    which_is_shown,
+)
+from training.mini.talk.phrasings import ask
+
+
+def cloud_identify(scene: CloudScene, rng: np.random.Generator, split: Split = "train") -> Exchange:
+    """What the one object is."""
+    return named("cloud_identify", FURNITURE[scene.objects[0].label], rng, split)
+
+
+def cloud_classify(scene: CloudScene, rng: np.random.Generator, split: Split = "train") -> Exchange:
+    """Which of the ten classes, listed in the question."""
+    question = ask("cloud_classify", rng, split, label_list(FURNITURE, rng))
+    return Exchange(question, FURNITURE[scene.objects[0].label] + ".")
+
+
+def cloud_choice(scene: CloudScene, rng: np.random.Generator) -> Exchange:
+    """A four-way question on a class or a number; see `cloud_choice_parts`."""
+    question, options, right, reason = cloud_choice_parts(scene, rng)
+    return chosen(question, options, right, reason, rng)
+
+
+def cloud_choice_parts(
+    scene: CloudScene, rng: np.random.Generator
+) -> tuple[str, list[str], int, str]:
+    """Question, four options, the right one's index, and what the answer opens with."""
+    labels = [o.label for o in scene.objects]
+    if len(labels) > 1 and rng.random() < 0.4:
+        right = str(len(labels))
+        options = distract(right, "12345", rng)
+        return (
+            "How many objects are in the room?",
+            options,
+            options.index(right),
+            f"I count {right}",
+        )
+    questions = (
+        "Which object is in the scan?",
+        "What does the point cloud show?",
+        "Which of these do you see?",
+    )
+    return which_is_shown(FURNITURE, labels, questions, rng)
+
+
+def cloud_count(scene: CloudScene, rng: np.random.Generator) -> Exchange:
+    """How many objects."""
+    return counted("cloud_count", len(scene.objects), "object", "objects", rng, "train")
+
+
+def cloud_list(scene: CloudScene, rng: np.random.Generator) -> Exchange:
+    """Which objects, in alphabetical order."""
+    names = [noun(FURNITURE[o.label]) for o in scene.objects]
+    return Exchange(
+        ask("cloud_list", rng),
+        pick(("I see {}.", "The room has {}.", "There is {}."), rng).format(join(sorted(names))),
+    )
+
+
+def cloud_exists(scene: CloudScene, rng: np.random.Generator) -> Exchange:
+    """Whether an object is there."""
+    return existence("cloud_exists", [FURNITURE[o.label] for o in scene.objects], FURNITURE, rng)
+
+
+def cloud_height(scene: CloudScene, rng: np.random.Generator) -> Exchange:
+    """The one object's height in metres."""
+    height = scene.objects[0].size[2]
+    return Exchange(
+        ask("cloud_height", rng),
+        pick(
+            ("About {:.1f} metres.", "It is about {:.1f} m tall.", "Roughly {:.1f} metres."), rng
+        ).format(height),
+    )
+
+
+def cloud_colour(scene: CloudScene, rng: np.random.Generator) -> Exchange:
+    """A question on colour, which points without colour cannot answer."""
+    del scene
+    return Exchange(
+        ask("cloud_colour", rng),
+        pick(
+            (
+                "The points carry no colour, so I cannot say.",
+                "A scan like this shows shape, not colour.",
+            ),
+            rng,
+        ),
+    )

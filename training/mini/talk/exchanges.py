@@ -1,0 +1,192 @@
+"""One question and its answer, and the forms that questions about pictures and clouds share.
+
+Answers vary in form and follow the question's wishes ("one word", "just the number").
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from training.mini.clouds import CloudScene
+from training.mini.pictures import PictureScene
+from training.mini.sources import Split
+from training.mini.talk.phrasings import ask
+
+NUMBERS = ("zero", "one", "two", "three", "four", "five", "six", "seven")
+_UNKNOWN = (
+    "I cannot tell that from what I see.",
+    "That does not show, so I cannot say.",
+    "I do not know; nothing here tells me that.",
+    "I can't know that from this alone.",
+)
+_PLURALS = {"trousers": "pairs of trousers", "dress": "dresses", "person": "people"}
+
+
+@dataclass(frozen=True, slots=True)
+class Exchange:
+    """One question and its answer."""
+
+    question: str
+    answer: str
+
+
+# A question family: (scene, generator) -> Exchange; some take a split too.
+Family = Callable[..., Exchange]
+
+
+def noun(name: str) -> str:
+    """A class name with its article: "a coat", "a pair of trousers", "an ankle boot"."""
+    if name == "trousers":
+        return "a pair of trousers"
+    return f"an {name}" if name[0] in "aeiou" else f"a {name}"
+
+
+def plural(name: str) -> str:
+    """A class name in the plural."""
+    return _PLURALS.get(name, name + "s")
+
+
+def options_text(question: str, options: Sequence[str]) -> str:
+    """A multiple-choice question as the suite and the training data put it."""
+    return (
+        question + " " + " ".join(f"({chr(65 + k)}) {option}" for k, option in enumerate(options))
+    )
+
+
+def converse(
+    scene: PictureScene | CloudScene,
+    families: list[tuple[float, Family]],
+    rng: np.random.Generator,
+    count: int,
+) -> list[Exchange]:
+    """`count` of the weighted families, each entry at most once; now and then thanks end it."""
+    weight = np.array([w for w, _ in families])
+    picked = rng.choice(
+        len(families), min(count, len(families)), replace=False, p=weight / weight.sum()
+    )
+    turns = [families[int(k)][1](scene, rng) for k in picked]
+    if rng.random() < 0.06:
+        turns[-1] = Exchange(
+            ask("thanks", rng), pick(("You are welcome!", "Glad to help.", "My pleasure."), rng)
+        )
+    return turns
+
+
+def named(intent: str, name: str, rng: np.random.Generator, split: Split) -> Exchange:
+    """What one thing is: the bare name where the question is terse, else a sentence."""
+    question = ask(intent, rng, split)
+    if terse(question):
+        return Exchange(question, name + ".")
+    return Exchange(
+        question,
+        pick(
+            ("This is {}.", "It is {}.", "I see {}.", "It looks like {}.", "That is {}."), rng
+        ).format(noun(name)),
+    )
+
+
+def counted(
+    intent: str,
+    number: int,
+    one: str,
+    many: str,
+    rng: np.random.Generator,
+    split: Split,
+    verb: str = "",
+) -> Exchange:
+    """How many: a digit where the question is terse, else a sentence."""
+    question = ask(intent, rng, split)
+    if terse(question):
+        return Exchange(question, f"{number}.")
+    spelled = NUMBERS[number] if rng.random() < 0.7 else str(number)
+    lead = verb or ("There is" if number == 1 else "There are")
+    form = pick((f"{lead} {spelled} {one if number == 1 else many}.", f"I count {spelled}."), rng)
+    return Exchange(question, form)
+
+
+def chosen(
+    question: str, options: list[str], right: int, reason: str, rng: np.random.Generator
+) -> Exchange:
+    """A four-way question, answered by naming the option, in a sentence or alone.
+
+    Looking an option's letter up takes two layers of attention that learn it together, which a
+    model of this size did not do in the time there was; naming what it sees, it does. That it may
+    say the option alone lets options be ranked by their likelihood.
+    """
+    text = options_text(question, options)
+    if rng.random() < 0.3:
+        text = text.replace(" (A)", " Options: (A)", 1)
+    return Exchange(text, f"{options[right] if rng.random() < 0.35 else reason}.")
+
+
+def existence(
+    intent: str, present: list[str], names: Sequence[str], rng: np.random.Generator
+) -> Exchange:
+    """Whether something is there; half of the time it is not."""
+    if rng.random() < 0.5:
+        name = present[int(rng.integers(len(present)))]
+        return Exchange(
+            ask(intent, rng, x=noun(name)),
+            pick(("Yes, I see {}.", "Yes, there is {}."), rng).format(noun(name)),
+        )
+    name = absent(names, [list(names).index(n) for n in present], rng)
+    return Exchange(
+        ask(intent, rng, x=noun(name)),
+        pick(("No, I see no {}.", "No, there is no {}."), rng).format(name),
+    )
+
+
+def unknown(scene: PictureScene | CloudScene, rng: np.random.Generator) -> Exchange:
+    """A question that no medium answers, and the admission."""
+    del scene
+    return Exchange(ask("unknown", rng), pick(_UNKNOWN, rng))
+
+
+def absent(names: Sequence[str], labels: Sequence[int], rng: np.random.Generator) -> str:
+    """A name whose index is not among `labels`."""
+    return str(rng.choice([name for k, name in enumerate(names) if k not in labels]))
+
+
+def distract(right: str, pool: Sequence[str], rng: np.random.Generator) -> list[str]:
+    """`right` and three others of the pool, shuffled."""
+    others = [str(v) for v in rng.permutation([v for v in pool if v != right])[:3]]
+    return shuffled([right, *others], rng)
+
+
+def which_is_shown(
+    names: Sequence[str], labels: Sequence[int], questions: Sequence[str], rng: np.random.Generator
+) -> tuple[str, list[str], int, str]:
+    """Question, four classes (one of them shown), that one's index, the opening statement."""
+    right = names[labels[int(rng.integers(len(labels)))]]
+    others = [name for k, name in enumerate(names) if k not in labels]
+    options = shuffled([right, *rng.permutation(others)[:3]], rng)
+    return str(rng.choice(questions)), options, options.index(right), f"I see {noun(right)}"
+
+
+def shuffled(values: Sequence[str], rng: np.random.Generator) -> list[str]:
+    """The values in another order."""
+    return [str(values[int(k)]) for k in rng.permutation(len(values))]
+
+
+def label_list(names: Sequence[str], rng: np.random.Generator) -> str:
+    """All names, shuffled: "a, b, c or d"."""
+    order = [names[int(k)] for k in rng.permutation(len(names))]
+    return ", ".join(order[:-1]) + " or " + order[-1]
+
+
+def join(parts: Sequence[str]) -> str:
+    """ "a, b and c"."""
+    return parts[0] if len(parts) == 1 else ", ".join(parts[:-1]) + " and " + parts[-1]
+
+
+def terse(question: str) -> bool:
+    """Whether the question asks for the answer alone."""
+    return any(mark in question for mark in ("ne word", "ust the", "number.", "only a number"))
+
+
+def pick(options: Sequence[str], rng: np.random.Generator) -> str:
+    """One of the options, evenly."""
+    return options[int(rng.integers(len(options)))]

@@ -1,0 +1,80 @@
+"""Conversations of nothing but short look-ups: one thing is named, and one fact of it asked.
+
+To find what is named among several things takes layers of attention that have to learn it
+together. A conversation on everything asks for it once or twice among long answers; here every
+turn does, and most of the answer's tokens depend on it. `training.mini.corpus` draws a share of
+all conversations from here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from training.mini.clouds import CloudScene, PlacedObject
+from training.mini.pictures import COLOUR_NAMES, PictureScene, PlacedProduct
+from training.mini.sources import FURNITURE, PRODUCTS
+from training.mini.talk.exchanges import Exchange, absent, chosen, pick
+from training.mini.talk.phrasings import ask
+from training.mini.talk.picture_questions import box_of, colour_choice_parts, colour_of
+from training.mini.talk.task_questions import grounding
+
+_ABSENT = 0.12
+
+
+def picture_look_ups(
+    scene: PictureScene, rng: np.random.Generator, count: int = 8
+) -> list[Exchange]:
+    """Up to `count` questions, each on one of several products: its colour, its box, what is red.
+
+    Empty where no product is the only one of its class or of its colour.
+    """
+    labels = [p.label for p in scene.products]
+    colours = [p.colour for p in scene.products]
+    turns: list[Exchange] = []
+    for item in scene.products:
+        if labels.count(item.label) == 1:
+            turns += [colour_of(item, rng), box_of(item, rng)]
+            turns.append(chosen(*colour_choice_parts(item, rng), rng))
+        if colours.count(item.colour) == 1:
+            turns.append(_of_colour(item, rng))
+    if turns and rng.random() < _ABSENT:
+        name = absent(PRODUCTS, labels, rng)
+        turns.append(Exchange(ask("colour", rng, x=name), f"I see no {name} here."))
+    return _some(turns, rng, count)
+
+
+def cloud_look_ups(scene: CloudScene, rng: np.random.Generator, count: int = 7) -> list[Exchange]:
+    """Up to `count` questions, each on one object of a room: its box, its height.
+
+    Empty where no object is the only one of its class.
+    """
+    labels = [o.label for o in scene.objects]
+    turns: list[Exchange] = []
+    for placed in scene.objects:
+        if labels.count(placed.label) == 1:
+            turns += [grounding(placed, rng), _height(placed, rng)]
+    if turns and rng.random() < _ABSENT:
+        name = absent(FURNITURE, labels, rng)
+        turns.append(Exchange(ask("cloud_ground", rng, x=name), f"I see no {name} here."))
+    return _some(turns, rng, count)
+
+
+def _of_colour(item: PlacedProduct, rng: np.random.Generator) -> Exchange:
+    name, tint = PRODUCTS[item.label], COLOUR_NAMES[item.colour]
+    question = pick(
+        ("Which product is {}?", "What is {}?", "Name the {} product.", "What is the {} item?"), rng
+    ).format(tint)
+    return Exchange(question, f"The {name}." if rng.random() < 0.5 else f"{name}.")
+
+
+def _height(placed: PlacedObject, rng: np.random.Generator) -> Exchange:
+    question = pick(
+        ("How tall is the {}?", "What is the height of the {}?", "And the {}, how tall is it?"), rng
+    ).format(FURNITURE[placed.label])
+    return Exchange(question, f"About {placed.size[2]:.1f} metres.")
+
+
+def _some(turns: Sequence[Exchange], rng: np.random.Generator, count: int) -> list[Exchange]:
+    return [turns[int(k)] for k in rng.permutation(len(turns))[:count]]

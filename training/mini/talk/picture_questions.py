@@ -1,0 +1,206 @@
+"""Questions about pictures of products; `training.mini.talk.language` makes conversations of them.
+
+Each takes a scene, the generator and, where the mini suite asks it too, the split of its phrasings.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from training.mini.pictures import COLOUR_NAMES, SIZE, PictureScene, PlacedProduct
+from training.mini.sources import PRODUCTS, Split
+from training.mini.talk.exchanges import (
+    Exchange,
+    absent,
+    chosen,
+    counted,
+    distract,
+    existence,
+    join,
+    label_list,
+    named,
+    noun,
+    pick,
+    plural,
+    terse,
+    which_is_shown,
+)
+from training.mini.talk.phrasings import ask
+
+
+def identify(scene: PictureScene, rng: np.random.Generator, split: Split = "train") -> Exchange:
+    """What the one product is."""
+    name = PRODUCTS[scene.products[0].label]
+    return named("identify", name, rng, split)
+
+
+def classify(scene: PictureScene, rng: np.random.Generator, split: Split = "train") -> Exchange:
+    """Which of the ten classes, listed in the question."""
+    question = ask("classify", rng, split, label_list(PRODUCTS, rng))
+    return Exchange(question, PRODUCTS[scene.products[0].label] + ".")
+
+
+def count_products(
+    scene: PictureScene, rng: np.random.Generator, split: Split = "train"
+) -> Exchange:
+    """How many products, whatever they are."""
+    number = len(scene.products)
+    what = str(rng.choice(["product", "item"]))
+    return counted("count", number, what, what + "s", rng, split)
+
+
+def detect(scene: PictureScene, rng: np.random.Generator, split: Split = "train") -> Exchange:
+    """Every product with its box."""
+    return Exchange(ask("detect", rng, split), detection_text(scene.products) + ".")
+
+
+def choice(scene: PictureScene, rng: np.random.Generator) -> Exchange:
+    """A four-way question on a class, a colour or a number; see `choice_parts`."""
+    question, options, right, reason = choice_parts(scene, rng)
+    return chosen(question, options, right, reason, rng)
+
+
+def choice_parts(scene: PictureScene, rng: np.random.Generator) -> tuple[str, list[str], int, str]:
+    """Question, four options, the right one's index, and what the answer opens with."""
+    labels = [p.label for p in scene.products]
+    unique = [p for p in scene.products if labels.count(p.label) == 1]
+    kind = rng.random()
+    if unique and kind < 0.35:
+        return colour_choice_parts(unique[int(rng.integers(len(unique)))], rng)
+    if len(labels) > 1 and kind < 0.65:
+        right = str(len(labels))
+        question, options = "How many products are there?", distract(right, "123456", rng)
+        return question, options, options.index(right), f"I count {right}"
+    questions = (
+        "Which product is in the picture?",
+        "What does the picture show?",
+        "Which of these do you see?",
+    )
+    return which_is_shown(PRODUCTS, labels, questions, rng)
+
+
+def colour_choice_parts(
+    item: PlacedProduct, rng: np.random.Generator
+) -> tuple[str, list[str], int, str]:
+    """As `choice_parts`, of the colour of the only product of its class."""
+    name, right = PRODUCTS[item.label], COLOUR_NAMES[item.colour]
+    options = distract(right, COLOUR_NAMES, rng)
+    return f"What colour is the {name}?", options, options.index(right), f"The {name} is {right}"
+
+
+def its_colour(scene: PictureScene, rng: np.random.Generator) -> Exchange:
+    """The one product's colour."""
+    question = ask("its_colour", rng)
+    tint = COLOUR_NAMES[scene.products[0].colour]
+    return Exchange(
+        question,
+        tint + "."
+        if terse(question)
+        else pick(("It is {}.", "{}.", "I would say {}."), rng).format(tint),
+    )
+
+
+def colour(scene: PictureScene, rng: np.random.Generator) -> Exchange:
+    """One product's colour; sometimes of one that is not there."""
+    labels = [p.label for p in scene.products]
+    unique = [p for p in scene.products if labels.count(p.label) == 1]
+    if not unique or rng.random() < 0.15:
+        name = absent(PRODUCTS, labels, rng)
+        return Exchange(
+            ask("colour", rng, x=name),
+            pick(("I see no {} here.", "There is no {} in this picture."), rng).format(name),
+        )
+    return colour_of(unique[int(rng.integers(len(unique)))], rng)
+
+
+def colour_of(item: PlacedProduct, rng: np.random.Generator) -> Exchange:
+    """The colour of the only product of its class."""
+    name, tint = PRODUCTS[item.label], COLOUR_NAMES[item.colour]
+    question = ask("colour", rng, x=name)
+    verb = "are" if name == "trousers" else "is"
+    return Exchange(question, tint + "." if terse(question) else f"The {name} {verb} {tint}.")
+
+
+def exists(scene: PictureScene, rng: np.random.Generator) -> Exchange:
+    """Whether a product is there."""
+    return existence("exists", [PRODUCTS[p.label] for p in scene.products], PRODUCTS, rng)
+
+
+def count_class(scene: PictureScene, rng: np.random.Generator) -> Exchange:
+    """How many products of one class; sometimes none."""
+    labels = [p.label for p in scene.products]
+    label = labels[int(rng.integers(len(labels)))] if rng.random() < 0.8 else int(rng.integers(10))
+    name = PRODUCTS[label]
+    question = ask("count_class", rng, x=plural(name))
+    number = labels.count(label)
+    if terse(question):
+        return Exchange(question, f"{number}.")
+    if number == 0:
+        return Exchange(question, f"There are no {plural(name)}.")
+    return Exchange(
+        question,
+        f"There is one {name}." if number == 1 and name != "trousers" else f"I count {number}.",
+    )
+
+
+def locate(scene: PictureScene, rng: np.random.Generator) -> Exchange:
+    """One product's box; sometimes of one that is not there."""
+    labels = [p.label for p in scene.products]
+    unique = [p for p in scene.products if labels.count(p.label) == 1]
+    if not unique or rng.random() < 0.12:
+        name = absent(PRODUCTS, labels, rng)
+        return Exchange(ask("locate", rng, x=name), f"I see no {name} here.")
+    return box_of(unique[int(rng.integers(len(unique)))], rng)
+
+
+def box_of(item: PlacedProduct, rng: np.random.Generator) -> Exchange:
+    """The box of the only product of its class."""
+    name = PRODUCTS[item.label]
+    form = pick(("The {} is at {}.", "{} {}."), rng)
+    return Exchange(ask("locate", rng, x=name), form.format(name, box_text(item.box)))
+
+
+def describe(scene: PictureScene, rng: np.random.Generator) -> Exchange:
+    """All products with their colours, from left to right."""
+    form = pick(("I see {}.", "The picture shows {}.", "There is {}."), rng)
+    return Exchange(ask("describe", rng), form.format(listing(scene)))
+
+
+def listing(scene: PictureScene) -> str:
+    """All products with their colours, from left to right."""
+    ordered = sorted(scene.products, key=lambda p: p.box[0])
+    return join([_coloured_noun(p) for p in ordered])
+
+
+def no_text(scene: PictureScene, rng: np.random.Generator) -> Exchange:
+    """A question on writing where only products are."""
+    del scene
+    return Exchange(
+        ask("read", rng),
+        pick(
+            (
+                "There is no writing in this picture.",
+                "I see no text here.",
+                "Nothing is written here.",
+            ),
+            rng,
+        ),
+    )
+
+
+def box_text(box: Sequence[float], side: float = SIZE) -> str:
+    """A box as LAMM writes it: `[x1, y1, x2, y2]`, 0 to 1, two decimals."""
+    return "[" + ", ".join(f"{min(max(v / side, 0.0), 0.99):.2f}" for v in box) + "]"
+
+
+def detection_text(products: Sequence[PlacedProduct]) -> str:
+    """All products with their boxes, from left to right."""
+    ordered = sorted(products, key=lambda p: p.box[0])
+    return "; ".join(f"{PRODUCTS[p.label]} {box_text(p.box)}" for p in ordered)
+
+
+def _coloured_noun(product: PlacedProduct) -> str:
+    name, tint = PRODUCTS[product.label], COLOUR_NAMES[product.colour]
+    return noun(f"{tint} pair of trousers" if name == "trousers" else f"{tint} {name}")

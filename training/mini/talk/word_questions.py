@@ -1,0 +1,69 @@
+"""Questions about pictures of a written word; `training.mini.talk.language` makes talk of them."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from training.mini.pictures import PictureScene
+from training.mini.sources import Split
+from training.mini.talk.exchanges import Exchange, chosen, counted, distract, pick, terse
+from training.mini.talk.phrasings import ask
+
+
+def read(scene: PictureScene, rng: np.random.Generator, split: Split = "train") -> Exchange:
+    """The written word."""
+    question = ask("read", rng, split)
+    forms = (
+        ('"{}"',)
+        if terse(question)
+        else ('It says "{}".', 'The word is "{}".', 'I read "{}".', '"{}"')
+    )
+    return Exchange(question, pick(forms, rng).format(scene.word))
+
+
+def letters(scene: PictureScene, rng: np.random.Generator) -> Exchange:
+    """How many letters the word has."""
+    return counted("letters", len(scene.word), "letter", "letters", rng, "train", verb="It has")
+
+
+def first_letter(scene: PictureScene, rng: np.random.Generator) -> Exchange:
+    """The word's first letter."""
+    return Exchange(ask("first_letter", rng), f'"{scene.word[0]}"')
+
+
+def word_describe(scene: PictureScene, rng: np.random.Generator) -> Exchange:
+    """What a picture of a word shows."""
+    forms = (
+        'A picture of the word "{}".',
+        'The word "{}" on a plain ground.',
+        'I see the word "{}".',
+    )
+    return Exchange(ask("describe", rng), pick(forms, rng).format(scene.word))
+
+
+def word_choice(scene: PictureScene, rng: np.random.Generator) -> Exchange:
+    """A four-way question on the word's length."""
+    number = str(len(scene.word))
+    options = distract(number, "3456", rng)
+    return chosen(
+        "How many letters does the word have?",
+        options,
+        options.index(number),
+        f"I count {number}",
+        rng,
+    )
+
+
+def absent_product(scene: PictureScene, rng: np.random.Generator) -> Exchange:
+    """A question on products where only a word is."""
+    del scene
+    if rng.random() < 0.5:
+        forms = (
+            "I see no product, only a word.",
+            "There is no product here; the picture shows a word.",
+        )
+        return Exchange(ask("identify", rng), pick(forms, rng))
+    return Exchange(
+        ask("count", rng),
+        pick(("None; there is only a word.", "There are no products, only a word."), rng),
+    )
