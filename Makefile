@@ -15,7 +15,7 @@ ARGS ?=
 COVERAGE := $(if $(strip $(ARGS)),,--cov --cov-report=term --cov-fail-under=85)
 SCRIPTS := .ci/run scripts/*.sh docker/entrypoint.sh $(wildcard examples/*.sh)
 
-.PHONY: help setup serve test lint types arch check bench clean
+.PHONY: help setup serve test lint types arch docs check bench clean
 
 help:  ## list the recipes
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -43,6 +43,9 @@ types: setup  ## mypy --strict
 
 arch: setup  ## the import contracts of pyproject.toml
 	@$(BIN)/lint-imports --no-cache
+
+docs: setup  ## the documentation as a site in build/docs; a broken link is an error
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict $(ARGS)
 
 check: lint types arch test  ## all of the above, as continuous integration runs them
 
