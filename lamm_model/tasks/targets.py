@@ -10,15 +10,12 @@ from collections.abc import Sequence
 from typing import Any, Self
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
+from typing_extensions import override
 
-from lamm_model.tasks.base import TaskModel
 from lamm_model.tasks.detection import DetectedObject
 from lamm_model.tasks.label_sets import JOINTS
-from lamm_model.tasks.metrics import (
-    Box,
-    DetectionCounts,
-    matched_counts,
-)
+from lamm_model.tasks.metrics import Box, DetectionCounts, matched_counts
+from lamm_model.tasks.models import AnswerModel, Mark, PicturePoint, TaskModel
 from lamm_model.tasks.reading.coordinates import Point, Size
 from lamm_model.tasks.reading.places import label_pattern_fault
 from lamm_model.tasks.reading.words import tokens
@@ -26,14 +23,16 @@ from lamm_model.tasks.sample import Sample
 
 # A point this share of the sides away from an object's own point is still on it (FSC147).
 POINT_RADIUS = 0.1
+# The share of the torso's length within which a joint counts as found (PCK@0.2).
+TORSO_SHARE = 0.2
 _RIGHT_SHOULDER, _LEFT_HIP = JOINTS.index("right shoulder"), JOINTS.index("left hip")
 _LEFT_SHOULDER, _RIGHT_HIP = JOINTS.index("left shoulder"), JOINTS.index("right hip")
 
 
-class PointAnswer(TaskModel):
+class PointAnswer(AnswerModel):
     """A point [x, y], shares of the picture's sides from the top left."""
 
-    point: Point
+    point: PicturePoint
 
     @field_validator("point")
     @classmethod
@@ -71,12 +70,22 @@ class JointTarget(PointAnswer):
         """Whether a point lies within this share of the torso's length of the joint."""
         return self.distance(point) <= share * self.torso
 
+    @override
+    def marks(self) -> tuple[Mark, ...]:
+        """The joint with its reach, and the body around it."""
+        width, height = self.size
+        radius = TORSO_SHARE * self.torso
+        return (
+            Mark(self.joint, point=self.point, reach=(radius / width, radius / height)),
+            Mark(joints=tuple((x / width, y / height) for x, y in self.joints)),
+        )
 
-class LocatedObject(TaskModel):
+
+class LocatedObject(AnswerModel):
     """One object's place; `label` is None where only a place was asked for."""
 
     label: str | None = Field(default=None, min_length=1)
-    point: Point
+    point: PicturePoint
 
     @field_validator("label")
     @classmethod
@@ -91,7 +100,7 @@ class LocatedObject(TaskModel):
         return _within(point, f"point of {info.data.get('label')!r}")
 
 
-class LocatingAnswer(TaskModel):
+class LocatingAnswer(AnswerModel):
     """The objects found, all with a label or all without."""
 
     objects: tuple[LocatedObject, ...]
@@ -124,13 +133,25 @@ class Region(TaskModel):
         x1, y1, x2, y2 = self.box
         if self.radius is None:
             return x1 <= x <= x2 and y1 <= y <= y2
-        return math.dist((x, y), ((x1 + x2) / 2, (y1 + y2) / 2)) <= self.radius
+        return math.dist((x, y), _centre(self.box)) <= self.radius
+
+    def mark(self) -> Mark:
+        """The box, or its centre with the reach."""
+        if self.radius is None:
+            return Mark(self.label or "", box=self.box)
+        reach = (self.radius, self.radius)
+        return Mark(self.label or "", point=_centre(self.box), reach=reach)
 
 
 class LocatingTarget(LocatingAnswer):
     """The centres of all objects, and the `regions` in which a point counts as theirs."""
 
     regions: tuple[Region, ...]
+
+    @override
+    def marks(self) -> tuple[Mark, ...]:
+        """The regions instead of their centres."""
+        return tuple(region.mark() for region in self.regions)
 
 
 def region_counts(answer: LocatingAnswer | None, target: LocatingAnswer) -> DetectionCounts:

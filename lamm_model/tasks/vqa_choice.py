@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from string import ascii_uppercase
 
 from pydantic import Field, field_validator
+from typing_extensions import override
 
-from lamm_model.tasks.base import ParseResult, ParseStatus, Task, TaskModel
-from lamm_model.tasks.metrics import Estimate, proportion
+from lamm_model.conversation import Modality
+from lamm_model.tasks.base import Option, ParseResult, ParseStatus, Task
+from lamm_model.tasks.models import AnswerModel, TaskModel
 from lamm_model.tasks.reading.denials import without_doubts
 from lamm_model.tasks.reading.words import find_labels, plain, tokens
 from lamm_model.tasks.sample import Sample
@@ -67,7 +69,7 @@ class ChoiceInputs(TaskModel):
         return choices
 
 
-class ChoiceAnswer(TaskModel):
+class ChoiceAnswer(AnswerModel):
     """The chosen option's index, from 0."""
 
     choice: int = Field(ge=0, lt=len(ascii_uppercase))
@@ -132,17 +134,40 @@ class ChoiceTask(Task[ChoiceInputs, ChoiceAnswer]):
             )
         return inputs, answer
 
-    def is_hit(self, answer: ChoiceAnswer | None, target: ChoiceAnswer) -> bool:
-        """The same option."""
-        return answer == target
+    @override
+    def options(self, inputs: ChoiceInputs) -> tuple[Option, ...]:
+        """The choices. A model may name one by its letter, or by its words if trained otherwise."""
+        return tuple(
+            self._option(inputs, index, words) for index, words in enumerate(inputs.choices)
+        )
 
-    def score(
-        self, pairs: Sequence[tuple[ChoiceAnswer | None, ChoiceAnswer]]
-    ) -> Mapping[str, Estimate]:
-        """`accuracy`; an unparsed answer is wrong."""
-        if not pairs:
-            return {}
-        return {"accuracy": proportion(sum(self.is_hit(a, t) for a, t in pairs), len(pairs))}
+    @override
+    def words(self, answer: ChoiceAnswer, inputs: ChoiceInputs) -> str:
+        """`(B) a dog`."""
+        return f"({ascii_uppercase[answer.choice]}) {inputs.choices[answer.choice]}"
+
+    def _option(self, inputs: ChoiceInputs, index: int, words: str) -> Option:
+        answer = ChoiceAnswer(choice=index)
+        stated = self.render(answer, inputs).removesuffix(".")
+        # Words that are blank have no tokens to score.
+        return Option(words, answer, (stated, words) if words.strip() else (stated,))
+
+
+_EXAMPLE = {
+    "question": "Which animal lies on the sofa?",
+    "choices": ["a cat", "a dog", "a rabbit"],
+}
+TASKS = (
+    ChoiceTask(
+        "vqa_choice", Modality.IMAGE, "Answer a multiple-choice question about a picture.", _EXAMPLE
+    ),
+    ChoiceTask(
+        "vqa_choice_3d",
+        Modality.POINT_CLOUD,
+        "Answer a multiple-choice question about a point cloud.",
+        _EXAMPLE,
+    ),
+)
 
 
 def _unmarked(text: str) -> str:

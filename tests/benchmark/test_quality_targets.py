@@ -286,9 +286,7 @@ def test_tasks_that_are_ranked_are_those_of_closed_answers(tmp_path: Path) -> No
 
 
 def test_what_is_ranked_is_what_the_service_says_it_ranks() -> None:
-    from service.tasks.options import has_options
-
-    assert {name for name, task in TASKS.items() if has_options(task)} == {
+    assert {name for name, task in TASKS.items() if task.has_options} == {
         "classification", "fine_grained_classification", "facial_hair", "facial_smile",
         "vqa_choice", "vqa_choice_3d", "classification_3d",
     }  # fmt: skip

@@ -18,7 +18,7 @@ from lamm_model.tokenizer import LammTokenizer
 from service.engine.base import FinishReason, GenerationChunk, GenerationRequest
 from service.engine.grammar import Grammar, GrammarCompiler
 from service.exceptions import RequestError
-from service.tasks.answer_grammar import form_of, has_form
+from service.tasks.answer_grammar import form_of
 from tests.service.chat_requests import REPLY
 from tests.service.task_requests import URL, picture, points
 
@@ -102,7 +102,7 @@ async def test_a_model_may_end_its_answer_as_it_was_trained_to(
 
 
 async def test_which_tasks_have_a_form(client: httpx.AsyncClient) -> None:
-    assert {name for name, task in TASKS.items() if not has_form(task)} == {
+    assert {name for name, task in TASKS.items() if not task.has_form} == {
         "ocr", "ocr_words", "vqa", "caption",
     }  # fmt: skip
     listed = (await client.get(URL)).json()["data"]
