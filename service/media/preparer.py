@@ -24,12 +24,12 @@ from service.media.headers import (
     WholeBytes,
     announced_size,
 )
+from service.media.item import MediaItem
 from service.media.pool import MediaPool
 from service.media.pool_config import LIVE, Precedence
 from service.media.size_budget import ItemSize, MediaSizeLimits, SizeBudget
 from service.media.sources import MediaAccess, Upload
 from service.metrics import Metrics
-from service.plan.messages import MediaItem
 
 
 class MediaPreparer:

@@ -17,6 +17,7 @@ from lamm_model.spec import CheckpointSpec
 from lamm_model.tokenizer import LammTokenizer
 from service.engine.base import GenerationRequest, MediaSpan
 from service.exceptions import RequestError
+from service.media.item import MediaItem
 from service.media.pool_config import Precedence
 from service.media.preparer import MediaPreparer
 from service.media.sources import MediaAccess
@@ -24,7 +25,6 @@ from service.plan.context_limit import no_room, too_many_characters
 from service.plan.grammar_options import GrammarOptions
 from service.plan.messages import (
     Conversation,
-    MediaItem,
     count_characters,
     count_media,
     read_messages,
