@@ -90,7 +90,7 @@ class Readout:
         )
 
     def _allowed(self, sequence: Sequence) -> bytes | None:
-        grammar = sequence.request.grammar
+        grammar = sequence.grammar
         if grammar is None:
             return None
         # A sequence set back to recompute keeps its tokens, and so its state.

@@ -7,6 +7,7 @@ from array import array
 from enum import StrEnum
 
 from service.engine.base import GenerationRequest, RequestFailedError
+from service.engine.grammar import Grammar
 
 
 class SequenceStatus(StrEnum):
@@ -24,7 +25,7 @@ class Sequence:
     the continuation but its last token, whose probability alone is wanted. `arrival` numbers
     requests in order of arrival. `seed` is the request's own, or one drawn for it. Times are
     `time.monotonic()` seconds, None before the event. Each level of priority is worth
-    `priority_ageing_s` seconds of waiting.
+    `priority_ageing_s` seconds of waiting. `grammar` is the request's, compiled.
     """
 
     def __init__(
@@ -34,8 +35,10 @@ class Sequence:
         seed: int,
         arrived_at: float,
         priority_ageing_s: float,
+        grammar: Grammar | None = None,
     ) -> None:
         self.request = request
+        self.grammar = grammar
         self.arrival = arrival
         self.seed = seed
         self.token_ids = [*request.prompt_token_ids, *request.continuation_token_ids[:-1]]

@@ -14,7 +14,7 @@ import secrets
 import threading
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from collections.abc import Sequence as Seq
 from typing import Any
 
@@ -29,6 +29,7 @@ from service.engine.base import (
 )
 from service.engine.config import EngineConfig, MemoryShare
 from service.engine.engine_core import Delivery, EngineCore
+from service.engine.grammar import GrammarCompiler
 from service.engine.model_source import ModelSource
 from service.engine.sequence import Sequence, check_request
 from service.engine.snapshot import describe_thread
@@ -54,16 +55,23 @@ class TorchEngine(Engine):
         models: Seq[ModelSource],
         config: EngineConfig,
         memory: MemoryShare | None = None,
+        grammars: Mapping[str, GrammarCompiler] | None = None,
     ) -> None:
         """Takes note of the models; `start` loads their weights.
 
-        `memory` says with whom the device is shared; None: with no other engine.
+        `memory` says with whom the device is shared; None: with no other engine. `grammars` has a
+        compiler per model, where callers of the same process compile grammars too.
         """
         self._models, self._config = tuple(models), config
         self._memory = memory or MemoryShare()
+        shared = grammars or {}
+        self._grammars: dict[str | None, GrammarCompiler] = {
+            model.name: shared.get(model.name) or GrammarCompiler.of_model(model)
+            for model in models
+        }
+        self._grammars[None] = self._grammars[self._models[0].name]
         # Ids are checked before a request reaches the thread; the vocabulary is the shared one's.
         self._vocab_size = self._models[0].spec.vocab_size
-        self._names = {None, *(model.name for model in self._models)}
         self._wake = threading.Condition()
         self._inbox: deque[_Command] = deque()
         # Everyone who reads; the event loop's own, so that they are told even if the thread is not
@@ -112,20 +120,22 @@ class TorchEngine(Engine):
 
     async def generate(self, request: GenerationRequest) -> AsyncIterator[GenerationChunk]:
         """See `Engine.generate`; also RequestFailedError at once for a malformed request."""
-        if request.model not in self._names:
+        if request.model not in self._grammars:
             names = ", ".join(model.name for model in self._models)
             raise RequestFailedError(f"model {request.model!r} is not here; there are {names}")
         check_request(request, self._vocab_size)
         config = self._config
         priority = min(max(request.priority, config.min_priority), config.max_priority)
         request = dataclasses.replace(request, priority=priority)
-        seed = request.sampling_params.seed
+        source, seed = request.grammar, request.sampling_params.seed
+        grammar = None if source is None else await self._grammars[request.model].get(source)
         sequence = Sequence(
             request,
             arrival=next(self._arrivals),
             seed=secrets.randbits(63) if seed is None else seed,
             arrived_at=time.monotonic(),
             priority_ageing_s=config.priority_ageing_s,
+            grammar=grammar,
         )
         stream = ChunkStream()
         self._streams.add(stream)

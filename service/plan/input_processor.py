@@ -16,13 +16,14 @@ from lamm_model.conversation import Modality, neutralise, render
 from lamm_model.spec import CheckpointSpec
 from lamm_model.tokenizer import LammTokenizer
 from service.engine.base import GenerationRequest, MediaSpan
+from service.engine.grammar import GrammarCompiler
 from service.exceptions import RequestError
 from service.media.item import MediaItem
 from service.media.pool_config import Precedence
 from service.media.preparer import MediaPreparer
 from service.media.sources import MediaAccess
 from service.plan.context_limit import no_room, too_many_characters
-from service.plan.grammar_options import GrammarOptions
+from service.plan.grammar_options import read_form, read_response_format
 from service.plan.messages import (
     Conversation,
     count_characters,
@@ -83,11 +84,12 @@ class InputProcessor:
         model_name: str,
         limits: InputLimits,
         media: MediaPreparer,
+        grammars: GrammarCompiler,
     ) -> None:
         self._spec, self._tokenizer, self._model_name = spec, tokenizer, model_name
         self._limits = limits
         self.media = media
-        self._grammars = GrammarOptions(tokenizer, spec.vocab_size, spec.eos_token_ids)
+        self._grammars = grammars
         self._longest_piece = tokenizer.longest_piece
 
     @property
@@ -130,8 +132,7 @@ class InputProcessor:
             owner: whose files it may refer to.
             default_max_tokens: in place of the server's own default.
             keep_media: whether the plan holds what was sent of its media, to draw on them.
-            form: what the answer must keep to, see `GrammarOptions.of_form`; None for the body's
-                own `response_format`.
+            form: the answer's grammar in Lark; None for the body's own `response_format`.
             patient: whether its media wait as long as it takes, see `Precedence`.
 
         Raises:
@@ -148,8 +149,10 @@ class InputProcessor:
         conversation, prompt, read_s = await asyncio.to_thread(self._read, body.messages, access)
         default = default_max_tokens or self._limits.default_max_tokens
         max_tokens = self._answer_tokens(body, prompt, default)
-        grammars = self._grammars
-        grammar = await (grammars.read(body) if form is None else grammars.of_form(form))
+        if form is None:
+            grammar = await read_response_format(body, self._grammars)
+        else:
+            grammar = await read_form(form, self._grammars)
         # A string of a JSON answer may hold the preset's stop strings, and it ends by itself. A
         # task's form lets the model write them, since some end their answers in no other way.
         stops = () if grammar is not None and form is None else self.stop_strings

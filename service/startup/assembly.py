@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from lamm_model.media import MediaLimits
@@ -21,6 +21,7 @@ from service.dependencies import ServedEngine, ServedModel, ServedModels, Servic
 from service.engine.base import Engine
 from service.engine.config import EngineConfig, MemoryShare
 from service.engine.factory import create_engine
+from service.engine.grammar import GrammarCompiler
 from service.engine.model_source import ModelSource
 from service.files.store import FileLimits, FileStore
 from service.guards import access_control
@@ -57,8 +58,13 @@ def build_services(
     """
     presets = Presets(settings.prompt_preset, settings.image_preset, settings.prompt_pack)
     sources = read_checkpoint_flags(settings.checkpoint, settings.served_model_name, presets)
+    tokenizers = {base: LammTokenizer.from_pretrained(base) for base in {s.base for s in sources}}
+    grammars = {
+        one.name: GrammarCompiler(tokenizers[one.base], one.spec.vocab_size, one.spec.eos_token_ids)
+        for one in sources
+    }
     if engine is None:
-        engines = _engines(settings, sources)
+        engines = _engines(settings, sources, grammars)
     else:
         engines = (ServedEngine(engine, tuple(source.name for source in sources)),)
     if tracing is not None:
@@ -78,6 +84,8 @@ def build_services(
                     pool_of[source.name],
                     fetcher,
                     metrics,
+                    tokenizers[source.base],
+                    grammars[source.name],
                 )
                 for source in sources
             ]
@@ -114,15 +122,17 @@ def engine_config(settings: Settings, num_engines: int = 1) -> EngineConfig:
     return EngineConfig(**values)
 
 
-def _engines(settings: Settings, sources: Sequence[ModelSource]) -> tuple[ServedEngine, ...]:
-    """One engine a language model."""
+def _engines(
+    settings: Settings, sources: Sequence[ModelSource], grammars: Mapping[str, GrammarCompiler]
+) -> tuple[ServedEngine, ...]:
+    """One engine per language model."""
     groups = group_models(sources)
     config = engine_config(settings, len(groups))
     engines: list[ServedEngine] = []
     for number, group in enumerate(groups, 1):
         later = {source.base: None for rest in groups[number:] for source in rest}
         memory = MemoryShare(len(groups), tuple(later))
-        engine = create_engine(settings.engine, group, config, memory)
+        engine = create_engine(settings.engine, group, config, memory, grammars)
         engines.append(ServedEngine(engine, tuple(source.name for source in group)))
     return tuple(engines)
 
@@ -146,6 +156,8 @@ def _served_model(
     pool: MediaPool,
     fetcher: MediaFetcher,
     metrics: Metrics,
+    tokenizer: LammTokenizer,
+    grammars: GrammarCompiler,
 ) -> ServedModel:
     spec = source.spec
     prompts = f"{spec.prompt_preset}|{sorted(spec.system_prompts.items())}"
@@ -172,7 +184,6 @@ def _served_model(
             settings.max_request_pixels, settings.max_request_points, _media_limits(settings)
         ),
     )
-    tokenizer = LammTokenizer.from_pretrained(source.base)
     return ServedModel(
         name=source.name,
         spec=spec,
@@ -183,7 +194,7 @@ def _served_model(
         fingerprint=f"fp_{hashlib.sha256(identity.encode()).hexdigest()[:16]}",
         engine=engine,
         tokenizer=tokenizer,
-        processor=InputProcessor(spec, tokenizer, source.name, limits, media),
+        processor=InputProcessor(spec, tokenizer, source.name, limits, media, grammars),
         metrics=own_metrics,
     )
 

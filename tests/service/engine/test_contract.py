@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import multiprocessing
 from contextlib import aclosing, asynccontextmanager
 
 import pytest
 
+from lamm_model.sampling_params import SamplingParams
 from service.engine.base import (
     EngineStoppedError,
     FinishReason,
     GenerationRequest,
+    GrammarError,
+    GrammarKind,
+    GrammarSource,
     PromptTooLongError,
     QueueFullError,
 )
@@ -164,6 +169,41 @@ async def test_prompt_too_long(running, make_request):
         assert (refusal.value.prompt_tokens, refusal.value.limit) == (64, 63)
         last = (await collect(engine, make_request(63, max_tokens=5)))[-1]
     assert (last.completion_tokens, last.finish_reason) == (1, FinishReason.LENGTH)
+
+
+async def test_a_request_with_a_grammar_can_come_from_another_process(running, make_request):
+    grammars = [
+        GrammarSource(GrammarKind.JSON_SCHEMA, '{"enum": ["a", "b"]}'),
+        GrammarSource(GrammarKind.LARK, 'start: "yes" | "no"'),
+    ]
+    asked = [
+        dataclasses.replace(
+            make_request(20), sampling_params=SamplingParams(max_tokens=20), grammar=grammar
+        )
+        for grammar in grammars
+    ]
+    here, there = multiprocessing.Pipe()
+    received = []
+    for request in asked:
+        there.send(request)
+        received.append(here.recv())
+    assert [request.grammar for request in received] == grammars
+    async with running() as engine:
+        texts = [await _text(engine, request) for request in received]
+    assert all(texts)
+    if not isinstance(engine, EchoEngine):
+        assert texts[0] in ('"a"', '"b"')
+        assert texts[1] in ("yes", "no")
+
+
+async def test_a_faulty_grammar_is_refused_before_the_first_chunk(torch_engine, make_request):
+    faulty = GrammarSource(GrammarKind.JSON_SCHEMA, '{"not": {}}')
+    async with torch_engine() as engine:
+        with pytest.raises(GrammarError) as refusal:
+            await collect(engine, dataclasses.replace(make_request(9), grammar=faulty))
+        assert refusal.value.reason == "unsupported keywords: not"
+        assert idle(engine)
+        assert await collect(engine, make_request(9))
 
 
 async def test_stopping_ends_open_streams(running, make_request):
