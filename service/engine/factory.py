@@ -35,7 +35,7 @@ def create_engine(
     if kind == "torch" and (directory := os.environ.get(FAULT_DIRECTORY)):
         from service.engine.fault_injection import FaultyEngine  # noqa: PLC0415 - see above
 
-        return FaultyEngine(models, config, memory, grammars, Path(directory))
+        return FaultyEngine(models, config, memory, Path(directory), grammars)
     if kind == "torch":
         from service.engine.torch_engine import TorchEngine  # noqa: PLC0415 - see above
 

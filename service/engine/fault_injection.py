@@ -55,8 +55,8 @@ class FaultyEngine(TorchEngine):
         models: Seq[ModelSource],
         config: EngineConfig,
         memory: MemoryShare | None,
-        grammars: Mapping[str, GrammarCompiler] | None,
         directory: Path,
+        grammars: Mapping[str, GrammarCompiler] | None = None,
     ) -> None:
         """`directory` is looked into before each step; it must be there."""
         super().__init__(models, config, memory, grammars)
