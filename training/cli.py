@@ -118,14 +118,18 @@ class DataCommand:
 
 
 DATA_COMMANDS: Mapping[str, DataCommand] = {
-    "fetch": DataCommand("training.mini.cli:fetch_sources", "fetch lamm-mini's source packages"),
-    "mini-records": DataCommand("training.mini.cli:mini_records", "write lamm-mini's records"),
-    "mini-suite": DataCommand("training.mini.cli:mini_suite", "write the mini benchmark suite"),
-    "mini": DataCommand(
-        "training.datasets.cli:mini_benchmark", "write a small benchmark in LAMM's layout"
+    "fetch": DataCommand(
+        "training.mini.data_cli:fetch_sources", "fetch lamm-mini's source packages"
     ),
-    "mini-benchmark": DataCommand("training.datasets.cli:mini_benchmark", "the same as mini"),
-    "check": DataCommand("training.datasets.cli:check", "find bad records and media"),
+    "mini-records": DataCommand("training.mini.data_cli:mini_records", "write lamm-mini's records"),
+    "mini-suite": DataCommand(
+        "training.mini.data_cli:mini_suite", "write the mini benchmark suite"
+    ),
+    "mini": DataCommand(
+        "training.datasets.check_cli:mini_benchmark", "write a small benchmark in LAMM's layout"
+    ),
+    "mini-benchmark": DataCommand("training.datasets.check_cli:mini_benchmark", "the same as mini"),
+    "check": DataCommand("training.datasets.check_cli:check", "find bad records and media"),
     "suite": DataCommand(
         "training.datasets.suite_cli:suite", "make a benchmark suite of the published files"
     ),

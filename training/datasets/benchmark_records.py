@@ -14,7 +14,7 @@ from pydantic_core import PydanticCustomError
 
 from lamm_model.tasks.label_sets import JOINTS
 from training.datasets.complaints import Kind
-from training.datasets.records import (
+from training.datasets.published_records import (
     CloudRecord,
     Doubt,
     PictureRecord,

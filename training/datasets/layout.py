@@ -26,7 +26,7 @@ from training.datasets.benchmark_records import (
     Smile,
     Words,
 )
-from training.datasets.records import CloudInstruction, DatasetRecord, PictureInstruction
+from training.datasets.published_records import CloudInstruction, DatasetRecord, PictureInstruction
 
 META_FOLDER = "meta_file"
 LOCATING = "locating"

@@ -12,10 +12,10 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from training.data.json_stream import JsonStreamError, iter_json_list
 from training.datasets.complaints import Complaint, Kind
-from training.datasets.json_stream import JsonStreamError, iter_json_list
 from training.datasets.layout import FoundFile
-from training.datasets.records import DatasetRecord
+from training.datasets.published_records import DatasetRecord
 
 Complain = Callable[[Complaint], None]
 

@@ -39,7 +39,7 @@ from training.datasets.benchmark_records import (
     Smile,
     Words,
 )
-from training.datasets.records import DatasetRecord, QuestionRecord
+from training.datasets.published_records import DatasetRecord, QuestionRecord
 
 # Tasks with answers in pixels, or whose targets are: their samples state the picture's size.
 SIZED_TASKS = frozenset({"detection", "keypoints", "locating"})

@@ -18,9 +18,9 @@ from training.mini import (
     pictures,
     sources,
 )
-from training.mini.examples import write_examples
 from training.mini.mixture import MIXTURE, Mixture
-from training.mini.pretrain import PretrainSettings, pretrain
+from training.mini.parts.pretrain import PretrainSettings, pretrain
+from training.mini.writers.examples import write_examples
 
 _SPLITS: tuple[sources.Split, sources.Split] = ("train", "test")
 

@@ -27,8 +27,8 @@ from training.datasets.layout import (
     find_files,
     unknown_files,
 )
+from training.datasets.published_records import InstructionRecord
 from training.datasets.reading import ReadRecord, read_dataset, resolve_media
-from training.datasets.records import InstructionRecord
 
 
 def read(tree: Tree, name: str) -> tuple[list[ReadRecord], list[Complaint]]:

@@ -18,7 +18,12 @@ from training.mini import (
     pictures,
     suite,
 )
-from training.mini.dense_targets import MAX_LETTERS, NUM_CLASSES, patch_targets, token_targets
+from training.mini.scenes.dense_targets import (
+    MAX_LETTERS,
+    NUM_CLASSES,
+    patch_targets,
+    token_targets,
+)
 from training.mini.sources import PRODUCTS
 from training.mini.talk import language
 from training.mini.talk.phrasings import INTENTS, phrasings

@@ -8,10 +8,11 @@ from typing import Any
 
 import pytest
 
-from training.mini import cli, corpus
+from training.mini import corpus
+from training.mini import data_cli as cli
 from training.mini.mixture import Mixture
-from training.mini.records import write_records
 from training.mini.sources import Split
+from training.mini.writers.instruction_records import write_records
 
 # Drawings and talk need no pool of a split: nothing but the draw tells one split from the other.
 DRAWN = Mixture(words=0.0, look_ups=0.0, drawn=0.59)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from transformers import CLIPVisionConfig, LlamaConfig
 
 from lamm_model.config import EpclConfig
-from training.mini.pictures import SIZE
+from training.mini.scenes.pictures import SIZE
 
 
 def vision_config() -> CLIPVisionConfig:

@@ -71,9 +71,9 @@ def mini_benchmark(argv: Sequence[str]) -> int:
         help="folder of the source packages, fetched with apt where absent (default: %(default)s)",
     )  # fmt: skip
     arguments = parser.parse_args(argv)
-    from training.datasets.mini_benchmark import write_benchmark  # noqa: PLC0415 - for --help
     from training.mini.corpus import Pools  # noqa: PLC0415
     from training.mini.sources import PACKAGES, SourceError, fetch  # noqa: PLC0415
+    from training.mini.writers.published_benchmark import write_benchmark  # noqa: PLC0415 - for --help
 
     try:
         fetch(arguments.sources)

@@ -15,10 +15,11 @@ from lamm_model.tasks.label_sets import HAIR_COLOURS, UCMERCED
 from training.datasets.check import CheckOptions, check_tree
 from training.datasets.complaints import Kind
 from training.datasets.layout import META_FOLDER, PUBLISHED_FILES
-from training.datasets.mini_benchmark import write_benchmark
 from training.datasets.suite import SuiteOptions, write_suite
-from training.mini import clouds, corpus, drawings, pictures
+from training.mini import corpus
+from training.mini.scenes import clouds, drawings, pictures
 from training.mini.sources import FURNITURE, PRODUCTS, Mesh
+from training.mini.writers.published_benchmark import write_benchmark
 
 COUNT = 3
 

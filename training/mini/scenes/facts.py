@@ -11,9 +11,14 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from training.mini.clouds import CloudScene
-from training.mini.dense_targets import MAX_LETTERS, NUM_CLASSES, patch_targets, token_targets
-from training.mini.pictures import COLOURS, PictureScene
+from training.mini.scenes.clouds import CloudScene
+from training.mini.scenes.dense_targets import (
+    MAX_LETTERS,
+    NUM_CLASSES,
+    patch_targets,
+    token_targets,
+)
+from training.mini.scenes.pictures import COLOURS, PictureScene
 from training.mini.sources import FURNITURE
 
 Float = npt.NDArray[np.float32]

@@ -1,7 +1,7 @@
 """The sets of the mini-benchmark: which published files each fills, and how a sample is made.
 
-Used by `training.datasets.mini_benchmark`, which writes them. Products, furniture and words are
-lamm-mini's held-out ones; faces, people and land are drawn. Questions are those of the tasks.
+Products, furniture and words are lamm-mini's held-out ones; faces, people and land are drawn.
+Questions are those of the tasks.
 """
 
 from __future__ import annotations
@@ -14,11 +14,12 @@ import numpy as np
 
 from lamm_model.tasks import TASKS
 from lamm_model.tasks.label_sets import JOINTS
-from training.mini import clouds, corpus, drawings, pictures
-from training.mini.pictures import PictureScene
-from training.mini.records import npy_bytes, png_bytes
+from training.mini import corpus
+from training.mini.scenes import clouds, drawings, pictures
+from training.mini.scenes.pictures import PictureScene
 from training.mini.sources import FURNITURE, PRODUCTS
 from training.mini.talk import language
+from training.mini.writers.instruction_records import npy_bytes, png_bytes
 
 _PHOTOGRAPHS = "photographs of products (Fashion-MNIST, test split), tinted, on drawn grounds"
 _MESHES = "points on held-out furniture models (Sweet Home 3D)"

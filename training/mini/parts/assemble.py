@@ -18,8 +18,10 @@ from lamm_model.config import LammConfig
 from lamm_model.encoders.epcl import EpclEncoder
 from lamm_model.modeling import LammForConditionalGeneration
 from lamm_model.processing import write_processor_config
-from training.mini import clouds, corpus, drawn_scenes, encoders, facts, pictures
-from training.mini.language_model import FactReader
+from training.mini import corpus
+from training.mini.parts import encoder_pretraining as encoders
+from training.mini.parts.language_model import FactReader
+from training.mini.scenes import clouds, drawn_scenes, facts, pictures
 
 _RIDGE = 1e-2
 _SCENES = 2800

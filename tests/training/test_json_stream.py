@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from training.datasets import json_stream
-from training.datasets.json_stream import JsonStreamError, iter_json_list
+from training.data import json_stream
+from training.data.json_stream import JsonStreamError, iter_json_list
 
 _JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),

@@ -1,6 +1,6 @@
 """Drawings as scenes: faces, people and land, with the parts that questions about them are on.
 
-No real pictures of these can be had from packages, so all are drawn (`training.mini.drawings`).
+No package has real pictures of these, so all are drawn (`training.mini.scenes.drawings`).
 """
 
 from __future__ import annotations
@@ -8,8 +8,8 @@ from __future__ import annotations
 import numpy as np
 
 from lamm_model.tasks.label_sets import JOINTS
-from training.mini import drawings
-from training.mini.pictures import SIZE, Part, PictureScene
+from training.mini.scenes import drawings
+from training.mini.scenes.pictures import SIZE, Part, PictureScene
 
 SMILES = ("a smile", "no smile")
 HAIRS = tuple(drawings.HAIR)

@@ -18,10 +18,12 @@ from transformers import AttentionInterface, LlamaForCausalLM
 
 from lamm_model.conversation import Modality, TextChunk, render
 from lamm_model.tokenizer import LammTokenizer
-from training.mini import corpus, facts, geometry
+from training.mini import corpus
 from training.mini.mixture import MIXTURE, Mixture
-from training.mini.pretrain import DenseTask
-from training.mini.tokenizer import train_tokenizer
+from training.mini.parts import geometry
+from training.mini.parts.pretrain import DenseTask
+from training.mini.parts.tokenizer import train_tokenizer
+from training.mini.scenes import facts
 
 BOS = 1
 PAD = 2

@@ -1,7 +1,6 @@
 """Drawn pictures where no real ones can be had: faces, bodies, land from above. 64 x 64 pixels.
 
-Used by `training.mini.drawn_scenes` and `training.datasets.mini_sets`. Each picture is a function
-of its generator alone.
+Each picture is a function of its generator alone.
 """
 
 from __future__ import annotations

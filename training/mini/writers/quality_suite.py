@@ -12,10 +12,11 @@ import numpy as np
 from tqdm import tqdm
 
 from lamm_model.tasks import Sample
-from training.mini import clouds, corpus, pictures
-from training.mini.records import npy_bytes, png_bytes, write_atomic
+from training.mini import corpus
+from training.mini.scenes import clouds, pictures
 from training.mini.sources import FURNITURE, PRODUCTS
 from training.mini.talk import language
+from training.mini.writers.instruction_records import npy_bytes, png_bytes, write_atomic
 
 _SEED = 20230606
 

@@ -11,9 +11,10 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from training.mini import clouds, corpus, pictures
-from training.mini.records import write_atomic
+from training.mini import corpus
+from training.mini.scenes import clouds, pictures
 from training.mini.sources import PRODUCTS, Mesh
+from training.mini.writers.instruction_records import write_atomic
 
 _SHOWN = 256
 _POINTS = 4096

@@ -1,7 +1,7 @@
 """Lamm-mini's two frozen encoders in the making, by dense supervision.
 
-`python -m training.mini image-encoder | point-encoder` trains these with `training.mini.pretrain`,
-on pictures or clouds made on the fly.
+`python -m training.mini image-encoder | point-encoder` trains these with
+`training.mini.parts.pretrain`, on pictures or clouds made on the fly.
 """
 
 from __future__ import annotations
@@ -16,8 +16,10 @@ from lamm_model.config import EpclConfig
 from lamm_model.encoders.epcl import EpclEncoder
 from lamm_model.processing import CLIP_MEAN, CLIP_STD
 from lamm_model.tasks.metrics import box_3d_iou
-from training.mini import clouds, drawn_scenes, pictures
-from training.mini.dense_targets import (
+from training.mini.parts.initialise import initialise
+from training.mini.parts.pretrain import DenseTask
+from training.mini.scenes import clouds, drawn_scenes, pictures
+from training.mini.scenes.dense_targets import (
     IGNORE,
     MAX_LETTERS,
     NUM_CLASSES,
@@ -25,9 +27,7 @@ from training.mini.dense_targets import (
     token_owners,
     token_targets,
 )
-from training.mini.facts import SHAPE_FACTS, shape_facts
-from training.mini.initialise import initialise
-from training.mini.pretrain import DenseTask
+from training.mini.scenes.facts import SHAPE_FACTS, shape_facts
 from training.mini.sources import FURNITURE
 
 

@@ -53,7 +53,7 @@ def mini_records(argv: Sequence[str]) -> int:
     def run() -> None:
         # numpy and PIL, not for --help
         from training.mini.corpus import Pools  # noqa: PLC0415
-        from training.mini.records import write_records  # noqa: PLC0415
+        from training.mini.writers.instruction_records import write_records  # noqa: PLC0415
 
         fetch(args.sources)
         for split, count in (("test", args.validation), ("train", args.count)):
@@ -79,7 +79,7 @@ def mini_suite(argv: Sequence[str]) -> int:
 
     def run() -> None:
         from training.mini.corpus import Pools  # noqa: PLC0415 - as above
-        from training.mini.suite import write_suite  # noqa: PLC0415
+        from training.mini.writers.quality_suite import write_suite  # noqa: PLC0415
 
         fetch(args.sources)
         print(

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from training.mini.clouds import CloudScene
-from training.mini.drawn_scenes import PARTS
-from training.mini.pictures import SIZE, Box, PictureScene
+from training.mini.scenes.clouds import CloudScene
+from training.mini.scenes.drawn_scenes import PARTS
+from training.mini.scenes.pictures import SIZE, Box, PictureScene
 
 IGNORE = -100
 MAX_LETTERS = 6
