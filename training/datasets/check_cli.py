@@ -1,4 +1,4 @@
-"""`lamm data check`, of an instruction file or a published tree, and `lamm data mini`."""
+"""`lamm data check`: checks one instruction file or a tree in the published layout."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from lamm_model.spec import CheckpointError
+from training.arguments import positive
 from training.datasets.complaints import ERRORS, MEANINGS, WARNINGS, Kind
 
 _FILE_OPTIONS = ("media_root", "base", "out")
@@ -52,37 +53,6 @@ def check(argv: Sequence[str]) -> int:
         if target is not None and (target.is_dir() or not target.parent.is_dir()):
             parser.error(f"--{name} {target} is a folder, or lies in none that exists")
     return _check_root(arguments) if is_root else _check_file(arguments)
-
-
-def mini_benchmark(argv: Sequence[str]) -> int:
-    """Runs `lamm data mini OUT ARGV...`; returns the exit status."""
-    parser = argparse.ArgumentParser(
-        prog="lamm data mini",
-        description="Writes all 14 2D and 3 3D files of the LAMM-Benchmark in their published "
-        "layout, with media made of lamm-mini's held-out data, and drawn where there is none: "
-        "faces, people, land from above. `lamm data check OUT` reads it.",
-    )
-    parser.add_argument("out", type=Path, help="folder to write to")
-    parser.add_argument(
-        "--count", type=positive, default=200, help="samples a file (default: %(default)s)"
-    )
-    parser.add_argument(
-        "--sources", type=Path, default=Path("data/sources"),
-        help="folder of the source packages, fetched with apt where absent (default: %(default)s)",
-    )  # fmt: skip
-    arguments = parser.parse_args(argv)
-    from training.mini.corpus import Pools  # noqa: PLC0415
-    from training.mini.sources import PACKAGES, SourceError, fetch  # noqa: PLC0415
-    from training.mini.writers.published_benchmark import write_benchmark  # noqa: PLC0415 - for --help
-
-    try:
-        fetch(arguments.sources)
-        pools = Pools.load(arguments.sources, "test")
-        print(write_benchmark(pools, arguments.out, arguments.count, PACKAGES))
-    except (SourceError, OSError) as error:
-        print(f"lamm data mini: {error}", file=sys.stderr)
-        return 1
-    return 0
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -133,14 +103,6 @@ def _parser() -> argparse.ArgumentParser:
 
 def _cores() -> int:
     return len(os.sched_getaffinity(0))
-
-
-def positive(text: str) -> int:
-    """An argument that counts something, from 1."""
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"{value} is less than 1")
-    return value
 
 
 def _kinds(text: str) -> frozenset[Kind]:

@@ -1,4 +1,4 @@
-"""`lamm data fetch | mini-records | mini-suite`: lamm-mini's data, in one command each."""
+"""`lamm data fetch | mini-records | mini-suite | mini`: commands that make lamm-mini's data."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from training.arguments import positive
 from training.mini.mixture import MIXTURE, Mixture
 from training.mini.sources import PACKAGES, SourceError, fetch
 
@@ -18,7 +19,7 @@ def fetch_sources(argv: Sequence[str]) -> int:
         "Downloads the source packages with apt (Debian 12's), checks and unpacks them; installs "
         "nothing.",
     )
-    return _guarded(lambda: fetch(parser.parse_args(argv).sources))
+    return _guarded(parser, lambda: fetch(parser.parse_args(argv).sources))
 
 
 def mini_records(argv: Sequence[str]) -> int:
@@ -61,7 +62,7 @@ def mini_records(argv: Sequence[str]) -> int:
             path = write_records(pools, args.out, count, args.seed, split, mixture)  # type: ignore[arg-type]
             print(path)
 
-    return _guarded(run)
+    return _guarded(parser, run)
 
 
 def mini_suite(argv: Sequence[str]) -> int:
@@ -88,7 +89,31 @@ def mini_suite(argv: Sequence[str]) -> int:
             )
         )
 
-    return _guarded(run)
+    return _guarded(parser, run)
+
+
+def mini_benchmark(argv: Sequence[str]) -> int:
+    """Runs `lamm data mini OUT ARGV...`."""
+    parser = _parser(
+        "mini",
+        "Writes all 14 2D and 3 3D files of the LAMM-Benchmark in their published layout, with "
+        "media made of lamm-mini's held-out data, and drawn where there is none: faces, people, "
+        "land from above. `lamm data check OUT` reads it.",
+    )
+    parser.add_argument("out", type=Path, help="folder to write to")
+    parser.add_argument(
+        "--count", type=positive, default=200, help="samples per file (default: %(default)s)"
+    )
+    args = parser.parse_args(argv)
+
+    def run() -> None:
+        from training.mini.corpus import Pools  # noqa: PLC0415 - as above
+        from training.mini.writers.published_benchmark import write_benchmark  # noqa: PLC0415
+
+        fetch(args.sources)
+        print(write_benchmark(Pools.load(args.sources, "test"), args.out, args.count, PACKAGES))
+
+    return _guarded(parser, run)
 
 
 def _parser(name: str, description: str) -> argparse.ArgumentParser:
@@ -102,10 +127,10 @@ def _parser(name: str, description: str) -> argparse.ArgumentParser:
     return parser
 
 
-def _guarded(run: Callable[[], None]) -> int:
+def _guarded(parser: argparse.ArgumentParser, run: Callable[[], None]) -> int:
     try:
         run()
     except (SourceError, OSError) as error:
-        print(f"lamm data: {error}", file=sys.stderr)
+        print(f"{parser.prog}: {error}", file=sys.stderr)
         return 1
     return 0
