@@ -19,7 +19,7 @@ from lamm_model.encoders.epcl import EpclEncoder
 from lamm_model.modeling import LammForConditionalGeneration
 from lamm_model.processing import write_processor_config
 from training.mini import corpus
-from training.mini.parts import encoder_pretraining as encoders
+from training.mini.parts import encoder_pretraining
 from training.mini.parts.language_model import FactReader
 from training.mini.scenes import clouds, drawn_scenes, facts, pictures
 
@@ -68,7 +68,7 @@ def _fit_projectors(
     scenes = [_draw_picture(pools, rng) for _ in range(_SCENES)]
     features = torch.cat(
         [
-            model.encode_image_features(encoders.pixels(scenes[k : k + 100]))
+            model.encode_image_features(encoder_pretraining.pixels(scenes[k : k + 100]))
             for k in range(0, _SCENES, 100)
         ]
     )
