@@ -12,8 +12,10 @@ from lamm_model.conversation import Modality
 from lamm_model.tasks.classification import LABELS_EXAMPLE, ClassificationInputs
 from lamm_model.tasks.metrics import Box3D
 from lamm_model.tasks.models import AnswerModel, CloudBox, TaskModel
-from lamm_model.tasks.notations import CloudBoxes
-from lamm_model.tasks.place_tasks import OnePlaceTask, PlacesTask, ReadText
+from lamm_model.tasks.places.base import ReadText
+from lamm_model.tasks.places.listed import PlacesTask
+from lamm_model.tasks.places.notations import CloudBoxes
+from lamm_model.tasks.places.single import OnePlaceTask
 from lamm_model.tasks.reading.places import label_pattern_fault
 from lamm_model.tasks.sample import Sample
 

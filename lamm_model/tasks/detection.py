@@ -9,8 +9,8 @@ from lamm_model.conversation import Modality
 from lamm_model.tasks.classification import LABELS_EXAMPLE, ClassificationInputs
 from lamm_model.tasks.metrics import Box
 from lamm_model.tasks.models import AnswerModel, PictureBox
-from lamm_model.tasks.notations import PictureBoxes
-from lamm_model.tasks.place_tasks import PlacesTask
+from lamm_model.tasks.places.listed import PlacesTask
+from lamm_model.tasks.places.notations import PictureBoxes
 from lamm_model.tasks.reading.coordinates import Size
 from lamm_model.tasks.reading.places import label_pattern_fault
 from lamm_model.tasks.sample import Sample

@@ -7,8 +7,8 @@ from typing_extensions import override
 from lamm_model.conversation import Modality
 from lamm_model.tasks.classification import LABELS_EXAMPLE, ClassificationInputs
 from lamm_model.tasks.metrics import DetectionCounts
-from lamm_model.tasks.notations import PicturePoints
-from lamm_model.tasks.place_tasks import PlacesTask
+from lamm_model.tasks.places.listed import PlacesTask
+from lamm_model.tasks.places.notations import PicturePoints
 from lamm_model.tasks.reading.coordinates import Size
 from lamm_model.tasks.sample import Sample
 from lamm_model.tasks.targets import (

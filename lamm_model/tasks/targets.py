@@ -1,7 +1,4 @@
-"""What a right point is: a joint and the body around it, or the region of an object.
-
-Called by the tasks that answer with points, and by the benchmark's protocols.
-"""
+"""Located objects, the regions in which a point counts as theirs, and the forms of such targets."""
 
 from __future__ import annotations
 
@@ -23,62 +20,6 @@ from lamm_model.tasks.sample import Sample
 
 # A point this share of the sides away from an object's own point is still on it (FSC147).
 POINT_RADIUS = 0.1
-# The share of the torso's length within which a joint counts as found (PCK@0.2).
-TORSO_SHARE = 0.2
-_RIGHT_SHOULDER, _LEFT_HIP = JOINTS.index("right shoulder"), JOINTS.index("left hip")
-_LEFT_SHOULDER, _RIGHT_HIP = JOINTS.index("left shoulder"), JOINTS.index("right hip")
-
-
-class PointAnswer(AnswerModel):
-    """A point [x, y], shares of the picture's sides from the top left."""
-
-    point: PicturePoint
-
-    @field_validator("point")
-    @classmethod
-    def _shares(cls, point: Point) -> Point:
-        return _within(point, "point")
-
-
-class JointTarget(PointAnswer):
-    """A joint among the 14 of its body: `joints` in pixels of a picture of `size`.
-
-    `flag` is the third number of the joint's annotation; data sets differ in what it means.
-    """
-
-    joint: str
-    joints: tuple[Point, ...]
-    size: Size
-    flag: int | None = None
-
-    @property
-    def torso(self) -> float:
-        """Pixels between shoulder and opposite hip, the longer of the two diagonals."""
-        return max(
-            math.dist(self.joints[_RIGHT_SHOULDER], self.joints[_LEFT_HIP]),
-            math.dist(self.joints[_LEFT_SHOULDER], self.joints[_RIGHT_HIP]),
-        )
-
-    def distance(self, point: Point) -> float:
-        """Pixels between a point given in shares and the joint."""
-        width, height = self.size
-        return math.dist(
-            (point[0] * width, point[1] * height), self.joints[JOINTS.index(self.joint)]
-        )
-
-    def within_torso(self, point: Point, share: float) -> bool:
-        """Whether a point lies within this share of the torso's length of the joint."""
-        return self.distance(point) <= share * self.torso
-
-    @override
-    def marks(self) -> tuple[Mark, ...]:
-        """The joint with its reach, and the body around it."""
-        width, height = self.size
-        radius = TORSO_SHARE * self.torso
-        return (
-            Mark(self.joint, point=self.point, reach=(radius / width, radius / height)),
-            Mark(joints=tuple((x / width, y / height) for x, y in self.joints)),
-        )
 
 
 class LocatedObject(AnswerModel):
@@ -97,7 +38,7 @@ class LocatedObject(AnswerModel):
     @field_validator("point")
     @classmethod
     def _shares(cls, point: Point, info: ValidationInfo) -> Point:
-        return _within(point, f"point of {info.data.get('label')!r}")
+        return checked_shares(point, f"point of {info.data.get('label')!r}")
 
 
 class LocatingAnswer(AnswerModel):
@@ -161,31 +102,6 @@ def region_counts(answer: LocatingAnswer | None, target: LocatingAnswer) -> Dete
     return matched_counts(found, regions, lambda seen, region: region.holds(seen))
 
 
-def read_joint_target(sample: Sample) -> JointTarget:
-    """A sample's joint, its body and the size of the picture.
-
-    Raises:
-        ValueError: there is no size, no such joint, or not 14 joints.
-    """
-    target, size = sample.target, sample.size
-    if not isinstance(target, dict) or set(target) != {"joint", "joints"}:
-        raise ValueError(f"target is {target!r}; it must have 'joint' and 'joints'")
-    if size is None:
-        raise ValueError("joints in pixels need the picture's size; the sample has none")
-    if target["joint"] not in JOINTS:
-        raise ValueError(f"joint {target['joint']!r} is none of {', '.join(JOINTS)}")
-    joints = read_joints(target["joints"])
-    index = JOINTS.index(target["joint"])
-    annotated = target["joints"][index]
-    return JointTarget(
-        point=_clipped(_divided(joints[index], size)),
-        joint=target["joint"],
-        joints=tuple(joints),
-        size=size,
-        flag=int(annotated[2]) if len(annotated) > 2 else None,
-    )
-
-
 def read_joints(rows: Any) -> list[Point]:
     """14 points in pixels from rows of x, y and perhaps a flag.
 
@@ -214,15 +130,36 @@ def read_locating_target(sample: Sample) -> LocatingTarget:
         found = [DetectedObject.model_validate(there) for there in _rows(target["objects"])]
         regions = [Region(label=there.label, box=there.bbox) for there in found]
     elif "joints" in target:
-        points = [_divided(joint, _size(sample)) for joint in read_joints(target["joints"])]
+        points = [in_shares(joint, _size(sample)) for joint in read_joints(target["joints"])]
         regions = [Region(label=None, box=_around(points))]
     elif "points" in target:
-        rows = [_divided(_pixel(row), _size(sample)) for row in _rows(target["points"])]
+        rows = [in_shares(_pixel(row), _size(sample)) for row in _rows(target["points"])]
         regions = [Region(label=None, box=(*p, *p), radius=POINT_RADIUS) for p in rows]
     else:
         raise ValueError(f"target has {list(target)}; it must have objects, joints or points")
-    objects = tuple(LocatedObject(label=r.label, point=_clipped(_centre(r.box))) for r in regions)
+    objects = tuple(LocatedObject(label=r.label, point=clipped(_centre(r.box))) for r in regions)
     return LocatingTarget(objects=objects, regions=tuple(regions))
+
+
+def in_shares(point: Point, size: Size) -> Point:
+    """A point in pixels as shares of the sides of a picture of `size`."""
+    return point[0] / size[0], point[1] / size[1]
+
+
+def clipped(point: Point) -> Point:
+    """The nearest point within the picture."""
+    return min(1.0, max(0.0, point[0])), min(1.0, max(0.0, point[1]))
+
+
+def checked_shares(point: Point, name: str) -> Point:
+    """The point itself.
+
+    Raises:
+        ValueError: it lies outside the picture; the message calls it `name`.
+    """
+    if not all(0 <= share <= 1 for share in point):
+        raise ValueError(f"{name} is {point}; both numbers must be from 0 to 1")
+    return point
 
 
 def _size(sample: Sample) -> Size:
@@ -244,10 +181,6 @@ def _pixel(row: Any) -> Point:
     return float(row[0]), float(row[1])
 
 
-def _divided(point: Point, size: Size) -> Point:
-    return point[0] / size[0], point[1] / size[1]
-
-
 def _around(points: Sequence[Point]) -> Box:
     return (
         min(x for x, _ in points),
@@ -259,13 +192,3 @@ def _around(points: Sequence[Point]) -> Box:
 
 def _centre(box: Box) -> Point:
     return (box[0] + box[2]) / 2, (box[1] + box[3]) / 2
-
-
-def _clipped(point: Point) -> Point:
-    return min(1.0, max(0.0, point[0])), min(1.0, max(0.0, point[1]))
-
-
-def _within(point: Point, name: str) -> Point:
-    if not all(0 <= share <= 1 for share in point):
-        raise ValueError(f"{name} is {point}; both numbers must be from 0 to 1")
-    return point

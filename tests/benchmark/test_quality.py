@@ -184,7 +184,7 @@ def test_broken_records_are_counted_and_named(suite_files: Any) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"task": "juggling"}, "task 'juggling' is none of classification"),
+        ({"task": "juggling"}, "task 'juggling' is none of caption"),
         ({"metric": "bleu"}, "task counting has no metric 'bleu'"),
         ({"file": "none.jsonl"}, "none.jsonl cannot be read"),
         ({"file": "../x.jsonl"}, "outside the suite"),

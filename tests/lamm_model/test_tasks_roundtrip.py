@@ -26,13 +26,13 @@ from lamm_model.tasks.classification import (
 from lamm_model.tasks.counting import MAX_COUNT, CountingAnswer, CountingInputs
 from lamm_model.tasks.detection import DetectedObject, DetectionAnswer, DetectionInputs
 from lamm_model.tasks.free_text import CaptionInputs, QuestionInputs, TextAnswer
-from lamm_model.tasks.keypoints import KeypointInputs
+from lamm_model.tasks.keypoints import KeypointInputs, PointAnswer
 from lamm_model.tasks.label_sets import HAIR_COLOURS, JOINTS, UCMERCED
 from lamm_model.tasks.locating import LocatingInputs
 from lamm_model.tasks.ocr import OcrAnswer, OcrInputs
 from lamm_model.tasks.ocr_words import OcrWordsAnswer, OcrWordsInputs
 from lamm_model.tasks.smile import SmileAnswer, SmileInputs
-from lamm_model.tasks.targets import LocatedObject, LocatingAnswer, PointAnswer
+from lamm_model.tasks.targets import LocatedObject, LocatingAnswer
 from lamm_model.tasks.vqa_choice import ChoiceAnswer, ChoiceInputs
 
 RELAXED = settings(

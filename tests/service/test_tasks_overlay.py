@@ -13,8 +13,7 @@ from lamm_model.tasks import TASKS
 from lamm_model.tasks.boxes_3d import Box3DAnswer, Detection3DAnswer, GroundingInputs, Object3D
 from lamm_model.tasks.counting import CountingAnswer, CountingInputs
 from lamm_model.tasks.detection import DetectedObject, DetectionAnswer, DetectionInputs
-from lamm_model.tasks.keypoints import KeypointInputs
-from lamm_model.tasks.targets import PointAnswer
+from lamm_model.tasks.keypoints import KeypointInputs, PointAnswer
 from lamm_model.tasks.vqa_choice import ChoiceAnswer, ChoiceInputs
 from service.media.overlay_cloud import MAX_POINTS, BoxMark, overlay_ply
 from service.media.overlay_picture import MAX_SIDE, PALETTE, Mark, draw_marks, overlay_png

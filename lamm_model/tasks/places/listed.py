@@ -1,36 +1,24 @@
-"""Bases of the tasks whose answers have places: a list of labelled places, or one place."""
+"""Tasks whose answer is a list of labelled places."""
 
 from __future__ import annotations
 
-from abc import abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import ClassVar
 
 from typing_extensions import override
 
-from lamm_model.tasks.base import (
-    AnswerT,
-    InputsT,
-    ParseResult,
-    ParseStatus,
-    Task,
-    WrittenPlace,
-)
+from lamm_model.tasks.base import AnswerT, InputsT, ParseResult, ParseStatus
 from lamm_model.tasks.grammar import any_of
 from lamm_model.tasks.metrics import (
     DetectionCounts,
     Estimate,
     matched_counts,
     precision_recall_f1,
-    proportion,
 )
 from lamm_model.tasks.models import Numbers
-from lamm_model.tasks.notations import Notation, Reading
-from lamm_model.tasks.reading.coordinates import Group, tidy
+from lamm_model.tasks.places.base import PlaceTask
 from lamm_model.tasks.reading.places import (
     cut_short,
-    is_denied,
     label_pattern_fault,
     labelled,
     says_nothing_is_there,
@@ -38,44 +26,6 @@ from lamm_model.tasks.reading.places import (
 from lamm_model.tasks.reading.words import tokens
 
 FoundPlace = tuple[str | None, Numbers]
-
-
-@dataclass(frozen=True, slots=True)
-class ReadText:
-    """A tidy text, all its groups of numbers, and the readings of those that are places."""
-
-    text: str
-    numbers: list[Group]
-    places: dict[Group, Reading]
-
-
-class PlaceTask(Task[InputsT, AnswerT]):
-    """A task whose answers have places, written in one `notation`.
-
-    The inputs may have `size`, the width and height of the picture, so that pixels can be read.
-    """
-
-    notation: ClassVar[Notation]
-
-    @override
-    def written_places(self, text: str, inputs: InputsT) -> list[WrittenPlace]:
-        read = self._read(text, inputs)
-        nowhere = Reading(None, None, False)
-        found = ((group, read.places.get(group, nowhere)) for group in read.numbers)
-        return [
-            WrittenPlace(read.text[group.start : group.end], one.given, one.used)
-            for group, one in found
-        ]
-
-    def _read(self, text: str, inputs: InputsT) -> ReadText:
-        text = tidy(text)
-        numbers = self.notation.numbers(text)
-        usable = [group for group in numbers if self._is_usable(group, text)]
-        scale = self.notation.scale(usable, getattr(inputs, "size", None))
-        return ReadText(text, numbers, {g: self.notation.read(g, scale) for g in usable})
-
-    def _is_usable(self, group: Group, text: str) -> bool:  # noqa: ARG002 - for subclasses
-        return self.notation.is_place(group)
 
 
 class PlacesTask(PlaceTask[InputsT, AnswerT]):
@@ -216,71 +166,3 @@ class PlacesTask(PlaceTask[InputsT, AnswerT]):
     ) -> AnswerT:
         objects = [{"label": label, self.notation.field: place} for label, place in found]
         return self.answer_model.model_validate({"objects": objects})
-
-
-class OnePlaceTask(PlaceTask[InputsT, AnswerT]):
-    """A task whose answer is one place.
-
-    Attributes:
-        metric: name of the share of right answers, `{}` for the threshold.
-        thresholds: what `is_near` takes; a hit is right at the last one.
-    """
-
-    metric: ClassVar[str]
-    thresholds: ClassVar[tuple[float, ...]]
-
-    @abstractmethod
-    def is_near(self, answer: AnswerT, target: AnswerT, threshold: float) -> bool:
-        """Whether an answer is right at a threshold."""
-
-    @override
-    def parse(self, text: str, inputs: InputsT) -> ParseResult[AnswerT]:
-        """The first place; others beside it, a repair or a guessed frame make it partial."""
-        read = self._read(text, inputs)
-        found = [one for one in read.places.values() if one.used is not None]
-        if not found:
-            return ParseResult.unparsed()
-        bracketed = next(iter(read.places)).bracketed
-        whole = found[0].intact and bracketed and self._is_alone(read)
-        answer = self.answer_model.model_validate({self.notation.field: found[0].used})
-        return ParseResult(answer, ParseStatus.OK if whole else ParseStatus.PARTIAL)
-
-    @override
-    def render(self, answer: AnswerT, inputs: InputsT) -> str:
-        """`[0.512, 0.340]`, the place alone."""
-        [place] = answer.places()
-        return self.notation.write(place.values)
-
-    @override
-    def is_hit(self, answer: AnswerT | None, target: AnswerT) -> bool:
-        """Right at the last of the thresholds."""
-        return self._is_right(answer, target, self.thresholds[-1])
-
-    @override
-    def score(self, pairs: Sequence[tuple[AnswerT | None, AnswerT]]) -> Mapping[str, Estimate]:
-        """The share of right answers at each threshold; an unparsed answer is wrong."""
-        if not pairs:
-            return {}
-        return {
-            self.metric.format(one): proportion(
-                sum(self._is_right(a, t, one) for a, t in pairs), len(pairs)
-            )
-            for one in self.thresholds
-        }
-
-    @override
-    def form(self, inputs: InputsT) -> str | None:
-        """One place."""
-        return f"answer: {self.notation.pattern}"
-
-    def _is_alone(self, read: ReadText) -> bool:
-        """Whether the text has no numbers but those of one place."""
-        places = {one.used for one in read.places.values() if one.used is not None}
-        return len(places) == 1 and list(read.places) == read.numbers
-
-    def _is_right(self, answer: AnswerT | None, target: AnswerT, threshold: float) -> bool:
-        return answer is not None and self.is_near(answer, target, threshold)
-
-    @override
-    def _is_usable(self, group: Group, text: str) -> bool:
-        return super()._is_usable(group, text) and not is_denied(text, group)
