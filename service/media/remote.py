@@ -20,7 +20,7 @@ import httpx
 
 from lamm_model.conversation import Modality
 from service.exceptions import MediaUnreachableError, RequestError
-from service.media.fetch_budget import ItemBudget
+from service.media.budgets import ItemBudget
 from service.media.remote_address import AllowedHosts, RemoteUrl, UrlRefusedError, is_public
 
 logger = logging.getLogger(__name__)

@@ -26,12 +26,13 @@ from service.engine.model_source import ModelSource
 from service.files.store import FileLimits, FileStore
 from service.guards import access_control
 from service.lifecycle import Lifecycle
+from service.media.budgets import MediaSizeLimits
 from service.media.fetch import MediaFetcher
-from service.media.pool import MediaPool, MediaPoolConfig
+from service.media.pool import MediaPool
+from service.media.pool_config import MediaPoolConfig
 from service.media.preparer import MediaPreparer
 from service.media.remote import RemoteLimits, RemoteMedia
 from service.media.remote_address import AllowedHosts
-from service.media.size_budget import MediaSizeLimits
 from service.metrics import Metrics
 from service.plan.input_processor import InputLimits, InputProcessor
 from service.plan.sampling import SequenceLimits

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 import trustme
 
 from lamm_model.conversation import Modality
-from service.media.fetch_budget import MediaBudget
+from service.media.budgets import MediaBudget
 from service.media.remote import RemoteLimits, RemoteMedia, Resolver
 from service.media.remote_address import AllowedHosts, is_public
 from tests.service.chat_requests import png

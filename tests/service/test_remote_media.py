@@ -22,8 +22,8 @@ from service.config.settings import Settings
 from service.engine.echo_engine import EchoEngine
 from service.exceptions import MediaUnreachableError, OverloadedError, RequestError
 from service.files.store import FileLimits, FileStore
+from service.media.budgets import MediaBudget
 from service.media.fetch import MediaFetcher
-from service.media.fetch_budget import MediaBudget
 from service.media.remote import Resolver
 from service.media.remote_address import AllowedHosts, UrlRefusedError, is_public
 from tests.service.chat_requests import REPLY, chat_body, npy, png
