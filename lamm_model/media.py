@@ -14,24 +14,22 @@ import numpy.typing as npt
 from PIL import Image
 
 from lamm_model.conversation import Modality
+from lamm_model.formats.cloud import CloudOptions, FloatArray
 from lamm_model.formats.errors import (
     MediaDecodeError,
-    MediaDependencyError,
     MediaError,
     MediaFormatError,
     MediaTooLargeError,
 )
 from lamm_model.formats.picture import IMAGE_FORMATS, read_image
 from lamm_model.formats.point_cloud import FORMATS as POINT_CLOUD_FORMATS
-from lamm_model.formats.point_cloud import read_points
+from lamm_model.formats.point_cloud import read_point_cloud
 
 __all__ = [
     "DEFAULT_LIMITS", "IMAGE_FORMATS", "POINT_CLOUD_FORMATS", "FloatArray", "MediaDecodeError",
-    "MediaDependencyError", "MediaError", "MediaFormatError", "MediaLimits", "MediaTooLargeError",
+    "MediaError", "MediaFormatError", "MediaLimits", "MediaTooLargeError",
     "PointCloud", "PreparedMedia", "decode_image", "decode_point_cloud",
 ]  # fmt: skip
-
-FloatArray = npt.NDArray[np.float32]
 
 METRES: Mapping[str, float] = {"m": 1.0, "cm": 0.01, "mm": 0.001}
 # Metres. Far beyond any scan, and far below where squared distances overflow float32.
@@ -128,29 +126,26 @@ def decode_point_cloud(
         known = ", ".join(UP_AXES)
         raise MediaFormatError(f"up_axis is {up_axis[:32]!r}; it must be one of {known}")
     _check_bytes(data, limits)
-    coordinates, colours = read_points(data, format, limits.max_points, columns)
+    raw = read_point_cloud(data, format, CloudOptions(limits.max_points, columns))
     with np.errstate(over="ignore"):
-        xyz = np.asarray(coordinates, dtype=np.float64) * METRES[units]
+        xyz = np.asarray(raw.xyz, dtype=np.float64) * METRES[units]
         xyz = xyz.astype(np.float32)
     finite = np.isfinite(xyz).all(axis=1)
     if not finite.all():
         row = int(np.argmin(finite))
         raise MediaDecodeError(
-            f"point {row} of {len(xyz)} is {_plain(coordinates[row])}; coordinates must be finite"
+            f"point {row} of {len(xyz)} is {_plain(raw.xyz[row])}; coordinates must be finite"
         )
     far = np.abs(xyz).max(axis=1) > MAX_COORDINATE
     if far.any():
         row = int(np.argmax(far))
         raise MediaDecodeError(
-            f"point {row} of {len(xyz)} is {_plain(coordinates[row])} {units}; "
+            f"point {row} of {len(xyz)} is {_plain(raw.xyz[row])} {units}; "
             f"coordinates must lie within {MAX_COORDINATE:g} m"
         )
     if up_axis == "y":
         xyz = np.stack([xyz[:, 0], -xyz[:, 2], xyz[:, 1]], axis=1)
-    return PointCloud(np.ascontiguousarray(xyz), None if colours is None else _colours(colours))
-
-
-_MAX_COLOUR = 255.0
+    return PointCloud(np.ascontiguousarray(xyz), raw.rgb)
 
 
 def _check_bytes(data: bytes, limits: MediaLimits) -> None:
@@ -160,20 +155,6 @@ def _check_bytes(data: bytes, limits: MediaLimits) -> None:
         raise MediaTooLargeError(
             f"the medium has {len(data)} bytes; the limit is {limits.max_bytes}"
         )
-
-
-def _colours(colours: npt.NDArray[Any]) -> FloatArray:
-    """[N, 3] float32 0-255; values that never exceed 1 in a float file are fractions."""
-    rgb = np.asarray(colours, dtype=np.float32)
-    low, high = float(rgb.min()), float(rgb.max())
-    if not (low >= 0.0 and high <= _MAX_COLOUR):
-        bad = low if low < 0.0 else high
-        raise MediaDecodeError(
-            f"a colour value is {bad}; colours (columns 4 to 6) must be within 0 and 255"
-        )
-    if high <= 1.0 and not np.issubdtype(colours.dtype, np.integer):
-        rgb = rgb * _MAX_COLOUR
-    return np.ascontiguousarray(rgb, dtype=np.float32)
 
 
 def _plain(row: npt.NDArray[Any]) -> str:

@@ -18,7 +18,6 @@ from starlette.exceptions import HTTPException
 
 from lamm_model.conversation import PromptError
 from lamm_model.formats.errors import (
-    MediaDependencyError,
     MediaError,
     MediaFormatError,
     MediaTooLargeError,
@@ -178,7 +177,6 @@ _ROWS: Mapping[type[BaseException], _Row] = {
     # A medium of it is.
     MediaError: _Row(422, _INVALID, "media_undecodable"),
     MediaFormatError: _Row(415, _INVALID, "unsupported_media_format"),
-    MediaDependencyError: _Row(415, _INVALID, "media_format_not_installed"),
     MediaTooLargeError: _Row(413, _INVALID, "media_too_large"),
     MediaUnreachableError: _Row(422, _INVALID, "media_unreachable"),
     # The service cannot, now or ever.

@@ -14,10 +14,6 @@ class MediaFormatError(MediaError):
     """Not one of the formats that are read (HTTP 415)."""
 
 
-class MediaDependencyError(MediaFormatError):
-    """The format is known, but the library that reads it is not installed (HTTP 415)."""
-
-
 class MediaTooLargeError(MediaError):
     """More bytes, pixels or points than the limit, found before they were materialised (413)."""
 
