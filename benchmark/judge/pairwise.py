@@ -18,7 +18,7 @@ from benchmark.errors import BUSY_STATUSES, PATIENCE, BusyError, RequestFailedEr
 from benchmark.judge.backends import Exhibit, Judge, Verdict
 from benchmark.judge.items import Pair, Pairs
 from benchmark.line_file import LineFile
-from benchmark.utf8 import spellable
+from benchmark.text import spellable
 
 TRANSCRIPTS_FILE = "transcripts.jsonl"
 

@@ -10,11 +10,11 @@ from typing import Any
 
 from rich.table import Table
 
-from benchmark import markdown
 from benchmark.answers import write_whole
 from benchmark.judge.counts import Tally, by_row, tally
 from benchmark.judge.pairwise import Judgement, Outcome
 from benchmark.report.files import JUDGE_FILE
+from benchmark.text import cell
 from lamm_model.tasks import Estimate
 
 ALL_ROWS = "all rows"
@@ -75,15 +75,15 @@ def write_reports(judgement: Judgement, out: Path, broken_lines: int = 0) -> lis
     """Writes `judge.json` and `judge.md` to `out`; returns their paths."""
     first, second = judgement.pairs.systems
     lines = [
-        f"# {markdown.cell(first)} against {markdown.cell(second)}",
+        f"# {cell(first)} against {cell(second)}",
         "",
-        f"Judged by {markdown.cell(judgement.judge)}. Wins are {markdown.cell(first)}'s.",
+        f"Judged by {cell(judgement.judge)}. Wins are {cell(first)}'s.",
         "",
         "| " + " | ".join(_COLUMNS) + " |",
         "| --- |" + " ---: |" * (len(_COLUMNS) - 1),
-        *("| " + " | ".join(map(markdown.cell, cells)) + " |" for cells in _lines(judgement)),
+        *("| " + " | ".join(map(cell, cells)) + " |" for cells in _lines(judgement)),
         "",
-        *(f"- {markdown.cell(note)}" for note in notes(judgement, broken_lines)),
+        *(f"- {cell(note)}" for note in notes(judgement, broken_lines)),
     ]
     texts = {
         JUDGE_FILE: json.dumps(as_json(judgement, broken_lines), indent=2) + "\n",

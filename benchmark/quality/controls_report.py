@@ -10,8 +10,8 @@ from typing import Any
 
 from rich.table import Table
 
-from benchmark import markdown
 from benchmark.scoring import RowScore
+from benchmark.text import cell
 from lamm_model.tasks import ParseStatus
 
 COLUMNS = (
@@ -70,9 +70,9 @@ def as_markdown(rows: Sequence[RowScore]) -> list[str]:
         "",
         "| " + " | ".join(COLUMNS) + " |",
         f"| {rule} |",
-        *("| " + " | ".join(map(markdown.cell, line)) + " |" for line in lines),
+        *("| " + " | ".join(map(cell, line)) + " |" for line in lines),
         "",
-        *(f"- {markdown.cell(note)}" for note in notes(rows)),
+        *(f"- {cell(note)}" for note in notes(rows)),
     ]
 
 

@@ -11,9 +11,9 @@ from typing import Any
 
 from rich.table import Table
 
-from benchmark import markdown
 from benchmark.quality.protocol_scores import ProtocolRow
 from benchmark.report.figures import number
+from benchmark.text import cell
 
 COLUMNS = ("row", "protocol", "n", "metric", "score", "95 %", "chance", "unparsed")
 _LEFT = frozenset({"row", "protocol", "metric"})
@@ -55,9 +55,9 @@ def as_markdown(rows: Sequence[ProtocolRow]) -> list[str]:
         "",
         "| " + " | ".join(COLUMNS) + " |",
         f"| {rule} |",
-        *("| " + " | ".join(map(markdown.cell, _cells(row))) + " |" for row in rows),
+        *("| " + " | ".join(map(cell, _cells(row))) + " |" for row in rows),
         "",
-        *(f"- {markdown.cell(note)}" for note in notes(rows)),
+        *(f"- {cell(note)}" for note in notes(rows)),
     ]
 
 

@@ -13,7 +13,6 @@ from typing import Any
 
 from rich.table import Table
 
-from benchmark import markdown
 from benchmark.answers import write_whole
 from benchmark.quality import controls_report, protocol_report
 from benchmark.quality.protocol_scores import ProtocolRow
@@ -24,6 +23,7 @@ from benchmark.report.gallery import GALLERY_FILE, make_gallery
 from benchmark.report.page import gallery_page
 from benchmark.report.provenance import client_facts
 from benchmark.scoring import RowScore
+from benchmark.text import cell
 from lamm_model.tasks import Estimate, ParseStatus
 
 COLUMNS = ("row", "n", "metric", "score", "95 %", "chance", "target", "unparsed")
@@ -112,15 +112,15 @@ def as_markdown(run: QualityRun, protocol_rows: Sequence[ProtocolRow] = ()) -> s
     """The table and its notes, for a document."""
     identity = run.identity
     lines = [
-        f"# {markdown.cell(_title(run))}",
+        f"# {cell(_title(run))}",
         "",
         f"Weights `{identity.fingerprint}` at {identity.url}, asked {identity.asked_at}.",
         "",
         "| " + " | ".join(COLUMNS) + " |",
         "| --- | ---: | --- |" + " ---: |" * (len(COLUMNS) - 3),
-        *("| " + " | ".join(map(markdown.cell, _cells(row))) + " |" for row in run.rows),
+        *("| " + " | ".join(map(cell, _cells(row))) + " |" for row in run.rows),
         "",
-        *(f"- {markdown.cell(note)}" for note in notes(run)),
+        *(f"- {cell(note)}" for note in notes(run)),
         *controls_report.as_markdown(run.rows),
         *protocol_report.as_markdown(protocol_rows),
     ]

@@ -13,8 +13,8 @@ from typing import Any
 
 from rich.table import Table
 
-from benchmark import markdown
 from benchmark.answers import write_whole
+from benchmark.text import cell
 
 _SHOWN = 5
 # Connections of probes and of whoever asked last may be closing still.
@@ -211,4 +211,4 @@ def _examples(result: Mapping[str, Any]) -> list[str]:
     lines += [f"- no answer alone: {why}" for why in result["verification"]["unanswered"][:_SHOWN]]
     for outcome, errors in result["examples"].items():
         lines += [f"- {outcome.replace('_', ' ')}: {error}" for error in errors]
-    return ["", "## Examples", "", *map(markdown.cell, lines)] if lines else []
+    return ["", "## Examples", "", *map(cell, lines)] if lines else []

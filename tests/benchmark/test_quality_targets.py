@@ -19,12 +19,12 @@ from benchmark.answers import KeptAnswers
 from benchmark.cli import bench
 from benchmark.content import MediaCache, encode_chat, media_part, user_message
 from benchmark.errors import BenchmarkError, RequestFailedError
-from benchmark.http.client import ChatClient, RetryPolicy
+from benchmark.http.client import Backend, ChatClient, RetryPolicy
 from benchmark.quality import report
 from benchmark.quality.controls import Control, Question
 from benchmark.quality.likelihood_target import can_be_ranked
 from benchmark.quality.run import QualityRun, rescore, run_quality
-from benchmark.quality.targets import Backend, Mode, conditions
+from benchmark.quality.targets import Mode, conditions
 from benchmark.quality.tree import open_suite
 from benchmark.suite import load_suite
 from lamm_model.tasks import TASKS

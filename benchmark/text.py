@@ -1,0 +1,54 @@
+"""Text for terminals, Markdown and files, much of it from outside: answers, names, messages."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from pathlib import Path
+
+from rich.console import Console
+from rich.measure import Measurement
+from rich.table import Table
+
+_WIDEST = 200
+_CONTROLS = re.compile(r"[\x00-\x20\x7f-\x9f\u2028\u2029]+")
+
+
+def print_whole(table: Table, console: Console) -> None:
+    """Prints a table at the width it needs, even on a narrow console, so that no name is cut.
+
+    Brackets in the names of rows and models are not read as markup.
+    """
+    options = console.options.update(width=_WIDEST, markup=False)
+    width = max(console.width, Measurement.get(console, options, table).maximum)
+    whole = Console(
+        file=console.file, width=width, force_terminal=console.is_terminal, markup=False
+    )
+    whole.print(table)
+
+
+def print_notes(notes: Iterable[str], console: Console) -> None:
+    """Prints notes as a list."""
+    for note in notes:
+        console.print(f"- {note}", markup=False, highlight=False, soft_wrap=True)
+
+
+def print_written(paths: Iterable[Path], console: Console) -> None:
+    """Prints the files that a command has written."""
+    for path in paths:
+        console.print(f"wrote {path}", highlight=False, markup=False, soft_wrap=True)
+
+
+def cell(text: str) -> str:
+    """Escapes text for one cell of a Markdown table: one line, no column separator, no HTML."""
+    return " ".join(text.replace("|", "\\|").replace("<", "&lt;").split())
+
+
+def spellable(text: str) -> str:
+    """Replaces lone surrogates, which JSON can contain and UTF-8 cannot, with `?`."""
+    return text.encode("utf8", errors="replace").decode("utf8")
+
+
+def told(text: str) -> str:
+    """A server's message on one line, without terminal control characters."""
+    return spellable(_CONTROLS.sub(" ", text[:300]))
