@@ -38,12 +38,14 @@ class PlacesTask(PlaceTask[InputsT, AnswerT]):
         things: the prompt's word for what is looked for.
         thresholds: overlaps at which `score` counts; None for a task whose places have no area.
         needs_labels: whether a place without a label is left out.
+        names_others: whether words that are none of the labels name something else.
     """
 
     question: ClassVar[str]
     things: ClassVar[str] = "objects"
     thresholds: ClassVar[tuple[float | None, ...]] = (0.5,)
     needs_labels: ClassVar[bool] = True
+    names_others: ClassVar[bool] = False
 
     @override
     def prompt(self, inputs: InputsT) -> str:
@@ -68,7 +70,7 @@ class PlacesTask(PlaceTask[InputsT, AnswerT]):
                 return ParseResult(self._answer((), inputs), ParseStatus.OK)
             return ParseResult.unparsed()
         usable = list(read.places)
-        there = list(labelled(read.text, usable, labels))
+        there = list(labelled(read.text, usable, labels, others=self.names_others))
         found: list[FoundPlace] = []
         for label, group in there:
             place = read.places[group].used
