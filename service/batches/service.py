@@ -18,10 +18,10 @@ from pathlib import Path
 
 from starlette.types import ASGIApp
 
+from service.batches.batch import Batch, BatchLimits, NewBatch
 from service.batches.database import Database, DatabaseBusyError, database_url, open_database
 from service.batches.line_runner import LineRunner
 from service.batches.line_store import LineStore
-from service.batches.records import Batch, BatchLimits, NewBatch
 from service.batches.room import Room
 from service.batches.store import BatchStore
 from service.batches.worker import BatchWorker

@@ -25,7 +25,7 @@ from service.engine.grammar import GrammarCompiler
 from service.engine.media_encoder import MediaEncoder
 from service.engine.model_runner import ModelRunner, StepResult
 from service.engine.model_source import ModelSource
-from service.engine.scheduler import ScheduledChunk, SchedulerOutput
+from service.engine.scheduler_output import ScheduledChunk, SchedulerOutput
 from service.engine.torch_engine import TorchEngine
 
 _log = logging.getLogger(__name__)

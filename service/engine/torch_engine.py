@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-import itertools
 import logging
-import secrets
 import threading
 import time
 from collections import deque
@@ -25,13 +23,12 @@ from service.engine.base import (
     EngineStoppedError,
     GenerationChunk,
     GenerationRequest,
-    RequestFailedError,
 )
 from service.engine.config import EngineConfig, MemoryShare
 from service.engine.engine_core import Delivery, EngineCore
 from service.engine.grammar import GrammarCompiler
+from service.engine.intake import RequestIntake
 from service.engine.model_source import ModelSource
-from service.engine.sequence import Sequence, check_request
 from service.engine.snapshot import describe_thread
 from service.engine.stream import ChunkStream
 
@@ -64,14 +61,7 @@ class TorchEngine(Engine):
         """
         self._models, self._config = tuple(models), config
         self._memory = memory or MemoryShare()
-        shared = grammars or {}
-        self._grammars: dict[str | None, GrammarCompiler] = {
-            model.name: shared.get(model.name) or GrammarCompiler.of_model(model)
-            for model in models
-        }
-        self._grammars[None] = self._grammars[self._models[0].name]
-        # Ids are checked before a request reaches the thread; the vocabulary is the shared one's.
-        self._vocab_size = self._models[0].spec.vocab_size
+        self._intake = RequestIntake(models, config, grammars or {})
         self._wake = threading.Condition()
         self._inbox: deque[_Command] = deque()
         # Everyone who reads; the event loop's own, so that they are told even if the thread is not
@@ -82,7 +72,6 @@ class TorchEngine(Engine):
         self._thread: threading.Thread | None = None
         self._stats = EngineStats(alive=False)
         self._stepped_at = time.monotonic()
-        self._arrivals = itertools.count()
 
     async def start(self) -> EngineInfo:
         """Loads the checkpoint on the engine's thread; returns once requests can be served.
@@ -120,23 +109,7 @@ class TorchEngine(Engine):
 
     async def generate(self, request: GenerationRequest) -> AsyncIterator[GenerationChunk]:
         """See `Engine.generate`; also RequestFailedError at once for a malformed request."""
-        if request.model not in self._grammars:
-            names = ", ".join(model.name for model in self._models)
-            raise RequestFailedError(f"model {request.model!r} is not here; there are {names}")
-        check_request(request, self._vocab_size)
-        config = self._config
-        priority = min(max(request.priority, config.min_priority), config.max_priority)
-        request = dataclasses.replace(request, priority=priority)
-        source, seed = request.grammar, request.sampling_params.seed
-        grammar = None if source is None else await self._grammars[request.model].get(source)
-        sequence = Sequence(
-            request,
-            arrival=next(self._arrivals),
-            seed=secrets.randbits(63) if seed is None else seed,
-            arrived_at=time.monotonic(),
-            priority_ageing_s=config.priority_ageing_s,
-            grammar=grammar,
-        )
+        sequence = await self._intake.sequence(request)
         stream = ChunkStream()
         self._streams.add(stream)
         finished = False

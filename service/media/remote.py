@@ -10,10 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
-import socket
 import ssl
-from collections.abc import Awaitable, Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import httpx
@@ -21,7 +18,7 @@ import httpx
 from lamm_model.conversation import Modality
 from service.exceptions import MediaUnreachableError, RequestError
 from service.media.budgets import ItemBudget
-from service.media.remote_address import AllowedHosts, RemoteUrl, UrlRefusedError, is_public
+from service.media.remote_address import AllowedHosts, RemoteUrl, Resolver, UrlRefusedError
 
 logger = logging.getLogger(__name__)
 
@@ -34,49 +31,6 @@ _HEADERS = {
     "Accept-Encoding": "identity",
     "User-Agent": "lamm",
 }
-
-Lookup = Callable[[str, int], Awaitable[Sequence[str]]]
-
-
-class Resolver:
-    """Names to addresses that may be spoken to."""
-
-    def __init__(
-        self, lookup: Lookup | None = None, is_public: Callable[[str], bool] = is_public
-    ) -> None:
-        """Args:
-        lookup: host and port to addresses; left out, the system's resolver in threads of its
-            own, so that a slow name server holds up nothing else.
-        is_public: whether an address may be spoken to.
-        """
-        self._threads = ThreadPoolExecutor(4, "lamm-resolver") if lookup is None else None
-        self._lookup, self._is_public = lookup or self._ask_system, is_public
-
-    async def resolve(self, host: str, port: int) -> Sequence[str]:
-        """All addresses of a host.
-
-        Raises:
-            UrlRefusedError: one of them is not public; names that lead inside and outside at once
-                are made to slip past a check.
-            OSError: there is none.
-        """
-        addresses = list(dict.fromkeys(await self._lookup(host, port)))
-        if not addresses:
-            raise OSError("the name has no address")
-        if not all(map(self._is_public, addresses)):
-            raise UrlRefusedError(f"the host {host[:64]!r} is not on the public internet")
-        return addresses
-
-    def close(self) -> None:
-        """Ends the threads, when what they ask for has been answered; idempotent."""
-        if self._threads is not None:
-            self._threads.shutdown(wait=False, cancel_futures=True)
-
-    async def _ask_system(self, host: str, port: int) -> Sequence[str]:
-        found = await asyncio.get_running_loop().run_in_executor(
-            self._threads, lambda: socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-        )
-        return [str(address[0]) for _, _, _, _, address in found]
 
 
 @dataclass(frozen=True, slots=True)

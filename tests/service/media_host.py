@@ -12,8 +12,8 @@ import trustme
 
 from lamm_model.conversation import Modality
 from service.media.budgets import MediaBudget
-from service.media.remote import RemoteLimits, RemoteMedia, Resolver
-from service.media.remote_address import AllowedHosts, is_public
+from service.media.remote import RemoteLimits, RemoteMedia
+from service.media.remote_address import AllowedHosts, Resolver, is_public
 from tests.service.chat_requests import png
 
 NAME = "media.example"

@@ -13,14 +13,7 @@ from typing import Any
 
 import pytest
 
-from service.batches.database import Database, database_url, open_database
-from service.batches.feeder import Feeder
-from service.batches.input_lines import read_lines
-from service.batches.input_loader import _LOOKED_AT_ONCE, _next_lines
-from service.batches.line_results import result_of
-from service.batches.line_runner import LineAnswer
-from service.batches.line_store import LineStore
-from service.batches.records import (
+from service.batches.batch import (
     Batch,
     BatchLimits,
     BatchStatus,
@@ -31,6 +24,13 @@ from service.batches.records import (
     NewBatch,
     TakenLine,
 )
+from service.batches.database import Database, database_url, open_database
+from service.batches.feeder import Feeder
+from service.batches.input_lines import read_lines
+from service.batches.input_loader import _LOOKED_AT_ONCE, _next_lines
+from service.batches.line_results import result_of
+from service.batches.line_runner import LineAnswer
+from service.batches.line_store import LineStore
 from service.batches.store import BatchStore
 from service.config.settings import Settings
 from service.exceptions import BatchesUnavailableError, BatchNotFoundError

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 
-from service.app import engine_config
 from service.batches import feeder as feeder_module
 from service.batches import room as room_module
 from service.batches.room import Room
@@ -29,6 +28,7 @@ from service.engine.echo_engine import EchoEngine
 from service.exceptions import BatchesUnavailableError, StorageFullError
 from service.files.store import FileStore
 from service.lifecycle import Lifecycle
+from service.startup.configs import engine_config
 from tests.service.batch_jobs import (
     CHAT,
     answers,

@@ -15,9 +15,10 @@ import pytest
 import pytest_asyncio
 from fastapi import FastAPI
 
-from service.app import create_app, engine_config
+from service.app import create_app
 from service.config.settings import Settings
 from service.engine.echo_engine import EchoEngine
+from service.startup.configs import engine_config
 from tests.service.batch_jobs import (
     CHAT,
     URL,

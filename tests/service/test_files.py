@@ -21,7 +21,7 @@ from fastapi import FastAPI
 from PIL import Image
 from starlette.types import Message
 
-from service.app import create_app, engine_config
+from service.app import create_app
 from service.config.settings import Settings
 from service.engine.echo_engine import EchoEngine
 from service.exceptions import (
@@ -34,6 +34,7 @@ from service.files import incoming as file_store_incoming
 from service.files.disk import FileDirectory
 from service.files.multipart import read_file_form
 from service.files.store import FileLimits, FileStore, Purpose
+from service.startup.configs import engine_config
 from tests.service.chat_requests import REPLY, chat_body, npy, png
 from tests.service.quick_app import quick_app
 

@@ -15,10 +15,11 @@ import pytest
 import pytest_asyncio
 from fastapi import FastAPI
 
-from service.app import create_app, engine_config
+from service.app import create_app
 from service.config.settings import Settings
 from service.engine.echo_engine import EchoEngine
 from service.media.pool import MediaPool
+from service.startup.configs import engine_config
 from tests.service.chat_requests import REPLY, chat_body, image, png
 
 URL = "/v1/chat/completions"

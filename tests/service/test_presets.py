@@ -14,12 +14,13 @@ from fastapi import FastAPI
 from PIL import Image
 
 from lamm_model.processing import LammProcessor
-from service.app import create_app, engine_config
+from service.app import create_app
 from service.cli import serve
 from service.config.settings import Settings
 from service.engine.base import GenerationRequest
 from service.engine.config import Dtype
 from service.engine.echo_engine import DEFAULT_REPLY, EchoEngine
+from service.startup.configs import engine_config
 from tests.service.chat_requests import REPLY, chat_body, cloud, image, png
 from tests.service.running_server import serving
 

@@ -16,7 +16,7 @@ from fastapi import FastAPI
 
 from lamm_model.conversation import Modality
 from lamm_model.formats.errors import MediaTooLargeError
-from service.app import create_app, engine_config
+from service.app import create_app
 from service.cli import _read_settings
 from service.config.settings import Settings
 from service.engine.echo_engine import EchoEngine
@@ -24,8 +24,8 @@ from service.exceptions import MediaUnreachableError, OverloadedError, RequestEr
 from service.files.store import FileLimits, FileStore
 from service.media.budgets import MediaBudget
 from service.media.fetch import MediaFetcher
-from service.media.remote import Resolver
-from service.media.remote_address import AllowedHosts, UrlRefusedError, is_public
+from service.media.remote_address import AllowedHosts, Resolver, UrlRefusedError, is_public
+from service.startup.configs import engine_config
 from tests.service.chat_requests import REPLY, chat_body, npy, png
 from tests.service.media_host import NAME, PNG_HEAD, MediaHost, media_host, ok, redirect
 

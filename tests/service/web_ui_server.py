@@ -11,9 +11,10 @@ from dataclasses import dataclass
 
 import uvicorn
 
-from service.app import create_app, engine_config
+from service.app import create_app
 from service.config.settings import Settings
 from service.engine.echo_engine import EchoEngine
+from service.startup.configs import engine_config
 
 
 class ScriptedEngine(EchoEngine):
