@@ -52,10 +52,10 @@ class RemoteMedia:
         tls: ssl.SSLContext | None = None,
     ) -> None:
         """`tls` verifies certificates; left out, against the well-known authorities."""
-        self._hosts, self._limits = hosts, limits
-        self._resolver = resolver or Resolver()
+        self.hosts, self._limits = hosts, limits
+        self.resolver = resolver or Resolver()
         # Made once: it reads all the authorities.
-        self._tls = tls or httpx.create_ssl_context(trust_env=False)
+        self.tls = tls or httpx.create_ssl_context(trust_env=False)
 
     async def fetch(
         self, url: RemoteUrl, modality: Modality, budget: ItemBudget, param: str
@@ -86,7 +86,7 @@ class RemoteMedia:
 
     async def close(self) -> None:
         """Lets go of the resolver's threads."""
-        self._resolver.close()
+        self.resolver.close()
 
     async def _follow(
         self, url: RemoteUrl, modality: Modality, budget: ItemBudget, deadline: asyncio.Timeout
@@ -96,7 +96,7 @@ class RemoteMedia:
             if isinstance(answer, bytes):
                 return answer
             try:
-                url = self._hosts.check(str(url.url.join(answer)))
+                url = self.hosts.check(str(url.url.join(answer)))
             except (UrlRefusedError, httpx.InvalidURL):
                 # Where it leads is the other side's business, and perhaps the inside of a network.
                 raise UrlRefusedError(
@@ -111,7 +111,7 @@ class RemoteMedia:
     ) -> bytes | str:
         """The body, or the text of a redirect's address; each address of the host is tried."""
         try:
-            addresses = await self._resolver.resolve(url.host, url.port)
+            addresses = await self.resolver.resolve(url.host, url.port)
         except OSError as error:
             raise _unreachable(url, error) from None
         # So that each address has its turn, and a handshake ends by itself: one that is cancelled
@@ -138,7 +138,7 @@ class RemoteMedia:
     ) -> bytes | str:
         # A transport of its own: a pool would know connections by their address alone, and hand
         # one that was made for a name to another name there.
-        transport = httpx.AsyncHTTPTransport(verify=self._tls, trust_env=False)
+        transport = httpx.AsyncHTTPTransport(verify=self.tls, trust_env=False)
         headers = {**_HEADERS, "Host": url.url.netloc.decode("ascii")}
         async with httpx.AsyncClient(
             transport=transport,

@@ -81,7 +81,7 @@ class MediaHost:
         self, media: RemoteMedia, path: str = "/a.png", modality: Modality = Modality.IMAGE
     ) -> bytes:
         """What the fetcher gets from an address here, up to 100000 bytes."""
-        url = media._hosts.check(self.url(path))
+        url = media.hosts.check(self.url(path))
         return await media.fetch(url, modality, MediaBudget(100_000, 100_000).item(), "url")
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -225,7 +225,7 @@ async def test_decoded_media_are_kept(
     body = chat_body(image())
     await client.post(URL, json=body)
     pool = app.state.services.models.get("tiny-lamm").processor.media.pool
-    monkeypatch.setattr(pool, "decoders", None)  # no process can be asked
+    monkeypatch.setattr(pool.decoders, "take", None)  # no process can be asked
     assert (await client.post(URL, json=body)).status_code == 200
     one, two = recorded.requests
     assert one.media[0].media is two.media[0].media

@@ -31,7 +31,6 @@ from service.exceptions import (
     StoredFileNotFoundError,
 )
 from service.files import incoming as file_store_incoming
-from service.files.disk import FileDirectory
 from service.files.multipart import read_file_form
 from service.files.store import FileLimits, FileStore, Purpose
 from service.startup.configs import engine_config
@@ -75,7 +74,7 @@ async def _empty(app: FastAPI) -> AsyncIterator[None]:
 
 
 def root_of(app: FastAPI) -> Path:
-    root = app.state.services.files._root
+    root = app.state.services.files.directory
     assert isinstance(root, Path)
     return root
 
@@ -504,8 +503,9 @@ async def test_files_survive_a_restart_and_end_when_they_expire(tmp_path: Path) 
     assert again.get("alice", stored.id) == stored
     assert stored.path.read_bytes() == b"kept"
     await again.stop()
-    later = await opened(tmp_path / "other", clock=lambda: time.time() + 3601)
-    later._disk = FileDirectory(tmp_path)
+    now = time.time()
+    later = await opened(tmp_path, clock=lambda: now)
+    now += 3601
     with pytest.raises(StoredFileNotFoundError):
         later.get("alice", stored.id)
     assert later.list_files("alice") == []
@@ -532,7 +532,7 @@ async def test_a_temporary_directory_goes_with_the_store() -> None:
     with pytest.raises(StorageUnavailableError):
         store.get("", "file-0")
     await store.start()
-    root = Path(str(store._temporary))
+    root = store.directory
     assert await asyncio.to_thread(root.is_dir)
     await store.stop()
     assert not await asyncio.to_thread(root.exists)

@@ -23,7 +23,7 @@ class ScriptedEngine(EchoEngine):
     def say(self, text: str, delay: float = 0.0) -> None:
         """`delay` are the seconds that a word takes."""
         self._words = tuple(re.findall(r"\s*\S+|\s+", text))
-        self._delay = delay
+        self.delay = delay
 
 
 @dataclass(frozen=True, slots=True)

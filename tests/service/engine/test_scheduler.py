@@ -109,9 +109,8 @@ class Cluster:
         assert len({s.slot for s in running}) == len(running)
         for queue in (running, waiting):
             assert queue == sorted(queue, key=lambda s: s.order)
-        held = sum(self.blocks._held.values())
+        held = sum(self.blocks.held(s.slot) for s in running)
         assert held + self.blocks.num_free_blocks == self.num_blocks
-        assert set(self.blocks._held) == {s.slot for s in running}
 
 
 events = st.lists(
