@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from training.data import json_stream
-from training.data.json_stream import JsonStreamError, iter_json_list
+from training.data.json_stream import JsonStreamError, iter_json_items
 
 _JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
@@ -37,7 +37,7 @@ def test_any_list_in_blocks_of_any_size(
     path.write_text(json.dumps(items, indent=indent, ensure_ascii=ascii), encoding="utf8")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(json_stream, "_BLOCK_BYTES", block)
-        read = list(iter_json_list(path))
+        read = list(iter_json_items(path))
     assert [item.value for item in read] == items
     assert [item.index for item in read] == list(range(len(items)))
 
@@ -45,12 +45,12 @@ def test_any_list_in_blocks_of_any_size(
 @pytest.mark.parametrize(
     ("text", "items", "index", "message"),
     [
-        ("", 0, 0, "does not begin a JSON list at line 1: the file ends here"),
-        ('{"a": 1}', 0, 0, "does not begin a JSON list at line 1"),
+        ('{"a": 1}\n{"b": oops}', 1, 1, "not JSON at line 2: Expecting value: 'oops}'"),
+        ('{"a": 1}\n{"b": 2', 1, 1, "the file ends within the item at line 2; is it whole?"),
         ('[\n{"a": 1},\n{"b": 2', 1, 1, "the file ends within the item at line 3; is it whole?"),
         ('[\n{"a": 1},\n{"b": "cut', 1, 1, "the file ends within the item at line 3"),
         ('[{"a": 1}, {"b": 2}\n', 2, 2, "the file ends here; is it whole?"),
-        ('[{"a": 1}\n{"b": 2}]', 1, 1, "item 0 is followed by neither ',' nor ']' at line 2"),
+        ('[{"a": 1}\n{"b": 2}]', 1, 1, "expected ',' or ']' after item 0 at line 2"),
         ('[{"a": 1},\n{"b": oops}]', 1, 1, "not JSON at line 2: Expecting value: 'oops}]'"),
         ("[1,\n]", 1, 1, "not JSON at line 2"),
         ("[1] 2", 1, 1, "text follows the end of the list at line 1: '2'"),
@@ -65,31 +65,41 @@ def test_a_fault_is_named_after_the_items_before_it(
     path.write_text(text)
     read = []
     with pytest.raises(JsonStreamError) as error:
-        read.extend(iter_json_list(path))
-    stream = iter_json_list(path)
+        read.extend(iter_json_items(path))
+    stream = iter_json_items(path)
     assert len([next(stream) for _ in range(items)]) == items
     assert error.value.index == index
     assert message in str(error.value)
 
 
+@pytest.mark.parametrize(
+    ("text", "place"), [("", "the file ends here"), ('{"a": 1}', "'{\"a\": 1}'")]
+)
+def test_a_file_that_must_be_a_list(tmp_path: Path, text: str, place: str) -> None:
+    path = tmp_path / "lines.jsonl"
+    path.write_text(text)
+    with pytest.raises(JsonStreamError, match=f"does not begin a JSON list at line 1: {place}"):
+        next(iter_json_items(path, list_only=True))
+
+
 def test_a_byte_order_mark_and_bytes_that_are_not_utf8_are_read(tmp_path: Path) -> None:
     path = tmp_path / "bytes.json"
     path.write_bytes(b'\xef\xbb\xbf[{"a": "\xff"}, {"a": "good"}]')
-    assert [item.value["a"] for item in iter_json_list(path)] == ["\udcff", "good"]
+    assert [item.value["a"] for item in iter_json_items(path)] == ["\udcff", "good"]
 
 
 def test_lines_are_counted_across_blocks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(json_stream, "_BLOCK_BYTES", 7)
     path = tmp_path / "lines.json"
     path.write_text(json.dumps([{"n": n} for n in range(50)], indent=2))
-    assert [item.line for item in iter_json_list(path)] == [2 + 3 * n for n in range(50)]
+    assert [item.line for item in iter_json_items(path)] == [2 + 3 * n for n in range(50)]
 
 
 def test_an_item_above_the_limit_is_refused_before_it_is_read(tmp_path: Path) -> None:
     path = tmp_path / "long.json"
     path.write_text('[1, "' + "x" * 3_000_000 + '", 2]')
     read: list[int] = []
-    items = iter_json_list(path, max_item_characters=1_000_000, on_bytes=read.append)
+    items = iter_json_items(path, max_item_characters=1_000_000, on_bytes=read.append)
     assert next(items).value == 1
     with pytest.raises(JsonStreamError, match="line 1 is longer than 1000000 characters"):
         next(items)
@@ -101,7 +111,7 @@ def test_memory_does_not_grow_with_the_file(tmp_path: Path) -> None:
     record = json.dumps({"id": 1, "value": "word " * 200})
     path.write_text("[" + ",\n".join([record] * 8_000) + "]")
     tracemalloc.start()
-    count = sum(1 for _ in iter_json_list(path))
+    count = sum(1 for _ in iter_json_items(path))
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert count == 8_000

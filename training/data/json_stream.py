@@ -1,8 +1,7 @@
-"""The items of a JSON list of any length, one by one, in bounded memory.
+"""The items of a JSON list or JSON Lines file of any length, one by one, in bounded memory.
 
-Called by `training.datasets.reading`. Items are decoded by the standard library, as the trainer's
-own reader does, so that what passes here is what training accepts. Bytes that are not UTF-8 become
-lone surrogates (PEP 383) within their string, so that one bad record does not hide the others.
+Bytes that are not UTF-8 become lone surrogates (PEP 383) within their string, so that one bad
+record does not hide the others.
 """
 
 from __future__ import annotations
@@ -28,54 +27,67 @@ class JsonStreamError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class JsonItem:
-    """One item: its position in the list from 0, the line it begins on from 1, and its value."""
+    """One item: its position in the file from 0, the line it begins on from 1, and its value."""
 
     index: int
     line: int
     value: Any
 
 
-def iter_json_list(
+def iter_json_items(
     file: Path,
     *,
+    list_only: bool = False,
     max_item_characters: int = MAX_ITEM_CHARACTERS,
     on_bytes: Callable[[int], object] | None = None,
 ) -> Iterator[JsonItem]:
-    """Items of a file that holds one JSON list; at most about two items are in memory.
+    """Items of a file that holds one JSON list, or JSON values one after another (JSON Lines).
+
+    At most about two items are in memory.
 
     Args:
-        file: the file.
+        file: the file; it holds a list if its first character is `[`.
+        list_only: refuses a file that does not hold a list.
         max_item_characters: limit on one item's text.
-        on_bytes: told the size of every block read, for a progress bar.
+        on_bytes: called with the size of every block read, for a progress bar.
 
     Raises:
-        JsonStreamError: not a JSON list, broken at some item, or an item above the limit. The
+        JsonStreamError: not a JSON list, not JSON at some item, or an item above the limit. The
             items before it were yielded.
         OSError: the file cannot be read.
     """
     with file.open("rb") as stream:
         window = _Window(stream, max_item_characters, on_bytes)
-        if window.next_character() != "[":
+        if window.next_character() == "[":
+            yield from _list_items(window)
+        elif list_only:
             raise JsonStreamError(0, f"does not begin a JSON list {window.place()}")
-        window.skip(1)
-        index = 0
-        if window.next_character() == "]":
-            window.skip(1)
         else:
-            while True:
-                window.next_character()
-                line = window.line
-                yield JsonItem(index, line, window.decode(index))
+            index = 0
+            while window.next_character():
+                yield JsonItem(index, window.line, window.decode(index))
                 index += 1
-                separator = window.next_character()
-                if separator not in (",", "]"):
-                    expected = f"item {index - 1} is followed by neither ',' nor ']'"
-                    raise JsonStreamError(index, f"{expected} {window.place()}")
-                window.skip(1)
-                if separator == "]":
-                    break
-        if window.next_character():
-            raise JsonStreamError(index, f"text follows the end of the list {window.place()}")
+
+
+def _list_items(window: _Window) -> Iterator[JsonItem]:
+    window.skip(1)
+    index = 0
+    if window.next_character() == "]":
+        window.skip(1)
+    else:
+        while True:
+            window.next_character()
+            yield JsonItem(index, window.line, window.decode(index))
+            index += 1
+            separator = window.next_character()
+            if separator not in (",", "]"):
+                expected = f"expected ',' or ']' after item {index - 1}"
+                raise JsonStreamError(index, f"{expected} {window.place()}")
+            window.skip(1)
+            if separator == "]":
+                break
+    if window.next_character():
+        raise JsonStreamError(index, f"text follows the end of the list {window.place()}")
 
 
 _BLOCK_BYTES = 1 << 18

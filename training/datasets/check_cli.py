@@ -5,10 +5,12 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shutil
 import sys
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TextIO
 
 from lamm_model.spec import CheckpointError
 from training.arguments import positive
@@ -152,48 +154,52 @@ def _check_root(arguments: argparse.Namespace) -> int:
 
 def _check_file(arguments: argparse.Namespace) -> int:
     file: Path = arguments.path
-    try:
-        good, faults = _read_file(file, arguments.media_root or file.parent, arguments.base)
-    except CheckpointError as error:
-        print(f"lamm data check: {error}", file=sys.stderr)
-        return 2
-    except OSError as error:
-        print(f"lamm data check: {error.filename or file}: {error.strerror}", file=sys.stderr)
-        return 2
-    for fault in faults:
-        print(fault)
-    print(f"{file}: {len(good)} good records, {len(faults)} bad")
-    if not good and not faults:
-        print(f"lamm data check: {file} holds no records", file=sys.stderr)
-        return 2
-    if arguments.out is not None:
-        arguments.out.write_text(json.dumps(good, ensure_ascii=False), encoding="utf8")
-    return 1 if faults else 0
+    # Spooled: OUT may be FILE itself, and a file without records leaves OUT as it was.
+    # A character that is not valid Unicode can only stand within a string: escaped, it is JSON.
+    with tempfile.TemporaryFile("w+", encoding="utf8", errors="backslashreplace") as spool:
+        try:
+            media_root = arguments.media_root or file.parent
+            good, bad = _sift_records(file, media_root, arguments.base, spool)
+        except CheckpointError as error:
+            print(f"lamm data check: {error}", file=sys.stderr)
+            return 2
+        except OSError as error:
+            print(f"lamm data check: {error.filename or file}: {error.strerror}", file=sys.stderr)
+            return 2
+        print(f"{file}: {good} good records, {bad} bad")
+        if not good and not bad:
+            print(f"lamm data check: {file} holds no records", file=sys.stderr)
+            return 2
+        if arguments.out is not None:
+            spool.seek(0)
+            with arguments.out.open("w", encoding="utf8") as stream:
+                shutil.copyfileobj(spool, stream)
+    return 1 if bad else 0
 
 
-def _read_file(
-    file: Path, media_root: Path, base: Path | None
-) -> tuple[list[dict[str, Any]], list[str]]:
+def _sift_records(
+    file: Path, media_root: Path, base: Path | None, good_records: TextIO
+) -> tuple[int, int]:
+    """Writes good records as a JSON list and prints the faults of the others; counts both."""
     from lamm_model.processing import LammProcessor  # noqa: PLC0415 - loads torch
     from training.data.dataset import media_fault  # noqa: PLC0415
-    from training.data.records import RecordError, parse_record, read_json_items  # noqa: PLC0415
+    from training.data.reading import read_records  # noqa: PLC0415
 
     processor = None if base is None else LammProcessor.from_pretrained(base)
-    good, faults = [], []
-    try:
-        for index, item in enumerate(read_json_items(file)):
-            try:
-                record = parse_record(item, file, index, media_root)
-                fault = None if processor is None else media_fault(record.media, processor)
-                if fault is not None:
-                    raise RecordError(file, index, record.id, fault)
-            except RecordError as error:
-                faults.append(str(error))
-            else:
-                good.append(item)
-    except RecordError as error:
-        # The file cannot be read on from here.
-        faults.append(str(error))
-    except UnicodeDecodeError as error:
-        faults.append(f"{file}: byte {error.start} is not UTF-8")
-    return good, faults
+    good = bad = 0
+
+    def report(error: Exception) -> None:
+        nonlocal bad
+        bad += 1
+        print(error)
+
+    for source in read_records(file, media_root, report):
+        fault = None if processor is None else media_fault(source.media, processor)
+        if fault is not None:
+            report(source.error(fault))
+            continue
+        good_records.write(", " if good else "[")
+        good_records.write(json.dumps(source.item.value, ensure_ascii=False))
+        good += 1
+    good_records.write("]" if good else "[]")
+    return good, bad
