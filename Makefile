@@ -7,7 +7,7 @@ SHELL := /bin/bash
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
-EXTRAS := serve,points,otel,grammar,ray,train,bench,dev
+EXTRAS := serve,otel,grammar,ray,train,bench,dev
 CHECKPOINT ?= checkpoints/lamm-mini
 # Arguments for the command behind a recipe: make test ARGS="tests/service -k stream"
 ARGS ?=
@@ -22,8 +22,8 @@ help:  ## list the recipes
 
 setup: $(STAMP)  ## make .venv and install everything into it (a rerun is instant)
 
-$(STAMP): pyproject.toml scripts/install.sh scripts/system_libraries.sh
-	@scripts/system_libraries.sh
+$(STAMP): pyproject.toml scripts/install.sh scripts/python_venv.sh
+	@scripts/python_venv.sh
 	@scripts/install.sh "$(VENV)" "$(EXTRAS)"
 	@touch $@
 

@@ -33,7 +33,6 @@ COMMANDS: Mapping[str, CommandHelp] = {
     "model": CommandHelp("convert, merge or inspect checkpoints", "train"),
     "bench": CommandHelp("measure a running service: answers, latency, throughput", "bench"),
 }
-_EXTRA_OF_PACKAGE: Mapping[str, str] = {"open3d": "points"}
 _ROOMS = frozenset({"lamm_model", "service", "training", "benchmark"})
 
 
@@ -71,7 +70,7 @@ def _run(entry: EntryPoint, argv: list[str]) -> int:
 
 def _missing_package(command: str, package: str) -> str:
     described = COMMANDS.get(command)
-    extra = _EXTRA_OF_PACKAGE.get(package, described.extra if described else None)
+    extra = described.extra if described else None
     remedy = f"pip install 'lamm[{extra}]'" if extra else f"pip install {package}"
     return f"the package {package!r} is not installed; try: {remedy}"
 

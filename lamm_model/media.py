@@ -130,15 +130,15 @@ def decode_point_cloud(
     with np.errstate(over="ignore"):
         xyz = np.asarray(raw.xyz, dtype=np.float64) * METRES[units]
         xyz = xyz.astype(np.float32)
-    finite = np.isfinite(xyz).all(axis=1)
+    finite = np.isfinite(xyz)
     if not finite.all():
-        row = int(np.argmin(finite))
+        row = int(np.argmin(finite.all(axis=1)))
         raise MediaDecodeError(
             f"point {row} of {len(xyz)} is {_plain(raw.xyz[row])}; coordinates must be finite"
         )
-    far = np.abs(xyz).max(axis=1) > MAX_COORDINATE
+    far = np.abs(xyz) > MAX_COORDINATE
     if far.any():
-        row = int(np.argmax(far))
+        row = int(np.argmax(far.any(axis=1)))
         raise MediaDecodeError(
             f"point {row} of {len(xyz)} is {_plain(raw.xyz[row])} {units}; "
             f"coordinates must lie within {MAX_COORDINATE:g} m"

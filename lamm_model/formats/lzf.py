@@ -5,7 +5,7 @@ from __future__ import annotations
 from lamm_model.formats.errors import MediaDecodeError
 
 _LITERAL_END = 32
-_LONG_MATCH = 7
+_LONG_MATCH = 9  # another byte adds to the length
 # The longest match, 264 bytes, takes 3.
 MAX_RATIO = 88
 
@@ -27,17 +27,19 @@ def lzf_decompress(packed: bytes, size: int) -> bytes:
                 out += packed[at : at + control + 1]
                 at += control + 1
                 continue
-            length = control >> 5
+            length = (control >> 5) + 2
             if length == _LONG_MATCH:
                 length += packed[at]
                 at += 1
-            start = len(out) - ((control & 0x1F) << 8) - packed[at] - 1
+            distance = ((control & 0x1F) << 8) + packed[at] + 1
             at += 1
+            start = len(out) - distance
             if start < 0:
                 raise MediaDecodeError("the LZF stream refers to bytes before its beginning")
-            match = out[start : start + length + 2]
-            # A match longer than its distance repeats what it produces.
-            out += (match * -(-(length + 2) // len(match)))[: length + 2]
+            if distance >= length:
+                out += out[start : start + length]
+            else:  # the match repeats what it produces
+                out += (out[start:] * -(-length // distance))[:length]
     except IndexError:
         raise MediaDecodeError("the LZF stream is truncated") from None
     if at != end or len(out) != size:
