@@ -120,7 +120,7 @@ class LammForConditionalGeneration(PreTrainedModel, GenerationMixin):
             given = 0 if features is None else features.shape[0] * features.shape[1]
             if wanted != given:
                 raise PlaceholderMismatchError(
-                    f"input_ids has {wanted} {name} placeholders, but there are {given} {name} features"
+                    f"input_ids has {wanted} {name} placeholders; expected {given}, one per feature"
                 )
             if features is None:
                 continue

@@ -67,7 +67,8 @@ class SamplingParams:
         if len(self.stop) > MAX_STOP_STRINGS or any(not s for s in self.stop):
             raise SamplingParamsError(
                 "stop",
-                f"stop has {len(self.stop)} strings; expected at most {MAX_STOP_STRINGS}, not empty",
+                f"stop has {len(self.stop)} strings; "
+                f"expected at most {MAX_STOP_STRINGS}, none empty",
             )
         for token, bias in self.logit_bias.items():
             if not -100.0 <= bias <= 100.0:
