@@ -190,7 +190,7 @@ def _check_upstream(turns: Sequence[Turn], preset: PromptPreset) -> None:
     if media != 1 or not turns[0].media:
         raise PromptError(
             f"prompt preset {preset.value!r} requires exactly 1 picture or cloud, before the first "
-            f"question; the conversation has {media} ({len(turns[0].media)} before the first question)"
+            f"question; the conversation has {media}, {len(turns[0].media)} in the first turn"
         )
     if preset is PromptPreset.UPSTREAM_BENCH and len(turns) != 1:
         raise PromptError(

@@ -150,7 +150,7 @@ def test_upstream_only_asks_and_its_benchmark_asks_once() -> None:
     for preset in (PromptPreset.UPSTREAM_BENCH, PromptPreset.UPSTREAM_CLI):
         with pytest.raises(PromptError, match="a last question without an answer"):
             render(answered, "S", preset)
-    with pytest.raises(PromptError, match="one question; the conversation has 2"):
+    with pytest.raises(PromptError, match="accepts 1 question; the conversation has 2"):
         render([*answered, Turn("r")], "S", PromptPreset.UPSTREAM_BENCH)
 
 

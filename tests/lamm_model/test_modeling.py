@@ -123,9 +123,9 @@ def test_placeholders_are_counted_against_features(
     model: LammForConditionalGeneration, inputs: dict[str, torch.Tensor]
 ) -> None:
     short = inputs["input_ids"][:, 3:]
-    with pytest.raises(PlaceholderMismatchError, match=r"15 image placeholders; expected 16"):
+    with pytest.raises(PlaceholderMismatchError, match="15 image placeholders; expected 16"):
         model(**{**inputs, "input_ids": short})
-    with pytest.raises(PlaceholderMismatchError, match=r"16 point placeholders .* 0 point"):
+    with pytest.raises(PlaceholderMismatchError, match="16 point placeholders; expected 0"):
         model(input_ids=inputs["input_ids"], pixel_values=inputs["pixel_values"])
     uneven = torch.tensor([[1, *[IMAGE_ID] * 20], [1, *[IMAGE_ID] * 12, *[5] * 8]])
     with pytest.raises(PlaceholderMismatchError, match="row 0 has 20 image placeholders"):

@@ -90,7 +90,7 @@ def test_a_table_holds_texts(tmp_path: Path) -> None:
         constants.table("t")
     with pytest.raises(SourceConstantError, match="t is not a string"):
         constants.text("t")
-    with pytest.raises(SourceConstantError, match="u is not assigned at module level in its 3 lines"):
+    with pytest.raises(SourceConstantError, match="u is not assigned at module level in its 3"):
         constants.table("u")
 
 
