@@ -132,8 +132,8 @@ def _crop(
     if width * height > limits.max_pixels:
         # A small but very long picture becomes huge.
         raise MediaTooLargeError(
-            f"the picture is {picture.width} x {picture.height} pixels, resized {width} x {height}; "
-            f"the limit is {limits.max_pixels} pixels"
+            f"the picture is {picture.width} x {picture.height} pixels, "
+            f"and {width} x {height} after resizing; the limit is {limits.max_pixels} pixels"
         )
     left, top = round((width - size) / 2), round((height - size) / 2)
     whole = picture.resize((width, height), Image.Resampling.BICUBIC)
