@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 
 from rich.console import Console
@@ -37,6 +37,23 @@ def print_written(paths: Iterable[Path], console: Console) -> None:
     """Prints the files that a command has written."""
     for path in paths:
         console.print(f"wrote {path}", highlight=False, markup=False, soft_wrap=True)
+
+
+def column_table(title: str, columns: Sequence[str], left: Collection[str]) -> Table:
+    """A terminal table without rows; the columns `left` are left-aligned, the others right."""
+    table = Table(title=title)
+    for column in columns:
+        table.add_column(column, justify="left" if column in left else "right", no_wrap=True)
+    return table
+
+
+def markdown_table(
+    columns: Sequence[str], rows: Iterable[Sequence[str]], left: Collection[str]
+) -> list[str]:
+    """The lines of a Markdown table; see `column_table`."""
+    rules = ("---" if column in left else "---:" for column in columns)
+    lines = [columns, tuple(rules), *(tuple(map(cell, row)) for row in rows)]
+    return [f"| {' | '.join(line)} |" for line in lines]
 
 
 def cell(text: str) -> str:

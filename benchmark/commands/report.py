@@ -13,10 +13,9 @@ from rich.console import Console
 from benchmark.answers import write_whole
 from benchmark.commands.options import Argument, Command, Options
 from benchmark.load.plot import require_matplotlib
-from benchmark.report.content import as_json, make_report
+from benchmark.report.document import as_json, as_markdown, make_report
 from benchmark.report.files import Findings, read_findings
 from benchmark.report.gallery import shortened
-from benchmark.report.markdown import as_markdown
 from benchmark.report.page import Plot, RunGallery, report_page
 from benchmark.report.published import load_published
 from benchmark.report.stamps import stamps_of

@@ -14,7 +14,7 @@ from benchmark.answers import write_whole
 from benchmark.judge.counts import Tally, by_row, tally
 from benchmark.judge.pairwise import Judgement, Outcome
 from benchmark.report.files import JUDGE_FILE
-from benchmark.text import cell
+from benchmark.text import cell, column_table, markdown_table
 from lamm_model.tasks import Estimate
 
 ALL_ROWS = "all rows"
@@ -28,9 +28,8 @@ _PUBLISHED = (
 def table(judgement: Judgement) -> Table:
     """One line a row of the suite, and one for all."""
     first, second = judgement.pairs.systems
-    result = Table(title=f"{first} against {second}, judged by {judgement.judge}")
-    for index, column in enumerate(_COLUMNS):
-        result.add_column(column, justify="right" if index else "left", no_wrap=True)
+    title = f"{first} against {second}, judged by {judgement.judge}"
+    result = column_table(title, _COLUMNS, ("row",))
     for cells in _lines(judgement):
         result.add_row(*cells)
     return result
@@ -79,9 +78,7 @@ def write_reports(judgement: Judgement, out: Path, broken_lines: int = 0) -> lis
         "",
         f"Judged by {cell(judgement.judge)}. Wins are {cell(first)}'s.",
         "",
-        "| " + " | ".join(_COLUMNS) + " |",
-        "| --- |" + " ---: |" * (len(_COLUMNS) - 1),
-        *("| " + " | ".join(map(cell, cells)) + " |" for cells in _lines(judgement)),
+        *markdown_table(_COLUMNS, _lines(judgement), ("row",)),
         "",
         *(f"- {cell(note)}" for note in notes(judgement, broken_lines)),
     ]

@@ -23,18 +23,18 @@ from benchmark.report.gallery import GALLERY_FILE, make_gallery
 from benchmark.report.page import gallery_page
 from benchmark.report.provenance import client_facts
 from benchmark.scoring import RowScore
-from benchmark.text import cell
+from benchmark.text import cell, column_table, markdown_table
 from lamm_model.tasks import Estimate, ParseStatus
 
 COLUMNS = ("row", "n", "metric", "score", "95 %", "chance", "target", "unparsed")
+_LEFT = frozenset({"row", "metric"})
 NAMED_PROBLEMS = 5
 
 
 def table(run: QualityRun) -> Table:
     """The scores for a terminal."""
-    result = Table(title=f"{run.suite.name}: {run.identity.model} at {run.identity.url}")
-    for index, column in enumerate(COLUMNS):
-        result.add_column(column, justify="left" if index in {0, 2} else "right", no_wrap=True)
+    title = f"{run.suite.name}: {run.identity.model} at {run.identity.url}"
+    result = column_table(title, COLUMNS, _LEFT)
     for row in run.rows:
         style = {True: "green", False: "red", None: None}[row.reaches_target]
         result.add_row(*_cells(row), style=style)
@@ -116,9 +116,7 @@ def as_markdown(run: QualityRun, protocol_rows: Sequence[ProtocolRow] = ()) -> s
         "",
         f"Weights `{identity.fingerprint}` at {identity.url}, asked {identity.asked_at}.",
         "",
-        "| " + " | ".join(COLUMNS) + " |",
-        "| --- | ---: | --- |" + " ---: |" * (len(COLUMNS) - 3),
-        *("| " + " | ".join(map(cell, _cells(row))) + " |" for row in run.rows),
+        *markdown_table(COLUMNS, map(_cells, run.rows), _LEFT),
         "",
         *(f"- {cell(note)}" for note in notes(run)),
         *controls_report.as_markdown(run.rows),

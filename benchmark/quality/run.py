@@ -21,9 +21,8 @@ from benchmark.http.client import Backend, ChatClient
 from benchmark.quality.asker import Asker, Exam, Finder, Place, place_of
 from benchmark.quality.batch_asker import BatchAsker
 from benchmark.quality.controls import Control, Question, questions_of
-from benchmark.quality.controls_score import order_check
 from benchmark.quality.targets import Mode, ModelIdentity, Target, identify, refusal
-from benchmark.scoring import RowScore, score_row
+from benchmark.scoring import RowScore, order_check, score_row
 from benchmark.suite import Item, Suite, SuiteRow
 
 RUN_FILE = "run.json"

@@ -17,10 +17,10 @@ from benchmark.http.chat_answers import StreamRecord, Usage
 from benchmark.load import report as load_report
 from benchmark.load.arrivals import Arrivals
 from benchmark.load.baseline_process import TransformersBaseline
-from benchmark.load.detail import DETAIL_KEYS
 from benchmark.load.metrics import percentile, summarise, tokens_per_second
 from benchmark.load.requests import RequestStyle
 from benchmark.load.run import BaselineRound, LoadSpec, merge_rounds, run_load
+from benchmark.load.sender import DETAIL_KEYS
 from benchmark.load.workload import WorkItem, WorkloadSpec
 from benchmark.load_plot import main as draw_saved
 
