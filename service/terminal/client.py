@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -20,6 +19,13 @@ from service.terminal.attachments import (
     Conversation,
     cloud_part,
     image_part,
+)
+from service.terminal.connection import (
+    add_cloud_options,
+    add_connection,
+    connect,
+    error_text,
+    reason_of,
 )
 
 _CHAT_HELP = """\
@@ -40,10 +46,9 @@ def run_chat(argv: list[str]) -> int:
     options = _parser().parse_args(argv)
     console = Console(highlight=False)
     clouds = CloudOptions(options.units, options.up_axis, options.columns)
-    headers = {"Authorization": f"Bearer {options.api_key}"} if options.api_key else {}
     conversation = Conversation(options.system)
     try:
-        with httpx.Client(base_url=options.url, headers=headers, timeout=options.timeout) as client:
+        with connect(options) as client:
             conversation.pending += [image_part(Path(path)) for path in options.image]
             conversation.pending += [cloud_part(Path(path), clouds) for path in options.cloud]
             card = model_card(client, options.model)
@@ -57,7 +62,7 @@ def run_chat(argv: list[str]) -> int:
                 return 0
             _converse(client, conversation, request, clouds, card, console)
     except (ChatError, httpx.HTTPError) as error:
-        reason = _reason(error, options.url)
+        reason = reason_of(error, options.url)
         Console(stderr=True, highlight=False).print(Text(f"lamm chat: {reason}", style="red"))
         return 1
     return 0
@@ -71,7 +76,7 @@ def model_card(client: httpx.Client, name: str | None) -> Mapping[str, Any]:
     """
     response = client.get("/v1/models")
     if response.is_error:
-        raise ChatError(_error_text(response.status_code, response.text))
+        raise ChatError(error_text(response.status_code, response.text))
     cards: list[dict[str, Any]] = response.json().get("data", [])
     for card in cards:
         if name in (None, card["id"]):
@@ -91,7 +96,7 @@ def stream_answer(
     body = {**request, "messages": messages, "stream": True}
     with client.stream("POST", "/v1/chat/completions", json=body) as response:
         if response.is_error:
-            raise ChatError(_error_text(response.status_code, response.read().decode()))
+            raise ChatError(error_text(response.status_code, response.read().decode()))
         for line in response.iter_lines():
             if not line.startswith("data: ") or line == "data: [DONE]":
                 continue
@@ -129,7 +134,7 @@ def _converse(
                 continue
             console.print(Text(_command(line, conversation, clouds), style="dim"))
         except (ChatError, httpx.HTTPError) as error:
-            console.print(Text(_reason(error, client.base_url), style="red"))
+            console.print(Text(reason_of(error, client.base_url), style="red"))
 
 
 def _command(line: str, conversation: Conversation, clouds: CloudOptions) -> str:
@@ -169,21 +174,6 @@ def _exchange(
     conversation.answer("".join(pieces))
 
 
-def _reason(error: Exception, url: object) -> str:
-    if isinstance(error, httpx.ConnectError):
-        return f"nothing answers at {url} ({error}); is `lamm serve` running there? (--url)"
-    if isinstance(error, httpx.TimeoutException):
-        return f"no word from {url} for longer than --timeout allows"
-    return str(error) or type(error).__name__
-
-
-def _error_text(status: int, body: str) -> str:
-    try:
-        return str(json.loads(body)["error"]["message"])
-    except (ValueError, KeyError, TypeError):
-        return f"the server answered {status}"
-
-
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="lamm chat",
@@ -192,32 +182,10 @@ def _parser() -> argparse.ArgumentParser:
     )
     add = parser.add_argument
     add("question", nargs="?", help="ask this, print the answer, end")
-    add(
-        "--url",
-        default=os.environ.get("LAMM_URL", "http://127.0.0.1:8000"),
-        help="the service, or LAMM_URL (default: %(default)s)",
-    )
-    add(
-        "--api-key",
-        default=os.environ.get("LAMM_API_KEY"),
-        help="the service's key, or LAMM_API_KEY",
-    )
-    add("--model", help="name of the model (default: the first one)")
+    add_connection(parser)
     add("--image", action="append", default=[], metavar="PATH", help="a picture; may be repeated")
     add("--cloud", action="append", default=[], metavar="PATH", help="a cloud; may be repeated")
-    add(
-        "--units",
-        choices=("m", "cm", "mm"),
-        default="m",
-        help="of the clouds' coordinates (default: m)",
-    )
-    add(
-        "--up-axis",
-        choices=("z", "y"),
-        default="z",
-        help="which axis points up in the clouds (default: z)",
-    )
-    add("--columns", type=int, choices=(3, 4, 5, 6), help="values a point in bin files")
+    add_cloud_options(parser)
     add("--system", help="replaces the checkpoint's system text")
     add("--max-tokens", type=int, help="longest answer (default: the service's)")
     add(
@@ -225,12 +193,6 @@ def _parser() -> argparse.ArgumentParser:
         type=float,
         default=0.0,
         help="0 always takes the likeliest word, more is more varied (default: 0)",
-    )
-    add(
-        "--timeout",
-        type=float,
-        default=120.0,
-        help="seconds without a word before giving up (default: 120)",
     )
     return parser
 
