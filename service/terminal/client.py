@@ -1,4 +1,4 @@
-"""The terminal client behind `lamm chat`; speaks to any server of the same protocol."""
+"""The terminal client behind `lamm chat`; works with any OpenAI-compatible server."""
 
 from __future__ import annotations
 
@@ -35,14 +35,14 @@ Talk to a running LAMM service, with pictures and point clouds.
   lamm chat --image cat.png "What is this?"         one question, one answer
   lamm chat --cloud chair.ply --units cm --up-axis y "What is this?"
 
-In a conversation: /image PATH and /cloud PATH add to the next question, /reset starts anew,
-/quit ends.
+In a conversation, /image PATH and /cloud PATH attach a file to the next question, /reset starts
+over, and /quit exits.
 """
 _COMMANDS = "/image PATH  /cloud PATH  /reset  /quit"
 
 
 def run_chat(argv: list[str]) -> int:
-    """0 at the end of the conversation, 1 when the one question failed."""
+    """Exit status: 0 at the end of the conversation, 1 if a request failed."""
     options = _parser().parse_args(argv)
     console = Console(highlight=False)
     clouds = CloudOptions(options.units, options.up_axis, options.columns)
@@ -72,7 +72,7 @@ def model_card(client: httpx.Client, name: str | None) -> Mapping[str, Any]:
     """The card of the named model, or of the first one.
 
     Raises:
-        ChatError: the server has no such model, or does not answer as expected.
+        ChatError: the server does not serve that model, or answers unexpectedly.
     """
     response = client.get("/v1/models")
     if response.is_error:
@@ -82,16 +82,16 @@ def model_card(client: httpx.Client, name: str | None) -> Mapping[str, Any]:
         if name in (None, card["id"]):
             return card
     known = ", ".join(card["id"] for card in cards) or "none"
-    raise ChatError(f"model {name!r} is not served; there are: {known}")
+    raise ChatError(f"model {name!r} is not served; the models are: {known}")
 
 
 def stream_answer(
     client: httpx.Client, request: Mapping[str, Any], messages: list[dict[str, Any]]
 ) -> Iterator[str]:
-    """The answer piece by piece.
+    """The answer, piece by piece.
 
     Raises:
-        ChatError: the server refused or failed.
+        ChatError: the server refused the request or failed.
     """
     body = {**request, "messages": messages, "stream": True}
     with client.stream("POST", "/v1/chat/completions", json=body) as response:
@@ -142,14 +142,14 @@ def _command(line: str, conversation: Conversation, clouds: CloudOptions) -> str
     path = Path(argument.strip().strip("'\"")).expanduser()
     if name == "/reset":
         conversation.reset()
-        return "a new conversation"
+        return "started over"
     if name == "/image" and argument:
         conversation.pending.append(image_part(path))
     elif name == "/cloud" and argument:
         conversation.pending.append(cloud_part(path, clouds))
     else:
         return _COMMANDS
-    return f"{path.name} goes with the next question"
+    return f"attached {path.name} to the next question"
 
 
 def _exchange(
@@ -181,18 +181,24 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
-    add("question", nargs="?", help="ask this, print the answer, end")
+    add("question", nargs="?", help="ask this question, print the answer, and exit")
     add_connection(parser)
-    add("--image", action="append", default=[], metavar="PATH", help="a picture; may be repeated")
-    add("--cloud", action="append", default=[], metavar="PATH", help="a cloud; may be repeated")
+    add("--image", action="append", default=[], metavar="PATH", help="attach a picture; repeatable")
+    add(
+        "--cloud",
+        action="append",
+        default=[],
+        metavar="PATH",
+        help="attach a point cloud; repeatable",
+    )
     add_cloud_options(parser)
-    add("--system", help="replaces the checkpoint's system text")
-    add("--max-tokens", type=int, help="longest answer (default: the service's)")
+    add("--system", help="system prompt (default: the checkpoint's)")
+    add("--max-tokens", type=int, help="maximum answer tokens (default: the service's)")
     add(
         "--temperature",
         type=float,
         default=0.0,
-        help="0 always takes the likeliest word, more is more varied (default: 0)",
+        help="sampling temperature; 0 is greedy (default: 0)",
     )
     return parser
 

@@ -19,10 +19,10 @@ def add_connection(parser: argparse.ArgumentParser, *, again: bool = False) -> N
     url = os.environ.get("LAMM_URL", "http://127.0.0.1:8000")
     key = os.environ.get("LAMM_API_KEY")
     for flag, default, kind, words in (
-        ("--url", url, str, f"the service, or LAMM_URL (default: {url})"),
-        ("--api-key", key, str, "the service's key, or LAMM_API_KEY"),
-        ("--model", None, str, "name of the model (default: the first one)"),
-        ("--timeout", 120.0, float, "seconds without a word before giving up (default: 120)"),
+        ("--url", url, str, f"URL of the service, also LAMM_URL (default: {url})"),
+        ("--api-key", key, str, "API key, also LAMM_API_KEY"),
+        ("--model", None, str, "model name (default: the first one)"),
+        ("--timeout", 120.0, float, "seconds to wait for the next part of an answer (default: 120)"),
     ):
         given = argparse.SUPPRESS if again else default
         parser.add_argument(flag, default=given, type=kind, help=words)
@@ -35,15 +35,15 @@ def add_cloud_options(parser: argparse.ArgumentParser) -> None:
         "--units",
         choices=("m", "cm", "mm"),
         default="m",
-        help="of the clouds' coordinates (default: m)",
+        help="unit of the clouds' coordinates (default: m)",
     )
     add(
         "--up-axis",
         choices=("z", "y"),
         default="z",
-        help="which axis points up in the clouds (default: z)",
+        help="axis that points up in the clouds (default: z)",
     )
-    add("--columns", type=int, choices=(3, 4, 5, 6), help="values a point in bin files")
+    add("--columns", type=int, choices=(3, 4, 5, 6), help="values per point in bin files")
 
 
 def connect(options: argparse.Namespace) -> httpx.Client:
