@@ -22,7 +22,7 @@ def add_connection(parser: argparse.ArgumentParser, *, again: bool = False) -> N
         ("--url", url, str, f"URL of the service, also LAMM_URL (default: {url})"),
         ("--api-key", key, str, "API key, also LAMM_API_KEY"),
         ("--model", None, str, "model name (default: the first one)"),
-        ("--timeout", 120.0, float, "seconds to wait for the next part of an answer (default: 120)"),
+        ("--timeout", 120.0, float, "seconds to wait for more of an answer (default: 120)"),
     ):
         given = argparse.SUPPRESS if again else default
         parser.add_argument(flag, default=given, type=kind, help=words)
@@ -55,9 +55,9 @@ def connect(options: argparse.Namespace) -> httpx.Client:
 def reason_of(error: Exception, url: object) -> str:
     """A failure in words for a person."""
     if isinstance(error, httpx.ConnectError):
-        return f"nothing answers at {url} ({error}); is `lamm serve` running there? (--url)"
+        return f"no server answers at {url} ({error}); is `lamm serve` running? (--url)"
     if isinstance(error, httpx.TimeoutException):
-        return f"no word from {url} for longer than --timeout allows"
+        return f"{url} did not answer within --timeout"
     return str(error) or type(error).__name__
 
 

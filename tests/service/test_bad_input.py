@@ -71,7 +71,7 @@ CASES: dict[str, tuple[dict[str, Any], int, str, str]] = {
         "messages[0].content[0].image_url", "the limit is 4194304"),
     "too many media": (
         chat_body(*[image()] * 17), 400, "messages", "17 pictures and clouds; the limit is 16"),
-    "remote address": (
+    "remote URLs": (
         chat_body({"type": "image_url", "image_url": {"url": "https://example.com/a.png"}}), 400,
         "messages[0].content[0].image_url", "not fetched"),
     "file address": (
@@ -136,7 +136,7 @@ CASES: dict[str, tuple[dict[str, Any], int, str, str]] = {
         messages({"role": "user"}), 400, "messages[0].content", "content is missing"),
     "empty question": (messages({"role": "user", "content": " "}), 400, "messages", "neither"),
     "answer first": (
-        messages({"role": "assistant", "content": "x"}, USER), 400, "messages[0]", "no user's"),
+        messages({"role": "assistant", "content": "x"}, USER), 400, "messages[0]", "precedes"),
     "answer last": (
         messages(USER, {"role": "assistant", "content": "x"}), 400, "messages", "last message"),
     "medium in a system message": (

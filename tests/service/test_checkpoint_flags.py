@@ -176,4 +176,4 @@ def test_wrong_choices_stop_the_start(checkpoint: Path, capsys: pytest.CaptureFi
     assert serve(["--checkpoint", str(checkpoint), "--checkpoint", str(checkpoint)]) == 2
     assert "two checkpoints are named 'tiny-lamm'" in capsys.readouterr().err
     assert serve(["--checkpoint", f"{checkpoint}@{checkpoint}"]) == 2
-    assert "only an adapter has a base" in capsys.readouterr().err
+    assert "only an adapter takes a base" in capsys.readouterr().err

@@ -87,7 +87,7 @@ async def test_a_cloud_s_format_is_in_its_name_or_named(client: httpx.AsyncClien
         ("counting", PICTURE, {"inputs": "{"}, 400, "inputs", "not valid JSON"),
         ("counting", PICTURE, {"inputs": "[" * 9999}, 400, "inputs", "not valid JSON"),
         ("counting", PICTURE, {"inputs": "[]"}, 400, "inputs", "must be an object"),
-        ("counting", PICTURE, {"nouns": "x"}, 400, "inputs.nouns", "not a field"),
+        ("counting", PICTURE, {"nouns": "x"}, 400, "inputs.nouns", "not a known field"),
         ("counting", PICTURE, {"temperature": "warm"}, 400, "temperature", "must be a number"),
         ("counting", PICTURE, {"image_url": "x"}, 400, "image_url", "object"),
         ("vqa", PICTURE, {}, 400, "inputs.question", "is missing"),

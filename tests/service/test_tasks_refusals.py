@@ -24,10 +24,10 @@ CASES: dict[str, tuple[str, dict[str, Any], int, str | None, str]] = {
     "no inputs": (
         "vqa", {"image_url": picture()["image_url"]}, 400, "inputs", "inputs is missing"),
     "an unknown input": (
-        "counting", picture(nouns="x"), 400, "inputs.nouns", "not a field that is known"),
+        "counting", picture(nouns="x"), 400, "inputs.nouns", "not a known field"),
     "an unknown field": (
-        "counting", {**picture(), "input": {}}, 400, "input", "not a field that is known"),
-    "a size": ("detection", picture(size=[9, 9]), 400, "inputs.size", "not a field"),
+        "counting", {**picture(), "input": {}}, 400, "input", "not a known field"),
+    "a size": ("detection", picture(size=[9, 9]), 400, "inputs.size", "not a known field"),
     "an unknown joint": (
         "keypoints", picture(joint="nose"), 400, "inputs.joint", "'nose' is none of right ankle"),
     "labels alike": (

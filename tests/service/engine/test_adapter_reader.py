@@ -138,7 +138,7 @@ def test_what_is_not_served_is_told(
         ("adapter_config.json", b"{", r"adapter_config\.json cannot be read"),
         ("adapter_config.json", b"[]", "not a JSON object"),
         ("adapter_model.safetensors", None, r"adapter_model\.safetensors.*is this an adapter"),
-        ("adapter_model.safetensors", b"rubbish", "the adapter cannot be read"),
+        ("adapter_model.safetensors", b"rubbish", "cannot read the adapter"),
     ],
 )
 def test_broken_files_are_told(

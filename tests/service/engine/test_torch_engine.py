@@ -185,7 +185,7 @@ async def test_facts_at_start(checkpoint):
     assert (info.kv_cache_tokens, info.max_model_len, info.max_num_seqs) == (1024, 256, 4)
     assert info.max_concurrent_full_length == 4
     assert info.weights_bytes > 400_000
-    with pytest.raises(EngineStoppedError, match="starts once"):
+    with pytest.raises(EngineStoppedError, match="started only once"):
         await engine.start()
 
 
