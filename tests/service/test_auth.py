@@ -170,7 +170,7 @@ def test_a_key_is_its_exact_text(key: str) -> None:
 
 @pytest.mark.parametrize("listed", ["user-key,,admin:", "a,b, metrics: ,c"])
 def test_a_role_without_a_key_stops_the_start(listed: str) -> None:
-    with pytest.raises(ValueError, match="entry 3 of the API keys names a role and no key"):
+    with pytest.raises(ValueError, match="entry 3 of the API keys has a role but no key"):
         ApiKeys(listed, None)
 
 

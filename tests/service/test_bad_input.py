@@ -99,7 +99,7 @@ CASES: dict[str, tuple[dict[str, Any], int, str, str]] = {
         "0 image, 8 point cloud, and those of 1 files; the context limit is 256"),
     "answer longer than the context": (
         chat_body(image(), cloud(), max_tokens=250), 400, "messages",
-        "16 image, 8 point cloud) and max_tokens asks for 250 more"),
+        "16 image, 8 point cloud) and max_tokens is 250"),
     "unknown model": (
         {**chat_body(), "model": "gpt-7"}, 404, "model", "'gpt-7' is not served"),
     "no model": ({"messages": [USER]}, 400, "model", "model is missing"),
@@ -256,7 +256,7 @@ async def test_a_medium_that_the_checkpoint_cannot_see(
     error = response.json()["error"]
     assert error["code"] == "unsupported_modality"
     assert error["param"] == "messages[0].content[0].point_cloud_url"
-    assert "takes no point_cloud; it takes text, image" in error["message"]
+    assert "does not accept point_cloud; it accepts text, image" in error["message"]
 
 
 async def test_a_defect_of_ours_tells_nothing(

@@ -238,7 +238,7 @@ def test_what_was_stored_survives_and_another_release_is_refused(url: sa.URL) ->
     with database.writing() as connection:
         connection.execute(sa.update(tables.versions).values(version=7))
     database.close()
-    with pytest.raises(DatabaseError, match="version 7; this release reads version 1"):
+    with pytest.raises(DatabaseError, match="version 7; this release needs version 1"):
         open_database(url)
 
 

@@ -72,7 +72,7 @@ def test_requests_at_once_are_counted() -> None:
     with (
         account.running(),
         account.running(),
-        pytest.raises(RateLimitedError, match="'alice' has 2 requests running; its limit is 2"),
+        pytest.raises(RateLimitedError, match="'alice' has 2 running requests; its limit is 2"),
     ):
         account.running().__enter__()
     with account.running():

@@ -95,7 +95,7 @@ async def test_a_name_that_is_not_served(client: httpx.AsyncClient) -> None:
     assert refused.status_code == 404
     message = refused.json()["error"]["message"]
     assert message == (
-        "model 'gpt-7' is not served here; the models are 'joint', 'pictures', 'clouds'"
+        "model 'gpt-7' is not served; the models are 'joint', 'pictures', 'clouds'"
     )
     assert (await client.get("/v1/models/gpt-7")).status_code == 404
 

@@ -73,7 +73,7 @@ async def test_what_is_wrong_is_named(
 async def test_an_unknown_task(client: httpx.AsyncClient) -> None:
     error = await refused(client, "segmentation", picture(), 404)
     assert (error["param"], error["code"]) == ("task", "task_not_found")
-    assert "'segmentation'; there are caption, classification" in error["message"]
+    assert "'segmentation' not found; the tasks are caption, classification" in error["message"]
 
 
 async def refused(

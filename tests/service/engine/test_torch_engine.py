@@ -131,7 +131,7 @@ async def test_malformed_requests_are_refused(torch_engine, make_request, change
     async with torch_engine() as engine:
         with pytest.raises(RequestFailedError, match=message):
             await collect(engine, request)
-        with pytest.raises(RequestFailedError, match="logit_bias names token 99999"):
+        with pytest.raises(RequestFailedError, match="logit_bias has token id 99999"):
             await collect(engine, make_request(9, logit_bias={99999: 1.0}))
 
 
