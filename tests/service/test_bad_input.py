@@ -117,7 +117,7 @@ CASES: dict[str, tuple[dict[str, Any], int, str, str]] = {
     "foreign stop token": (chat_body(stop_token_ids=[-1]), 400, "stop_token_ids", "-1"),
     "empty stop": (chat_body(stop=[""]), 400, "stop", "at least 1"),
     "min over max": (
-        chat_body(max_tokens=3, min_tokens=4), 400, "min_tokens", "within 0 and 3"),
+        chat_body(max_tokens=3, min_tokens=4), 400, "min_tokens", "expected 0 to 3"),
     "top_logprobs alone": (chat_body(top_logprobs=3), 400, "top_logprobs", "logprobs"),
     "JSON schema left out": (
         chat_body(response_format={"type": "json_schema"}), 400, "response_format.json_schema",
