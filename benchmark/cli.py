@@ -10,7 +10,8 @@ from typing import Any
 from rich.console import Console
 
 from benchmark.commands import faults, judge, load, quality, report, soak
-from benchmark.commands.options import Command, Parser, add_arguments, read_options
+from benchmark.commands.arguments import Parser, add_arguments, read_options
+from benchmark.commands.options import Command
 from benchmark.errors import BenchmarkError
 
 FAILED = 1

@@ -27,14 +27,16 @@ from pydantic import Field, PositiveInt
 from rich.console import Console
 
 from benchmark.answers import AnswerStore
-from benchmark.commands.options import Options, parse
+from benchmark.commands.arguments import parse
+from benchmark.commands.options import Options
 from benchmark.content import MediaCache
 from benchmark.http.client import Backend, ChatClient
 from benchmark.http.connection import open_http
 from benchmark.quality.asker import Asker, Finder
 from benchmark.quality.controls import Control, questions_of
 from benchmark.quality.targets import Mode, Target, identify
-from benchmark.suite import Suite, load_suite
+from benchmark.suite import Suite
+from benchmark.suite_reader import load_suite
 
 # The engine's share of a request: long enough that all workers are in flight at once.
 SERVER_SECONDS = 0.05

@@ -1,8 +1,4 @@
-"""A benchmark suite on disk: `suite.json`, one JSONL file a row, and the media they name.
-
-Everything wrong with a record is kept as a sentence naming file and line: counted, never skipped in
-silence. Called by `tree`, which knows more ways to name a suite, and by `load_cli`.
-"""
+"""A benchmark suite in memory: rows of questions that are ready to ask."""
 
 from __future__ import annotations
 
@@ -10,16 +6,12 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
-from typing import Any, Literal
+from pathlib import Path
+from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
-
-from benchmark.errors import BenchmarkError
-from lamm_model.tasks import TASKS, AnyTask, Sample
+from lamm_model.tasks import AnyTask, Sample
 
 MINI_SUITE = "mini"
-MINI_DIRECTORY = Path("data/mini-suite")
 # What of a suite was taken, in its provenance; a suite that is a draw itself says so beside it.
 TAKEN = "taken"
 # Metrics in objects, of which less is better: no share of anything.
@@ -85,187 +77,3 @@ class Suite:
     directory: Path
     rows: tuple[SuiteRow, ...]
     provenance: dict[str, Any]
-
-
-def find_suite(suite: str, data: Path | None) -> Path:
-    """The directory of a suite named by `--suite` and `--data`.
-
-    Raises:
-        BenchmarkError: there is none; the message gives the command that makes it.
-    """
-    directory = data or (MINI_DIRECTORY if suite == MINI_SUITE else Path(suite))
-    if (directory / "suite.json").is_file():
-        return directory
-    hint = f" Make it with: lamm data mini-suite {directory}" if suite == MINI_SUITE else ""
-    raise BenchmarkError(f"{directory} holds no suite.json.{hint}")
-
-
-def load_suite(directory: Path, limit: int | None = None, media_root: Path | None = None) -> Suite:
-    """Reads `suite.json` and the first `limit` good records of each row.
-
-    Args:
-        directory: where `suite.json` and the rows' files are.
-        limit: records a row; None for all.
-        media_root: folder that media paths are relative to, where it is not `directory`. Links in
-            it may lead out of it, as in a tree of the published layout: it is the user's own.
-
-    Raises:
-        BenchmarkError: `suite.json` is malformed, a row names an unknown task or metric, or an
-            error metric has a target or a chance.
-    """
-    try:
-        text = (directory / "suite.json").read_text(encoding="utf8")
-        described = _SuiteFile.model_validate_json(text)
-    except (OSError, ValidationError) as error:
-        raise BenchmarkError(f"{directory}/suite.json: {error}") from None
-    places = _Places(directory, media_root)
-    found = [_read_row(places, row, limit) for row in described.rows]
-    rows = (
-        *(row for row, _ in found),
-        *(_empty_row(row) for row in described.without_records),
-    )
-    names = [row.name for row in rows]
-    if len(set(names)) != len(names):
-        raise BenchmarkError(f"{directory}/suite.json: two rows have the same name: {names}")
-    sets = [row.set for row in rows if row.set is not None]
-    if len(set(sets)) != len(sets):
-        raise BenchmarkError(f"{directory}/suite.json: two rows are of the same set: {sets}")
-    provenance = described.provenance
-    if any(is_cut for _, is_cut in found):
-        provenance = {**provenance, TAKEN: {"limit": limit}}
-    return Suite(described.name, directory, rows, provenance)
-
-
-class _RowFile(BaseModel):
-    model_config = ConfigDict(extra="forbid")
-
-    name: str
-    task: str
-    file: str
-    metric: str | None = None
-    chance: float | None = Field(default=None, ge=0, le=1)
-    target: float | None = Field(default=None, ge=0, le=1)
-    set: Literal["VOC2012", "LSP", "FSC147"] | None = None
-    # What the writer of the suite left out of the row's file, a sentence a record.
-    problems: list[str] = Field(default_factory=list)
-
-
-class _EmptyRowFile(BaseModel):
-    name: str
-    task: str
-    problems: list[str]
-
-
-class _SuiteFile(BaseModel):
-    name: str
-    rows: list[_RowFile] = Field(min_length=1)
-    # Files of which the writer could use no record: rows all the same, so that they are missed.
-    without_records: list[_EmptyRowFile] = Field(default_factory=list)
-    provenance: dict[str, Any] = Field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
-class _Places:
-    """Where rows and media are."""
-
-    directory: Path
-    media_root: Path | None
-
-    def row(self, name: str) -> Path:
-        return _inside(self.directory, name)
-
-    def medium(self, name: str) -> Path:
-        if self.media_root is None:
-            return _inside(self.directory, name)
-        path = PurePosixPath(name)
-        if path.is_absolute() or ".." in path.parts:
-            raise ValueError(f"{name!r} lies outside {self.media_root}")
-        return self.media_root / path
-
-
-def _task(row: _RowFile | _EmptyRowFile) -> AnyTask:
-    if row.task not in TASKS:
-        known = ", ".join(TASKS)
-        raise BenchmarkError(f"row {row.name}: task {row.task!r} is none of {known}")
-    return TASKS[row.task]
-
-
-def _empty_row(row: _EmptyRowFile) -> SuiteRow:
-    task = _task(row)
-    return SuiteRow(row.name, task, task.primary_metric, None, None, (), tuple(row.problems))
-
-
-def _read_row(places: _Places, row: _RowFile, limit: int | None) -> tuple[SuiteRow, bool]:
-    """The row, and whether the limit cut it."""
-    task = _task(row)
-    is_cut = False
-    items: list[Item] = []
-    problems = list(row.problems)
-    seen: set[str] = set()
-    try:
-        lines = places.row(row.file).read_bytes().splitlines()
-    except (OSError, ValueError) as error:
-        raise BenchmarkError(f"row {row.name}: {row.file} cannot be read: {error}") from None
-    for number, line in enumerate(lines, start=1):
-        if not line.strip():
-            continue
-        if limit is not None and len(items) >= limit:
-            is_cut = True
-            break
-        try:
-            item = _read_item(places, row.name, task, line)
-            if item.sample.id in seen:
-                raise ValueError(f"id {item.sample.id!r} stands twice")
-        except ValueError as error:
-            problems.append(f"{row.file}:{number}: {_one_line(error)}")
-            continue
-        seen.add(item.sample.id)
-        items.append(item)
-    metric = row.metric or task.primary_metric
-    if items and metric not in task.score([(items[0].target, items[0].target)]):
-        raise BenchmarkError(f"row {row.name}: task {row.task} has no metric {metric!r}")
-    is_error = metric.startswith(ERROR_METRICS)
-    if is_error and (row.target, row.chance) != (None, None):
-        raise BenchmarkError(
-            f"row {row.name}: target {row.target} and chance {row.chance} are shares, which the "
-            f"error metric {metric!r} does not have; leave them out, or take another metric"
-        )
-    chance = row.chance
-    stated = [item.sample.chance for item in items if item.sample.chance is not None]
-    if chance is None and not is_error and items and len(stated) == len(items):
-        chance = sum(stated) / len(stated)
-    read = SuiteRow(
-        row.name, task, metric, chance, row.target, tuple(items), tuple(problems), row.set
-    )
-    return read, is_cut
-
-
-def _read_item(places: _Places, row: str, task: AnyTask, line: bytes) -> Item:
-    try:
-        value = json.loads(line)
-    except ValueError:
-        raise ValueError(f"not JSON: {line[:60].decode('utf8', 'replace')!r}") from None
-    sample = Sample.model_validate(value)
-    if sample.task != task.name:
-        raise ValueError(f"id {sample.id!r} is of task {sample.task!r}, the row of {task.name!r}")
-    inputs, target = task.read_sample(sample)
-    media = None
-    if sample.media is not None:
-        media = places.medium(sample.media)
-        if not media.is_file():
-            raise ValueError(f"id {sample.id!r}: {sample.media} is missing")
-    return Item(row, sample, task, inputs, target, media)
-
-
-def _inside(directory: Path, name: str) -> Path:
-    path = directory / name
-    if not path.resolve().is_relative_to(directory.resolve()):
-        raise ValueError(f"{name!r} lies outside the suite")
-    return path
-
-
-def _one_line(error: ValueError) -> str:
-    if isinstance(error, ValidationError):
-        first = error.errors()[0]
-        return f"{'.'.join(str(part) for part in first['loc'])}: {first['msg']}"
-    return str(error)

@@ -27,7 +27,7 @@ from benchmark.load.requests import RequestStyle
 from benchmark.load.run import LoadSpec, run_load
 from benchmark.load.sender import send_all
 from benchmark.load.workload import WorkItem, WorkloadSpec, make_workload
-from benchmark.suite import find_suite, load_suite
+from benchmark.suite_reader import find_suite, load_suite
 from benchmark.text import print_notes, print_whole, print_written
 
 SUCCESS, FAILED = 0, 1

@@ -20,7 +20,8 @@ from benchmark.soak import report as soak_report
 from benchmark.soak.clients import CrowdSpec
 from benchmark.soak.requests import SoakRequests
 from benchmark.soak.run import Clients, SoakSpec, run_soak
-from benchmark.suite import MINI_SUITE, find_suite, load_suite
+from benchmark.suite import MINI_SUITE
+from benchmark.suite_reader import find_suite, load_suite
 from benchmark.text import print_whole, print_written
 
 KEPT, BROKEN = 0, 1

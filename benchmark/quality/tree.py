@@ -16,7 +16,8 @@ from importlib.metadata import entry_points
 from pathlib import Path
 
 from benchmark.errors import BenchmarkError
-from benchmark.suite import MINI_SUITE, TAKEN, Suite, find_suite, load_suite
+from benchmark.suite import MINI_SUITE, TAKEN, Suite
+from benchmark.suite_reader import find_suite, load_suite
 from lamm_model.tasks import TASKS
 
 # Media of the parts' rows, as `Modality` spells them.

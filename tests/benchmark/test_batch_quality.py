@@ -22,7 +22,7 @@ from benchmark.http.batches import BatchClient
 from benchmark.http.client import ChatClient, RetryPolicy
 from benchmark.quality import report
 from benchmark.quality.run import QualityRun, run_quality
-from benchmark.suite import load_suite
+from benchmark.suite_reader import load_suite
 from tests.benchmark.conftest import FakeServer
 from tests.benchmark.counting_server import wait_until
 

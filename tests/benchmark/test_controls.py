@@ -28,7 +28,8 @@ from benchmark.quality.controls import (
 from benchmark.quality.controls_media import BLANK_SIZE, blank_cloud, blank_part, blank_picture
 from benchmark.quality.run import QualityRun, rescore, run_quality
 from benchmark.quality.targets import Mode, conditions
-from benchmark.suite import Item, load_suite
+from benchmark.suite import Item
+from benchmark.suite_reader import load_suite
 
 QUICK = RetryPolicy(attempts=2, base_delay=0.01, max_delay=0.02)
 ALL = tuple(Control)

@@ -26,7 +26,7 @@ from benchmark.load.report import quality_table
 from benchmark.load.run import LoadSpec, run_load
 from benchmark.load.workload import WorkloadSpec, make_workload
 from benchmark.load_plot import main as draw_saved
-from benchmark.suite import load_suite
+from benchmark.suite_reader import load_suite
 
 
 def event(value: dict[str, Any]) -> bytes:

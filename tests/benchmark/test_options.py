@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from benchmark.cli import COMMANDS, bench
-from benchmark.commands.options import Command, ServerOptions, add_arguments
+from benchmark.commands.arguments import add_arguments
+from benchmark.commands.options import Command, ServerOptions
 
 FLAGS = Path(__file__).parent / "bench_flags.txt"
 

@@ -16,7 +16,7 @@ from benchmark.protocols import Protocol
 from benchmark.quality import protocol_report
 from benchmark.quality.protocol_scores import PROTOCOLS, ProtocolRow, score_protocols
 from benchmark.quality.run import rescore
-from benchmark.suite import load_suite
+from benchmark.suite_reader import load_suite
 from tests.training.datasets.published_tree import Tree
 from training.datasets.layout import PUBLISHED_FILES
 from training.datasets.suite import SuiteOptions, write_suite

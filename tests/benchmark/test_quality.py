@@ -16,7 +16,7 @@ from benchmark.http.client import Backend, ChatClient, RetryPolicy, shown
 from benchmark.quality import report
 from benchmark.quality.run import QualityRun, rescore, run_quality
 from benchmark.quality.tree import open_suite
-from benchmark.suite import find_suite, load_suite
+from benchmark.suite_reader import find_suite, load_suite
 from lamm_model.tasks import ParseStatus
 
 QUICK = RetryPolicy(attempts=2, base_delay=0.01, max_delay=0.02)

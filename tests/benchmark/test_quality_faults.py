@@ -31,7 +31,7 @@ from benchmark.judge.backends import Exhibit
 from benchmark.judge.pairwise import TRANSCRIPTS_FILE, Transcript, TranscriptStore
 from benchmark.quality import report
 from benchmark.quality.run import QualityRun, run_quality
-from benchmark.suite import load_suite
+from benchmark.suite_reader import load_suite
 from tests.benchmark.counting_server import asked, wait_until
 
 QUICK = RetryPolicy(attempts=2, base_delay=0.01, max_delay=0.02)

@@ -26,7 +26,7 @@ from benchmark.quality.likelihood_target import can_be_ranked
 from benchmark.quality.run import QualityRun, rescore, run_quality
 from benchmark.quality.targets import Mode, conditions
 from benchmark.quality.tree import open_suite
-from benchmark.suite import load_suite
+from benchmark.suite_reader import load_suite
 from tests.benchmark.conftest import FakeServer
 from tests.training.datasets.published_tree import Tree
 

@@ -34,7 +34,7 @@ from benchmark.soak.memory import MemorySample, find_sampler, slope
 from benchmark.soak.probes import ProbeProcess
 from benchmark.soak.requests import SoakRequests
 from benchmark.soak.verify import verify
-from benchmark.suite import load_suite
+from benchmark.suite_reader import load_suite
 from tests.benchmark.threaded_server import ThreadedServer
 
 
