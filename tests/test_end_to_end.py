@@ -86,6 +86,7 @@ def test_the_curl_example_answers(url: str) -> None:
     assert "chair" in body["choices"][0]["message"]["content"]
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(400)
 def test_train_merge_serve_ask(tmp_path: Path) -> None:
     """The smoke recipe's records are learnt by heart; the served checkpoint says them."""

@@ -302,7 +302,8 @@ async def test_a_low_priority_is_served_under_endless_traffic(torch_engine, make
 
     config = {"max_num_seqs": 1, "priority_ageing_s": 0.01}
     async with torch_engine(**config) as engine:
-        streams = [asyncio.create_task(traffic(engine)) for _ in range(3)]
+        # So many that some wait even while a busy machine holds this event loop up.
+        streams = [asyncio.create_task(traffic(engine)) for _ in range(12)]
         await until(lambda: engine.stats().waiting >= 1)
         started = time.monotonic()
         async with asyncio.timeout(60):
