@@ -8,7 +8,8 @@ their own.
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator
+import logging
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import httpx
@@ -22,6 +23,18 @@ from service.config.settings import Settings
 from service.engine.echo_engine import EchoEngine
 from service.media.process import MediaJob, MediaProcess
 from tests.service.chat_requests import CONTEXT, IMAGE_TOKENS, POINT_TOKENS, REPLY
+
+
+@pytest.fixture(autouse=True)
+def _root_logger() -> Iterator[None]:
+    """Undoes `configure_logging`: its handler writes to a stream that pytest closes."""
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    levels = {name: logging.getLogger(name).level for name in ("uvicorn.access", "httpx")}
+    yield
+    root.handlers[:], root.level = handlers, level
+    for name, old in levels.items():
+        logging.getLogger(name).setLevel(old)
 
 
 @pytest.fixture(scope="session")

@@ -6,7 +6,6 @@ import asyncio
 import io
 import json
 import logging
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -20,25 +19,12 @@ URL = "/v1/chat/completions"
 SECRET = "the-answer-to-everything"
 
 
-@pytest.fixture
-def restored() -> Iterator[None]:
-    """Puts the root logger back as pytest has set it up."""
-    root = logging.getLogger()
-    handlers, level = root.handlers[:], root.level
-    levels = {name: logging.getLogger(name).level for name in ("uvicorn.access", "httpx")}
-    yield
-    root.handlers[:], root.level = handlers, level
-    for name, old in levels.items():
-        logging.getLogger(name).setLevel(old)
-
-
 def lines(style: str, level: str = "info") -> io.StringIO:
     stream = io.StringIO()
     configure_logging(level, style, stream)
     return stream
 
 
-@pytest.mark.usefixtures("restored")
 async def test_json_lines(settings: Settings) -> None:
     stream = lines("json")
     async with quick_app(settings, api_keys="k-secret") as (_, client):
@@ -58,7 +44,6 @@ async def test_json_lines(settings: Settings) -> None:
     assert "k-secret" not in stream.getvalue()
 
 
-@pytest.mark.usefixtures("restored")
 def test_pretty_lines_are_one_a_record() -> None:
     stream = lines("pretty")
     logger = logging.getLogger("service.test")
@@ -70,7 +55,6 @@ def test_pretty_lines_are_one_a_record() -> None:
     assert second.endswith("service.test: second")
 
 
-@pytest.mark.usefixtures("restored")
 async def test_threads_and_tasks_of_a_request_have_its_id() -> None:
     stream = lines("json")
     logger = logging.getLogger("service.test")
