@@ -122,9 +122,8 @@ def test_interrupt_exits_as_shells_expect(
 
 
 @pytest.mark.parametrize("name", COMMANDS)
-def test_each_command_explains_itself(name: str) -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "lamm_model.cli", name, "--help"], capture_output=True, text=True
-    )
-    assert done.returncode == 0, done.stderr
-    assert f"lamm {name}" in done.stdout
+def test_each_command_explains_itself(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as exit_:
+        cli.main([name, "--help"])
+    assert exit_.value.code == 0
+    assert f"lamm {name}" in capsys.readouterr().out
