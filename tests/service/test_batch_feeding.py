@@ -7,6 +7,7 @@ import json
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -62,7 +63,7 @@ def room(stats: Callable[[], EngineStats], clock: Clock, limit: int | None = Non
 
 
 def test_lines_take_what_live_requests_leave() -> None:
-    busy = {"running": 0, "waiting": 0}
+    busy: dict[str, Any] = {"running": 0, "waiting": 0}
     clock = Clock()
     found = room(lambda: EngineStats(**busy), clock)
     assert found.may_start(3)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from pathlib import Path
+from typing import Any
 
 import httpx
 import openai
@@ -96,7 +97,7 @@ async def test_a_key_s_requests_at_once(settings: Settings, tmp_path: Path) -> N
     path.write_text("k-alice user alice max_concurrent=1\nk-bob user bob\n")
     async with quick_app(settings, delay=0.1, api_keys_file=path) as (app, client):
 
-        async def ask(who: str, **more: object) -> httpx.Response:
+        async def ask(who: str, **more: Any) -> httpx.Response:
             return await client.post(URL, json=chat_body(**more), headers=bearer(f"k-{who}"))
 
         stream = asyncio.create_task(ask("alice", stream=True, ignore_eos=True, max_tokens=30))
@@ -185,7 +186,10 @@ async def test_the_openai_sdk_waits_and_asks_again(settings: Settings) -> None:
 
         async def ask(retries: int) -> str | None:
             sdk = openai.AsyncOpenAI(
-                base_url="http://lamm/v1", api_key="k-one", http_client=client, max_retries=retries
+                base_url="http://lamm/v1",
+                api_key="k-one",
+                http_client=client,  # type: ignore[arg-type] # of httpx2 in its types
+                max_retries=retries,
             )
             answer = await sdk.chat.completions.create(model="tiny-lamm", messages=messages)
             return answer.choices[0].message.content
