@@ -203,7 +203,7 @@ def test_hung_requests_and_failing_probes_are_found(
     pictures: PictureServer, tmp_path: Path
 ) -> None:
     pictures.hang, pictures.probe_status = 9, 503
-    status, result = soak(pictures, tmp_path, "--timeout", "2", "--cancel-rate", "0")
+    status, result = soak(pictures, tmp_path, "--timeout", "1", "--cancel-rate", "0")
     found = kept(result)
     assert status == 1
     assert found["hung requests"] is False

@@ -318,7 +318,7 @@ async def test_lines_of_a_key_that_was_taken_away_rest(settings: Settings, tmp_p
     changes = {"api_keys_file": keys, "delay": 0.05, "batch_max_in_flight": 1}
     async with batch_app(settings, tmp_path / "state", **changes) as (app, client):
         client.headers.update(bearer("alice"))
-        batch_id = await start(client, jsonl(map(request_line, range(30))))
+        batch_id = await start(client, jsonl(map(request_line, range(14))))
         await until(client, batch_id, "in_progress")
         keys.write_text("bob\n")
         known = app.state.services.access.keys
@@ -327,11 +327,11 @@ async def test_lines_of_a_key_that_was_taken_away_rest(settings: Settings, tmp_p
         store, owner = app.state.services.batches, hashlib.sha256(b"alice").hexdigest()
         before = (await store.get(owner, batch_id)).completed
         await asyncio.sleep(0.6)
-        assert (await store.get(owner, batch_id)).completed == before < 30
+        assert (await store.get(owner, batch_id)).completed == before < 14
         keys.write_text("bob\nalice\n")
         known.reload(force=True)
         done = await until(client, batch_id, "completed")
-        assert done["request_counts"]["completed"] == 30
+        assert done["request_counts"]["completed"] == 14
 
 
 async def test_metrics(client: httpx.AsyncClient) -> None:

@@ -95,7 +95,7 @@ def test_limits_are_renewed_and_what_was_used_stays_used() -> None:
 async def test_a_key_s_requests_at_once(settings: Settings, tmp_path: Path) -> None:
     path = tmp_path / "keys"
     path.write_text("k-alice user alice max_concurrent=1\nk-bob user bob\n")
-    async with quick_app(settings, delay=0.1, api_keys_file=path) as (app, client):
+    async with quick_app(settings, delay=0.05, api_keys_file=path) as (app, client):
 
         async def ask(who: str, **more: Any) -> httpx.Response:
             return await client.post(URL, json=chat_body(**more), headers=bearer(f"k-{who}"))
@@ -145,7 +145,7 @@ async def test_a_request_that_waits_too_long_is_given_up(
     settings: Settings, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with quick_app(
-        settings, delay=0.3, max_num_seqs=1, max_num_batched_tokens=8, queue_timeout_s=1.2,
+        settings, delay=0.15, max_num_seqs=1, max_num_batched_tokens=8, queue_timeout_s=0.6,
         keepalive_s=0.1,
     ) as (app, client):  # fmt: skip
         long = chat_body(ignore_eos=True, max_tokens=2 * WORDS)
@@ -157,7 +157,7 @@ async def test_a_request_that_waits_too_long_is_given_up(
         assert whole.status_code == 503
         assert whole.headers["retry-after"] == "1"
         assert whole.json()["error"]["code"] == "queue_timeout"
-        assert "the limit of 1.2 s" in whole.json()["error"]["message"]
+        assert "the limit of 0.6 s" in whole.json()["error"]["message"]
         # Its headers went with the first keep-alive comment: the error is an event.
         assert stream.status_code == 200
         *_, last, done, _ = stream.text.split("\n\n")
