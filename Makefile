@@ -7,7 +7,7 @@ SHELL := /bin/bash
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
-EXTRAS := serve,points,otel,grammar,ray,train,bench,dev
+EXTRAS := serve,otel,grammar,ray,train,bench,dev
 CHECKPOINT ?= checkpoints/lamm-mini
 # Arguments for the command behind a recipe: make test ARGS="tests/service -k stream"
 ARGS ?=
@@ -16,15 +16,15 @@ WHOLE := --numprocesses=logical --maxprocesses=4 --dist=loadfile --no-loadscope-
 	--cov --cov-report=term --cov-fail-under=93
 SCRIPTS := .ci/run scripts/*.sh docker/entrypoint.sh $(wildcard examples/*.sh)
 
-.PHONY: help setup serve test lint types arch check bench clean
+.PHONY: help setup serve test lint types arch docs check bench clean
 
 help:  ## list the recipes
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: $(STAMP)  ## make .venv and install everything into it (a rerun is instant)
 
-$(STAMP): pyproject.toml scripts/install.sh scripts/system_libraries.sh
-	@scripts/system_libraries.sh
+$(STAMP): pyproject.toml scripts/install.sh scripts/python_venv.sh
+	@scripts/python_venv.sh
 	@scripts/install.sh "$(VENV)" "$(EXTRAS)"
 	@touch $@
 
@@ -45,6 +45,9 @@ types: setup  ## mypy --strict
 
 arch: setup  ## the import contracts of pyproject.toml
 	@$(BIN)/lint-imports --no-cache
+
+docs: setup  ## the documentation as a site in build/docs; a broken link is an error
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict $(ARGS)
 
 check: lint types arch test  ## all of the above, as continuous integration runs them
 

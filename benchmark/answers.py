@@ -15,7 +15,7 @@ from typing import Any, Self
 
 from benchmark.errors import BenchmarkError
 from benchmark.line_file import LineFile
-from benchmark.utf8 import spellable
+from benchmark.text import spellable
 
 
 @dataclass(frozen=True, slots=True)

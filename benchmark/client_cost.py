@@ -9,7 +9,6 @@ requests in flight at 100 a second take under a tenth of a core, that is, under 
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import json
 import multiprocessing
@@ -24,16 +23,17 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 
 from PIL import Image
+from pydantic import Field, PositiveInt
 from rich.console import Console
 
 from benchmark.answers import AnswerStore
-from benchmark.commands.option_types import above_zero
+from benchmark.commands.options import Options, parse
 from benchmark.content import MediaCache
-from benchmark.http.client import ChatClient
+from benchmark.http.client import Backend, ChatClient
 from benchmark.http.connection import open_http
 from benchmark.quality.asker import Asker, Finder
 from benchmark.quality.controls import Control, questions_of
-from benchmark.quality.targets import Backend, Mode, Target, identify
+from benchmark.quality.targets import Mode, Target, identify
 from benchmark.suite import Suite, load_suite
 
 # The engine's share of a request: long enough that all workers are in flight at once.
@@ -54,6 +54,14 @@ _REPLY = json.dumps(
 ).encode()
 
 
+class CostOptions(Options):
+    """Options of the command."""
+
+    requests: PositiveInt = Field(default=2000, description="number of requests")
+    concurrency: PositiveInt = Field(default=64, description="requests in flight")
+    side: PositiveInt = Field(default=96, description="width and height of a picture in pixels")
+
+
 @dataclass(frozen=True, slots=True)
 class Cost:
     """`cpu_seconds` of this process for `requests`, which took `wall_seconds`."""
@@ -70,15 +78,11 @@ class Cost:
 
 def main(argv: list[str] | None = None) -> int:
     """Measures and prints; 0 always, since a loaded machine proves nothing."""
-    parser = argparse.ArgumentParser(prog="python -m benchmark.client_cost", description=__doc__)
-    parser.add_argument("--requests", type=above_zero(int), default=2000)
-    parser.add_argument("--concurrency", type=above_zero(int), default=64)
-    parser.add_argument("--side", type=above_zero(int), default=96, help="of a picture, in pixels")
-    arguments = parser.parse_args(argv)
+    options = parse(CostOptions, argv, "python -m benchmark.client_cost", __doc__)
     with tempfile.TemporaryDirectory(prefix="lamm-") as directory:
-        cost = measure(Path(directory), arguments.requests, arguments.concurrency, arguments.side)
+        cost = measure(Path(directory), options.requests, options.concurrency, options.side)
     Console().print(
-        f"{cost.requests} requests, {arguments.concurrency} in flight: "
+        f"{cost.requests} requests, {options.concurrency} in flight: "
         f"{cost.cpu_ms_per_request:.2f} ms of CPU a request, "
         f"{10 * cost.cpu_ms_per_request:.1f} % of a core at 100 requests/s "
         f"({cost.requests / cost.wall_seconds:.0f} requests/s here)",

@@ -5,10 +5,11 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
+
+from cachetools import LRUCache
 
 from benchmark.errors import BenchmarkError
 
@@ -77,15 +78,13 @@ def encode_chat(text: str, part: bytes | None, fields: Mapping[str, Any]) -> byt
 class MediaCache:
     """Digests of media files and their encoded content parts: each read and encoded once.
 
-    Digests stay for a whole run. Parts stay while they have room, the longest unused go first:
-    questions about one picture stand together in a row, so a little room is enough.
+    Digests are kept for a whole run. Parts are kept in an LRU cache of `max_bytes`: questions about
+    one picture follow one another, so a small cache is enough.
     """
 
     def __init__(self, max_bytes: int = CACHED_BYTES) -> None:
-        self._max_bytes = max_bytes
         self._digests: dict[Path, str] = {}
-        self._parts: OrderedDict[tuple[Path, str], bytes] = OrderedDict()
-        self._held = 0
+        self._parts: LRUCache[tuple[Path, str], bytes] = LRUCache(max_bytes, getsizeof=len)
         # A question's answer is looked for by digest just before its medium is sent.
         self._last: tuple[Path, bytes] | None = None
 
@@ -112,15 +111,12 @@ class MediaCache:
         """
         known = self._parts.get((path, way))
         if known is not None:
-            self._parts.move_to_end((path, way))
             return known
         last, self._last = self._last, None
         content = last[1] if last is not None and last[0] == path else path.read_bytes()
         encoded = _encoded(make(path, content))
-        self._parts[path, way] = encoded
-        self._held += len(encoded)
-        while self._held > self._max_bytes and len(self._parts) > 1:
-            self._held -= len(self._parts.popitem(last=False)[1])
+        if len(encoded) <= self._parts.maxsize:
+            self._parts[path, way] = encoded
         return encoded
 
 

@@ -28,3 +28,35 @@ class ServerGoneError(RequestFailedError):
 
 class BusyError(BenchmarkError):
     """The server is there, and refuses or drops everything."""
+
+
+class FailureStreak:
+    """Ends a run once more than `most` requests in a row were refused or lost their connection.
+
+    Each was retried for minutes already: a long run would otherwise never end.
+    """
+
+    def __init__(self, what: str, most: int) -> None:
+        """`what` names the requests in the message."""
+        self._what, self._most = what, most
+        self._length = 0
+
+    def end(self) -> None:
+        """A request was answered."""
+        self._length = 0
+
+    def count(self, error: BenchmarkError) -> None:
+        """A request failed; other failures than lost connections and back-pressure are ignored.
+
+        Raises:
+            BusyError: one too many failed in a row.
+        """
+        dropped = isinstance(error, ServerGoneError)
+        if not isinstance(error, RequestFailedError) or not (
+            dropped or error.status in BUSY_STATUSES
+        ):
+            return
+        self._length += 1
+        if self._length > self._most:
+            how = "lost their connection" if dropped else "were refused"
+            raise BusyError(f"{self._length} {self._what} in a row {how}: {error}")

@@ -1,7 +1,7 @@
-"""The umbrella command `lamm`: finds a sub-command by its entry point and hands it the rest.
+"""The command `lamm`: finds a sub-command by its entry point and passes the arguments on.
 
-Sub-commands are `function(argv: list[str]) -> int`, registered in the entry-point group
-`lamm.commands`; a room is imported only when its command is called.
+Sub-commands are `function(argv: list[str]) -> int` in the entry-point group `lamm.commands`. A
+package is imported only when one of its commands runs.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ class CommandHelp:
     extra: str | None = None
 
 
-# Kept here and not in the rooms, so that the help imports none of them.
+# Defined here rather than in the packages, so that the help imports none of them.
 COMMANDS: Mapping[str, CommandHelp] = {
     "serve": CommandHelp("serve a checkpoint over HTTP", "serve"),
     "chat": CommandHelp("talk to a running service, with pictures and point clouds", "serve"),
@@ -33,12 +33,11 @@ COMMANDS: Mapping[str, CommandHelp] = {
     "model": CommandHelp("convert, merge or inspect checkpoints", "train"),
     "bench": CommandHelp("measure a running service: answers, latency, throughput", "bench"),
 }
-_EXTRA_OF_PACKAGE: Mapping[str, str] = {"open3d": "points"}
 _ROOMS = frozenset({"lamm_model", "service", "training", "benchmark"})
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs `lamm ARGV...` and returns its exit status; without arguments prints the help."""
+    """Runs `lamm ARGV...` and returns its exit status. Prints the help without arguments."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     commands = {entry.name: entry for entry in entry_points(group=GROUP)}
     if not arguments or arguments[0] in ("-h", "--help", "help"):
@@ -49,8 +48,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 0
     name, *rest = arguments
     if name not in commands:
-        known = ", ".join(_in_order(commands)) or "none: is the distribution installed?"
-        print(f"lamm: no command {name!r}; there are: {known}", file=sys.stderr)
+        known = ", ".join(_in_order(commands)) or "none; is lamm installed?"
+        print(f"lamm: unknown command {name!r}; available: {known}", file=sys.stderr)
         return EXIT_USAGE
     return _run(commands[name], rest)
 
@@ -63,7 +62,7 @@ def _run(entry: EntryPoint, argv: list[str]) -> int:
     except ModuleNotFoundError as error:
         package = (error.name or "").partition(".")[0]
         if not package or package in _ROOMS:
-            raise  # a defect of ours, which no installation mends
+            raise  # a defect in this project; installing a package would not help
         print(f"lamm {entry.name}: {_missing_package(entry.name, package)}", file=sys.stderr)
         return 1
     return status
@@ -71,7 +70,7 @@ def _run(entry: EntryPoint, argv: list[str]) -> int:
 
 def _missing_package(command: str, package: str) -> str:
     described = COMMANDS.get(command)
-    extra = _EXTRA_OF_PACKAGE.get(package, described.extra if described else None)
+    extra = described.extra if described else None
     remedy = f"pip install 'lamm[{extra}]'" if extra else f"pip install {package}"
     return f"the package {package!r} is not installed; try: {remedy}"
 
@@ -93,7 +92,7 @@ def _help(commands: Mapping[str, EntryPoint]) -> str:
 
 
 def _in_order(commands: Mapping[str, EntryPoint]) -> list[str]:
-    """Our own commands in the order of a first use, then those that others have added."""
+    """The project's commands in the order of first use, then those of other distributions."""
     return [name for name in COMMANDS if name in commands] + sorted(commands.keys() - COMMANDS)
 
 

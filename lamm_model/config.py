@@ -11,8 +11,8 @@ from transformers.configuration_utils import SubConfigSpec
 class EpclConfig(PreTrainedConfig):
     """Sizes of the EPCL point encoder; the defaults are LAMM's: ScanNet, ViT-L/14, 256 tokens.
 
-    Two set-abstraction layers (`sa_*`, one entry a layer) thin the cloud, then CLIP blocks see it.
-    `sa_mlp` lists each layer's output channels; the last of the last layer is the width.
+    Set-abstraction layers (`sa_*`, one entry per layer) thin the cloud; CLIP blocks follow.
+    `sa_mlp` lists the output channels of each layer; the last value equals `hidden_size`.
     Source: OpenLAMM `src/model/EPCL/model_3detr.py` @ d5ca246.
     """
 
@@ -44,24 +44,25 @@ class EpclConfig(PreTrainedConfig):
         }
         if len(layers) != 1:
             raise ValueError(
-                f"the sa_* lists must be equally long; they have lengths {sorted(layers)}"
+                f"the sa_* lists have lengths {sorted(layers)}; expected equal lengths"
             )
         if self.sa_mlp[-1][-1] != self.hidden_size:
             raise ValueError(
-                f"sa_mlp ends in {self.sa_mlp[-1][-1]} channels; hidden_size is {self.hidden_size}"
+                f"sa_mlp ends with {self.sa_mlp[-1][-1]} channels; "
+                f"expected hidden_size = {self.hidden_size}"
             )
 
     @property
     def num_tokens(self) -> int:
-        """Point tokens a cloud becomes."""
+        """Tokens per cloud."""
         return int(self.sa_num_points[-1])
 
 
 class LammConfig(PreTrainedConfig):
     """A LAMM checkpoint: `text_config`, and `vision_config` and/or `point_config`.
 
-    `image_token_id` and `point_token_id` mark media positions in `input_ids`. They lie at or above
-    the vocabulary size (defaults: the first two such ids), so that no text can spell them.
+    `image_token_id` and `point_token_id` mark media positions in `input_ids`. They are at or above
+    the vocabulary size (default: the first two such ids), so no text encodes to them.
     """
 
     model_type = "lamm"
@@ -85,20 +86,20 @@ class LammConfig(PreTrainedConfig):
         self.point_token_id = vocab + 1 if self.point_token_id is None else self.point_token_id
         if min(self.image_token_id, self.point_token_id) < vocab:
             raise ValueError(
-                f"placeholder ids {self.image_token_id} and {self.point_token_id} must be at least "
-                f"the vocabulary size {vocab}, so that no text can spell them"
+                f"the placeholder ids are {self.image_token_id} and {self.point_token_id}; "
+                f"expected at least the vocabulary size {vocab}"
             )
 
     @property
     def num_image_tokens(self) -> int:
-        """Patches of a picture, CLS not counted; 0 without an image encoder."""
+        """Tokens per image (patches, without CLS); 0 without an image encoder."""
         if self.vision_config is None:
             return 0
         return int((self.vision_config.image_size // self.vision_config.patch_size) ** 2)  # type: ignore[operator, union-attr]
 
     @property
     def num_point_tokens(self) -> int:
-        """Tokens of a cloud; 0 without a point encoder."""
+        """Tokens per cloud; 0 without a point encoder."""
         return 0 if self.point_config is None else self.point_config.num_tokens  # type: ignore[union-attr]
 
 

@@ -1,10 +1,9 @@
-"""Prompt presets: how a conversation becomes the chunks a LAMM checkpoint was trained on.
+"""Prompt presets: how a conversation is written as the chunks that a LAMM checkpoint expects.
 
-The only place that spells a prompt's wire format. The service and the trainer both call `render`;
-each chunk is tokenised apart (`lamm_model.tokenizer`), as LAMM's own training did
-(OpenLAMM `src/model/openlamm.py` @ d5ca246). `lamm-train` is the layout of that training. The two
-others reproduce what upstream's programs asked instead: its benchmark (`src/inference_2d.py`) and
-its terminal demo (`src/cli_demo.py`).
+No other module spells the prompt format; serving and training both call `render`. Each chunk is
+tokenised separately (`lamm_model.tokenizer`), as in LAMM's own training (OpenLAMM
+`src/model/openlamm.py` @ d5ca246), whose layout is `lamm-train`. The two other presets reproduce
+the prompts of upstream's benchmark (`src/inference_2d.py`) and terminal demo (`src/cli_demo.py`).
 """
 
 from __future__ import annotations
@@ -22,14 +21,14 @@ STOP_STRINGS = ("\n###", "###")
 
 
 class Modality(StrEnum):
-    """What a medium is; the values appear in the API's `architecture.input_modalities`."""
+    """Kind of a medium; the API returns the values in `architecture.input_modalities`."""
 
     IMAGE = "image"
     POINT_CLOUD = "point_cloud"
 
 
 class PromptPreset(StrEnum):
-    """Named wire formats. `lamm-train` is the layout that LAMM checkpoints were trained on."""
+    """Named prompt formats. LAMM checkpoints were trained with `lamm-train`."""
 
     LAMM_TRAIN = "lamm-train"
     UPSTREAM_BENCH = "upstream-bench"
@@ -37,17 +36,17 @@ class PromptPreset(StrEnum):
 
 
 class PromptError(ValueError):
-    """A conversation that the preset has no way to write; the message is fit for a client."""
+    """The preset cannot express a conversation; the message is safe to show to a client."""
 
 
 @dataclass(frozen=True, slots=True)
 class StopRule:
     """What ends an answer.
 
-    `strings` end the text before themselves. `token_ids` are upstream's own rule, in LLaMA's
-    vocabulary: it stops behind either sequence ("##" "#", or "###" at a word's border) and cuts the
-    text afterwards. Every such sequence spells "###", so the strings stop no later, and give the
-    same text.
+    The answer ends before any of `strings`. `token_ids` are upstream's own rule, in LLaMA's
+    vocabulary: generation stops after either sequence ("##" "#", or "###" at a word border) and the
+    text is cut afterwards. Each sequence spells "###", so `strings` stop at the same point or
+    earlier and give the same text.
     """
 
     strings: tuple[str, ...]
@@ -56,7 +55,7 @@ class StopRule:
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """One question with the media that precede it, and its answer (None: to be generated)."""
+    """A question with the media before it, and its answer (None: to be generated)."""
 
     human: str
     assistant: str | None = None
@@ -65,7 +64,7 @@ class Turn:
 
 @dataclass(frozen=True, slots=True)
 class TextChunk:
-    """Text tokenised on its own. `trains` marks the answers, the only text that bears loss."""
+    """Text that is tokenised separately. `trains` marks answers, the only text in the loss."""
 
     text: str
     trains: bool = False
@@ -73,7 +72,7 @@ class TextChunk:
 
 @dataclass(frozen=True, slots=True)
 class MediaChunk:
-    """The place of the `index`-th medium of the conversation, counted from 0 over all turns."""
+    """Position of medium `index`, counted from 0 over all turns of the conversation."""
 
     modality: Modality
     index: int
@@ -82,11 +81,11 @@ class MediaChunk:
 Chunk = TextChunk | MediaChunk
 
 STOP_RULES: Mapping[PromptPreset, StopRule] = {
-    # Training ended an answer with the line break and the marks; neither belongs to it.
+    # Training ended each answer with a line break and the marks; neither is part of the answer.
     PromptPreset.LAMM_TRAIN: StopRule(STOP_STRINGS),
-    # Upstream's benchmark cut at the marks alone, and so kept the line break.
+    # Upstream's benchmark cuts at the marks alone, which keeps the line break.
     PromptPreset.UPSTREAM_BENCH: StopRule(("###",)),
-    # Upstream's demo shows what precedes a line break and two marks.
+    # Upstream's demo shows the text before a line break and two marks.
     PromptPreset.UPSTREAM_CLI: StopRule(("\n##", "###")),
 }
 
@@ -99,7 +98,7 @@ _SPELLED_TURN = re.compile(r"#{3,}")
 
 
 def neutralise(text: str) -> str:
-    """User text without the spellings that would forge a medium's borders or a new turn."""
+    """User text in which no media tag and no turn marker can be spelled."""
     text = _SPELLED_PLACEHOLDER.sub(lambda m: m[0].replace("<", "< ").replace(">", " >"), text)
     return _SPELLED_TURN.sub(lambda m: " ".join(m[0]), text)
 
@@ -109,26 +108,27 @@ def render(
     system: str = NORMAL_SYSTEM,
     preset: PromptPreset = PromptPreset.LAMM_TRAIN,
 ) -> list[Chunk]:
-    """Chunks of a conversation; the BOS token before them is the tokenizer's affair.
+    """Chunks of a conversation; `LammTokenizer.encode_prompt` adds the BOS token.
 
     Args:
-        turns: at least one; every turn but the last has an answer. Texts are taken as they are:
-            callers neutralise what comes from outside.
-        system: `lamm-train`: text before the first `### Human:`; "" leaves it out, as training
-            without `--use_system` did. The others have it in the human's turn, behind the medium.
-        preset: the wire format. `upstream-bench` takes one unanswered turn and `upstream-cli` any
-            number, both with exactly one medium, before the first question: no more could be asked.
+        turns: at least one; every turn except the last has an answer. Texts are not escaped:
+            the caller applies `neutralise` to untrusted text.
+        system: `lamm-train` writes it before the first `### Human:`; "" omits it, as training
+            without `--use_system` did. The other presets write it in the human turn, after the
+            medium.
+        preset: the prompt format. `upstream-bench` accepts one unanswered turn and `upstream-cli`
+            any number of turns; both require exactly one medium, before the first question.
 
     Raises:
-        PromptError: a conversation that the preset cannot write.
+        PromptError: the preset cannot express the conversation.
         ValueError: no turns, or an unanswered turn before the last.
     """
     if not turns:
-        raise ValueError("a conversation needs at least one turn; it has 0")
+        raise ValueError("the conversation has 0 turns; at least 1 is required")
     for number, turn in enumerate(turns[:-1]):
         if turn.assistant is None:
             raise ValueError(
-                f"turn {number} of {len(turns)} has no answer; only the last may lack one"
+                f"turn {number} of {len(turns)} has no answer; only the last turn may have none"
             )
     if preset is PromptPreset.LAMM_TRAIN:
         return _render_train(turns, system)
@@ -136,10 +136,10 @@ def render(
 
 
 def second_pass_query(query: str, first_answer: str) -> str:
-    """The question of the second pass, which asks for the letter alone.
+    """The question of the second pass, which asks for the option letter only.
 
     Upstream's benchmark asks multiple-choice questions (ScienceQA, AI2D, ScanQA) twice: first the
-    query as it is, then this one in the same template, with the text that the first pass gave.
+    query itself, then this text in the same template, with the answer of the first pass.
     """
     return f"{query}{first_answer} ###\nANSWER:"
 
@@ -162,17 +162,17 @@ def _render_train(turns: Sequence[Turn], system: str) -> list[Chunk]:
         chunks.append(TextChunk(f"{pending}{turn.human}\n### Assistant:"))
         if turn.assistant is not None:
             chunks.append(TextChunk(f"{turn.assistant}\n###", trains=True))
-        # The "###" of the next turn is the one that ended this answer.
+        # The "###" that ended this answer also begins the next turn.
         pending = "Human: "
     return chunks
 
 
 def _render_upstream(turns: Sequence[Turn], system: str, preset: PromptPreset) -> list[Chunk]:
-    """Everything but the medium stands behind it, in what the model takes for a human's turn."""
+    """System text and history follow the medium, inside one human turn."""
     _check_upstream(turns, preset)
     modality = turns[0].media[0]
     if preset is PromptPreset.UPSTREAM_BENCH:
-        # Its 3D half never says that it shows a cloud: clouds go by the pictures' tags as well.
+        # Upstream's 3D benchmark uses the image tags for clouds too.
         opening, closing = _TAGS[Modality.IMAGE]
     else:
         opening, closing = _TAGS[modality]
@@ -189,29 +189,29 @@ def _check_upstream(turns: Sequence[Turn], preset: PromptPreset) -> None:
     media = sum(len(turn.media) for turn in turns)
     if media != 1 or not turns[0].media:
         raise PromptError(
-            f"prompt preset {preset.value!r} takes exactly one picture or cloud, before the first "
-            f"question; the conversation has {media}, {len(turns[0].media)} of them there"
+            f"prompt preset {preset.value!r} requires exactly 1 picture or cloud, before the first "
+            f"question; the conversation has {media}, {len(turns[0].media)} in the first turn"
         )
     if preset is PromptPreset.UPSTREAM_BENCH and len(turns) != 1:
         raise PromptError(
-            f"prompt preset {preset.value!r} takes one question; the conversation has {len(turns)}"
+            f"prompt preset {preset.value!r} accepts 1 question; the conversation has {len(turns)}"
         )
     if turns[-1].assistant is not None:
         raise PromptError(
-            f"prompt preset {preset.value!r} only asks, but the last question is answered already"
+            f"prompt preset {preset.value!r} requires a last question without an answer"
         )
 
 
 def _framed(system: str) -> str:
-    """The system text between line breaks, as upstream's constants have it; "" stays empty."""
+    """The system text between line breaks, as in upstream's constants; "" stays empty."""
     return "\n" + system.removeprefix("\n").removesuffix("\n") + "\n" if system else ""
 
 
 def _past_turn(question: str, answer: str) -> str:
-    """One past exchange of upstream's demo.
+    """A past turn as upstream's demo writes it.
 
-    It keeps what decoding returned, a list of one text with the marks that ended it, and writes
-    that list into the prompt as Python prints it; questions lose placeholder and line breaks.
+    The demo keeps the decoder's output, a list of one text that still ends with the marks, and
+    formats that list with `str`. It removes `<image>` and line breaks from questions.
     """
     question = question.replace("<image>", "").replace("\n", "")
     printed = str([f"{answer}\n###"])

@@ -1,7 +1,4 @@
-"""Media from outside: bytes become an RGB picture or a metric cloud, under limits. Torch-free.
-
-Called by the service's decode workers, the trainer's dataset and the processor.
-"""
+"""Decoding of untrusted media files into RGB pictures and metric point clouds, without torch."""
 
 from __future__ import annotations
 
@@ -14,34 +11,32 @@ import numpy.typing as npt
 from PIL import Image
 
 from lamm_model.conversation import Modality
+from lamm_model.formats.cloud import CloudOptions, FloatArray
 from lamm_model.formats.errors import (
     MediaDecodeError,
-    MediaDependencyError,
     MediaError,
     MediaFormatError,
     MediaTooLargeError,
 )
 from lamm_model.formats.picture import IMAGE_FORMATS, read_image
 from lamm_model.formats.point_cloud import FORMATS as POINT_CLOUD_FORMATS
-from lamm_model.formats.point_cloud import read_points
+from lamm_model.formats.point_cloud import read_point_cloud
 
 __all__ = [
     "DEFAULT_LIMITS", "IMAGE_FORMATS", "POINT_CLOUD_FORMATS", "FloatArray", "MediaDecodeError",
-    "MediaDependencyError", "MediaError", "MediaFormatError", "MediaLimits", "MediaTooLargeError",
+    "MediaError", "MediaFormatError", "MediaLimits", "MediaTooLargeError",
     "PointCloud", "PreparedMedia", "decode_image", "decode_point_cloud",
 ]  # fmt: skip
 
-FloatArray = npt.NDArray[np.float32]
-
 METRES: Mapping[str, float] = {"m": 1.0, "cm": 0.01, "mm": 0.001}
-# Metres. Far beyond any scan, and far below where squared distances overflow float32.
+# Metres: beyond any scan, and small enough that squared distances do not overflow float32.
 MAX_COORDINATE = 1e6
 UP_AXES = ("z", "y")
 
 
 @dataclass(frozen=True, slots=True)
 class MediaLimits:
-    """Bounds checked before anything is materialised."""
+    """Limits that are checked before anything is allocated."""
 
     max_pixels: int = 40_000_000
     max_points: int = 2_000_000
@@ -63,11 +58,11 @@ class PointCloud:
 class PreparedMedia:
     """One medium ready for its encoder.
 
-    `array` is [3, S, S] (picture, normalised) or [N, 3 or 6] (cloud, sampled), float32.
-    `digest` is the SHA-256 of the decoded content with its shape and the preprocessing's name, and
-    so the key of every cache. `info` is JSON for the API's `media` block: for a picture original
-    width and height, whether an EXIF orientation was applied, and the transform; for a cloud points
-    in and kept, seed, bounds, centre.
+    `array` is float32: [3, S, S] (normalised picture) or [N, 3 or 6] (sampled cloud). `digest` is
+    the SHA-256 of the decoded content, its shape and the preprocessing, and the key of all caches.
+    `info` is the JSON of the API's `media` block: original width and height, whether an EXIF
+    orientation was applied, and the transform for pictures; points in and kept, seed, bounds and
+    centre for clouds.
     """
 
     modality: Modality
@@ -79,14 +74,14 @@ class PreparedMedia:
 def decode_image(
     data: bytes, limits: MediaLimits = DEFAULT_LIMITS
 ) -> tuple[Image.Image, dict[str, Any]]:
-    """An upright RGB picture (alpha over white, first frame) and what is known of the original.
+    """An upright RGB picture (alpha over white, first frame) and information on the original.
 
     Returns:
-        The picture, and `{"format", "width", "height", "exif_orientation_applied"}`; width and
-        height in pixels as a viewer shows the picture, after the EXIF orientation.
+        The picture and `{"format", "width", "height", "exif_orientation_applied"}`. Width and
+        height are in pixels, after the EXIF orientation is applied.
 
     Raises:
-        MediaTooLargeError: more bytes or, by the header, more pixels than the limits allow.
+        MediaTooLargeError: more bytes, or more pixels by the header, than the limits allow.
         MediaFormatError: not a JPEG, PNG, WebP, BMP or GIF.
         MediaDecodeError: corrupt or truncated.
     """
@@ -103,77 +98,60 @@ def decode_point_cloud(
     *,
     columns: int | None = None,
 ) -> PointCloud:
-    """A cloud in metres with z up, from the bytes of a file.
+    """A cloud in metres with z up, decoded from the bytes of a file.
 
     Args:
         data: the file.
-        format: `npy`, `npz`, `ply`, `pcd`, `xyz` or `bin`.
-        units: `m`, `cm` or `mm`: what one unit of the file's coordinates is.
-        up_axis: `z`, or `y` (turned by (x, y, z) -> (x, -z, y)).
+        format: one of `POINT_CLOUD_FORMATS`.
+        units: `m`, `cm` or `mm`, the unit of the file's coordinates.
+        up_axis: `z`, or `y` (rotated by (x, y, z) -> (x, -z, y)).
         limits: bytes and points allowed.
-        columns: 3 to 6, for `bin` alone: float32 values a point. Left out, it is 3 where the byte
-            count does not also fit 6, and an error where it fits both: nothing is guessed.
+        columns: float32 values per point (3 to 6), for `bin` only. If omitted, it is 3 unless the
+            size also fits 6, which is an error.
 
     Raises:
-        MediaFormatError: unknown format, units or up axis, or a library that reads it is missing.
-        MediaTooLargeError: more bytes or, by the header, more points than the limits allow.
+        MediaFormatError: unknown format, units or up axis, or `columns` is required.
+        MediaTooLargeError: more bytes, or more points by the header, than the limits allow.
         MediaDecodeError: corrupt, truncated, pickled, empty, or a coordinate is not finite.
     """
     if format not in POINT_CLOUD_FORMATS:
         known = ", ".join(POINT_CLOUD_FORMATS)
-        raise MediaFormatError(f"format is {format[:32]!r}; point clouds are read from {known}")
+        raise MediaFormatError(f"format is {format[:32]!r}; expected one of {known}")
     if units not in METRES:
-        raise MediaFormatError(f"units is {units[:32]!r}; it must be one of {', '.join(METRES)}")
+        raise MediaFormatError(f"units is {units[:32]!r}; expected one of {', '.join(METRES)}")
     if up_axis not in UP_AXES:
         known = ", ".join(UP_AXES)
-        raise MediaFormatError(f"up_axis is {up_axis[:32]!r}; it must be one of {known}")
+        raise MediaFormatError(f"up_axis is {up_axis[:32]!r}; expected one of {known}")
     _check_bytes(data, limits)
-    coordinates, colours = read_points(data, format, limits.max_points, columns)
+    raw = read_point_cloud(data, format, CloudOptions(limits.max_points, columns))
     with np.errstate(over="ignore"):
-        xyz = np.asarray(coordinates, dtype=np.float64) * METRES[units]
+        xyz = np.asarray(raw.xyz, dtype=np.float64) * METRES[units]
         xyz = xyz.astype(np.float32)
-    finite = np.isfinite(xyz).all(axis=1)
+    finite = np.isfinite(xyz)
     if not finite.all():
-        row = int(np.argmin(finite))
+        row = int(np.argmin(finite.all(axis=1)))
         raise MediaDecodeError(
-            f"point {row} of {len(xyz)} is {_plain(coordinates[row])}; coordinates must be finite"
+            f"point {row} of {len(xyz)} is {_plain(raw.xyz[row])}; coordinates must be finite"
         )
-    far = np.abs(xyz).max(axis=1) > MAX_COORDINATE
+    far = np.abs(xyz) > MAX_COORDINATE
     if far.any():
-        row = int(np.argmax(far))
+        row = int(np.argmax(far.any(axis=1)))
         raise MediaDecodeError(
-            f"point {row} of {len(xyz)} is {_plain(coordinates[row])} {units}; "
+            f"point {row} of {len(xyz)} is {_plain(raw.xyz[row])} {units}; "
             f"coordinates must lie within {MAX_COORDINATE:g} m"
         )
     if up_axis == "y":
         xyz = np.stack([xyz[:, 0], -xyz[:, 2], xyz[:, 1]], axis=1)
-    return PointCloud(np.ascontiguousarray(xyz), None if colours is None else _colours(colours))
-
-
-_MAX_COLOUR = 255.0
+    return PointCloud(np.ascontiguousarray(xyz), raw.rgb)
 
 
 def _check_bytes(data: bytes, limits: MediaLimits) -> None:
     if not data:
-        raise MediaDecodeError("the medium is empty: 0 bytes")
+        raise MediaDecodeError("the medium has 0 bytes")
     if len(data) > limits.max_bytes:
         raise MediaTooLargeError(
             f"the medium has {len(data)} bytes; the limit is {limits.max_bytes}"
         )
-
-
-def _colours(colours: npt.NDArray[Any]) -> FloatArray:
-    """[N, 3] float32 0-255; values that never exceed 1 in a float file are fractions."""
-    rgb = np.asarray(colours, dtype=np.float32)
-    low, high = float(rgb.min()), float(rgb.max())
-    if not (low >= 0.0 and high <= _MAX_COLOUR):
-        bad = low if low < 0.0 else high
-        raise MediaDecodeError(
-            f"a colour value is {bad}; colours (columns 4 to 6) must be within 0 and 255"
-        )
-    if high <= 1.0 and not np.issubdtype(colours.dtype, np.integer):
-        rgb = rgb * _MAX_COLOUR
-    return np.ascontiguousarray(rgb, dtype=np.float32)
 
 
 def _plain(row: npt.NDArray[Any]) -> str:

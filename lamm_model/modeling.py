@@ -1,9 +1,9 @@
-"""LAMM as a Hugging Face model: what trains, and the oracle of the serving engine's tests.
+"""LAMM as a Hugging Face model, for training and as the reference of the serving engine.
 
-Composed of transformers' `CLIPVisionModel` and `LlamaForCausalLM` and our EPCL encoder; one linear
-projector a modality. Kept plain on purpose: speed lives in `lamm_model.decoder`.
+It combines transformers' `CLIPVisionModel` and `LlamaForCausalLM` with the EPCL encoder, with one
+linear projector per modality. It is not optimised; `lamm_model.decoder` is the fast decoder.
 
-Shapes: B rows, T tokens, M media, N tokens a medium, P points, S pixels, D encoder width,
+Shapes: B rows, T tokens, M media, N tokens per medium, P points, S pixels, D encoder width,
 H hidden size.
 """
 
@@ -29,14 +29,14 @@ from lamm_model.encoders.epcl import EpclEncoder
 
 
 class PlaceholderMismatchError(ValueError):
-    """A row's placeholders and its media's features differ in number."""
+    """The number of placeholders differs from the number of media features."""
 
 
 class LammForConditionalGeneration(PreTrainedModel, GenerationMixin):
-    """Text, pictures and clouds in; next-token logits out.
+    """Next-token logits of text, pictures and clouds.
 
-    A picture's features are the last CLIP block's output without CLS and without post-layernorm, as
-    LAMM trained (OpenLAMM `CLIP/model.py` `forward_patch_features` @ d5ca246).
+    Image features are the output of the last CLIP block without CLS and without post-layernorm, as
+    in LAMM's training (OpenLAMM `CLIP/model.py` `forward_patch_features` @ d5ca246).
     """
 
     config_class = LammConfig
@@ -51,7 +51,7 @@ class LammForConditionalGeneration(PreTrainedModel, GenerationMixin):
     def __init__(self, config: LammConfig) -> None:
         super().__init__(config)
         text, vision, point = config.text_config, config.vision_config, config.point_config
-        # The configuration has made objects of dictionaries.
+        # LammConfig converts dictionaries to configuration objects.
         assert isinstance(text, LlamaConfig)
         self.vision_tower: CLIPVisionModel | None = None
         self.image_projector: nn.Linear | None = None
@@ -80,18 +80,19 @@ class LammForConditionalGeneration(PreTrainedModel, GenerationMixin):
         labels: Tensor | None = None,
         **kwargs: Any,
     ) -> CausalLMOutputWithPast:
-        """Logits [B, T, vocab], and the loss where `labels` [B, T] are not -100.
+        """Logits [B, T, vocab], and the loss over `labels` [B, T] other than -100.
 
-        Media come as `pixel_values` [M, 3, S, S] and `points` [M, P, 3 or 6], or already encoded
-        (but not projected) as `image_features` and `point_features` [M, N, D]; in the order in
-        which their placeholders stand, row by row.
+        Media are `pixel_values` [M, 3, S, S] and `points` [M, P, 3 or 6], or encoded but not
+        projected `image_features` and `point_features` [M, N, D], in the order of their
+        placeholders, row by row.
 
         Raises:
-            PlaceholderMismatchError: placeholders and features differ in number; both are named.
+            PlaceholderMismatchError: the numbers of placeholders and features differ.
+            ValueError: neither `input_ids` nor `inputs_embeds` is given.
         """
         if inputs_embeds is None:
             if input_ids is None:
-                raise ValueError("give input_ids or inputs_embeds")
+                raise ValueError("input_ids and inputs_embeds are None; expected one of them")
             if pixel_values is not None:
                 image_features = self.encode_image_features(pixel_values)
             if points is not None:
@@ -105,10 +106,10 @@ class LammForConditionalGeneration(PreTrainedModel, GenerationMixin):
     def embed(
         self, input_ids: Tensor, image_features: Tensor | None, point_features: Tensor | None
     ) -> Tensor:
-        """Embeddings [B, T, H]: text looked up, media positions filled with projected features."""
+        """Embeddings [B, T, H] of text, with projected features at the media positions."""
         config = self.config
         embedding = self.language_model.get_input_embeddings()
-        # Placeholders lie above the vocabulary; row 0 stands in until the features overwrite it.
+        # Placeholders are above the vocabulary; the features overwrite row 0 at their positions.
         embeds_BTH = embedding(input_ids.masked_fill(input_ids >= config.text_config.vocab_size, 0))
         for name, token_id, features, projector in (
             ("image", config.image_token_id, image_features, self.image_projector),
@@ -119,7 +120,7 @@ class LammForConditionalGeneration(PreTrainedModel, GenerationMixin):
             given = 0 if features is None else features.shape[0] * features.shape[1]
             if wanted != given:
                 raise PlaceholderMismatchError(
-                    f"{wanted} {name} placeholders in input_ids but {given} {name} features"
+                    f"input_ids has {wanted} {name} placeholders; expected {given}, one per feature"
                 )
             if features is None:
                 continue
@@ -145,7 +146,7 @@ class LammForConditionalGeneration(PreTrainedModel, GenerationMixin):
         return self.point_tower(points)  # type: ignore[no-any-return]
 
     def encode_images(self, pixel_values: Tensor) -> Tensor:
-        """Projected features [M, N, H] of pictures [M, 3, S, S]: what a serving engine caches."""
+        """Projected features [M, N, H] of pictures [M, 3, S, S]."""
         assert self.image_projector is not None
         return self.image_projector(self.encode_image_features(pixel_values))  # type: ignore[no-any-return]
 
@@ -173,8 +174,8 @@ class LammForConditionalGeneration(PreTrainedModel, GenerationMixin):
         is_first_iteration: bool = False,
         **kwargs: Any,
     ) -> dict[str, Any]:
-        """Media enter with the prompt; later steps see the cache alone."""
-        # The mixin's types take transformers' own classes alone for `self`.
+        """Passes media with the prompt only; later steps use the KV cache."""
+        # The mixin's annotation of `self` accepts transformers' own classes only.
         mixin: Any = super()
         inputs: dict[str, Any] = mixin.prepare_inputs_for_generation(
             input_ids,
@@ -189,11 +190,12 @@ class LammForConditionalGeneration(PreTrainedModel, GenerationMixin):
 
     @staticmethod
     def _check_rows(name: str, mask_BT: Tensor, per_medium: int) -> None:
-        # The total can agree while one row has too many and another too few.
+        # The totals can agree although one row has too many and another too few.
         for row, count in enumerate(mask_BT.sum(-1).tolist()):
             if count % per_medium:
                 raise PlaceholderMismatchError(
-                    f"row {row} has {count} {name} placeholders; a medium has {per_medium} features"
+                    f"row {row} has {count} {name} placeholders; "
+                    f"expected a multiple of {per_medium}"
                 )
 
 

@@ -1,9 +1,8 @@
-"""Decoded media become the arrays that the encoders take. Torch-free (numpy and Pillow).
+"""Preprocessing of decoded media into encoder inputs, with NumPy and Pillow, without torch.
 
-Called by the service's decode workers and by the model's processor, so that a checkpoint sees the
-same numbers in training and in service.
+Training and serving share it, so a checkpoint sees the same numbers in both.
 
-Shape legend: S picture side in pixels, P sampled points, N points of the file.
+Shapes: S picture side in pixels, P sampled points, N points of the file.
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ from lamm_model.media import (
 )
 from lamm_model.spec import IMAGE_PRESETS, ImageSpec, PointSpec
 
-# Mean and scale of ScanNet colours, as the EPCL encoder was trained with (upstream's dataset code).
+# Mean and scale of ScanNet colours in EPCL's training (from upstream's dataset code).
 COLOUR_MEAN = (109.8, 97.2, 83.8)
 COLOUR_SCALE = 256.0
 
@@ -35,23 +34,24 @@ COLOUR_SCALE = 256.0
 def prepare_image(
     picture: bytes | Image.Image, spec: ImageSpec, limits: MediaLimits = DEFAULT_LIMITS
 ) -> PreparedMedia:
-    """The picture made S x S (bicubic), in 0-1 and normalised: [3, S, S] float32.
+    """The picture resized to S x S (bicubic), scaled to 0-1 and normalised: [3, S, S] float32.
 
-    `lamm-squash` squashes the whole picture, as LAMM's training did. `upstream-bench-centercrop`
-    is what upstream's 2D benchmark did instead: shortest side to S, then the S x S in the middle;
-    what lies outside is not seen, and coordinates in answers are in the crop's frame.
+    `lamm-squash` resizes the whole picture and ignores its aspect ratio, as LAMM's training did.
+    `upstream-bench-centercrop` follows upstream's 2D benchmark: the shortest side is resized to S
+    and the central S x S is kept. Coordinates in answers then refer to the crop.
 
     Args:
-        picture: a file's bytes, or a decoded picture (taken as it is, converted to RGB).
-        spec: size, mean and deviation, and the preset.
-        limits: for decoding bytes, and for the whole resized picture before its middle is cut out.
+        picture: the bytes of a file, or a decoded picture (converted to RGB).
+        spec: size, mean, standard deviation and preset.
+        limits: applied to the bytes, and to the resized picture before it is cropped.
 
     Raises:
         MediaError: the bytes are not a picture within the limits.
-        ValueError: an unknown preset.
+        ValueError: the preset is unknown.
     """
     if spec.preset not in IMAGE_PRESETS:
-        raise ValueError(f"image preset is {spec.preset!r}; known are {', '.join(IMAGE_PRESETS)}")
+        known = ", ".join(IMAGE_PRESETS)
+        raise ValueError(f"image preset is {spec.preset!r}; expected one of {known}")
     if isinstance(picture, bytes):
         rgb, original = decode_image(picture, limits)
     else:
@@ -70,18 +70,18 @@ def prepare_image(
 
 
 def prepare_point_cloud(cloud: PointCloud, spec: PointSpec) -> PreparedMedia:
-    """P points of the cloud, metres as given (no centring, no scaling): [P, 3] or [P, 6] float32.
+    """P sampled points in metres, neither centred nor scaled: [P, 3] or [P, 6] float32.
 
-    The sample depends on `spec.seed` and the number of points alone. With enough points none is
-    taken twice; with fewer, every one is kept and the rest are drawn with replacement. With
-    `spec.use_color` the columns 3-5 are (rgb - mean) / 256; a cloud without colours has the mean.
+    The sample depends only on `spec.seed` and N. If N >= P, no point is repeated; otherwise all
+    points are kept and the rest are drawn with replacement. With `spec.use_color`, columns 3-5 are
+    (rgb - mean) / 256, or 0 for a cloud without colours.
 
     Raises:
-        ValueError: an empty cloud.
+        ValueError: the cloud is empty.
     """
     points_in = len(cloud.xyz)
     if points_in < 1:
-        raise ValueError("the cloud has 0 points; at least 1 is needed")
+        raise ValueError("the cloud has 0 points; at least 1 is required")
     columns = cloud.xyz if cloud.rgb is None else np.concatenate([cloud.xyz, cloud.rgb], axis=1)
     digest = _digest(
         Modality.POINT_CLOUD, f"{spec.num_points}/{spec.use_color}/{spec.seed}", columns
@@ -106,7 +106,7 @@ def prepare_point_cloud(cloud: PointCloud, spec: PointSpec) -> PreparedMedia:
 
 
 def sample_indices(points_in: int, num_points: int, seed: int) -> npt.NDArray[np.int64]:
-    """`num_points` indices below `points_in`, the same for the same three numbers, ever."""
+    """`num_points` indices below `points_in`; deterministic for the same arguments."""
     generator = np.random.default_rng(seed)
     if points_in >= num_points:
         return generator.permutation(points_in)[:num_points]
@@ -123,17 +123,17 @@ def _squash(picture: Image.Image, size: int, _: MediaLimits) -> tuple[Image.Imag
 def _crop(
     picture: Image.Image, size: int, limits: MediaLimits
 ) -> tuple[Image.Image, dict[str, Any]]:
-    """Sizes and places are rounded as torchvision's Resize and CenterCrop round them.
+    """Sizes and offsets are rounded as in torchvision's Resize and CenterCrop.
 
-    A pixel (x, y) of the picture stands at (x, y) * scale - offset in the crop.
+    Pixel (x, y) of the picture is at (x, y) * scale - offset in the crop.
     """
     shortest = min(picture.size)
     width, height = (size * side // shortest for side in picture.size)
     if width * height > limits.max_pixels:
-        # A picture one pixel high is small itself, and becomes huge.
+        # A small but very long picture becomes huge.
         raise MediaTooLargeError(
-            f"a picture of {picture.width} x {picture.height} pixels has {width} x {height} when "
-            f"its shortest side has {size}; the limit is {limits.max_pixels} pixels"
+            f"the picture is {picture.width} x {picture.height} pixels, "
+            f"and {width} x {height} after resizing; the limit is {limits.max_pixels} pixels"
         )
     left, top = round((width - size) / 2), round((height - size) / 2)
     whole = picture.resize((width, height), Image.Resampling.BICUBIC)
@@ -152,7 +152,7 @@ def _normalised_colour(cloud: PointCloud, chosen: npt.NDArray[np.int64]) -> Floa
 
 
 def _digest(modality: Modality, preset: str, array: npt.NDArray[Any]) -> str:
-    """SHA-256 of the content framed by everything that says how to read it."""
+    """SHA-256 of the content, its type and shape, and the preprocessing."""
     array = np.ascontiguousarray(array)
     digest = hashlib.sha256(f"{modality}|{preset}|{array.dtype.str}|{array.shape}|".encode())
     digest.update(array.data)

@@ -1,7 +1,7 @@
-"""Conversations and media -> model inputs, for training, the oracle and offline use.
+"""Conversations and media -> model inputs, for training and offline use.
 
-`LammProcessor` is the torch-side twin of the service's input processor: both tokenise through
-`conversation.render` and prepare media through `preprocessing`, so training and serving agree.
+`LammProcessor` tokenises through `conversation.render` and prepares media through `preprocessing`,
+as the service does, so training and serving agree.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ _FILES = ("processor_config.json", "tokenizer.json", "tokenizer_config.json", PA
 
 
 class LammProcessor:
-    """Tokenises conversations and prepares media as a checkpoint's `processor_config.json` says."""
+    """Tokenises conversations and prepares media according to `processor_config.json`."""
 
     def __init__(self, spec: CheckpointSpec, tokenizer: LammTokenizer) -> None:
         self.spec = spec
@@ -57,7 +57,7 @@ class LammProcessor:
         prompt_pack: str | Path | None = None,
         **_: Any,
     ) -> LammProcessor:
-        """Reads a checkpoint directory; presets and pack replace what it names, where given.
+        """Reads a checkpoint directory. Presets and pack override those of the directory.
 
         Raises:
             CheckpointError: a file or field is missing or malformed, or a preset is unknown.
@@ -69,7 +69,7 @@ class LammProcessor:
         return cls(spec, LammTokenizer.from_pretrained(path))
 
     def save_pretrained(self, directory: str | Path) -> None:
-        """Copies the processor's and the tokenizer's files beside a model's weights."""
+        """Copies the files of the processor and the tokenizer into `directory`."""
         target = Path(directory)
         target.mkdir(parents=True, exist_ok=True)
         for name in _FILES:
@@ -84,9 +84,9 @@ class LammProcessor:
         point_clouds: Sequence[PointCloud] = (),
         system: str | None = None,
     ) -> dict[str, Tensor]:
-        """Inputs of one conversation for `generate`: `input_ids` [1, T] and the media's tensors.
+        """Inputs of one conversation for `generate`: `input_ids` [1, T] and the media tensors.
 
-        A plain string is one question, preceded by all the media given.
+        A string is one question with all media before it.
         """
         media = (Modality.IMAGE,) * len(images) + (Modality.POINT_CLOUD,) * len(point_clouds)
         turns = [Turn(text, media=media)] if isinstance(text, str) else list(text)
@@ -104,12 +104,12 @@ class LammProcessor:
     def encode_conversation(
         self, turns: Sequence[Turn], system: str | None = None
     ) -> tuple[list[int], list[int]]:
-        """Ids and labels of a conversation; labels are -100 but on the answers' tokens.
+        """Ids and labels of a conversation; labels are -100 except for answer tokens.
 
-        `system=None` takes the checkpoint's `normal` system text.
+        `system=None` uses the checkpoint's `normal` system text.
 
         Raises:
-            PromptError: the checkpoint's prompt preset cannot write the conversation.
+            PromptError: the checkpoint's prompt preset cannot express the conversation.
         """
         if system is None:
             system = self.spec.system_text()
@@ -126,7 +126,7 @@ class LammProcessor:
         return ids, labels
 
     def prepare_image(self, image: Image.Image | bytes) -> PreparedMedia:
-        """A picture as the encoder's [3, S, S] array.
+        """A picture as the encoder input [3, S, S].
 
         Raises:
             ValueError: the checkpoint has no image encoder.
@@ -136,7 +136,7 @@ class LammProcessor:
         return prepare_image(image, self.spec.image)
 
     def prepare_point_cloud(self, cloud: PointCloud) -> PreparedMedia:
-        """A cloud as the encoder's [P, 3 or 6] array.
+        """A cloud as the encoder input [P, 3 or 6].
 
         Raises:
             ValueError: the checkpoint has no point encoder.
@@ -160,13 +160,13 @@ def write_processor_config(
     image_std: tuple[float, float, float] = CLIP_STD,
     seed: int = 0,
 ) -> None:
-    """Writes `processor_config.json` for a new checkpoint of `config`'s modalities.
+    """Writes `processor_config.json` for the modalities of `config`.
 
     Raises:
-        ValueError: a point encoder without `num_points`.
+        ValueError: `config` has a point encoder, but `num_points` is None.
     """
     image = points = None
-    # The configuration has made objects of dictionaries.
+    # LammConfig converts dictionaries to configuration objects.
     if config.vision_config is not None:
         assert isinstance(config.vision_config, CLIPVisionConfig)
         image = {
@@ -179,7 +179,7 @@ def write_processor_config(
     if config.point_config is not None:
         assert isinstance(config.point_config, EpclConfig)
         if num_points is None:
-            raise ValueError("a checkpoint with a point encoder needs num_points")
+            raise ValueError("num_points is required for a checkpoint with a point encoder")
         points = {
             "num_points": num_points,
             "num_tokens": config.num_point_tokens,

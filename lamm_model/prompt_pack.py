@@ -1,9 +1,8 @@
-"""Upstream LAMM's own prompts in a file of ours, made from a checkout of upstream's repository.
+"""Prompt packs: upstream LAMM's own prompts, read from a checkout of its repository.
 
-They are not part of this project: whoever has a checkout makes a pack with
-`lamm model import-prompts`, which calls `import_prompts`. `CheckpointSpec` reads a checkpoint's
-`prompt_pack.json`, or another pack that is named, and the prompt presets then use upstream's
-wording instead of the checkpoint's.
+The prompts are not part of this project. `lamm model import-prompts` writes a pack, and
+`CheckpointSpec` reads it (by default `prompt_pack.json` in the checkpoint), so that the prompt
+presets use upstream's wording instead of the checkpoint's.
 """
 
 from __future__ import annotations
@@ -31,16 +30,16 @@ _COMMIT = re.compile(r"[0-9a-f]{40}")
 
 
 class PromptPackError(ValueError):
-    """A checkout without the prompts, or a pack that cannot be read; says which file, and why."""
+    """A checkout or a pack cannot be read; the message names the file and the reason."""
 
 
 @dataclass(frozen=True, slots=True)
 class PromptPack:
     """System texts of upstream's programs.
 
-    `train` has those of training by task type, `benchmark` those of the benchmark by task, `cli`
-    is the terminal demo's one (None where the checkout has no demo). `constants` are the
-    benchmark's other texts (questions, formats asked for) under upstream's names.
+    `train` maps task types to the texts of training, `benchmark` maps tasks to those of the
+    benchmark, and `cli` is the text of the terminal demo (None if the checkout has no demo).
+    `constants` has the benchmark's other texts (questions, answer formats) by upstream's names.
     """
 
     train: Mapping[str, str]
@@ -54,15 +53,15 @@ class PromptPack:
         """Reads a pack that `import_prompts` wrote.
 
         Raises:
-            PromptPackError: it is missing, too large, no JSON, or no such pack.
+            PromptPackError: the file is missing, too large, not JSON, or not a prompt pack.
         """
         path = Path(path)
         value = _read_json(path)
         if value.get("format") != FORMAT:
-            raise PromptPackError(f"{path}: format is {value.get('format')!r}, not {FORMAT!r}")
+            raise PromptPackError(f"{path}: format is {value.get('format')!r}; expected {FORMAT!r}")
         cli = value.get("cli")
         if cli is not None and not isinstance(cli, str):
-            raise PromptPackError(f"{path}: cli is no string")
+            raise PromptPackError(f"{path}: cli is not a string")
         source = value.get("source")
         return cls(
             train=_texts(path, value, "train"),
@@ -74,18 +73,18 @@ class PromptPack:
 
 
 def import_prompts(checkout: Path, out: Path) -> dict[str, int]:
-    """Writes the prompts of an upstream checkout to the pack `out`; how many of each kind.
+    """Writes the prompts of an upstream checkout to `out`; returns the number of each kind.
 
-    The checkout's Python is read as text and never run. The files are searched for by name, for
-    upstream has moved them: `conversations.py` with `conversation_dict`, `system_msg.py` (and its
-    kin) with tables of system texts, and, if there, `cli_demo.py` with `SYS_MSG`.
+    The checkout's Python is parsed and never run. Files are found by name, because upstream has
+    moved them: `conversations.py` with `conversation_dict`, `system_msg*.py` with tables of system
+    texts, and optionally `cli_demo.py` with `SYS_MSG`.
 
     Raises:
-        PromptPackError: a file or constant is missing, is more than constants, or is too large;
-            nothing is written.
+        PromptPackError: a file or constant is missing, not constant, or too large; nothing is
+            written.
     """
     if not checkout.is_dir():
-        raise PromptPackError(f"{checkout}: no folder; a checkout of OpenLAMM is wanted")
+        raise PromptPackError(f"{checkout} is not a directory; expected a checkout of OpenLAMM")
     files = _find(checkout)
     try:
         training = _only(_TRAINING_TABLE, _TRAINING_FILE, files, checkout)
@@ -129,14 +128,14 @@ def import_prompts(checkout: Path, out: Path) -> dict[str, int]:
 
 
 def _find(checkout: Path) -> list[Path]:
-    """Plain files that may hold prompts, those nearest to the checkout's root first."""
+    """Regular files that may hold prompts, nearest to the root of the checkout first."""
     found: list[Path] = []
     for folder, folders, names in os.walk(checkout):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for name in names:
             path = Path(folder, name)
             wanted = name in (_TRAINING_FILE, _DEMO_FILE) or _BENCHMARK_FILES.fullmatch(name)
-            # A link may lead out of the checkout, and a pipe would never end.
+            # A link may point outside the checkout, and a pipe may never end.
             if wanted and path.is_file() and not path.is_symlink():
                 found.append(path)
     return sorted(found, key=lambda path: (len(path.parts), path))
@@ -147,26 +146,24 @@ def _is_benchmark(path: Path) -> bool:
 
 
 def _only(constant: str, name: str, files: list[Path], checkout: Path) -> SourceConstants:
-    """The file of this name that assigns the constant; others of the name are other packages'."""
+    """The file of this name that assigns the constant; other packages may use the name too."""
     sources = [SourceConstants(path) for path in files if path.name == name]
     if not sources:
-        raise PromptPackError(f"{checkout}: no {name} in it or below; is it an OpenLAMM checkout?")
+        raise PromptPackError(f"{checkout}: {name} not found; is this an OpenLAMM checkout?")
     assigning = [source for source in sources if constant in source.assigned] or sources[:1]
     tables = [source.table(constant) for source in assigning]
     for other, table in zip(assigning[1:], tables[1:], strict=True):
         if table != tables[0]:
             raise PromptPackError(
-                f"{assigning[0].path} and {other.path} assign different {constant}"
+                f"{assigning[0].path} and {other.path} assign different values to {constant}"
             )
     return assigning[0]
 
 
 def _task_texts(sources: list[SourceConstants], checkout: Path) -> dict[str, str]:
-    """Task -> system text of all tables; a second text of one task is kept as `task.table`."""
+    """Task -> system text of all tables; a second text for a task is kept as `task.table`."""
     if not sources:
-        raise PromptPackError(
-            f"{checkout}: no system_msg.py in it or below; is it an OpenLAMM checkout?"
-        )
+        raise PromptPackError(f"{checkout}: system_msg.py not found; is this an OpenLAMM checkout?")
     texts: dict[str, str] = {}
     for source in sources:
         named = (name for name in source.assigned if _BENCHMARK_TABLE.fullmatch(name))
@@ -182,7 +179,7 @@ def _task_texts(sources: list[SourceConstants], checkout: Path) -> dict[str, str
 
 
 def _commit(checkout: Path) -> str | None:
-    """The checked-out commit as far as `.git` says so in plain files; else None."""
+    """The checked-out commit if plain files in `.git` name it, else None."""
     git = checkout / ".git"
     head = _small_text(git / "HEAD").strip()
     if head.startswith("ref: "):
@@ -196,7 +193,7 @@ def _commit(checkout: Path) -> str | None:
 
 
 def _small_text(path: Path) -> str:
-    """A file's first megabyte, "" where there is none to read."""
+    """The first MiB of a file, "" if it is not a file."""
     if not path.is_file():
         return ""
     with path.open("rb") as stream:
@@ -225,7 +222,7 @@ def _read_json(path: Path) -> dict[str, Any]:
     except OSError as error:
         raise PromptPackError(f"{path}: {error.strerror}") from error
     except (ValueError, RecursionError) as error:
-        raise PromptPackError(f"{path}: this is not JSON") from error
+        raise PromptPackError(f"{path}: not valid JSON") from error
     if not isinstance(value, dict):
         raise PromptPackError(f"{path}: not a JSON object of at most {limit} bytes")
     return value
@@ -234,5 +231,5 @@ def _read_json(path: Path) -> dict[str, Any]:
 def _texts(path: Path, value: Mapping[str, Any], kind: str) -> dict[str, str]:
     table = value.get(kind)
     if not isinstance(table, dict) or not all(isinstance(text, str) for text in table.values()):
-        raise PromptPackError(f"{path}: {kind} is no table of texts")
+        raise PromptPackError(f"{path}: {kind} is not an object with string values")
     return dict(table)

@@ -1,17 +1,16 @@
-"""How one request is sampled. Torch-free: made by the service, read by the engine."""
+"""Sampling parameters of a request, without torch."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from types import MappingProxyType
 
 MAX_LOGPROBS = 20
 MAX_STOP_STRINGS = 16
 
 
 class SamplingParamsError(ValueError):
-    """A sampling value out of its range; `param` names the field, for the caller's error body."""
+    """A sampling value is out of range; `param` names the field for the API error."""
 
     def __init__(self, param: str, message: str) -> None:
         super().__init__(message)
@@ -23,12 +22,12 @@ class SamplingParams:
     """Sampling of one sequence, validated on construction.
 
     `temperature == 0` is greedy and exact. `top_k == 0` keeps the whole vocabulary. `logprobs` is
-    the number of alternatives returned a token (0: the chosen one alone; None: none at all).
+    the number of alternatives per token (0: only the chosen token; None: no log-probabilities).
     `max_tokens` counts generated tokens. Penalties follow OpenAI (frequency, presence) and CTRL
-    (repetition, arXiv:1909.05858) and look at text tokens only, never at media placeholders.
+    (repetition, arXiv:1909.05858) and ignore media placeholders.
 
     Raises:
-        SamplingParamsError: a value is out of range; the message holds the value and the limit.
+        SamplingParamsError: a value is out of range; the message states the value and the limit.
     """
 
     max_tokens: int = 256
@@ -40,7 +39,7 @@ class SamplingParams:
     repetition_penalty: float = 1.0
     frequency_penalty: float = 0.0
     presence_penalty: float = 0.0
-    logit_bias: Mapping[int, float] = field(default_factory=lambda: MappingProxyType({}))
+    logit_bias: Mapping[int, float] = field(default_factory=dict)
     seed: int | None = None
     stop: tuple[str, ...] = ()
     stop_token_ids: tuple[int, ...] = ()
@@ -53,7 +52,9 @@ class SamplingParams:
         _within("temperature", self.temperature, 0.0, 2.0)
         _within("top_p", self.top_p, 0.0, 1.0)
         if self.top_p == 0.0:
-            raise SamplingParamsError("top_p", "top_p is 0.0; it must be above 0 and at most 1")
+            raise SamplingParamsError(
+                "top_p", "top_p is 0.0; expected a value above 0 and at most 1"
+            )
         _within("top_k", self.top_k, 0, 1 << 20)
         _within("min_p", self.min_p, 0.0, 1.0)
         _within("repetition_penalty", self.repetition_penalty, 0.01, 10.0)
@@ -65,21 +66,23 @@ class SamplingParams:
             _within("logprobs", self.logprobs, 0, MAX_LOGPROBS)
         if len(self.stop) > MAX_STOP_STRINGS or any(not s for s in self.stop):
             raise SamplingParamsError(
-                "stop", f"{len(self.stop)} stop strings; at most {MAX_STOP_STRINGS}, none empty"
+                "stop",
+                f"stop has {len(self.stop)} strings; "
+                f"expected at most {MAX_STOP_STRINGS}, none empty",
             )
         for token, bias in self.logit_bias.items():
             if not -100.0 <= bias <= 100.0:
                 raise SamplingParamsError(
-                    "logit_bias", f"bias of token {token} is {bias}; it must be within -100 and 100"
+                    "logit_bias", f"logit_bias of token {token} is {bias}; expected -100 to 100"
                 )
 
     @property
     def greedy(self) -> bool:
-        """True when the most likely token is taken at every step."""
+        """Whether every step takes the most likely token."""
         return self.temperature == 0.0
 
 
 def _within(name: str, value: float, low: float, high: float) -> None:
-    # `not (low <= value <= high)` also refuses NaN, which every comparison lets slip otherwise.
+    # `not (low <= value <= high)` is also true for NaN.
     if not low <= value <= high:
-        raise SamplingParamsError(name, f"{name} is {value}; it must be within {low} and {high}")
+        raise SamplingParamsError(name, f"{name} is {value}; expected {low} to {high}")

@@ -1,8 +1,8 @@
-"""Constants of a Python file, read from its text: nothing is imported and nothing is run.
+"""Constants of a Python file, read from its syntax tree; nothing is imported or run.
 
-Called by `prompt_pack`. Understood are strings (joined by `+`, by standing side by side, or by an
-f-string of constants), and dicts, lists and tuples of them, by name where a name was assigned
-before. Whatever else stands in the file is passed over, until it is asked for.
+Supported values are strings (joined by `+`, by adjacency, or by an f-string of constants), dicts,
+lists and tuples of them, and names assigned earlier. Other statements are ignored unless their name
+is requested.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ Constant = str | list["Constant"] | dict[str, "Constant"]
 
 
 class SourceConstantError(ValueError):
-    """A file whose constants cannot be read; the message names the file and, if known, the line."""
+    """A constant cannot be read; the message names the file and, if known, the line."""
 
 
 class SourceConstants:
@@ -38,45 +38,45 @@ class SourceConstants:
         except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
             line = getattr(error, "lineno", None)
             raise SourceConstantError(
-                f"{_place(path, line)}: this is not Python, or is nested too deeply"
+                f"{_place(path, line)}: not valid Python, or nested too deeply"
             ) from error
         for statement in module.body:
             self._assign(statement)
 
     @property
     def assigned(self) -> tuple[str, ...]:
-        """Names assigned at the module's level, understood or not."""
+        """Names assigned at module level, supported or not."""
         return (*self._values, *self._problems)
 
     @property
     def texts(self) -> dict[str, str]:
-        """All string constants understood."""
+        """All string constants."""
         return {name: value for name, value in self._values.items() if isinstance(value, str)}
 
     def text(self, name: str) -> str:
         """A string constant.
 
         Raises:
-            SourceConstantError: it is not assigned, or is no constant string.
+            SourceConstantError: the name is not assigned, or not to a constant string.
         """
         value = self._value(name)
         if not isinstance(value, str):
-            raise SourceConstantError(f"{self.path}: {name} is no string")
+            raise SourceConstantError(f"{self.path}: {name} is not a string")
         return value
 
     def table(self, name: str) -> dict[str, str]:
         """A dict constant from strings to strings.
 
         Raises:
-            SourceConstantError: it is not assigned, or is no constant dict of strings.
+            SourceConstantError: the name is not assigned, or not to a constant dict of strings.
         """
         value = self._value(name)
         if not isinstance(value, dict):
-            raise SourceConstantError(f"{self.path}: {name} is no dict")
+            raise SourceConstantError(f"{self.path}: {name} is not a dict")
         texts: dict[str, str] = {}
         for key, text in value.items():
             if not isinstance(text, str):
-                raise SourceConstantError(f"{self.path}: {name}[{key!r}] is no string")
+                raise SourceConstantError(f"{self.path}: {name}[{key!r}] is not a string")
             texts[key] = text
         return texts
 
@@ -86,7 +86,7 @@ class SourceConstants:
         if name not in self._values:
             lines = self.source.count("\n") + 1
             raise SourceConstantError(
-                f"{self.path}: none of its {lines} lines assigns {name} at the module's level"
+                f"{self.path}: {name} is not assigned at module level in its {lines} lines"
             )
         return self._values[name]
 
@@ -135,19 +135,19 @@ def _evaluate(node: ast.expr, names: Mapping[str, Constant]) -> Constant:
             return _bounded(node, _text(left, names) + _text(right, names))
         case ast.JoinedStr(values=parts):
             return _bounded(node, "".join(_formatted(part, names) for part in parts))
-    raise _NotConstantError(node, f"{type(node).__name__} is more than text, dicts and lists")
+    raise _NotConstantError(node, f"{type(node).__name__} is not a string, dict or list")
 
 
 def _key(key: ast.expr | None, node: ast.expr, names: Mapping[str, Constant]) -> str:
     if key is None:
-        raise _NotConstantError(node, "a dict is unpacked into it")
+        raise _NotConstantError(node, "dict unpacking is not supported")
     return _text(key, names)
 
 
 def _text(node: ast.expr, names: Mapping[str, Constant]) -> str:
     value = _evaluate(node, names)
     if not isinstance(value, str):
-        raise _NotConstantError(node, "only strings are joined")
+        raise _NotConstantError(node, "only strings can be joined")
     return value
 
 
@@ -155,12 +155,12 @@ def _formatted(part: ast.expr, names: Mapping[str, Constant]) -> str:
     if not isinstance(part, ast.FormattedValue):
         return _text(part, names)
     if part.conversion != -1 or part.format_spec is not None:
-        raise _NotConstantError(part, "an f-string formats more than plain text")
+        raise _NotConstantError(part, "format specifications in f-strings are not supported")
     return _text(part.value, names)
 
 
 def _bounded(node: ast.AST, text: str) -> str:
-    # A few lines that double a name can spell more text than memory holds.
+    # A few lines that double a name can produce more text than fits in memory.
     if len(text) > MAX_TEXT_CHARACTERS:
         raise _NotConstantError(
             node, f"it has {len(text)} characters; the limit is {MAX_TEXT_CHARACTERS}"
@@ -180,7 +180,7 @@ def _read(path: Path) -> str:
         raise SourceConstantError(f"{path}: {error.strerror}") from error
     if len(data) > MAX_SOURCE_BYTES:
         raise SourceConstantError(
-            f"{path}: more than {MAX_SOURCE_BYTES} bytes; no file of prompts is as large"
+            f"{path}: the file is larger than the limit of {MAX_SOURCE_BYTES} bytes"
         )
     try:
         return data.decode("utf8")

@@ -1,9 +1,9 @@
-"""What a checkpoint directory is, read without torch: the service plans requests from it.
+"""Description of a checkpoint directory, read without torch.
 
-The directory is what `LammForConditionalGeneration.save_pretrained` and
-`LammProcessor.save_pretrained` write: `config.json`, `processor_config.json`, `tokenizer.json`,
-`model*.safetensors`, `provenance.json` (written by `lamm model merge`), and perhaps a
-`prompt_pack.json` (written by `lamm model import-prompts`).
+The directory has the files that `LammForConditionalGeneration.save_pretrained` and
+`LammProcessor.save_pretrained` write: `config.json`, `processor_config.json`, `tokenizer.json` and
+`model*.safetensors`. `provenance.json` (from `lamm model merge`) and `prompt_pack.json` (from
+`lamm model import-prompts`) are optional.
 """
 
 from __future__ import annotations
@@ -20,21 +20,20 @@ from lamm_model.prompt_pack import PACK_FILE, PromptPack, PromptPackError
 
 IMAGE_PRESETS = ("lamm-squash", "upstream-bench-centercrop")
 
-
 PROVENANCE = "provenance.json"
-# An adapter directory's other files; the first two are PEFT's own format.
+# The other files of an adapter directory; the first two have PEFT's format.
 ADAPTER_CONFIG = "adapter_config.json"
 ADAPTER_WEIGHTS = "adapter_model.safetensors"
 PROJECTORS = "projectors.safetensors"
 
 
 class CheckpointError(ValueError):
-    """A checkpoint directory that cannot be served; the message says which file, and why."""
+    """A checkpoint directory cannot be used; the message names the file and the reason."""
 
 
 @dataclass(frozen=True, slots=True)
 class ImageSpec:
-    """How pictures enter: `size` x `size` pixels, made as `preset` says; `num_tokens` each."""
+    """Image preprocessing: `preset` makes `size` x `size` pixels, which take `num_tokens`."""
 
     size: int
     num_tokens: int
@@ -45,7 +44,7 @@ class ImageSpec:
 
 @dataclass(frozen=True, slots=True)
 class PointSpec:
-    """How clouds enter: `num_points` sampled points, `num_tokens` placeholders each."""
+    """Point preprocessing: `num_points` are sampled per cloud, which takes `num_tokens`."""
 
     num_points: int
     num_tokens: int
@@ -57,10 +56,10 @@ class PointSpec:
 class CheckpointSpec:
     """Sizes, presets and identity of one checkpoint.
 
-    `image_token_id` and `point_token_id` lie at or above `vocab_size`: no text can spell them.
-    `digest` identifies the weights (from provenance.json, else of the safetensors bytes).
-    `system_prompts` are the preset's: task -> system text, upstream's where a prompt pack has them,
-    else the checkpoint's own.
+    `image_token_id` and `point_token_id` are at or above `vocab_size`, so no text encodes to them.
+    `digest` identifies the weights (from provenance.json, or computed from the safetensors files).
+    `system_prompts` maps tasks to system texts for the preset: those of the prompt pack if it has
+    them, otherwise the checkpoint's own.
     """
 
     path: Path
@@ -79,15 +78,15 @@ class CheckpointSpec:
 
     @property
     def modalities(self) -> tuple[Modality, ...]:
-        """Media that this checkpoint has an encoder for."""
+        """Modalities for which the checkpoint has an encoder."""
         present = ((Modality.IMAGE, self.image), (Modality.POINT_CLOUD, self.points))
         return tuple(modality for modality, spec in present if spec is not None)
 
     def placeholder(self, modality: Modality) -> tuple[int, int]:
-        """(token id, number of tokens) of one medium.
+        """(token id, number of tokens) per medium.
 
         Raises:
-            KeyError: the checkpoint has no encoder for it.
+            KeyError: the checkpoint has no encoder for the modality.
         """
         if modality is Modality.IMAGE and self.image is not None:
             return self.image_token_id, self.image.num_tokens
@@ -101,7 +100,7 @@ class CheckpointSpec:
         return STOP_RULES[self.prompt_preset]
 
     def system_text(self, task: str = "normal") -> str:
-        """The system text of a task; an unknown task has the `normal` one."""
+        """The system text of a task; that of `normal` for an unknown task."""
         normal = self.system_prompts.get("normal", NORMAL_SYSTEM)
         return self.system_prompts.get(task, normal)
 
@@ -118,10 +117,11 @@ class CheckpointSpec:
 
         Args:
             directory: the checkpoint.
-            prompt_preset: instead of the one that the checkpoint names.
-            image_preset: the same for pictures; one of `IMAGE_PRESETS`. Without an image encoder
-                it has no effect.
-            prompt_pack: a pack's file; None takes the directory's `prompt_pack.json`, if there.
+            prompt_preset: overrides the checkpoint's prompt preset.
+            image_preset: overrides the checkpoint's image preset; one of `IMAGE_PRESETS`. No effect
+                without an image encoder.
+            prompt_pack: path of a prompt pack; None uses the directory's `prompt_pack.json`, if it
+                exists.
 
         Raises:
             CheckpointError: a file or a field is missing or malformed, or a preset is unknown.
@@ -153,7 +153,7 @@ class CheckpointSpec:
         pack: PromptPack | None,
     ) -> CheckpointSpec:
         if config["model_type"] != "lamm":
-            raise ValueError(f"model_type is {config['model_type']!r}, not 'lamm'")
+            raise ValueError(f"model_type is {config['model_type']!r}; expected 'lamm'")
         text = config["text_config"]
         eos = config.get("eos_token_id", text.get("eos_token_id"))
         image, points = processor.get("image"), processor.get("points")
@@ -198,7 +198,7 @@ def weights_digest(path: Path) -> str:
     """SHA-256 over the names and bytes of the directory's safetensors files, in name order."""
     files = sorted(path.glob("*.safetensors"))
     if not files:
-        raise CheckpointError(f"{path}: no .safetensors file")
+        raise CheckpointError(f"{path}: no .safetensors file found")
     digest = hashlib.sha256()
     for file in files:
         digest.update(file.name.encode())
@@ -209,27 +209,27 @@ def weights_digest(path: Path) -> str:
 
 
 def read_json(directory: Path, name: str, kind: str = "a LAMM checkpoint") -> dict[str, Any]:
-    """The JSON object in a file of `directory`, which should be `kind`.
+    """The JSON object in a file of `directory`; `kind` describes the directory in errors.
 
     Raises:
-        CheckpointError: the file is missing, cannot be read, or holds something else.
+        CheckpointError: the file is missing, unreadable, or holds no JSON object.
     """
     try:
         value = json.loads((directory / name).read_text(encoding="utf8"))
     except (FileNotFoundError, NotADirectoryError):
         if not directory.is_dir():
             where = "" if directory.is_absolute() else f" in {Path.cwd()}"
-            raise CheckpointError(f"{directory}: there is no such directory{where}") from None
+            raise CheckpointError(f"{directory}: directory not found{where}") from None
         raise CheckpointError(f"{directory}: {name} is missing; is this {kind}?") from None
     except json.JSONDecodeError as error:
         raise CheckpointError(
-            f"{directory}: {name} cannot be read: it is not JSON (line {error.lineno})"
+            f"{directory}: {name} is not valid JSON (line {error.lineno})"
         ) from None
     except (OSError, ValueError) as error:
         raise CheckpointError(f"{directory}: {name} cannot be read: {error}") from None
     if not isinstance(value, dict):
         raise CheckpointError(
-            f"{directory}: {name} holds a {type(value).__name__}, not a JSON object"
+            f"{directory}: {name} holds a {type(value).__name__}; expected a JSON object"
         )
     return value
 
@@ -237,7 +237,7 @@ def read_json(directory: Path, name: str, kind: str = "a LAMM checkpoint") -> di
 def _known(what: str, name: str, names: Iterable[str]) -> str:
     known = [str(one) for one in names]
     if name not in known:
-        raise CheckpointError(f"{what} {name!r} is unknown; known are {', '.join(known)}")
+        raise CheckpointError(f"unknown {what} {name!r}; expected one of {', '.join(known)}")
     return str(name)
 
 
@@ -252,7 +252,7 @@ def _pack(path: Path, given: str | Path | None) -> PromptPack | None:
 
 
 def _packed_prompts(pack: PromptPack | None, preset: PromptPreset) -> Mapping[str, str]:
-    """The pack's system texts for a preset; the demo had one text for whatever was asked."""
+    """The pack's system texts for a preset; the demo has a single text for all tasks."""
     if pack is None:
         return {}
     if preset is PromptPreset.LAMM_TRAIN:

@@ -1,8 +1,8 @@
-"""Text <-> token ids without torch: a thin view of a checkpoint's `tokenizer.json`.
+"""Text <-> token ids without torch, through a checkpoint's `tokenizer.json`.
 
-LAMM was trained with LLaMA's slow sentencepiece tokenizer, one chunk of the prompt at a time: every
-chunk begins with a word border of its own (`▁`), be its first character a space, a line break or a
-tag. Fast tokenizers give the same ids only if they add that border always.
+LAMM was trained with LLaMA's slow sentencepiece tokenizer, one prompt chunk at a time. Every chunk
+begins with its own word border (`▁`), even before a space, a line break or a tag. Fast tokenizers
+give the same ids only if they always add that border.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ WORD_BORDER = "▁"
 
 
 class LammTokenizer:
-    """A LLaMA-style tokenizer: each chunk is encoded apart and without special tokens."""
+    """A LLaMA tokenizer; each chunk is encoded separately and without special tokens."""
 
     def __init__(self, tokenizer: Tokenizer) -> None:
         self._tokenizer = tokenizer
-        # Text that spells a special token ("</s>") is plain text, never the token.
+        # Text that spells a special token ("</s>") is encoded as plain text.
         self._tokenizer.encode_special_tokens = True
-        # A text is encoded whole, whatever the file says.
+        # Text is never truncated or padded, whatever the file says.
         self._tokenizer.no_truncation()
         self._tokenizer.no_padding()
         _always_begin_with_a_border(tokenizer)
@@ -42,42 +42,42 @@ class LammTokenizer:
         """
         path = Path(directory) / "tokenizer.json"
         if not path.is_file():
-            raise FileNotFoundError(f"no tokenizer.json in {directory}")
+            raise FileNotFoundError(f"{directory}: tokenizer.json not found")
         return cls(Tokenizer.from_file(str(path)))
 
     def to_json(self) -> str:
-        """The whole tokenizer in the format of `tokenizer.json`."""
+        """The tokenizer as the text of a `tokenizer.json`."""
         return str(self._tokenizer.to_str())
 
     @property
     def vocab_size(self) -> int:
-        """Number of pieces, special ones included."""
+        """Number of pieces, including special ones."""
         return int(self._tokenizer.get_vocab_size())
 
     @functools.cached_property
     def longest_piece(self) -> int:
-        """Characters of the longest piece, at least 1: no token stands for more of a text."""
+        """Characters of the longest piece (at least 1): no token covers more text."""
         pieces = (self.id_to_piece(i) or "" for i in range(self.vocab_size))
         return max(map(len, pieces), default=1) or 1
 
     def encode(self, text: str) -> list[int]:
-        """Ids of one chunk; the tokenizer's own leading word border included, no BOS."""
-        # As a batch of one: `encode` holds the interpreter's lock, and all other threads with it.
+        """Ids of one chunk, with the leading word border and without BOS."""
+        # A batch of one releases the GIL; `encode` holds it.
         return list(self._tokenizer.encode_batch([text], add_special_tokens=False)[0].ids)
 
     def decode(self, ids: Sequence[int]) -> str:
-        """Text of ids; special tokens left out, an incomplete UTF-8 tail as U+FFFD."""
+        """Text of ids without special tokens; an incomplete UTF-8 tail becomes U+FFFD."""
         return str(self._tokenizer.decode(list(ids), skip_special_tokens=True))
 
     def id_to_piece(self, token_id: int) -> str | None:
-        """The vocabulary's spelling of an id, or None out of range."""
+        """The vocabulary entry of an id; None if it is out of range."""
         piece = self._tokenizer.id_to_token(token_id)
         return None if piece is None else str(piece)
 
     def encode_prompt(
         self, chunks: Sequence[Chunk], bos_token_id: int, media_ids: Sequence[Sequence[int]]
     ) -> list[int]:
-        """BOS and all chunks as one id list; medium i becomes `media_ids[i]` (its placeholders)."""
+        """Ids of BOS and all chunks; medium i becomes its placeholders `media_ids[i]`."""
         ids = [bos_token_id]
         for chunk in chunks:
             ids += (
@@ -87,7 +87,7 @@ class LammTokenizer:
 
 
 def _always_begin_with_a_border(tokenizer: Tokenizer) -> None:
-    """Undoes what newer conversions of LLaMA's tokenizer do: no border before a leading space."""
+    """Adds the border before a leading space, which newer conversions of the tokenizer omit."""
     splitter = tokenizer.pre_tokenizer
     if (
         isinstance(splitter, Metaspace)

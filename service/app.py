@@ -30,13 +30,11 @@ from service.engine.base import Engine, EngineInfo
 from service.guards import install_middleware, watch_keys
 from service.media.pool import MediaPool
 from service.schemas.openai_answers import ErrorBody
-from service.startup.assembly import build_services, engine_config
+from service.startup.assembly import build_services
 from service.watchdog import Watchdog
 
 if TYPE_CHECKING:
     from service.tracing import Tracing
-
-__all__ = ["create_app", "engine_config"]
 
 logger = logging.getLogger(__name__)
 

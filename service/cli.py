@@ -2,28 +2,20 @@
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import contextlib
 import os
 import socket
 import sys
-import types
-import typing
-from pathlib import Path
-from typing import Any
 
 import uvloop
 from fastapi import FastAPI
-from pydantic import BaseModel, ValidationError
-from pydantic.fields import FieldInfo
+from pydantic import ValidationError
 
 from lamm_model.spec import CheckpointError
 from service.app import create_app
-from service.config.limits import LimitSettings
-from service.config.serving import EngineSettings, ServingSettings
+from service.config.flags import flag_of, read_settings
 from service.config.settings import Settings
-from service.config.storage import StorageSettings
 from service.dependencies import Services
 from service.engine.base import EngineInfo
 from service.engine.config import EngineConfigError
@@ -35,38 +27,14 @@ from service.terminal.client import run_chat
 
 _EXIT_USAGE = 2
 _MIB = 1 << 20
-# Lists that are given an entry at a time also have a flag for one.
-_REPEATED = {"allowed_media_hosts": ("--allowed-media-host",)}
 # Their values are never shown.
 _SECRETS = ("api_keys", "database_url")
-# The help's headings, and whose fields stand under each.
-_GROUPS: tuple[tuple[str, type[BaseModel]], ...] = (
-    ("models, address, logs", ServingSettings),
-    ("engine and queue", EngineSettings),
-    ("keys, limits, media", LimitSettings),
-    ("stored files and batches", StorageSettings),
-)
-_SERVE_HELP = """\
-Serve LAMM checkpoints over HTTP, in OpenAI's protocol.
-
-  lamm serve --checkpoint checkpoints/lamm-mini
-  lamm serve --checkpoint DIR --device cuda --dtype bfloat16 --host 0.0.0.0 --port 8000
-  lamm serve --checkpoint pictures=ADAPTER@BASE --checkpoint clouds=ADAPTER@BASE
-
-Give --checkpoint once for each model; clients choose by `model`. ADAPTER@BASE serves an adapter
-directory unmerged: models whose bases have the same language model share it, in one batch.
-An adapter whose base is another --checkpoint's needs no @BASE. Memory given in bytes is for all.
-
-Then: http://127.0.0.1:8000 in a browser, `lamm chat`, or any OpenAI client with base_url .../v1.
-Every flag is also an environment variable: --max-num-seqs is LAMM_MAX_NUM_SEQS. SIGTERM finishes
-what runs, refuses what is new, and exits 0.
-"""
 
 
 def serve(argv: list[str]) -> int:
     """Serves until it is told to stop; 0 after a clean stop, 2 for wrong settings, 1 otherwise."""
     try:
-        settings = _read_settings(argv)
+        settings = read_settings(argv)
         _check_address(settings.host, settings.port)
         configure_logging(settings.log_level, settings.log_format)
         if settings.log_format == "json" or not sys.stderr.isatty():
@@ -78,14 +46,14 @@ def serve(argv: list[str]) -> int:
         for problem in error.errors():
             name = "_".join(str(part) for part in problem["loc"])
             given = "" if name in _SECRETS else f"; it is {problem['input']!r}"
-            flag = f"{_flag(name)} (LAMM_{name.upper()})"
+            flag = f"{flag_of(name)} (LAMM_{name.upper()})"
             print(f"lamm serve: {flag}: {problem['msg']}{given}", file=sys.stderr)
         return _EXIT_USAGE
     except (CheckpointError, EngineConfigError, OSError, ValueError) as error:
         print(f"lamm serve: {error}", file=sys.stderr)
         return _EXIT_USAGE
-    print(_loading_message(settings, app), flush=True)
-    return uvloop.run(_serve(settings, app))
+    print(loading_message(settings, app), flush=True)
+    return uvloop.run(serve_app(settings, app))
 
 
 def chat(argv: list[str]) -> int:
@@ -93,7 +61,8 @@ def chat(argv: list[str]) -> int:
     return run_chat(argv)
 
 
-async def _serve(settings: Settings, app: FastAPI) -> int:
+async def serve_app(settings: Settings, app: FastAPI) -> int:
+    """Serves an app until it is told to stop; returns the exit status."""
     services: Services = app.state.services
     lifecycle = services.lifecycle
     server = DrainingServer(
@@ -134,7 +103,7 @@ async def _announce(server: DrainingServer, settings: Settings, services: Servic
     settle_interpreter()
     url = await server.wait_url()
     if lifecycle.engine_infos:
-        print(_ready_message(services, url, settings), flush=True)
+        print(ready_message(services, url, settings), flush=True)
 
 
 async def _end_on_engine_death(server: DrainingServer, lifecycle: Lifecycle) -> None:
@@ -143,7 +112,8 @@ async def _end_on_engine_death(server: DrainingServer, lifecycle: Lifecycle) -> 
     server.should_exit = True
 
 
-def _loading_message(settings: Settings, app: FastAPI) -> str:
+def loading_message(settings: Settings, app: FastAPI) -> str:
+    """What is printed before the weights are loaded: one line per model."""
     services: Services = app.state.services
     return "\n".join(
         f"Loading {model.name} from {checkpoint} ({', '.join(['text', *model.spec.modalities])}; "
@@ -153,7 +123,8 @@ def _loading_message(settings: Settings, app: FastAPI) -> str:
     )
 
 
-def _ready_message(services: Services, url: str, settings: Settings) -> str:
+def ready_message(services: Services, url: str, settings: Settings) -> str:
+    """What is printed once requests are taken: engines, memory, address."""
     keys = "an API key is needed" if settings.api_keys or settings.api_keys_file else "no API key"
     pairs = list(zip(services.engines, services.lifecycle.engine_infos, strict=True))
     where = pairs[0][1]
@@ -205,78 +176,6 @@ def _check_address(host: str, port: int) -> None:
         f"cannot listen on {host}:{port}: {refusal}; --port takes another port (0: any free "
         "one), --host another address"
     )
-
-
-def _read_settings(argv: list[str]) -> Settings:
-    parser = argparse.ArgumentParser(
-        prog="lamm serve",
-        description=_SERVE_HELP,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    groups = {
-        name: group
-        for title, part in _GROUPS
-        for group in (parser.add_argument_group(title),)
-        for name in part.model_fields
-    }
-    for name, field in Settings.model_fields.items():
-        _add_flag(groups.get(name, parser), name, field)
-    flags = vars(parser.parse_args(argv))
-    return Settings(**{name: value for name, value in flags.items() if value is not None})
-
-
-def _add_flag(parser: argparse._ActionsContainer, name: str, field: FieldInfo) -> None:
-    text = (field.description or "").replace("%", "%%")
-    if default := _shown(name, field.default):
-        text += f" (default: {default})"
-    options: dict[str, Any] = {"dest": name, "default": None, "help": text}
-    choices = _choices(field.annotation)
-    if field.annotation is bool:
-        options["action"] = argparse.BooleanOptionalAction
-    elif choices:
-        options["choices"] = choices
-    elif typing.get_origin(field.annotation) is tuple:
-        options |= {"action": "append", "metavar": "PATH" if name == "checkpoint" else "TEXT"}
-    else:
-        options["metavar"] = _metavar(field.annotation)
-    parser.add_argument(*_REPEATED.get(name, ()), _flag(name), **options)
-
-
-def _shown(name: str, default: Any) -> str:
-    """A default in words; empty where there is none, or where the description tells it."""
-    if default is None:
-        return ""
-    if isinstance(default, bool):
-        return "yes" if default else "no"
-    if isinstance(default, tuple):
-        return ", ".join(default)
-    if name.endswith("_bytes") and default and default % _MIB == 0:
-        return f"{default}, {default // _MIB} MiB"
-    if isinstance(default, float) and default.is_integer():
-        days, rest = divmod(int(default), 86400)
-        return f"{int(default)}, {days} days" if days and not rest else str(int(default))
-    return str(default)
-
-
-def _choices(annotation: Any) -> tuple[str, ...]:
-    return typing.get_args(annotation) if typing.get_origin(annotation) is typing.Literal else ()
-
-
-def _metavar(annotation: Any) -> str:
-    kinds = {annotation}
-    if isinstance(annotation, types.UnionType) or typing.get_origin(annotation) is typing.Union:
-        kinds = set(typing.get_args(annotation))
-    kinds = {
-        typing.get_args(kind)[0] if typing.get_origin(kind) is typing.Annotated else kind
-        for kind in kinds
-    }
-    if Path in kinds:
-        return "PATH"
-    return "N" if kinds & {int, float} else "TEXT"
-
-
-def _flag(name: str) -> str:
-    return f"--{name.replace('_', '-')}"
 
 
 if __name__ == "__main__":

@@ -18,7 +18,6 @@ from starlette.exceptions import HTTPException
 
 from lamm_model.conversation import PromptError
 from lamm_model.formats.errors import (
-    MediaDependencyError,
     MediaError,
     MediaFormatError,
     MediaTooLargeError,
@@ -26,6 +25,8 @@ from lamm_model.formats.errors import (
 from lamm_model.sampling_params import SamplingParamsError
 from service.engine.base import (
     EngineStoppedError,
+    GrammarError,
+    GrammarQueueTimeoutError,
     PromptTooLongError,
     QueueFullError,
     RequestFailedError,
@@ -120,7 +121,8 @@ def install(app: FastAPI) -> None:
 
     for kind in (
         RequestError, SamplingParamsError, PromptError, PromptTooLongError, QueueFullError,
-        EngineStoppedError, RequestFailedError, RequestValidationError, HTTPException,
+        GrammarError, GrammarQueueTimeoutError, EngineStoppedError, RequestFailedError,
+        RequestValidationError, HTTPException,
     ):  # fmt: skip
         app.add_exception_handler(kind, handle)
 
@@ -155,6 +157,7 @@ _ROWS: Mapping[type[BaseException], _Row] = {
     SamplingParamsError: _Row(400, _INVALID, "invalid_value"),
     PromptError: _Row(400, _INVALID, "unsupported_conversation", "messages"),
     PromptTooLongError: _Row(400, _INVALID, "context_length_exceeded", "messages"),
+    GrammarError: _Row(400, _INVALID, "unsupported_schema", "response_format"),
     AuthenticationError: _Row(
         401, "authentication_error", headers={"WWW-Authenticate": "Bearer"}
     ),
@@ -174,7 +177,6 @@ _ROWS: Mapping[type[BaseException], _Row] = {
     # A medium of it is.
     MediaError: _Row(422, _INVALID, "media_undecodable"),
     MediaFormatError: _Row(415, _INVALID, "unsupported_media_format"),
-    MediaDependencyError: _Row(415, _INVALID, "media_format_not_installed"),
     MediaTooLargeError: _Row(413, _INVALID, "media_too_large"),
     MediaUnreachableError: _Row(422, _INVALID, "media_unreachable"),
     # The service cannot, now or ever.
@@ -183,6 +185,7 @@ _ROWS: Mapping[type[BaseException], _Row] = {
     BatchesUnavailableError: _Row(503, "service_unavailable", headers=_RETRY),
     OverloadedError: _Row(503, _OVERLOADED, headers=_RETRY),
     QueueFullError: _Row(503, _OVERLOADED, "queue_full", headers=_RETRY),
+    GrammarQueueTimeoutError: _Row(503, _OVERLOADED, "queue_timeout", headers=_RETRY),
     NotReadyError: _Row(503, "service_unavailable", headers=_RETRY),
     EngineStoppedError: _Row(
         503, "service_unavailable", "engine_stopped",

@@ -135,6 +135,17 @@ class OverloadedError(RequestError):
         self.reason = reason
 
 
+class FirstTokenTimeoutError(OverloadedError):
+    """The request was given up before its first token."""
+
+    def __init__(self, limit_s: float) -> None:
+        super().__init__(
+            f"the request waited for its first token longer than the limit of {limit_s:g} s",
+            reason="queue_timeout",
+            code="queue_timeout",
+        )
+
+
 class BodyTimeoutError(RequestError):
     """The client stopped sending in the middle of a request's body."""
 

@@ -33,8 +33,8 @@ from service.engine.base import (
     GenerationRequest,
     RequestTimings,
 )
-from service.media.pool import MediaPool, MediaPoolConfig
-from service.media.pool_config import LIVE, Precedence
+from service.media.pool import MediaPool
+from service.media.pool_config import LIVE, MediaPoolConfig, Precedence
 from service.media.process import MediaJob
 
 _NANOSECONDS = 1_000_000_000

@@ -83,7 +83,6 @@ def test_arguments_and_status_pass_through(
     [
         ("fastapi", "pip install 'lamm[serve]'"),
         ("torch._C", "pip install 'lamm[serve]'"),
-        ("open3d", "pip install 'lamm[points]'"),
     ],
 )
 def test_missing_extra_is_named(

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
+import subprocess
+import sys
 import tomllib
 from pathlib import Path
 
@@ -10,6 +13,8 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCUMENTS = (ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md")))
+# The journal is a log, and grows.
+PAGES = tuple(path for path in DOCUMENTS[2:] if path.name != "journal.md")
 FOLDERS = "benchmark|checkpoints|docker|docs|examples|lamm_model|scripts|service|training"
 
 
@@ -56,5 +61,28 @@ def test_changelog_knows_the_version() -> None:
 
 
 def test_decisions_are_numbered_without_gaps() -> None:
-    numbers = [int(path.name[:4]) for path in sorted((ROOT / "docs" / "decisions").glob("*.md"))]
+    records = sorted((ROOT / "docs" / "decisions").glob("[0-9]*.md"))
+    numbers = [int(path.name[:4]) for path in records]
     assert numbers == list(range(1, len(numbers) + 1))
+    index = (ROOT / "docs" / "decisions" / "index.md").read_text(encoding="utf8")
+    assert [path.name for path in records if f"]({path.name})" not in index] == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=_named)
+def test_pages_stay_short(page: Path) -> None:
+    assert len(page.read_text(encoding="utf8").split()) <= 1500
+
+
+def test_site_builds_strictly_and_loads_nothing_from_other_hosts(tmp_path: Path) -> None:
+    """Broken links, broken anchors and pages missing from the navigation are errors."""
+    built = subprocess.run(
+        [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(tmp_path)],
+        cwd=ROOT, env={**os.environ, "NO_MKDOCS_2_WARNING": "1"}, capture_output=True, text=True,
+        check=False,
+    )  # fmt: skip
+    assert built.returncode == 0, built.stderr
+    assert (tmp_path / "search" / "search_index.json").is_file()
+    loads = r"<(?:script|img|iframe)[^>]+src=\"?http|<link(?![^>]+canonical)[^>]+href=\"?http"
+    pages = sorted(tmp_path.rglob("*.html"))
+    assert len(pages) > len(PAGES)
+    assert [page.name for page in pages if re.search(loads, page.read_text("utf8"))] == []

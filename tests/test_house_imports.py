@@ -31,7 +31,7 @@ TORCH_FREE = (
 def test_import_loads_no_torch() -> None:
     program = (
         f"import sys; import {', '.join(TORCH_FREE)}; "
-        "print([m for m in ('torch', 'transformers', 'open3d') if m in sys.modules])"
+        "print([m for m in ('torch', 'transformers') if m in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert (done.stdout.strip(), done.stderr) == ("[]", "")
@@ -47,8 +47,8 @@ ROOT = Path(__file__).resolve().parents[1]
 ROOMS = ("lamm_model", "service", "training", "benchmark")
 # A room's files may import what its extras install; what all rooms need is in the core.
 EXTRAS = {
-    "lamm_model": ("serve", "points", "train"),
-    "service": ("serve", "points", "otel", "grammar", "ray"),
+    "lamm_model": ("serve", "train"),
+    "service": ("serve", "otel", "grammar", "ray"),
     "training": ("train",),
     "benchmark": ("bench",),
 }

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-PACKAGES = "libegl1 libgl1 libgomp1 libusb-1.0-0 libx11-6"
+VENV_SCRIPT = str(ROOT / "scripts" / "python_venv.sh")
 
 
 class Machine:
@@ -24,10 +24,12 @@ class Machine:
         path.write_text(f'#!/bin/sh\necho "{name} $*" >> {self.log}\n{body}\n')
         path.chmod(0o755)
 
-    def run(self, *command: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    def run(
+        self, *command: str, cwd: Path = ROOT, **variables: str
+    ) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             command,
-            cwd=ROOT,
+            cwd=cwd,
             env={"PATH": f"{self.folder}:/usr/bin:/bin", **variables},
             capture_output=True,
             text=True,
@@ -42,31 +44,30 @@ def machine(tmp_path: Path) -> Machine:
     return Machine(tmp_path)
 
 
-def test_nothing_is_said_where_nothing_is_missing(machine: Machine) -> None:
-    libraries = "libEGL.so.1 libGL.so.1 libX11.so.6 libgomp.so.1 libusb-1.0.so.0"
-    machine.stand_in("ldconfig", f"printf '\\t%s (libc6)\\n' {libraries}")
-    machine.stand_in("python3", "exit 0")
-    done = machine.run("scripts/system_libraries.sh", PYTHON="python3")
-    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
-
-
-def test_missing_libraries_are_installed_where_that_is_allowed(machine: Machine) -> None:
-    machine.stand_in("ldconfig", "exit 0")
+def test_nothing_is_said_if_python_has_venv(machine: Machine) -> None:
     machine.stand_in("python3", "exit 0")
     machine.stand_in("apt-get", "exit 0")
-    done = machine.run("scripts/system_libraries.sh", PYTHON="python3")
+    done = machine.run(VENV_SCRIPT, cwd=machine.folder, PYTHON="python3")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    assert "apt-get" not in machine.calls()
+
+
+def test_a_missing_venv_is_installed_if_that_is_allowed(machine: Machine) -> None:
+    installed = machine.folder / "installed"
+    machine.stand_in("python3", f"test -e {installed}")
+    machine.stand_in("apt-get", f'[ "$1" != install ] || touch {installed}')
+    done = machine.run(VENV_SCRIPT, cwd=machine.folder, PYTHON="python3")
     assert done.returncode == 0
-    assert f"apt-get install -q -y --no-install-recommends {PACKAGES}" in machine.calls()
+    assert "apt-get install -q -y --no-install-recommends python3-venv" in machine.calls()
 
 
-def test_the_apt_get_line_is_printed_where_it_is_not(machine: Machine) -> None:
-    machine.stand_in("ldconfig", "exit 0")
-    machine.stand_in("python3", "exit 0")
+def test_the_apt_get_line_is_printed_if_it_is_not(machine: Machine) -> None:
+    machine.stand_in("python3", "exit 1")
     machine.stand_in("apt-get", "echo 'E: not permitted' >&2; exit 100")
     machine.stand_in("sudo", "exit 1")
-    done = machine.run("scripts/system_libraries.sh", PYTHON="python3")
-    assert done.returncode == 0, "the libraries serve ply and pcd alone; setup goes on"
-    assert f"apt-get install -y {PACKAGES}" in done.stdout
+    done = machine.run(VENV_SCRIPT, cwd=machine.folder, PYTHON="python3")
+    assert done.returncode == 1
+    assert "apt-get install -y python3-venv" in done.stderr
 
 
 def test_an_old_python_is_refused_with_the_remedy(machine: Machine, tmp_path: Path) -> None:

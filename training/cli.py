@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from training.arguments import positive
 from training.config import RecipeError, explain, load_recipe
 
 _TRAIN_EPILOG = f"""recipe fields (YAML; paths are relative to the folder the command runs in):
@@ -95,18 +96,11 @@ def _train_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--device", default="auto", help="auto, cpu, cuda or cuda:N (default: %(default)s)"
     )
-    parser.add_argument("--threads", type=_positive, help="CPU threads (default: torch's)")
+    parser.add_argument("--threads", type=positive, help="CPU threads (default: torch's)")
     parser.add_argument(
         "--restart", action="store_true", help="forget what the output folder holds and start over"
     )
     return parser
-
-
-def _positive(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"{value} is less than 1")
-    return value
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,14 +112,18 @@ class DataCommand:
 
 
 DATA_COMMANDS: Mapping[str, DataCommand] = {
-    "fetch": DataCommand("training.mini.cli:fetch_sources", "fetch lamm-mini's source packages"),
-    "mini-records": DataCommand("training.mini.cli:mini_records", "write lamm-mini's records"),
-    "mini-suite": DataCommand("training.mini.cli:mini_suite", "write the mini benchmark suite"),
-    "mini": DataCommand(
-        "training.datasets.cli:mini_benchmark", "write a small benchmark in LAMM's layout"
+    "fetch": DataCommand(
+        "training.mini.data_cli:fetch_sources", "fetch lamm-mini's source packages"
     ),
-    "mini-benchmark": DataCommand("training.datasets.cli:mini_benchmark", "the same as mini"),
-    "check": DataCommand("training.datasets.cli:check", "find bad records and media"),
+    "mini-records": DataCommand("training.mini.data_cli:mini_records", "write lamm-mini's records"),
+    "mini-suite": DataCommand(
+        "training.mini.data_cli:mini_suite", "write the mini benchmark suite"
+    ),
+    "mini": DataCommand(
+        "training.mini.data_cli:mini_benchmark", "write a small benchmark in LAMM's layout"
+    ),
+    "mini-benchmark": DataCommand("training.mini.data_cli:mini_benchmark", "the same as mini"),
+    "check": DataCommand("training.datasets.check_cli:check", "find bad records and media"),
     "suite": DataCommand(
         "training.datasets.suite_cli:suite", "make a benchmark suite of the published files"
     ),

@@ -10,7 +10,7 @@ from torch import Tensor
 from lamm_model.modeling import LammForConditionalGeneration
 from training.data.collator import Batch, collate
 from training.data.dataset import InstructionDataset
-from training.encoders import media_features
+from training.frozen_encoders import media_features
 
 _AUTOCAST_DTYPES: Mapping[str, torch.dtype] = {"bf16": torch.bfloat16, "fp16": torch.float16}
 

@@ -26,8 +26,8 @@ from lamm_model.processing import LammProcessor
 from training.config import TINY_BASE, Recipe, RecipeError
 from training.data.dataset import InstructionDataset, load_media
 from training.data.feature_cache import FeatureCache
-from training.encoders import encode_media, encoder_keys
 from training.export import prepare_model
+from training.frozen_encoders import encode_media, encoder_keys
 from training.metrics_log import METRICS_FILE
 from training.run_state import checkpoints, seed_everything
 from training.tiny import make_tiny_base, make_tiny_records

@@ -1,8 +1,9 @@
-"""`lamm bench load`: from its arguments to tables, files and plots. Called by `cli`."""
+"""`lamm bench load`: the function that runs it; `load_options` holds its options."""
 
 from __future__ import annotations
 
-import argparse
+import asyncio
+import math
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from typing import Any
@@ -11,148 +12,171 @@ import httpx
 from rich.console import Console
 
 from benchmark.answers import require_writable
-from benchmark.console import print_whole
+from benchmark.commands.load_options import LoadOptions
+from benchmark.commands.options import Command
 from benchmark.errors import BenchmarkError
-from benchmark.http.client import ChatClient
+from benchmark.http.client import Backend, ChatClient
+from benchmark.http.connection import open_stream_http
 from benchmark.load import plot as load_plot
 from benchmark.load import report as load_report
 from benchmark.load.arrivals import Arrivals, RampUp
 from benchmark.load.baseline_process import TransformersBaseline
 from benchmark.load.metrics import METRICS
 from benchmark.load.quality import QuestionDeck
-from benchmark.load.requests import LAMM, RequestStyle
+from benchmark.load.requests import RequestStyle
 from benchmark.load.run import LoadSpec, run_load
 from benchmark.load.sender import send_all
 from benchmark.load.workload import WorkItem, WorkloadSpec, make_workload
 from benchmark.suite import find_suite, load_suite
+from benchmark.text import print_notes, print_whole, print_written
 
 SUCCESS, FAILED = 0, 1
 _CLOSED_LOOP = 8
+_HELP = """\
+Measures latency and throughput. Flags and result keys follow `vllm bench serve`.
+
+  lamm bench load --max-concurrency 1,8,32 --num-prompts 64 --output-lens 8,16,32,128
+  lamm bench load --request-rate 4 --num-prompts 100 --goodput ttft:500 tpot:50 --save-result
+  lamm bench load --image-sizes 336x336 --unique-images --suite mini --suite-share 0.25 --plot
+  lamm bench load --max-concurrency 64 --cancel-rate 0.3
+  lamm bench load --backend openai-chat --url http://other-server:8000/v1
+  lamm bench load --max-concurrency 8 --output-lens 8,32,128 --rounds 3 \\
+      --baseline transformers --checkpoint checkpoints/lamm-mini
+
+With --request-rate inf (the default), --max-concurrency runs a closed loop: each finished request
+starts the next one. A finite rate or a ramp-up runs an open loop: requests are sent when they are
+due, whatever the server does, unless --max-concurrency holds them back. Outputs have exact lengths
+(ignore_eos with max_tokens). All latencies are in milliseconds: ttft, time to first token; itl,
+time between chunks of text; tpot, time per token after the first; e2el, the whole request.
+"""
 
 
-async def load_command(
-    arguments: argparse.Namespace, console: Console, http: httpx.AsyncClient
-) -> int:
+def run(options: LoadOptions, console: Console) -> int:
     """Runs the tests; 1 when a request failed or a score fell below its target.
 
     Raises:
-        BenchmarkError: the arguments contradict one another, or nothing could be measured.
+        BenchmarkError: the options contradict one another, or nothing could be measured.
     """
-    _check(arguments)
-    style = _style(arguments)
-    deck = _deck(arguments, style)
+    return asyncio.run(_run(options, console))
+
+
+async def _run(options: LoadOptions, console: Console) -> int:
+    _check(options)
+    style = _style(options)
+    deck = _deck(options, style)
     async with AsyncExitStack() as stack:
-        model = arguments.model or await ChatClient(http, 1).first_model()
+        http = await stack.enter_async_context(
+            open_stream_http(options.url, options.timeout, options.api_key)
+        )
+        http.headers.update(dict(options.header))
+        model = options.model or await ChatClient(http, 1).first_model()
         baseline = None
-        if arguments.baseline is not None:
+        if options.baseline is not None and options.checkpoint is not None:
             baseline = await TransformersBaseline.start(
-                arguments.checkpoint, arguments.baseline_device, arguments.baseline_dtype
+                options.checkpoint, options.baseline_device, options.baseline_dtype
             )
             stack.push_async_callback(baseline.stop)
-        specs = _specs(arguments, model, style)
-        warm = make_workload(specs[0].workload, arguments.seed - 1)[: arguments.num_warmups]
+        specs = _specs(options, model, style)
+        warm = make_workload(specs[0].workload, options.seed - 1)[: options.num_warmups]
         await _warm_up(http, specs[0], warm, baseline)
         results: list[dict[str, Any]] = []
         try:
             for spec in specs:
-                result = await _run(http, spec, baseline, deck, console)
+                result = await _run_test(http, spec, baseline, deck, console)
                 results.append(
                     result if baseline is None else {**result, "baseline_facts": baseline.facts}
                 )
         finally:
             # A later test that fails, or is broken off, takes none of the earlier ones with it.
             if results:
-                _show(results, arguments, console)
-                _save(results, arguments, console)
+                _show(results, options, console)
+                _save(results, options, console)
     low = any(
         row["below_target"] for one in results for row in one.get("quality", {}).get("rows", ())
     )
     return FAILED if low or any(result["failed"] for result in results) else SUCCESS
 
 
-def _check(arguments: argparse.Namespace) -> None:
+def _check(options: LoadOptions) -> None:
     """Refuses what cannot be measured before anything is asked."""
-    if arguments.plot:
+    if options.plot:
         load_plot.require_matplotlib()
-    if _saves(arguments):
-        require_writable(arguments.result_dir)
-    rates = arguments.ramp_up_start_rps, arguments.ramp_up_end_rps
-    if arguments.ramp_up_strategy and None in rates:
+    if _saves(options):
+        require_writable(options.result_dir)
+    rates = options.ramp_up_start_rps, options.ramp_up_end_rps
+    if options.ramp_up_strategy and None in rates:
         raise BenchmarkError("--ramp-up-strategy needs --ramp-up-start-rps and --ramp-up-end-rps")
-    if not arguments.ramp_up_strategy and rates != (None, None):
+    if not options.ramp_up_strategy and rates != (None, None):
         raise BenchmarkError("--ramp-up-start-rps and --ramp-up-end-rps need --ramp-up-strategy")
-    if arguments.ramp_up_strategy and arguments.request_rate != float("inf"):
+    if options.ramp_up_strategy and math.isfinite(options.request_rate):
         raise BenchmarkError("--ramp-up-strategy takes the place of --request-rate; give one")
-    if arguments.baseline is None:
+    if options.baseline is None:
         return
-    if arguments.checkpoint is None:
+    if options.checkpoint is None:
         raise BenchmarkError(
             "--baseline needs --checkpoint DIR, the weights that the server serves"
         )
     for flag in ("suite", "cloud", "cloud_points", "cancel_rate"):
-        if getattr(arguments, flag):
+        if getattr(options, flag):
             name = flag.replace("_", "-")
             raise BenchmarkError(f"--baseline has nothing to set beside --{name}; leave one out")
 
 
-def _style(arguments: argparse.Namespace) -> RequestStyle:
-    ignore_eos = arguments.ignore_eos
-    return RequestStyle(
-        arguments.backend,
-        arguments.backend == LAMM if ignore_eos is None else ignore_eos,
-        arguments.extra_body,
-    )
+def _style(options: LoadOptions) -> RequestStyle:
+    ignore_eos = options.ignore_eos
+    if ignore_eos is None:
+        ignore_eos = options.backend is Backend.LAMM
+    return RequestStyle(options.backend, ignore_eos, options.extra_body)
 
 
-def _deck(arguments: argparse.Namespace, style: RequestStyle) -> QuestionDeck | None:
-    if not arguments.suite:
+def _deck(options: LoadOptions, style: RequestStyle) -> QuestionDeck | None:
+    if not options.suite:
         return None
-    suite = load_suite(find_suite(arguments.suite, arguments.data))
-    return QuestionDeck(suite, arguments.suite_share, arguments.seed, clouds=style.takes_clouds)
+    suite = load_suite(find_suite(options.suite, options.data))
+    return QuestionDeck(suite, options.suite_share, options.seed, clouds=style.takes_clouds)
 
 
-def _specs(arguments: argparse.Namespace, model: str, style: RequestStyle) -> list[LoadSpec]:
+def _specs(options: LoadOptions, model: str, style: RequestStyle) -> list[LoadSpec]:
     """One test a concurrency."""
     workload = WorkloadSpec(
-        num_prompts=arguments.num_prompts,
-        input_words=arguments.input_words,
-        output_lens=arguments.output_lens,
-        images=tuple(arguments.image),
-        clouds=tuple(arguments.cloud),
-        image_sizes=arguments.image_sizes,
-        cloud_points=arguments.cloud_points,
-        unique_images=arguments.unique_images,
-        unique_clouds=arguments.unique_clouds,
+        num_prompts=options.num_prompts,
+        input_words=options.input_words,
+        output_lens=options.output_lens,
+        images=options.image,
+        clouds=options.cloud,
+        image_sizes=options.image_sizes,
+        cloud_points=options.cloud_points,
+        unique_images=options.unique_images,
+        unique_clouds=options.unique_clouds,
     )
     ramp_up = None
-    if arguments.ramp_up_strategy:
-        ramp_up = RampUp(
-            arguments.ramp_up_strategy, arguments.ramp_up_start_rps, arguments.ramp_up_end_rps
-        )
+    start, end = options.ramp_up_start_rps, options.ramp_up_end_rps
+    if options.ramp_up_strategy and start is not None and end is not None:
+        ramp_up = RampUp(options.ramp_up_strategy, start, end)
     return [
         LoadSpec(
             model=model,
             workload=workload,
             max_concurrency=limit,
-            arrivals=Arrivals(arguments.request_rate, arguments.burstiness, ramp_up),
+            arrivals=Arrivals(options.request_rate, options.burstiness, ramp_up),
             style=style,
-            goodput=dict(arguments.goodput),
-            cancel_rate=arguments.cancel_rate,
-            seed=arguments.seed + index,
-            rounds=arguments.rounds,
-            percentiles=arguments.metric_percentiles,
-            label=arguments.label,
-            metadata=dict(arguments.metadata),
+            goodput=dict(options.goodput),
+            cancel_rate=options.cancel_rate,
+            seed=options.seed + index,
+            rounds=options.rounds,
+            percentiles=options.metric_percentiles,
+            label=options.label,
+            metadata=dict(options.metadata),
         )
-        for index, limit in enumerate(_concurrencies(arguments))
+        for index, limit in enumerate(_concurrencies(options))
     ]
 
 
-def _concurrencies(arguments: argparse.Namespace) -> tuple[int | None, ...]:
+def _concurrencies(options: LoadOptions) -> tuple[int | None, ...]:
     """The limits asked for; a rate alone is an open loop, which any limit would close."""
-    if arguments.max_concurrency is not None:
-        return tuple(arguments.max_concurrency)
-    is_open = arguments.ramp_up_strategy or arguments.request_rate != float("inf")
+    if options.max_concurrency is not None:
+        return tuple(limit or None for limit in options.max_concurrency)
+    is_open = options.ramp_up_strategy or math.isfinite(options.request_rate)
     return (None,) if is_open else (_CLOSED_LOOP,)
 
 
@@ -174,7 +198,7 @@ async def _warm_up(
         await baseline.run(items, len(items))
 
 
-async def _run(
+async def _run_test(
     http: httpx.AsyncClient,
     spec: LoadSpec,
     baseline: TransformersBaseline | None,
@@ -188,32 +212,31 @@ async def _run(
         )
 
 
-def _show(
-    results: Sequence[dict[str, Any]], arguments: argparse.Namespace, console: Console
-) -> None:
-    metrics = [name for name in METRICS if name in arguments.percentile_metrics]
+def _show(results: Sequence[dict[str, Any]], options: LoadOptions, console: Console) -> None:
+    metrics = [name for name in METRICS if name in options.percentile_metrics]
     print_whole(load_report.throughput_table(results), console)
     print_whole(load_report.latency_table(results, metrics), console)
     scores = load_report.quality_table(results)
     if scores is not None:
         print_whole(scores, console)
-    for note in load_report.notes(results):
-        console.print(f"- {note}", markup=False, highlight=False, soft_wrap=True)
+    print_notes(load_report.notes(results), console)
 
 
-def _saves(arguments: argparse.Namespace) -> bool:
-    return bool(arguments.save_result or arguments.save_detailed or arguments.plot)
+def _saves(options: LoadOptions) -> bool:
+    return bool(options.save_result or options.save_detailed or options.plot)
 
 
-def _save(
-    results: Sequence[dict[str, Any]], arguments: argparse.Namespace, console: Console
-) -> None:
-    if not _saves(arguments):
+def _save(results: Sequence[dict[str, Any]], options: LoadOptions, console: Console) -> None:
+    if not _saves(options):
         return
     paths = load_report.save(
-        results, arguments.result_dir, arguments.result_filename, arguments.save_detailed
+        results, options.result_dir, options.result_filename, options.save_detailed
     )
-    if arguments.plot:
-        paths += load_plot.save_plots(results, paths, arguments.plot)
-    for path in paths:
-        console.print(f"wrote {path}", highlight=False, markup=False, soft_wrap=True)
+    if options.plot:
+        paths += load_plot.save_plots(results, paths, options.plot)
+    print_written(paths, console)
+
+
+COMMAND = Command(
+    "load", "latency and throughput, optionally next to a baseline", _HELP, LoadOptions, run
+)

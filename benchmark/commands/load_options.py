@@ -1,185 +1,32 @@
-"""The options of `lamm bench load`; flags that `vllm bench serve` has too have its names."""
+"""The options of `lamm bench load`; flags that `vllm bench serve` also has keep its names."""
 
 from __future__ import annotations
 
-import argparse
 import json
+import math
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
-from benchmark.commands.load_result_options import add_result_options
-from benchmark.commands.option_types import above_zero, at_least_zero, list_of, pair_of, share
-from benchmark.load.requests import BACKENDS, LAMM
+from pydantic import BeforeValidator, Field, NonNegativeInt, PositiveFloat, PositiveInt
 
-LOAD_HELP = """\
-Measures latency and throughput. Flags and result keys follow `vllm bench serve`.
-
-  lamm bench load --max-concurrency 1,8,32 --num-prompts 64 --output-lens 8,16,32,128
-  lamm bench load --request-rate 4 --num-prompts 100 --goodput ttft:500 tpot:50 --save-result
-  lamm bench load --image-sizes 336x336 --unique-images --suite mini --suite-share 0.25 --plot
-  lamm bench load --max-concurrency 64 --cancel-rate 0.3
-  lamm bench load --backend openai-chat --url http://other-server:8000/v1
-  lamm bench load --max-concurrency 8 --output-lens 8,32,128 --rounds 3 \\
-      --baseline transformers --checkpoint checkpoints/lamm-mini
-
-With --request-rate inf (the default) --max-concurrency makes a closed loop: each answer lets the
-next request in. With a finite rate or a ramp-up requests come when they are due (an open loop),
-whatever the server does; given there too, --max-concurrency holds them back. Outputs have exact
-lengths: ignore_eos with max_tokens. ttft: time to first token; itl: gap between chunks of text;
-tpot: time per token after the first; e2el: whole request. All in milliseconds.
-"""
-
-
-def add_load_options(parser: argparse.ArgumentParser) -> None:
-    """All options but the server's."""
-    _backend_options(parser)
-    _arrival_options(parser)
-    _workload_options(parser)
-    _media_options(parser)
-    add_result_options(parser)
-
-
-def _backend_options(parser: argparse.ArgumentParser) -> None:
-    backend = parser.add_argument_group("protocol")
-    backend.add_argument(
-        "--backend",
-        choices=BACKENDS,
-        default=LAMM,
-        help="openai-chat sends standard fields alone, for any other server (default: %(default)s)",
-    )
-    backend.add_argument(
-        "--ignore-eos",
-        action=argparse.BooleanOptionalAction,
-        default=None,
-        help="ask for outputs of an exact length (default: with --backend lamm)",
-    )
-    backend.add_argument(
-        "--extra-body", type=_json_object, default={}, metavar="JSON", help="added to every request"
-    )
-    backend.add_argument(
-        "--header", type=pair_of("="), nargs="+", default=[], metavar="NAME=VALUE",
-        help="sent with every request",
-    )  # fmt: skip
-
-
-def _arrival_options(parser: argparse.ArgumentParser) -> None:
-    arrivals = parser.add_argument_group("arrivals")
-    arrivals.add_argument(
-        "--max-concurrency",
-        type=list_of(_concurrency),
-        metavar="N[,N...]",
-        help="most requests in flight, several for several tests; 0 is unbounded (default: 8; "
-        "unbounded at a finite rate)",
-    )
-    arrivals.add_argument(
-        "--request-rate",
-        type=above_zero(float),
-        default=float("inf"),
-        help="requests a second; inf sends as soon as a slot is free (default: inf)",
-    )
-    arrivals.add_argument(
-        "--burstiness",
-        type=above_zero(float),
-        default=1.0,
-        help="shape of the gaps at a finite rate: 1 Poisson, below 1 burstier (default: 1)",
-    )
-    arrivals.add_argument(
-        "--ramp-up-strategy",
-        choices=["linear", "exponential"],
-        help="let the rate grow over the test, in place of --request-rate",
-    )
-    arrivals.add_argument(
-        "--ramp-up-start-rps", type=above_zero(float), metavar="RATE", help="requests/s at first"
-    )
-    arrivals.add_argument(
-        "--ramp-up-end-rps", type=above_zero(float), metavar="RATE", help="requests/s at the end"
-    )
-    arrivals.add_argument(
-        "--cancel-rate",
-        type=share,
-        default=0.0,
-        metavar="SHARE",
-        help="share of the requests that disconnect at a random moment (default: 0)",
-    )
-
-
-def _workload_options(parser: argparse.ArgumentParser) -> None:
-    work = parser.add_argument_group("workload")
-    work.add_argument(
-        "--num-prompts", type=above_zero(int), default=64, help="requests a round (default: 64)"
-    )
-    work.add_argument(
-        "--output-lens",
-        "--output-len",
-        type=list_of(above_zero(int)),
-        default=(8, 16, 32, 128),
-        metavar="N[,N...]",
-        help="tokens to generate, mixed in equal shares (default: 8,16,32,128)",
-    )
-    work.add_argument(
-        "--input-words",
-        type=list_of(above_zero(int)),
-        default=(16,),
-        metavar="N[,N...]",
-        help="words a question, mixed in equal shares (default: 16)",
-    )
-    work.add_argument(
-        "--seed", type=int, default=0, help="of prompts, mix, media and arrivals (default: 0)"
-    )
-    work.add_argument(
-        "--num-warmups",
-        type=at_least_zero,
-        default=2,
-        help="requests before measuring (default: 2)",
-    )
-    work.add_argument(
-        "--rounds",
-        type=above_zero(int),
-        default=1,
-        help="repeat with new prompts and report medians (default: 1)",
-    )
-
-
-def _media_options(parser: argparse.ArgumentParser) -> None:
-    media = parser.add_argument_group("media", "taken in turn; without any, requests are text")
-    media.add_argument(
-        "--image", type=Path, nargs="+", default=[], metavar="PATH", help="picture files"
-    )
-    media.add_argument(
-        "--image-sizes", type=list_of(_size), default=(), metavar="WxH[,...]",
-        help="pictures drawn at these sizes",
-    )  # fmt: skip
-    media.add_argument(
-        "--unique-images",
-        action="store_true",
-        help="another picture a request, so that no cache of pictures helps: drawn anew, or a "
-        "file with one pixel changed",
-    )
-    media.add_argument(
-        "--cloud", type=Path, nargs="+", default=[], metavar="PATH", help="point-cloud files"
-    )
-    media.add_argument(
-        "--cloud-points", type=list_of(above_zero(int)), default=(), metavar="N[,N...]",
-        help="point clouds made of so many points",
-    )  # fmt: skip
-    media.add_argument(
-        "--unique-clouds",
-        action="store_true",
-        help="another cloud a request: made anew, or an npy file with one point moved by 1 cm",
-    )
-
-
-def _concurrency(text: str) -> int | None:
-    value = int(text)
-    if value < 0:
-        raise argparse.ArgumentTypeError(f"{text} is below 0")
-    return value or None
+from benchmark.commands.options import (
+    Argument,
+    Assignment,
+    CommaSeparated,
+    Options,
+    ServerOptions,
+    Share,
+    one_of,
+    pair_of,
+)
+from benchmark.http.client import Backend
+from benchmark.load.metrics import GOODPUT_METRICS, METRICS
 
 
 def _size(text: str) -> tuple[int, int]:
     width, _, height = text.partition("x")
     if not (width.isdigit() and height.isdigit() and int(width) and int(height)):
-        raise argparse.ArgumentTypeError(f"{text!r} is no size such as 336x224")
+        raise ValueError(f"{text!r} is not a size; expected WIDTHxHEIGHT such as 336x224")
     return int(width), int(height)
 
 
@@ -189,5 +36,190 @@ def _json_object(text: str) -> dict[str, Any]:
     except ValueError:
         value = None
     if not isinstance(value, dict):
-        raise argparse.ArgumentTypeError(f"{text!r} is no JSON object")
+        raise ValueError(f"{text!r} is not a JSON object")
     return value
+
+
+_SEVERAL = Argument(metavar="N[,N...]")
+_Rate = Annotated[PositiveFloat | None, Argument(metavar="RATE")]
+_Percentile = Annotated[float, Field(ge=0, le=100, allow_inf_nan=False)]
+_Objective = Annotated[tuple[Annotated[str, one_of(GOODPUT_METRICS)], PositiveFloat], pair_of(":")]
+_Paths = Annotated[tuple[Path, ...], Argument(nargs="+", metavar="PATH")]
+_Assignments = Annotated[tuple[Assignment, ...], Argument(nargs="+", metavar="NAME=VALUE")]
+
+
+class ProtocolOptions(ServerOptions):
+    """The form of the requests."""
+
+    heading = "protocol"
+
+    backend: Backend = Field(
+        default=Backend.LAMM,
+        description="openai-chat sends standard fields only, for any other server",
+    )
+    ignore_eos: bool | None = Field(
+        default=None,
+        description="request outputs of an exact length (default: with --backend lamm)",
+    )
+    extra_body: Annotated[
+        dict[str, Any], BeforeValidator(_json_object), Argument(metavar="JSON")
+    ] = Field(default={}, description="fields added to every request")
+    header: _Assignments = Field(default=(), description="headers sent with every request")
+
+
+class ArrivalOptions(Options):
+    """When requests are sent."""
+
+    heading = "arrivals"
+
+    max_concurrency: Annotated[tuple[NonNegativeInt, ...] | None, CommaSeparated, _SEVERAL] = Field(
+        default=None,
+        description="maximum requests in flight; a list runs one test each; 0 is unbounded "
+        "(default: 8; unbounded at a finite rate)",
+    )
+    request_rate: PositiveFloat = Field(
+        default=math.inf,
+        description="requests per second; inf sends as soon as a slot is free",
+    )
+    burstiness: PositiveFloat = Field(
+        default=1.0,
+        description="shape of the intervals at a finite rate: 1 is Poisson, less is burstier",
+    )
+    ramp_up_strategy: Literal["linear", "exponential"] | None = Field(
+        default=None, description="increase the rate during the test, instead of --request-rate"
+    )
+    ramp_up_start_rps: _Rate = Field(default=None, description="requests/s at the start")
+    ramp_up_end_rps: _Rate = Field(default=None, description="requests/s at the end")
+    cancel_rate: Share = Field(
+        default=0.0, description="share of the requests that disconnect at a random moment"
+    )
+
+
+class WorkloadOptions(Options):
+    """Number and size of the requests."""
+
+    heading = "workload"
+
+    num_prompts: PositiveInt = Field(default=64, description="requests per round")
+    output_lens: Annotated[
+        tuple[PositiveInt, ...], CommaSeparated, Argument("--output-len", metavar="N[,N...]")
+    ] = Field(default=(8, 16, 32, 128), description="tokens to generate, mixed in equal shares")
+    input_words: Annotated[tuple[PositiveInt, ...], CommaSeparated, _SEVERAL] = Field(
+        default=(16,), description="words per question, mixed in equal shares"
+    )
+    seed: int = Field(default=0, description="random seed of prompts, mix, media and arrivals")
+    num_warmups: NonNegativeInt = Field(default=2, description="requests before measuring")
+    rounds: PositiveInt = Field(
+        default=1, description="rounds with new prompts; medians over rounds are reported"
+    )
+
+
+class MediaOptions(Options):
+    """Pictures and point clouds in the requests."""
+
+    heading = "media"
+    note = "used in turn; without any, requests are text only"
+
+    image: _Paths = Field(default=(), description="picture files")
+    image_sizes: Annotated[
+        tuple[Annotated[tuple[int, int], BeforeValidator(_size)], ...],
+        CommaSeparated,
+        Argument(metavar="WxH[,...]"),
+    ] = Field(default=(), description="generated pictures of these sizes")
+    unique_images: bool = Field(
+        default=False,
+        description="a different picture per request, so that no cache of pictures helps: "
+        "generated, or a file with one pixel changed",
+    )
+    cloud: _Paths = Field(default=(), description="point-cloud files")
+    cloud_points: Annotated[tuple[PositiveInt, ...], CommaSeparated, _SEVERAL] = Field(
+        default=(), description="generated point clouds with this many points"
+    )
+    unique_clouds: bool = Field(
+        default=False,
+        description="a different cloud per request: generated, or an npy file with one point "
+        "moved by 1 cm",
+    )
+
+
+class QuestionOptions(Options):
+    """Scored questions among the requests."""
+
+    heading = "quality"
+    note = "questions of a suite among the requests, scored"
+
+    suite: str | None = Field(
+        default=None, description="'mini', or the directory of a suite (default: no questions)"
+    )
+    data: Path | None = Field(
+        default=None, description="directory of the suite (default: data/mini-suite for 'mini')"
+    )
+    suite_share: Share = Field(default=0.5, description="share of the requests that are questions")
+
+
+class ResultOptions(Options):
+    """What is printed and written."""
+
+    heading = "result"
+
+    percentile_metrics: Annotated[
+        tuple[Annotated[str, one_of(METRICS)], ...],
+        CommaSeparated,
+        Argument(metavar="NAME[,NAME...]"),
+    ] = Field(default=tuple(METRICS), description="latencies in the table")
+    metric_percentiles: Annotated[
+        tuple[_Percentile, ...], CommaSeparated, Argument(metavar="P[,P...]")
+    ] = Field(default=(50.0, 90.0, 99.0), description="percentiles in the result files")
+    goodput: Annotated[tuple[_Objective, ...], Argument(nargs="+", metavar="NAME:MS")] = Field(
+        default=(),
+        description="count the requests within these limits, such as ttft:500 tpot:50 e2el:2000",
+    )
+    save_result: bool = Field(default=False, description="write a JSON file per test")
+    save_detailed: bool = Field(
+        default=False, description="the same, with the times and text of every request"
+    )
+    plot: Annotated[Literal["png", "svg"] | None, Argument(nargs="?", const="png")] = Field(
+        default=None,
+        description="write a plot next to each JSON file, and one of all tests (default format: "
+        "png)",
+    )
+    result_dir: Path = Field(
+        default=Path("results/load"), description="directory of the result files"
+    )
+    result_filename: str | None = Field(
+        default=None, description="name of the file (default: made from the test)"
+    )
+    label: str | None = Field(
+        default=None, description="first part of the file name (default: the backend)"
+    )
+    metadata: _Assignments = Field(default=(), description="written into the result files")
+
+
+class BaselineOptions(Options):
+    """A second system that runs the same prompts."""
+
+    heading = "baseline"
+    note = "alternates with the server, on the same prompts; needs the train extra"
+
+    baseline: Literal["transformers"] | None = Field(
+        default=None,
+        description="generate of transformers, in static batches of size --max-concurrency",
+    )
+    checkpoint: Path | None = Field(default=None, description="checkpoint that the server serves")
+    baseline_device: str = Field(default="cpu", description="torch device")
+    baseline_dtype: Literal["float32", "float16", "bfloat16"] = Field(
+        default="float32", description="precision; use the server's"
+    )
+
+
+# The help lists the flags of the last class first.
+class LoadOptions(
+    BaselineOptions,
+    ResultOptions,
+    QuestionOptions,
+    MediaOptions,
+    WorkloadOptions,
+    ArrivalOptions,
+    ProtocolOptions,
+):
+    """Options of `lamm bench load`."""

@@ -1,77 +1,150 @@
-"""`lamm bench quality`: from its arguments to tables and files. Called by `cli`."""
+"""`lamm bench quality`: its options, and the function that runs it."""
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 from collections import Counter
+from pathlib import Path
+from typing import Annotated, Literal
 
+from pydantic import Field, PositiveInt
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from benchmark.console import print_whole
+from benchmark.commands.options import Argument, Command, ServerOptions, one_of
 from benchmark.http.batches import BatchClient
-from benchmark.http.client import ChatClient
+from benchmark.http.client import Backend, ChatClient
 from benchmark.http.connection import open_http
 from benchmark.quality import controls_report, protocol_report, report
-from benchmark.quality.controls import questions_of
+from benchmark.quality.controls import Control, questions_of
 from benchmark.quality.protocol_scores import (
     DEFAULT_PROTOCOLS,
+    PROTOCOLS,
     ProtocolRow,
     ProtocolsMissingError,
     require_protocols,
     score_protocols,
 )
-from benchmark.quality.run import (
-    QualityRun,
-    rescore,
-    run_quality,
-)
+from benchmark.quality.run import QualityRun, rescore, run_quality
+from benchmark.quality.targets import Mode
 from benchmark.quality.tree import open_suite
 from benchmark.report.provenance import keep_server_facts
 from benchmark.suite import Item, Suite
+from benchmark.text import print_notes, print_whole, print_written
 
 SUCCESS, FAILED = 0, 1
 # A bar drawn ten times a second costs more than the answers that it counts.
 BARS_A_SECOND = 2
+_HELP = """\
+Sends the questions of a suite, or of LAMM's benchmark files, to a running server and scores the
+answers.
+
+  lamm data mini-suite data/mini-suite      makes the mini suite
+  lamm serve --checkpoint checkpoints/lamm-mini
+  lamm bench quality --suite mini
+
+  lamm bench quality --data LAMM_Dataset --suite all --out results/lamm      the published layout
+  lamm bench quality --data LAMM_Dataset --suite 2d --limit 200 --control blank-media
+  lamm bench quality --data LAMM_Dataset --out results/lamm --rescore --protocol upstream-2023-07
+  lamm bench quality --data LAMM_Dataset --backend openai-chat --url http://host:8000 --model llava
+
+Decoding is greedy. Each answer is saved in OUT/answers.jsonl as soon as it arrives: if the run or
+the server dies, the same command continues where it stopped. --rescore scores the saved answers
+without a server. --through batch uploads the questions to /v1/batches, and the server answers when
+it has capacity; a client that was killed finds its batches again. A new checkpoint or prompt preset
+has a new fingerprint, so its questions are asked again. Writes OUT/scores.json, OUT/scores.md and
+OUT/gallery.html (hits and misses with their pictures). Exit status 1: broken records, or questions
+without an answer.
+"""
 
 
-def quality_command(arguments: argparse.Namespace, console: Console) -> int:
+class QualityOptions(ServerOptions):
+    """Options of `lamm bench quality`."""
+
+    heading = "questions and answers"
+
+    suite: Annotated[str | None, Argument(metavar="NAME")] = Field(
+        default=None,
+        description="'mini', or the directory of a suite; with --data a part of it: all, 2d, 3d or "
+        "a task (default: all of --data if given, else mini)",
+    )
+    data: Annotated[Path | None, Argument(metavar="ROOT")] = Field(
+        default=None,
+        description="directory with 2D_Benchmark or 3D_Benchmark in the published layout, or the "
+        "directory of a suite",
+    )
+    limit: PositiveInt | None = Field(
+        default=None,
+        description="ask only N records per row: the first N of a suite, a seeded sample of a "
+        "published file",
+    )
+    concurrency: PositiveInt = Field(default=8, description="questions in flight at once")
+    out: Annotated[Path, Argument(metavar="DIR")] = Field(
+        default=Path("results/quality"), description="directory of answers and reports"
+    )
+    backend: Backend = Field(
+        default=Backend.LAMM,
+        description="lamm, or openai-chat for any other server with that API: sends standard "
+        "fields only, and no point clouds",
+    )
+    through: Literal["requests", "batch"] = Field(
+        default="requests",
+        description="send --concurrency requests at once, or files to /v1/batches",
+    )
+    mode: Mode = Field(
+        default=Mode.TEXT,
+        description="text, or likelihood: answer multiple-choice and closed-set questions by the "
+        "most likely option, through /v1/tasks",
+    )
+    control: Annotated[tuple[Control, ...], Argument(action="append")] = Field(
+        default=(), description="ask everything again under a blind control; may be repeated"
+    )
+    protocol: Annotated[
+        tuple[Annotated[str, one_of(PROTOCOLS)], ...], Argument(action="append", metavar="NAME")
+    ] = Field(
+        default=(),
+        description=f"also score under this protocol; may be repeated: {', '.join(PROTOCOLS)} "
+        f"(default: {', '.join(DEFAULT_PROTOCOLS)})",
+    )
+    rescore: bool = Field(
+        default=False, description="score the answers saved in OUT, without a server"
+    )
+
+
+def run(options: QualityOptions, console: Console) -> int:
     """Asks or rescores, prints and writes; 1 when something was not measured.
 
     Raises:
-        BenchmarkError: the run cannot start or go on; what was answered is kept.
+        BenchmarkError: the run cannot start or continue; the answers so far are saved.
     """
-    if arguments.protocol:
+    if options.protocol:
         require_protocols()
-    suite = open_suite(arguments.suite, arguments.data, arguments.limit, arguments.out)
-    if arguments.rescore:
-        run = rescore(suite, arguments.out)
+    suite = open_suite(options.suite, options.data, options.limit, options.out)
+    if options.rescore:
+        result = rescore(suite, options.out)
     else:
-        run = asyncio.run(_ask(suite, arguments, console))
-    protocol_rows, missing = _protocol_rows(run, arguments)
-    print_whole(report.table(run), console)
-    if (controls := controls_report.table(run.rows)) is not None:
+        result = asyncio.run(_ask(suite, options, console))
+    protocol_rows, missing = _protocol_rows(result, options)
+    print_whole(report.table(result), console)
+    if (controls := controls_report.table(result.rows)) is not None:
         print_whole(controls, console)
     if protocol_rows:
         print_whole(protocol_report.table(protocol_rows), console)
-    notes = [*report.notes(run), *controls_report.notes(run.rows)]
-    for note in [*notes, *protocol_report.notes(protocol_rows), *missing]:
-        console.print(f"- {note}", markup=False, highlight=False, soft_wrap=True)
-    console.print(f"{run.asked} asked, {run.reused} kept from before", highlight=False)
-    for path in report.write_reports(run, arguments.out, protocol_rows):
-        console.print(f"wrote {path}", highlight=False, markup=False, soft_wrap=True)
-    return SUCCESS if run.complete else FAILED
+    notes = [*report.notes(result), *controls_report.notes(result.rows)]
+    print_notes([*notes, *protocol_report.notes(protocol_rows), *missing], console)
+    console.print(f"{result.asked} asked, {result.reused} kept from before", highlight=False)
+    print_written(report.write_reports(result, options.out, protocol_rows), console)
+    return SUCCESS if result.complete else FAILED
 
 
-async def _ask(suite: Suite, arguments: argparse.Namespace, console: Console) -> QualityRun:
+async def _ask(suite: Suite, options: QualityOptions, console: Console) -> QualityRun:
     columns = TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn()
     progress = Progress(
         *columns, TimeRemainingColumn(), console=console, refresh_per_second=BARS_A_SECOND
     )
     totals: Counter[str] = Counter()
     for row in suite.rows:
-        kinds = questions_of(row, arguments.control)
+        kinds = questions_of(row, options.control)
         totals[row.name] = sum(len(questions) for questions in kinds.values())
     with progress:
         bars = {name: progress.add_task(name, total=total) for name, total in totals.items()}
@@ -79,33 +152,35 @@ async def _ask(suite: Suite, arguments: argparse.Namespace, console: Console) ->
         def advance(item: Item) -> None:
             progress.advance(bars[item.row])
 
-        workers: int = arguments.concurrency
-        async with open_http(arguments.url, arguments.timeout, arguments.api_key) as http:
-            client = ChatClient(http, workers)
-            run = await run_quality(
+        async with open_http(options.url, options.timeout, options.api_key) as http:
+            client = ChatClient(http, options.concurrency)
+            result = await run_quality(
                 suite,
                 client,
-                arguments.url,
-                arguments.out,
-                workers,
-                arguments.model,
+                options.url,
+                options.out,
+                options.concurrency,
+                options.model,
                 advance,
-                backend=arguments.backend,
-                mode=arguments.mode,
-                controls=arguments.control,
-                batches=BatchClient(http, client) if arguments.through == "batch" else None,
+                backend=options.backend,
+                mode=options.mode,
+                controls=options.control,
+                batches=BatchClient(http, client) if options.through == "batch" else None,
             )
-            await keep_server_facts(http, run.identity.model, arguments.out)
-            return run
+            await keep_server_facts(http, result.identity.model, options.out)
+            return result
 
 
 def _protocol_rows(
-    run: QualityRun, arguments: argparse.Namespace
+    run: QualityRun, options: QualityOptions
 ) -> tuple[tuple[ProtocolRow, ...], list[str]]:
-    """The protocols' scores, and a note where they were not asked for and cannot be had."""
+    """The scores under the protocols; a note if sacrebleu is missing and no protocol was chosen."""
     try:
-        return score_protocols(run.rows, arguments.protocol or DEFAULT_PROTOCOLS), []
+        return score_protocols(run.rows, options.protocol or DEFAULT_PROTOCOLS), []
     except ProtocolsMissingError as error:
-        if arguments.protocol:
+        if options.protocol:
             raise
         return (), [str(error)]
+
+
+COMMAND = Command("quality", "task scores with intervals, resumable", _HELP, QualityOptions, run)

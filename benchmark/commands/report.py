@@ -1,67 +1,59 @@
-"""`lamm bench report`: runs, load tests and judgements as Markdown, JSON and one HTML page."""
+"""`lamm bench report`: its options, and the function that runs it."""
 
 from __future__ import annotations
 
-import argparse
 import json
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Annotated
 
+from pydantic import Field
 from rich.console import Console
 
 from benchmark.answers import write_whole
+from benchmark.commands.options import Argument, Command, Options
 from benchmark.load.plot import require_matplotlib
-from benchmark.report.content import as_json, make_report
+from benchmark.report.document import as_json, as_markdown, make_report
 from benchmark.report.files import Findings, read_findings
 from benchmark.report.gallery import shortened
-from benchmark.report.markdown import as_markdown
 from benchmark.report.page import Plot, RunGallery, report_page
 from benchmark.report.published import load_published
 from benchmark.report.stamps import stamps_of
+from benchmark.text import print_written
 
 # Misses and hits a row on the page; a run's own gallery.html has more.
 SHOWN = 3
 _HELP = """\
-Puts results side by side: as report.md, report.json and report.html, one page without scripts that
-opens offline, in light and dark, and prints.
+Puts results side by side in report.md, report.json and report.html: one page without scripts that
+works offline, has a light and a dark theme, and prints.
 
   lamm bench report results/quality
   lamm bench report zero-shot=results/base fine-tuned=results/tuned results/load results/judge
 
-A DIR is what `lamm bench quality`, `lamm bench load --save-result` or `lamm bench judge` wrote,
-with a LABEL= before it if wanted. The published tables of LAMM are drawn again with a column for
-each quality run; a run on another suite than the published one is stamped as not comparable.
+DIR is the output of `lamm bench quality`, `lamm bench load --save-result` or `lamm bench judge`;
+LABEL= before it names it in the report. The published tables of LAMM get a column for each quality
+run; a run on a suite other than the published one is marked as not comparable.
 """
 
 
-def add_report_parser(commands: Any) -> None:
-    """Adds the sub-command."""
-    parser = commands.add_parser(
-        "report",
-        help="results side by side with the published ones: Markdown, JSON, one HTML page",
-        description=_HELP,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("directories", nargs="+", metavar="[LABEL=]DIR", help="results to show")
-    parser.add_argument(
-        "--out",
-        type=Path,
-        default=Path("results/report"),
-        help="directory of the report (default: %(default)s)",
-    )
+class ReportOptions(Options):
+    """Options of `lamm bench report`."""
+
+    directories: Annotated[
+        tuple[str, ...], Argument("directories", nargs="+", metavar="[LABEL=]DIR")
+    ] = Field(description="results to show")
+    out: Path = Field(default=Path("results/report"), description="directory of the report")
 
 
-def report_command(arguments: argparse.Namespace, console: Console) -> int:
+def run(options: ReportOptions, console: Console) -> int:
     """Writes the report's three files; 0.
 
     Raises:
-        BenchmarkError: a folder holds no result, or matplotlib is not installed.
+        BenchmarkError: a directory holds no result, or matplotlib is not installed.
     """
-    findings = read_findings(arguments.directories)
+    findings = read_findings(options.directories)
     written_at = datetime.now(UTC).isoformat(timespec="seconds")
-    for path in write_report(findings, arguments.out, written_at):
-        console.print(f"wrote {path}", highlight=False, markup=False, soft_wrap=True)
+    print_written(write_report(findings, options.out, written_at), console)
     return 0
 
 
@@ -103,3 +95,12 @@ def _plots(findings: Findings) -> list[Plot]:
         ),
     )
     return [Plot(title, words, svg) for title, words, svg in drawn if svg is not None]
+
+
+COMMAND = Command(
+    "report",
+    "results next to the published ones: Markdown, JSON, one HTML page",
+    _HELP,
+    ReportOptions,
+    run,
+)

@@ -10,7 +10,10 @@ from pathlib import Path
 from rich.table import Table
 
 from benchmark.answers import write_whole
+from benchmark.text import markdown_table
 
+# Columns and their widths on a terminal.
+_WIDTHS = {"fault": 28, "promise": 38, "seen": 70, "": None}
 _WORDS = {True: "kept", False: "BROKEN"}
 
 
@@ -34,10 +37,10 @@ def line(check: Check) -> str:
 def table(checks: Sequence[Check]) -> Table:
     """The checks for a terminal."""
     made = Table(title="faults", show_lines=True)
-    for column, width in (("fault", 28), ("promise", 38), ("seen", 70), ("", None)):
+    for column, width in _WIDTHS.items():
         made.add_column(column, max_width=width)
     for check in checks:
-        made.add_row(check.fault, check.promise, check.seen, _WORDS[check.kept])
+        made.add_row(*_cells(check))
     return made
 
 
@@ -61,15 +64,10 @@ def _as_markdown(checks: Sequence[Check], checkpoint: str, started: str) -> str:
         "",
         f"{checkpoint}, {started}, {sum(check.seconds for check in checks):.0f} s.",
         "",
-        "| fault | promise | seen | |",
-        "| --- | --- | --- | --- |",
-        *(
-            f"| {_cell(c.fault)} | {_cell(c.promise)} | {_cell(c.seen)} | {_WORDS[c.kept]} |"
-            for c in checks
-        ),
+        *markdown_table(tuple(_WIDTHS), map(_cells, checks), _WIDTHS),
     ]
     return "\n".join(lines) + "\n"
 
 
-def _cell(text: str) -> str:
-    return text.replace("|", "\\|").replace("\n", " ")
+def _cells(check: Check) -> tuple[str, ...]:
+    return check.fault, check.promise, check.seen, _WORDS[check.kept]

@@ -1,36 +1,25 @@
-"""Hurts a server in every way that it promises to survive, and sees whether it does.
-
-Called by `lamm bench faults`; the same by hand: `python -m benchmark.faults.run`.
-"""
+"""Injects every fault that the service promises to survive, and checks that it does."""
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Collection, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
-from datetime import UTC, datetime
 
-import httpx
-from rich.console import Console
-
-from benchmark.answers import require_writable
-from benchmark.console import print_whole
 from benchmark.errors import BenchmarkError
 from benchmark.faults import engine as faults_engine
 from benchmark.faults import media as faults_media
 from benchmark.faults import process as faults_process
-from benchmark.faults import report as faults_report
 from benchmark.faults.clients import Clients
 from benchmark.faults.findings import Findings
 from benchmark.faults.report import Check
 from benchmark.faults.server import FaultServer, ServerSpec, serving
 from benchmark.http.client import ChatClient
+from benchmark.http.connection import open_stream_http
 from benchmark.soak.requests import SoakRequests
 
-KEPT, BROKEN = 0, 1
 _SEED = 5
 
 _COMMON = (
@@ -128,25 +117,6 @@ GROUPS = (
 NAMES = tuple(fault.name for group in GROUPS for fault in group.faults)
 
 
-async def faults_command(arguments: argparse.Namespace, console: Console) -> int:
-    """Runs the faults of the arguments; 0 when every promise was kept."""
-    require_writable(arguments.out)
-    spec = ServerSpec(arguments.checkpoint, arguments.start_timeout)
-    started = datetime.now(UTC).isoformat(timespec="seconds")
-    with console.status("starting") as status:
-
-        def tell(doing: str, check: Check | None) -> None:
-            status.update(doing)
-            if check is not None:
-                console.print(faults_report.line(check), markup=False, highlight=False)
-
-        checks = await run_faults(spec, arguments.only or NAMES, arguments.patience, tell)
-    print_whole(faults_report.table(checks), console)
-    for path in faults_report.write(checks, str(arguments.checkpoint), started, arguments.out):
-        console.print(f"wrote {path}", highlight=False, markup=False, soft_wrap=True)
-    return KEPT if all(check.kept for check in checks) else BROKEN
-
-
 async def run_faults(
     spec: ServerSpec,
     chosen: Collection[str],
@@ -187,13 +157,7 @@ async def run_faults(
 
 
 async def _clients(server: FaultServer, patience_s: float, stack: AsyncExitStack) -> Clients:
-    http = httpx.AsyncClient(
-        base_url=server.url,
-        timeout=httpx.Timeout(patience_s, connect=10.0),
-        limits=httpx.Limits(max_connections=None, max_keepalive_connections=None),
-        trust_env=False,
-    )
-    await stack.enter_async_context(http)
+    http = await stack.enter_async_context(open_stream_http(server.url, patience_s))
     return Clients(http, SoakRequests(await ChatClient(http, 1).first_model(), _SEED))
 
 

@@ -14,7 +14,7 @@ import httpx
 
 from benchmark.errors import RequestFailedError
 from benchmark.http.sse import SseParser
-from benchmark.utf8 import spellable, told
+from benchmark.text import spellable, told
 
 # A server that has said [DONE] and does not end its answer is not waited for.
 _LONGEST_END_S = 0.2

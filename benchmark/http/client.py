@@ -15,6 +15,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from enum import StrEnum
 from typing import Any
 
 import httpx
@@ -30,6 +31,13 @@ from benchmark.http.chat_answers import (
 
 RETRIED_STATUSES = frozenset({408, 429, 500, 502, 503, 504})
 CHAT_PATH = "/v1/chat/completions"
+
+
+class Backend(StrEnum):
+    """API of a server: LAMM's, or the standard fields of OpenAI's chat API only."""
+
+    LAMM = "lamm"
+    OPENAI_CHAT = "openai-chat"
 
 
 @dataclass(frozen=True, slots=True)

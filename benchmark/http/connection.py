@@ -19,10 +19,13 @@ if TYPE_CHECKING:
     import aiohttp
 
 CONNECT_SECONDS = 10.0
+# Idle connections are closed before servers close them (uvicorn after 5 s): a request sent at that
+# moment would be lost.
+_IDLE_SECONDS = 2.0
 
 
 def open_http(url: str, timeout: float, api_key: str | None = None) -> httpx.AsyncClient:
-    """A client of the server at `url`; the caller closes it.
+    """A client of the server at `url` for whole requests; the caller closes it.
 
     Args:
         url: the server's address, with or without `/v1`.
@@ -32,19 +35,28 @@ def open_http(url: str, timeout: float, api_key: str | None = None) -> httpx.Asy
     try:
         import aiohttp  # noqa: F401, PLC0415 - of the `bench` extra
     except ModuleNotFoundError:
-        kind = httpx.AsyncClient
-    else:
-        kind = LeanClient
-    return kind(
-        base_url=server_root(url),
-        headers={"Authorization": f"Bearer {api_key}"} if api_key else {},
-        # What is in flight is bounded by who asks.
-        limits=httpx.Limits(max_connections=None, max_keepalive_connections=None),
-        timeout=httpx.Timeout(timeout, connect=CONNECT_SECONDS),
+        return open_stream_http(url, timeout, api_key)
+    return LeanClient(**_settings(url, timeout, api_key))
+
+
+def open_stream_http(url: str, timeout: float, api_key: str | None = None) -> httpx.AsyncClient:
+    """A client of the server at `url` for timed streams, with httpx alone. See `open_http`."""
+    return httpx.AsyncClient(**_settings(url, timeout, api_key))
+
+
+def _settings(url: str, timeout: float, api_key: str | None) -> dict[str, Any]:
+    return {
+        "base_url": server_root(url),
+        "headers": {"Authorization": f"Bearer {api_key}"} if api_key else {},
+        # The caller bounds the requests in flight; a second bound would hide queueing.
+        "limits": httpx.Limits(
+            max_connections=None, max_keepalive_connections=None, keepalive_expiry=_IDLE_SECONDS
+        ),
+        "timeout": httpx.Timeout(timeout, connect=CONNECT_SECONDS),
         # Certificates take a tenth of a second to load, and no redirect is followed.
-        verify=url.lower().startswith("https:"),
-        trust_env=False,
-    )
+        "verify": url.lower().startswith("https:"),
+        "trust_env": False,
+    }
 
 
 class LeanClient(httpx.AsyncClient):

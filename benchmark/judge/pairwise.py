@@ -14,11 +14,11 @@ from enum import StrEnum
 from http import HTTPStatus
 from pathlib import Path
 
-from benchmark.errors import BUSY_STATUSES, PATIENCE, BusyError, RequestFailedError, ServerGoneError
+from benchmark.errors import PATIENCE, FailureStreak, RequestFailedError, ServerGoneError
 from benchmark.judge.backends import Exhibit, Judge, Verdict
 from benchmark.judge.items import Pair, Pairs
 from benchmark.line_file import LineFile
-from benchmark.utf8 import spellable
+from benchmark.text import spellable
 
 TRANSCRIPTS_FILE = "transcripts.jsonl"
 
@@ -167,35 +167,20 @@ class _Sitting:
         self._judge = judge
         self._store = store
         self._on_pair = on_pair
-        self._most_dropped = most_dropped
-        self._dropped_in_a_row = 0
+        self._streak = FailureStreak("pairs", most_dropped)
 
     async def work(self, queue: Iterator[tuple[int, Pair]]) -> None:
         for index, pair in queue:
             try:
                 self.judged[index] = JudgedPair(pair, await self._verdicts(pair))
-            except ServerGoneError as error:
-                await self._drop(error)
-                self.judged[index] = JudgedPair(pair, (), str(error))
             except RequestFailedError as error:
+                if isinstance(error, ServerGoneError) and not await self._judge.is_there():
+                    raise
                 if error.status == HTTPStatus.UNAUTHORIZED:
-                    raise  # no other pair would be let in with this key
-                if error.status in BUSY_STATUSES:
-                    self._count(error, "were refused")
+                    raise  # the key would fail for all other pairs
+                self._streak.count(error)
                 self.judged[index] = JudgedPair(pair, (), str(error))
             self._on_pair(pair)
-
-    async def _drop(self, error: ServerGoneError) -> None:
-        """Lets one pair go whose connection broke, unless the judge itself has gone."""
-        if not await self._judge.is_there():
-            raise error
-        self._count(error, "lost their connection")
-
-    def _count(self, error: RequestFailedError, how: str) -> None:
-        """Every pair of a long run, each tried for minutes, would be no end."""
-        self._dropped_in_a_row += 1
-        if self._dropped_in_a_row > self._most_dropped:
-            raise BusyError(f"{self._dropped_in_a_row} pairs in a row {how}: {error}")
 
     async def _verdicts(self, pair: Pair) -> tuple[Verdict, ...]:
         orders = (False, True) if self._judge.looks_twice else (False,)
@@ -212,7 +197,7 @@ class _Sitting:
         if words is None:
             words = await self._judge.judge(exhibit)
             self.asked += 1
-            self._dropped_in_a_row = 0
+            self._streak.end()
             self._store.add(
                 Transcript(key, self._judge.name, pair.row, pair.id, swapped, exhibit, words)
             )

@@ -10,11 +10,11 @@ from typing import Any
 
 from rich.table import Table
 
-from benchmark import markdown
 from benchmark.answers import write_whole
 from benchmark.judge.counts import Tally, by_row, tally
 from benchmark.judge.pairwise import Judgement, Outcome
 from benchmark.report.files import JUDGE_FILE
+from benchmark.text import cell, column_table, markdown_table
 from lamm_model.tasks import Estimate
 
 ALL_ROWS = "all rows"
@@ -28,9 +28,8 @@ _PUBLISHED = (
 def table(judgement: Judgement) -> Table:
     """One line a row of the suite, and one for all."""
     first, second = judgement.pairs.systems
-    result = Table(title=f"{first} against {second}, judged by {judgement.judge}")
-    for index, column in enumerate(_COLUMNS):
-        result.add_column(column, justify="right" if index else "left", no_wrap=True)
+    title = f"{first} against {second}, judged by {judgement.judge}"
+    result = column_table(title, _COLUMNS, ("row",))
     for cells in _lines(judgement):
         result.add_row(*cells)
     return result
@@ -75,15 +74,13 @@ def write_reports(judgement: Judgement, out: Path, broken_lines: int = 0) -> lis
     """Writes `judge.json` and `judge.md` to `out`; returns their paths."""
     first, second = judgement.pairs.systems
     lines = [
-        f"# {markdown.cell(first)} against {markdown.cell(second)}",
+        f"# {cell(first)} against {cell(second)}",
         "",
-        f"Judged by {markdown.cell(judgement.judge)}. Wins are {markdown.cell(first)}'s.",
+        f"Judged by {cell(judgement.judge)}. Wins are {cell(first)}'s.",
         "",
-        "| " + " | ".join(_COLUMNS) + " |",
-        "| --- |" + " ---: |" * (len(_COLUMNS) - 1),
-        *("| " + " | ".join(map(markdown.cell, cells)) + " |" for cells in _lines(judgement)),
+        *markdown_table(_COLUMNS, _lines(judgement), ("row",)),
         "",
-        *(f"- {markdown.cell(note)}" for note in notes(judgement, broken_lines)),
+        *(f"- {cell(note)}" for note in notes(judgement, broken_lines)),
     ]
     texts = {
         JUDGE_FILE: json.dumps(as_json(judgement, broken_lines), indent=2) + "\n",

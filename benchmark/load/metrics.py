@@ -11,7 +11,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from benchmark.http.chat_answers import StreamRecord
-from benchmark.load.statistics import percentile
 
 METRICS: Mapping[str, str] = {
     "ttft": "time to first token",
@@ -119,3 +118,11 @@ def tokens_per_second(records: Sequence[StreamRecord]) -> list[float]:
         for time in times:
             counts[math.floor(time - first)] += tokens / len(times)
     return counts
+
+
+def percentile(ordered: Sequence[float], rank: float) -> float:
+    """The `rank`-th percentile (0-100) of sorted values, interpolated linearly as numpy does."""
+    position = (len(ordered) - 1) * rank / 100
+    below = math.floor(position)
+    above = min(below + 1, len(ordered) - 1)
+    return ordered[below] + (ordered[above] - ordered[below]) * (position - below)

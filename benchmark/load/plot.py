@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from benchmark.errors import BenchmarkError
-from benchmark.load.statistics import percentile
+from benchmark.load.metrics import percentile
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

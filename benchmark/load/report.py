@@ -14,10 +14,11 @@ from typing import Any
 from rich.table import Table
 
 from benchmark.answers import write_whole
-from benchmark.load.detail import without_details
 from benchmark.load.metrics import METRICS
+from benchmark.load.sender import without_details
 from benchmark.report.figures import number
 from benchmark.suite import ERROR_METRICS
+from benchmark.text import column_table
 
 # Metadata of the user's own stand beside these keys.
 _RANK = re.compile(rf"(p[\d.]+)_(?:{'|'.join(METRICS)})_ms")
@@ -36,7 +37,7 @@ def throughput_table(results: Sequence[dict[str, Any]]) -> Table:
     if baseline is not None:
         columns += ["baseline tok/s", "ratio"]
     beside = "" if baseline is None else f" beside {baseline}"
-    result = _table(f"{results[0]['model_id']}: throughput{beside}", columns)
+    result = column_table(f"{results[0]['model_id']}: throughput{beside}", columns, ())
     for row in results:
         cells = [
             _concurrency(row),
@@ -60,7 +61,7 @@ def latency_table(results: Sequence[dict[str, Any]], metrics: Sequence[str]) -> 
         key=lambda rank: float(rank[1:]),
     )
     statistics = ["mean", "std", *ranks]
-    result = _table("latency, ms", ["concurrency", "metric", *statistics])
+    result = column_table("latency, ms", ["concurrency", "metric", *statistics], ())
     for row in results:
         for name in metrics:
             values = [row.get(f"{statistic}_{name}_ms") for statistic in statistics]
@@ -75,7 +76,7 @@ def quality_table(results: Sequence[dict[str, Any]]) -> Table | None:
         return None
     name = next(row["quality"]["suite"] for row in results if "quality" in row)
     columns = ["concurrency", "row", "n", "metric", "score", "95 %", "chance", "target"]
-    result = _table(f"answers to questions of {name}, under this load", columns)
+    result = column_table(f"answers to questions of {name}, under this load", columns, ())
     for row in results:
         for score in row.get("quality", {}).get("rows", ()):
             metric = score["metric"]
@@ -158,13 +159,6 @@ def _file_name(row: dict[str, Any], filename: str | None, alone: bool) -> str:
         rate = f"ramp-up-{row['ramp_up_strategy']}-{first:g}qps-{last:g}qps"
     model = str(row["model_id"]).rsplit("/", 1)[-1]
     return f"{row.get('label') or row['backend']}-{rate}{suffix}-{model}-{row['date']}.json"
-
-
-def _table(title: str, columns: Sequence[str]) -> Table:
-    result = Table(title=title)
-    for column in columns:
-        result.add_column(column, justify="right", no_wrap=True)
-    return result
 
 
 def _concurrency(row: dict[str, Any]) -> str:

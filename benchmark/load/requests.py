@@ -12,25 +12,22 @@ from typing import Any
 
 from benchmark.content import user_message
 from benchmark.errors import BenchmarkError
+from benchmark.http.client import Backend
 from benchmark.load.workload import WorkItem
-
-LAMM = "lamm"
-OPENAI_CHAT = "openai-chat"
-BACKENDS = (LAMM, OPENAI_CHAT)
 
 
 @dataclass(frozen=True, slots=True)
 class RequestStyle:
     """How an item is asked. `extra_body` is merged into every body, last."""
 
-    backend: str = LAMM
+    backend: Backend = Backend.LAMM
     ignore_eos: bool = True
     extra_body: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def takes_clouds(self) -> bool:
         """Whether the dialect has a content part for point clouds."""
-        return self.backend == LAMM
+        return self.backend is Backend.LAMM
 
     def body(self, model: str, item: WorkItem) -> dict[str, Any]:
         """A greedy request; of an exact output length where EOS is ignored.

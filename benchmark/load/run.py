@@ -18,11 +18,10 @@ from benchmark.errors import BenchmarkError
 from benchmark.http.cancel import Disconnector, draw_moments
 from benchmark.http.client import ChatClient
 from benchmark.load.arrivals import Arrivals
-from benchmark.load.detail import DETAIL_KEYS, details
 from benchmark.load.metrics import peak_concurrency, summarise
 from benchmark.load.quality import QuestionDeck, mix_in, score_questions
 from benchmark.load.requests import RequestStyle
-from benchmark.load.sender import Sent, send_all
+from benchmark.load.sender import DETAIL_KEYS, Sent, details, send_all
 from benchmark.load.workload import WorkItem, WorkloadSpec, make_workload
 
 _SUMMED = frozenset({"duration", "completed", "failed", "cancelled", "short_outputs"})

@@ -7,15 +7,22 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
+from typing import Any
 
 from benchmark.http.cancel import DISCONNECTED, Disconnector
 from benchmark.http.chat_answers import StreamRecord
 from benchmark.http.client import ChatClient, encode_stream
 from benchmark.load.requests import RequestStyle
 from benchmark.load.workload import WorkItem
+
+# Lists of a result with one entry per request, as `vllm bench serve --save-detailed` writes them.
+DETAIL_KEYS = (
+    "input_lens", "output_lens", "ttfts", "itls", "latencies", "start_times", "queue_times",
+    "generated_texts", "errors", "cancelled_requests",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,3 +79,30 @@ async def send_all(
         *(one(*parts) for parts in zip(items, bodies, due, cuts, strict=True))
     )
     return sent, time.perf_counter() - started
+
+
+def details(sent: Sequence[Sent]) -> dict[str, list[Any]]:
+    """One entry a request in every list, in the order sent; times in seconds.
+
+    `start_times` are on a clock of their own. Requests that failed or were cut off have no tokens;
+    `errors` holds their reason and "" for all others.
+    """
+    records = [one.record for one in sent]
+    usages = [record.usage if record.error is None else None for record in records]
+    return {
+        "input_lens": [usage.prompt_tokens if usage else 0 for usage in usages],
+        "output_lens": [usage.completion_tokens if usage else 0 for usage in usages],
+        "ttfts": [0.0 if record.error is not None else record.ttft for record in records],
+        "itls": [[] if record.error is not None else record.itls for record in records],
+        "latencies": [record.latency for record in records],
+        "start_times": [record.start for record in records],
+        "queue_times": [one.queue_time for one in sent],
+        "generated_texts": [record.text for record in records],
+        "errors": [record.error or "" for record in records],
+        "cancelled_requests": [one.cancelled for one in sent],
+    }
+
+
+def without_details(result: Mapping[str, Any]) -> dict[str, Any]:
+    """A result without what `--save-detailed` asks for."""
+    return {key: value for key, value in result.items() if key not in DETAIL_KEYS}

@@ -93,7 +93,8 @@ def score(task: str, protocol: Protocol | str, stored: Sequence[Stored]) -> Prot
 def scorer_of(task: str, protocol: Protocol) -> Scorer:
     """A protocol's scorer of a task.
 
-    June's rules are July's but for the sets that Binary-Locating pools.
+    June's rules are July's but for the sets that Binary-Locating pools. `corrected-v1` counts the
+    hits of a task that the LAMM-Benchmark does not have.
 
     Raises:
         ValueError: the protocol has no rule for the task.
@@ -101,7 +102,7 @@ def scorer_of(task: str, protocol: Protocol) -> Scorer:
     if task == "locating":
         return locating_scorer(protocol)
     if protocol is Protocol.CORRECTED_V1:
-        found = CORRECTED[task]() if task in CORRECTED else None
+        found = CORRECTED.get(task, HitScorer)()
     else:
         found = upstream_scorer(task, repaired=protocol is Protocol.UPSTREAM_INTENDED)
     if found is None:

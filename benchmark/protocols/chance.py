@@ -1,4 +1,4 @@
-"""What guessing scores, where that can be said. Called by the scorers."""
+"""The share that guessing gets right, for tasks with a closed set of answers."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ from collections.abc import Sequence
 
 from benchmark.protocols.results import Stored
 from lamm_model.tasks import TASKS, Sample
-from lamm_model.tasks.closed_set import ClosedSetTask
 
 
 def chance_of(stored: Sequence[Stored]) -> float | None:
@@ -19,11 +18,6 @@ def chance_of(stored: Sequence[Stored]) -> float | None:
 def _share(sample: Sample) -> float | None:
     if sample.chance is not None:
         return sample.chance
-    if sample.task.startswith("vqa_choice"):
-        return 1 / len(sample.target["choices"])
-    if sample.task == "facial_smile":
-        return 0.5
     task = TASKS[sample.task]
-    labels = sample.labels or (task.labels if isinstance(task, ClosedSetTask) else None)
-    is_class = isinstance(sample.target, str) and labels is not None
-    return 1 / len(labels) if is_class and labels else None
+    inputs, _ = task.read_sample(sample)
+    return task.chance(inputs)

@@ -20,7 +20,6 @@ from benchmark.protocols.results import (
     share,
 )
 from lamm_model.tasks import TASKS, ParseStatus
-from lamm_model.tasks.closed_set import ClosedSetTask
 from lamm_model.tasks.free_text import accepted, token_f1
 from lamm_model.tasks.label_sets import find_classes
 
@@ -41,8 +40,8 @@ class ClassScorer(Scorer):
         """A hit where the one class read is the right one."""
         sample, task = stored.sample, TASKS[stored.sample.task]
         inputs, target = task.read_sample(sample)
-        labels = inputs.labels or (task.labels if isinstance(task, ClosedSetTask) else None)
-        if labels is None:
+        labels = [option.name for option in task.options(inputs)]
+        if not labels:
             result = task.parse(stored.text, inputs)
             hit, status, right = task.is_hit(result.answer, target), result.status, target.label
         else:

@@ -15,10 +15,9 @@ from http import HTTPStatus
 from benchmark.answers import Answer, AnswerStore, KeptAnswers
 from benchmark.content import MediaCache
 from benchmark.errors import (
-    BUSY_STATUSES,
     PATIENCE,
     BenchmarkError,
-    BusyError,
+    FailureStreak,
     RequestFailedError,
     ServerGoneError,
 )
@@ -84,14 +83,13 @@ class Asker:
         self._finder = finder
         self._books = books
         self._on_answer = on_answer
-        self._refused_in_a_row = 0
-        self._most_refused = 0
+        self._streak = FailureStreak("questions", 0)
 
     async def ask_all(self, exam: Exam, workers: int) -> None:
         """Asks what has no answer yet, the questions as they are before those under controls."""
         kinds = dict.fromkeys(control for row in exam for control in row)
         questions = [q for control in kinds for row in exam for q in row.get(control, ())]
-        self._most_refused = PATIENCE * workers
+        self._streak = FailureStreak("questions", PATIENCE * workers)
         queue = iter(questions)
         try:
             async with asyncio.TaskGroup() as group:
@@ -124,30 +122,18 @@ class Asker:
             if isinstance(error, RequestFailedError) and error.status == HTTPStatus.UNAUTHORIZED:
                 raise  # no other question would be let in with this key
             self.failures[place_of(question)] = str(error)
-            self._count_refusal(error)
+            self._streak.count(error)
             return
         except OSError as error:
             self.failures[place_of(question)] = f"{question.item.sample.media}: {error.strerror}"
             return
         self.asked += 1
         self.done += 1
-        self._refused_in_a_row = 0
+        self._streak.end()
         answer = answer_of(
             self._target.identity, question, key, reply, time.perf_counter() - started
         )
         self._books[question.control].add(answer)
-
-    def _count_refusal(self, error: BenchmarkError) -> None:
-        """Every question of a long run, each tried for minutes, would be no end."""
-        dropped = isinstance(error, ServerGoneError)
-        if not isinstance(error, RequestFailedError) or not (
-            dropped or error.status in BUSY_STATUSES
-        ):
-            return
-        self._refused_in_a_row += 1
-        if self._refused_in_a_row > self._most_refused:
-            how = "lost their connection" if dropped else "were refused"
-            raise BusyError(f"{self._refused_in_a_row} questions in a row {how}: {error}")
 
 
 def answer_of(

@@ -10,8 +10,8 @@ from typing import Any
 
 from rich.table import Table
 
-from benchmark import markdown
 from benchmark.scoring import RowScore
+from benchmark.text import cell, column_table, markdown_table
 from lamm_model.tasks import ParseStatus
 
 COLUMNS = (
@@ -27,11 +27,8 @@ def table(rows: Sequence[RowScore]) -> Table | None:
     lines = list(_lines(rows))
     if not lines:
         return None
-    result = Table(
-        title="beside blind controls (a score that holds without its picture is no sight)"
-    )
-    for column in COLUMNS:
-        result.add_column(column, justify="left" if column in _LEFT else "right", no_wrap=True)
+    title = "beside blind controls (a score that holds without its picture is no sight)"
+    result = column_table(title, COLUMNS, _LEFT)
     for line in lines:
         result.add_row(*line)
     return result
@@ -63,16 +60,13 @@ def as_markdown(rows: Sequence[RowScore]) -> list[str]:
     lines = list(_lines(rows))
     if not lines:
         return []
-    rule = " | ".join("---" if column in _LEFT else "---:" for column in COLUMNS)
     return [
         "",
         "## Beside blind controls",
         "",
-        "| " + " | ".join(COLUMNS) + " |",
-        f"| {rule} |",
-        *("| " + " | ".join(map(markdown.cell, line)) + " |" for line in lines),
+        *markdown_table(COLUMNS, lines, _LEFT),
         "",
-        *(f"- {markdown.cell(note)}" for note in notes(rows)),
+        *(f"- {cell(note)}" for note in notes(rows)),
     ]
 
 

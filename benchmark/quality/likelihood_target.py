@@ -17,10 +17,6 @@ from benchmark.errors import RequestFailedError
 from benchmark.http.chat_answers import Usage
 from benchmark.quality.controls import without_options
 from benchmark.suite import Item
-from lamm_model.tasks.classification import ClassificationTask
-from lamm_model.tasks.closed_set import ClosedSetTask
-from lamm_model.tasks.smile import SmileTask
-from lamm_model.tasks.vqa_choice import ChoiceInputs, ChoiceTask
 
 TASKS_PATH = "/v1/tasks"
 
@@ -38,17 +34,14 @@ class Ranking:
 
 def can_be_ranked(item: Item) -> bool:
     """Whether the item's answer comes from a closed set that the task's endpoint ranks."""
-    # By the task and not by its inputs: detection has labels too, and no closed set of answers.
-    if isinstance(item.task, ClassificationTask):
-        return item.inputs.labels is not None or isinstance(item.task, ClosedSetTask)
-    return isinstance(item.task, ChoiceTask | SmileTask)
+    return bool(item.task.options(item.inputs))
 
 
 def ranked_inputs(item: Item) -> dict[str, Any]:
     """The task's inputs as sent. The endpoint writes the options itself, behind the question."""
     inputs: dict[str, Any] = item.inputs.model_dump(mode="json", exclude_none=True)
-    if isinstance(item.inputs, ChoiceInputs):
-        inputs["question"] = without_options(item.inputs.question, item.inputs.choices)
+    if "choices" in inputs:
+        inputs["question"] = without_options(inputs["question"], inputs["choices"])
     return inputs
 
 

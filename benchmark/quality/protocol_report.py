@@ -11,9 +11,9 @@ from typing import Any
 
 from rich.table import Table
 
-from benchmark import markdown
 from benchmark.quality.protocol_scores import ProtocolRow
 from benchmark.report.figures import number
+from benchmark.text import cell, column_table, markdown_table
 
 COLUMNS = ("row", "protocol", "n", "metric", "score", "95 %", "chance", "unparsed")
 _LEFT = frozenset({"row", "protocol", "metric"})
@@ -22,9 +22,8 @@ NAMED_FAULTS = 5
 
 def table(rows: Sequence[ProtocolRow]) -> Table:
     """One line a row and protocol, with the protocol's first metric."""
-    result = Table(title="under the protocols (scores of two protocols do not compare)")
-    for column in COLUMNS:
-        result.add_column(column, justify="left" if column in _LEFT else "right", no_wrap=True)
+    title = "under the protocols (scores of two protocols do not compare)"
+    result = column_table(title, COLUMNS, _LEFT)
     for row in rows:
         result.add_row(*_cells(row))
     return result
@@ -48,16 +47,13 @@ def as_markdown(rows: Sequence[ProtocolRow]) -> list[str]:
     """The table and its notes as lines of a document; none without rows."""
     if not rows:
         return []
-    rule = " | ".join("---" if column in _LEFT else "---:" for column in COLUMNS)
     return [
         "",
         "## Under the protocols",
         "",
-        "| " + " | ".join(COLUMNS) + " |",
-        f"| {rule} |",
-        *("| " + " | ".join(map(markdown.cell, _cells(row))) + " |" for row in rows),
+        *markdown_table(COLUMNS, map(_cells, rows), _LEFT),
         "",
-        *(f"- {markdown.cell(note)}" for note in notes(rows)),
+        *(f"- {cell(note)}" for note in notes(rows)),
     ]
 
 

@@ -13,7 +13,6 @@ from typing import Any
 
 from rich.table import Table
 
-from benchmark import markdown
 from benchmark.answers import write_whole
 from benchmark.quality import controls_report, protocol_report
 from benchmark.quality.protocol_scores import ProtocolRow
@@ -24,17 +23,18 @@ from benchmark.report.gallery import GALLERY_FILE, make_gallery
 from benchmark.report.page import gallery_page
 from benchmark.report.provenance import client_facts
 from benchmark.scoring import RowScore
+from benchmark.text import cell, column_table, markdown_table
 from lamm_model.tasks import Estimate, ParseStatus
 
 COLUMNS = ("row", "n", "metric", "score", "95 %", "chance", "target", "unparsed")
+_LEFT = frozenset({"row", "metric"})
 NAMED_PROBLEMS = 5
 
 
 def table(run: QualityRun) -> Table:
     """The scores for a terminal."""
-    result = Table(title=f"{run.suite.name}: {run.identity.model} at {run.identity.url}")
-    for index, column in enumerate(COLUMNS):
-        result.add_column(column, justify="left" if index in {0, 2} else "right", no_wrap=True)
+    title = f"{run.suite.name}: {run.identity.model} at {run.identity.url}"
+    result = column_table(title, COLUMNS, _LEFT)
     for row in run.rows:
         style = {True: "green", False: "red", None: None}[row.reaches_target]
         result.add_row(*_cells(row), style=style)
@@ -112,15 +112,13 @@ def as_markdown(run: QualityRun, protocol_rows: Sequence[ProtocolRow] = ()) -> s
     """The table and its notes, for a document."""
     identity = run.identity
     lines = [
-        f"# {markdown.cell(_title(run))}",
+        f"# {cell(_title(run))}",
         "",
         f"Weights `{identity.fingerprint}` at {identity.url}, asked {identity.asked_at}.",
         "",
-        "| " + " | ".join(COLUMNS) + " |",
-        "| --- | ---: | --- |" + " ---: |" * (len(COLUMNS) - 3),
-        *("| " + " | ".join(map(markdown.cell, _cells(row))) + " |" for row in run.rows),
+        *markdown_table(COLUMNS, map(_cells, run.rows), _LEFT),
         "",
-        *(f"- {markdown.cell(note)}" for note in notes(run)),
+        *(f"- {cell(note)}" for note in notes(run)),
         *controls_report.as_markdown(run.rows),
         *protocol_report.as_markdown(protocol_rows),
     ]

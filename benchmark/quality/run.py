@@ -17,13 +17,12 @@ from benchmark.answers import AnswerStore, KeptAnswers, write_whole
 from benchmark.content import MediaCache
 from benchmark.errors import BenchmarkError, BusyError, ServerGoneError
 from benchmark.http.batches import BatchClient
-from benchmark.http.client import ChatClient
+from benchmark.http.client import Backend, ChatClient
 from benchmark.quality.asker import Asker, Exam, Finder, Place, place_of
 from benchmark.quality.batch_asker import BatchAsker
 from benchmark.quality.controls import Control, Question, questions_of
-from benchmark.quality.controls_score import order_check
-from benchmark.quality.targets import Backend, Mode, ModelIdentity, Target, identify, refusal
-from benchmark.scoring import RowScore, score_row
+from benchmark.quality.targets import Mode, ModelIdentity, Target, identify, refusal
+from benchmark.scoring import RowScore, order_check, score_row
 from benchmark.suite import Item, Suite, SuiteRow
 
 RUN_FILE = "run.json"

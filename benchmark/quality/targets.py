@@ -18,7 +18,7 @@ from typing import Any
 from benchmark.content import MediaCache, encode_chat, is_cloud, user_message
 from benchmark.errors import BenchmarkError
 from benchmark.http.chat_answers import Usage, read_completion
-from benchmark.http.client import CHAT_PATH, ChatClient, server_root, shown
+from benchmark.http.client import CHAT_PATH, Backend, ChatClient, server_root, shown
 from benchmark.quality.controls import Control, Question, seed_of
 from benchmark.quality.controls_media import blank_part
 from benchmark.quality.likelihood_target import (
@@ -32,13 +32,6 @@ from benchmark.suite import Item
 
 # Answers to what a control sent once are no answers to what it sends now.
 _CONTROL_VERSIONS = {Control.BLANK_MEDIA: "blank-media/2"}
-
-
-class Backend(StrEnum):
-    """How a server is spoken to; the values are those of `--backend`."""
-
-    LAMM = "lamm"
-    OPENAI_CHAT = "openai-chat"
 
 
 class Mode(StrEnum):

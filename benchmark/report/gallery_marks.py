@@ -7,15 +7,10 @@ from __future__ import annotations
 
 from pydantic import BaseModel, ConfigDict
 
-from lamm_model.tasks.base import TaskModel
-from lamm_model.tasks.boxes_3d import Box3DAnswer, Detection3DAnswer
-from lamm_model.tasks.detection import DetectionAnswer
 from lamm_model.tasks.metrics import Box, Box3D
-from lamm_model.tasks.targets import JointTarget, LocatingAnswer, LocatingTarget, PointAnswer
+from lamm_model.tasks.models import AnswerModel
 
 Point = tuple[float, float]
-# The share of the torso within which a joint counts as found.
-JOINT_RADIUS = 0.2
 
 
 class _Mark(BaseModel):
@@ -59,47 +54,14 @@ class Marks(BaseModel):
         return not (self.boxes or self.points or self.joints or self.boxes_3d)
 
 
-def marks_of(answer: TaskModel | None) -> Marks:  # noqa: PLR0911 - a case a type
+def marks_of(answer: AnswerModel | None) -> Marks:
     """The marks of an answer or a target; none for None (unparsed) and for tasks without places."""
-    match answer:
-        case DetectionAnswer():
-            return Marks(boxes=tuple(BoxMark(label=o.label, box=o.bbox) for o in answer.objects))
-        case LocatingTarget():
-            return _regions(answer)
-        case LocatingAnswer():
-            points = (PointMark(label=o.label, point=o.point) for o in answer.objects)
-            return Marks(points=tuple(points))
-        case JointTarget():
-            return _joint(answer)
-        case PointAnswer():
-            return Marks(points=(PointMark(point=answer.point),))
-        case Detection3DAnswer():
-            found = (Box3DMark(label=o.label, box=o.bbox) for o in answer.objects)
-            return Marks(boxes_3d=tuple(found))
-        case Box3DAnswer():
-            return Marks(boxes_3d=(Box3DMark(box=answer.bbox),))
-        case _:
-            return Marks()
-
-
-def _regions(target: LocatingTarget) -> Marks:
-    boxes, points = [], []
-    for region in target.regions:
-        if region.radius is None:
-            boxes.append(BoxMark(label=region.label, box=region.box))
-        else:
-            x1, y1, x2, y2 = region.box
-            reach = (region.radius, region.radius)
-            centre = ((x1 + x2) / 2, (y1 + y2) / 2)
-            points.append(PointMark(label=region.label, point=centre, reach=reach))
-    return Marks(boxes=tuple(boxes), points=tuple(points))
-
-
-def _joint(target: JointTarget) -> Marks:
-    width, height = target.size
-    radius = JOINT_RADIUS * target.torso
-    point = PointMark(
-        label=target.joint, point=target.point, reach=(radius / width, radius / height)
+    marks = () if answer is None else answer.marks()
+    return Marks(
+        boxes=tuple(BoxMark(label=m.text or None, box=m.box) for m in marks if m.box),
+        points=tuple(
+            PointMark(label=m.text or None, point=m.point, reach=m.reach) for m in marks if m.point
+        ),
+        joints=tuple(joint for m in marks for joint in m.joints),
+        boxes_3d=tuple(Box3DMark(label=m.text or None, box=m.box_3d) for m in marks if m.box_3d),
     )
-    joints = tuple((x / width, y / height) for x, y in target.joints)
-    return Marks(points=(point,), joints=joints)

@@ -11,7 +11,7 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from benchmark.report.content import Report
+from benchmark.report.document import Report
 from benchmark.report.gallery import BONES, Gallery, GalleryItem
 from benchmark.report.gallery_marks import Box3DMark, Marks
 from benchmark.report.gallery_media import View

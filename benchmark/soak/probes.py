@@ -21,7 +21,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from benchmark.errors import BenchmarkError
-from benchmark.load.statistics import percentile
+from benchmark.load.metrics import percentile
 
 PROBES = ("/livez", "/readyz", "/health")
 _TIMEOUT_S = 5.0

@@ -13,12 +13,13 @@ from typing import Any
 
 from rich.table import Table
 
-from benchmark import markdown
 from benchmark.answers import write_whole
+from benchmark.text import cell, markdown_table
 
 _SHOWN = 5
 # Connections of probes and of whoever asked last may be closing still.
 SPARE_FILES = 16
+_COLUMNS = ("promise", "limit", "measured", "")
 _WORDS = {True: "kept", False: "BROKEN", None: "not measured"}
 
 
@@ -67,10 +68,10 @@ def passed(kept: Sequence[Promise]) -> bool:
 def table(kept: Sequence[Promise]) -> Table:
     """The promises for a terminal."""
     made = Table(title="promises")
-    for column in ("promise", "limit", "measured", ""):
+    for column in _COLUMNS:
         made.add_column(column)
     for promise in kept:
-        made.add_row(promise.name, promise.limit, promise.measured, _WORDS[promise.kept])
+        made.add_row(*_cells(promise))
     return made
 
 
@@ -93,9 +94,7 @@ def as_markdown(result: Mapping[str, Any], kept: Sequence[Promise]) -> str:
         f"every request with media of its own ({spec['media']}, {spec['suite']}, "
         f"seed {spec['seed']}).",
         "",
-        "| promise | limit | measured | |",
-        "| --- | --- | --- | --- |",
-        *(f"| {p.name} | {p.limit} | {p.measured} | {_WORDS[p.kept]} |" for p in kept),
+        *markdown_table(_COLUMNS, map(_cells, kept), _COLUMNS),
         "",
         "## What was done",
         "",
@@ -114,6 +113,10 @@ def as_markdown(result: Mapping[str, Any], kept: Sequence[Promise]) -> str:
     ]
     lines += _examples(result)
     return "\n".join(lines) + "\n"
+
+
+def _cells(promise: Promise) -> tuple[str, ...]:
+    return promise.name, promise.limit, promise.measured, _WORDS[promise.kept]
 
 
 def _count(name: str, count: int) -> Promise:
@@ -211,4 +214,4 @@ def _examples(result: Mapping[str, Any]) -> list[str]:
     lines += [f"- no answer alone: {why}" for why in result["verification"]["unanswered"][:_SHOWN]]
     for outcome, errors in result["examples"].items():
         lines += [f"- {outcome.replace('_', ' ')}: {error}" for error in errors]
-    return ["", "## Examples", "", *map(markdown.cell, lines)] if lines else []
+    return ["", "## Examples", "", *map(cell, lines)] if lines else []

@@ -1,37 +1,25 @@
-"""Many clients for minutes on end: does the service keep its promises?
-
-Called by `lamm bench soak`; the same by hand: `python -m benchmark.soak.run`.
-"""
+"""A soak test: many clients for minutes, with probes and memory beside them."""
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any
 
 import httpx
-from rich.console import Console
 
-from benchmark.answers import require_writable
-from benchmark.commands.soak_options import NO_SUITE
-from benchmark.console import print_whole
-from benchmark.http.client import ChatClient, server_root, shown
-from benchmark.load.statistics import percentile
+from benchmark.http.client import ChatClient
+from benchmark.load.metrics import percentile
 from benchmark.soak import memory as soak_memory
-from benchmark.soak import plot as soak_plot
 from benchmark.soak import report as soak_report
 from benchmark.soak.clients import Crowd, CrowdSpec, Outcome, run_crowd
 from benchmark.soak.memory import MemorySampler
 from benchmark.soak.probes import ProbeProcess
 from benchmark.soak.requests import SoakRequests
 from benchmark.soak.verify import Verification, verify
-from benchmark.suite import find_suite, load_suite
 
-KEPT, BROKEN = 0, 1
 _SETTLE_S = 30.0
 _CLOSING_S = 5.0
 _POLL_S = 0.1
@@ -64,49 +52,6 @@ class Clients:
     crowd: httpx.AsyncClient
     side: httpx.AsyncClient
     alone: httpx.AsyncClient
-
-
-async def soak_command(
-    arguments: argparse.Namespace, console: Console, http: httpx.AsyncClient
-) -> int:
-    """Runs the test of the arguments; 0 when every promise was measured and kept.
-
-    Raises:
-        BenchmarkError: it cannot start, or the server stopped answering for good.
-    """
-    require_writable(arguments.out)
-    suite = None
-    if arguments.suite != NO_SUITE:
-        suite = load_suite(find_suite(arguments.suite, arguments.data))
-    model = arguments.model or await ChatClient(http, 1).first_model()
-    requests = SoakRequests(model, arguments.seed, arguments.media, suite)
-    spec = _spec(arguments)
-    reference = server_root(arguments.reference_url or arguments.url)
-    with console.status("soaking") as status:
-        async with _client(spec.url, http) as side, _client(reference, http) as alone:
-            result = await run_soak(Clients(http, side, alone), requests, spec, status.update)
-    result = {
-        "model": model,
-        "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "url": shown(spec.url),
-        "reference": "the same server" if reference == spec.url else shown(reference),
-        "spec": {
-            "clients": spec.crowd.clients, "seconds": spec.crowd.seconds,
-            "cancel_rate": spec.crowd.cancel_rate, "seed": spec.crowd.seed,
-            "media": arguments.media,
-            "suite": "drawn" if suite is None else f"suite {suite.name}",
-        },
-        **result,
-    }  # fmt: skip
-    limits = soak_report.Limits(arguments.max_memory_slope, arguments.max_probe_p99)
-    kept = soak_report.promises(result, limits)
-    print_whole(soak_report.table(kept), console)
-    written = soak_report.write(result, kept, arguments.out)
-    if (plot := soak_plot.write(result, limits, arguments.out)) is not None:
-        written.append(plot)
-    for path in written:
-        console.print(f"wrote {path}", highlight=False, markup=False, soft_wrap=True)
-    return KEPT if soak_report.passed(kept) else BROKEN
 
 
 async def run_soak(
@@ -199,32 +144,6 @@ async def _files_left(sampler: MemorySampler | None, before: int | None) -> int 
         if few or time.perf_counter() - started > _CLOSING_S:
             return now
         await asyncio.sleep(_POLL_S)
-
-
-def _spec(arguments: argparse.Namespace) -> SoakSpec:
-    seconds = arguments.seconds or arguments.minutes * _MINUTE
-    return SoakSpec(
-        url=server_root(arguments.url),
-        crowd=CrowdSpec(
-            clients=arguments.clients,
-            seconds=None if arguments.num_prompts else seconds,
-            num_prompts=arguments.num_prompts,
-            cancel_rate=arguments.cancel_rate,
-            deadline_s=arguments.deadline,
-            seed=arguments.seed,
-        ),
-        warm_up_s=arguments.warm_up,
-        probe_interval_s=arguments.probe_interval,
-        server_pid=arguments.server_pid,
-        verify_limit=arguments.verify,
-    )
-
-
-def _client(url: str, like: httpx.AsyncClient) -> httpx.AsyncClient:
-    """Another client with the same credentials and patience."""
-    return httpx.AsyncClient(
-        base_url=url, headers=like.headers, timeout=like.timeout, trust_env=False
-    )
 
 
 def _latency(crowd: Crowd) -> dict[str, float]:

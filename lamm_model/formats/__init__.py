@@ -1,1 +1,1 @@
-"""Media file formats: bytes become an RGB picture or a point cloud."""
+"""Readers of media files, one module per format: bytes -> an RGB picture or a point cloud."""

@@ -1,26 +1,22 @@
-"""Why a medium was refused. Torch-free: raised by the decoders, translated to HTTP by the service.
+"""Errors of media decoding.
 
-Every message is our own, holds the offending value and the limit, and is safe to show a client.
+No message repeats the text of a library; all are safe to show to a client.
 """
 
 from __future__ import annotations
 
 
 class MediaError(ValueError):
-    """Base of every refusal of a picture or a cloud."""
+    """Base class: a picture or cloud is refused."""
 
 
 class MediaFormatError(MediaError):
-    """Not one of the formats that are read (HTTP 415)."""
-
-
-class MediaDependencyError(MediaFormatError):
-    """The format is known, but the library that reads it is not installed (HTTP 415)."""
+    """The format is not supported, or its description is incomplete (HTTP 415)."""
 
 
 class MediaTooLargeError(MediaError):
-    """More bytes, pixels or points than the limit, found before they were materialised (413)."""
+    """More bytes, pixels or points than the limit, found before decoding (HTTP 413)."""
 
 
 class MediaDecodeError(MediaError):
-    """The right format, but corrupt, truncated, empty or holding impossible values (HTTP 422)."""
+    """Corrupt, truncated or empty content, or values out of range (HTTP 422)."""

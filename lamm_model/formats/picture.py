@@ -1,7 +1,6 @@
-"""Reader of picture files: bytes -> an upright RGB picture. Torch-free.
+"""Reader of picture files: bytes -> an upright RGB picture.
 
-Called by `lamm_model.media.decode_image` alone. The format is told by the first bytes, and the size
-is read from the header and checked before any pixel is decoded.
+The first bytes tell the format. The size in the header is checked before any pixel is decoded.
 """
 
 from __future__ import annotations
@@ -31,12 +30,12 @@ IMAGE_FORMATS = ("JPEG", "PNG", "WebP", "BMP", "GIF")
 
 
 def read_image(data: bytes, max_pixels: int) -> tuple[Image.Image, dict[str, Any]]:
-    """The picture and what is known of the original; see `lamm_model.media.decode_image`.
+    """The picture and information on the original; see `lamm_model.media.decode_image`.
 
     Raises:
-        MediaTooLargeError: by the header, more than `max_pixels`.
-        MediaFormatError: not one of `IMAGE_FORMATS`.
-        MediaDecodeError: corrupt or truncated.
+        MediaTooLargeError: the header declares more than `max_pixels`.
+        MediaFormatError: the format is not one of `IMAGE_FORMATS`.
+        MediaDecodeError: the file is corrupt or truncated.
     """
     name = _sniff_image(data)
     try:
@@ -48,7 +47,7 @@ def read_image(data: bytes, max_pixels: int) -> tuple[Image.Image, dict[str, Any
     except MediaError:
         raise
     except Exception as error:
-        # A decoder fed hostile bytes may raise anything; its words are not ours to repeat.
+        # Decoders raise errors of any kind for hostile bytes; their text is not for clients.
         raise MediaDecodeError(f"the {name} picture is corrupt or truncated") from error
     info = {
         "format": name,
@@ -66,8 +65,8 @@ _MAGIC = (
     ("GIF", b"GIF89a"),
     ("BMP", b"BM"),
 )
-# The plugin classes are opened directly: Image.open would try every installed plugin, and its own
-# pixel check warns through a process-wide setting instead of refusing at our limit.
+# The plugin classes are used directly: Image.open would try every installed plugin, and its pixel
+# check only warns, through a process-wide setting.
 _OPENERS: Mapping[str, Callable[[io.BytesIO], Image.Image]] = {
     "PNG": PngImagePlugin.PngImageFile,
     "JPEG": JpegImagePlugin.JpegImageFile,
@@ -95,13 +94,14 @@ def _sniff_image(data: bytes) -> str:
         if data.startswith(magic):
             return name
     raise MediaFormatError(
-        f"the bytes begin with {data[:8].hex()}; pictures are read from {', '.join(IMAGE_FORMATS)}"
+        f"the picture begins with the bytes {data[:8].hex()}; "
+        f"expected one of {', '.join(IMAGE_FORMATS)}"
     )
 
 
 def _open(name: str, data: bytes, max_pixels: int) -> Image.Image:
-    # Pillow's WebP plugin allocates the whole canvas on opening, its PNG plugin reads on to the
-    # pixels: look at the header before they do.
+    # Pillow's WebP plugin allocates the canvas on opening, and its PNG plugin reads up to the
+    # pixels, so the header is checked first.
     if name == "WebP":
         _check_pixels(*_webp_size(data), max_pixels)
     elif name == "PNG" and data[12:16] == b"IHDR" and len(data) >= _PNG_SIZE_END:
@@ -117,7 +117,7 @@ def _open(name: str, data: bytes, max_pixels: int) -> Image.Image:
 
 def _check_pixels(width: int, height: int, max_pixels: int) -> None:
     if width < 1 or height < 1:
-        raise MediaDecodeError(f"the picture is {width} x {height} pixels; it has no content")
+        raise MediaDecodeError(f"the picture is {width} x {height} pixels; expected at least 1 x 1")
     if width * height > max_pixels:
         raise MediaTooLargeError(
             f"the picture is {width} x {height} = {width * height} pixels; "
@@ -126,7 +126,7 @@ def _check_pixels(width: int, height: int, max_pixels: int) -> None:
 
 
 def _webp_size(data: bytes) -> tuple[int, int]:
-    """Canvas size by the first chunk (RFC 9649 sections 2.5-2.7)."""
+    """Canvas size from the first chunk (RFC 9649 sections 2.5-2.7)."""
     kind, body = data[12:16], data[20:30]
     if len(body) == 10 and kind == b"VP8X":
         return 1 + int.from_bytes(body[4:7], "little"), 1 + int.from_bytes(body[7:10], "little")
@@ -143,14 +143,14 @@ def _orientation(image: Image.Image) -> int:
     try:
         value = image.getexif().get(_EXIF_ORIENTATION, 1)
     except Exception:
-        # Broken EXIF data does not make a good picture bad: show it as it is stored.
+        # Broken EXIF data does not affect the pixels.
         return 1
     return value if isinstance(value, int) and value in _UPRIGHT else 1
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:
     if image.mode.startswith("I"):
-        # 16 bits a pixel; Pillow's own conversion would clip at 255 instead of scaling.
+        # 16 bits per pixel; Pillow's own conversion clips at 255 instead of scaling.
         high_bytes = np.asarray(image).astype(np.int64) >> 8
         image = Image.fromarray(high_bytes.clip(0, 255).astype(np.uint8))
     if "A" in image.getbands() or "transparency" in image.info:

@@ -1,7 +1,10 @@
-"""What a vision task is: its question, its typed answer, and the way between answer and text.
+"""A vision task: its question, its typed answer, and the conversion between answer and text.
 
 The service uses `prompt` and `parse`, training `prompt` and `render`, the benchmark `parse` and
 `score`. Torch-free. Each task obeys `parse(render(a, inputs), inputs).answer == a`.
+
+A task is one module of this package that lists its tasks in `TASKS`. It defines two models and the
+abstract methods of `Task`; everything else has a default that follows from these.
 """
 
 from __future__ import annotations
@@ -10,19 +13,14 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from types import MappingProxyType
 from typing import Any, Generic, TypeVar
 
-from pydantic import BaseModel, ConfigDict
-
 from lamm_model.conversation import Modality
-from lamm_model.tasks.metrics import Estimate
+from lamm_model.tasks.grammar import any_of
+from lamm_model.tasks.metrics import Estimate, proportion
+from lamm_model.tasks.models import AnswerModel, Mark, Numbers, TaskModel
 from lamm_model.tasks.sample import Sample
-
-
-class TaskModel(BaseModel):
-    """Base of inputs and answers: immutable, unknown fields refused, finite numbers only."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class ParseStatus(StrEnum):
@@ -34,12 +32,12 @@ class ParseStatus(StrEnum):
 
 
 InputsT = TypeVar("InputsT", bound=TaskModel)
-AnswerT = TypeVar("AnswerT", bound=TaskModel)
+AnswerT = TypeVar("AnswerT", bound=AnswerModel)
 
 
 @dataclass(frozen=True, slots=True)
 class ParseResult(Generic[AnswerT]):
-    """A typed answer and how it was read; `answer` is None exactly when the status is unparsed."""
+    """A typed answer and its status; `answer` is None exactly when the status is unparsed."""
 
     answer: AnswerT | None
     status: ParseStatus
@@ -50,12 +48,41 @@ class ParseResult(Generic[AnswerT]):
         return cls(None, ParseStatus.UNPARSED)
 
 
+@dataclass(frozen=True, slots=True)
+class Option:
+    """One answer of a closed set: its name for people, and the texts that an answer may begin with.
+
+    A letter alone is none of the texts: models prefer some letters to others whatever they mean.
+    """
+
+    name: str
+    answer: AnswerModel
+    texts: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class WrittenPlace:
+    """A group of numbers in a text that may be a place.
+
+    Attributes:
+        text: the group as the model wrote it.
+        given: the numbers as written, in the answer's frame; None where they are not a place.
+        used: the same after clipping and reordering, as in the answer.
+    """
+
+    text: str
+    given: Numbers | None = None
+    used: Numbers | None = None
+
+
 class Task(ABC, Generic[InputsT, AnswerT]):
     """One vision task. Instances are stateless; the registry holds one of each.
 
-    `inputs_model` and `answer_model` are the request's and the response's schema; `max_tokens` is
-    enough for any answer of the task; `primary_metric` names the entry of `score` that a table
-    shows first.
+    Attributes:
+        inputs_model: schema of the request's inputs.
+        answer_model: schema of the answer, places in the frame that the model sees.
+        max_tokens: enough for any answer of the task.
+        primary_metric: the entry of `score` that a table shows first.
     """
 
     inputs_model: type[InputsT]
@@ -63,10 +90,18 @@ class Task(ABC, Generic[InputsT, AnswerT]):
     max_tokens: int = 48
     primary_metric: str = "accuracy"
 
-    def __init__(self, name: str, modality: Modality, description: str) -> None:
+    def __init__(
+        self,
+        name: str,
+        modality: Modality,
+        description: str,
+        example: Mapping[str, Any] = MappingProxyType({}),
+    ) -> None:
+        """`example` are the inputs of a sample request."""
         self.name = name
         self.modality = modality
         self.description = description
+        self.example = example
 
     @abstractmethod
     def prompt(self, inputs: InputsT) -> str:
@@ -88,16 +123,65 @@ class Task(ABC, Generic[InputsT, AnswerT]):
             ValueError: the record's target, labels or choices do not fit the task.
         """
 
-    @abstractmethod
     def is_hit(self, answer: AnswerT | None, target: AnswerT) -> bool:
         """Whether one answer is wholly right; None (unparsed) never is."""
+        return answer == target
 
-    @abstractmethod
     def score(self, pairs: Sequence[tuple[AnswerT | None, AnswerT]]) -> Mapping[str, Estimate]:
-        """Metrics over (answer, target) pairs; a metric with nothing to measure is left out."""
+        """Metrics over (answer, target) pairs; a metric with nothing to measure is left out.
 
+        By default `primary_metric` is the share of hits.
+        """
+        if not pairs:
+            return {}
+        hits = sum(self.is_hit(answer, target) for answer, target in pairs)
+        return {self.primary_metric: proportion(hits, len(pairs))}
+
+    def options(self, inputs: InputsT) -> tuple[Option, ...]:  # noqa: ARG002 - for subclasses
+        """Every possible answer in the order of the labels or choices; empty for an open set."""
+        return ()
+
+    def form(self, inputs: InputsT) -> str | None:
+        """Rules in llguidance's Lark whose rule `answer` matches what `render` writes.
+
+        By default one of the rendered options. None where the words are the model's own.
+
+        Raises:
+            ValueError: a label of the inputs cannot be told from a place.
+        """
+        texts = [self.render(option.answer, inputs) for option in self.options(inputs)]  # type: ignore[arg-type]
+        return f"answer: {any_of(texts)}" if texts else None
+
+    def chance(self, inputs: InputsT) -> float | None:
+        """The share that guessing gets right; None for an open set."""
+        options = len(self.options(inputs))
+        return 1 / options if options else None
+
+    def marks(self, answer: AnswerT, inputs: InputsT) -> tuple[Mark, ...]:
+        """What to draw for an answer: its places, or its words where it has no place."""
+        return answer.marks() or (Mark(self.words(answer, inputs)),)
+
+    def words(self, answer: AnswerT, inputs: InputsT) -> str:
+        """An answer without a place, in words for people."""
+        return self.render(answer, inputs)
+
+    def written_places(self, text: str, inputs: InputsT) -> list[WrittenPlace]:  # noqa: ARG002
+        """Each group of numbers in a text that may be a place, and how `parse` reads it."""
+        return []
+
+    @property
+    def has_options(self) -> bool:
+        """Whether answers come from a closed set, at least for some inputs."""
+        return type(self).options is not Task.options
+
+    @property
+    def has_form(self) -> bool:
+        """Whether answers have a form, at least for some inputs."""
+        return self.has_options or type(self).form is not Task.form
+
+    @property
     def noun(self) -> str:
-        """What the task's prompts call its medium."""
+        """The medium's name in the task's prompts."""
         return "picture" if self.modality is Modality.IMAGE else "point cloud"
 
 

@@ -5,40 +5,25 @@ x, y, z is the centre; l, w, h the extents along the axes of the cloud's own fra
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-
 from pydantic import Field, field_validator
 from typing_extensions import override
 
-from lamm_model.tasks.base import ParseResult, ParseStatus, Task, TaskModel
-from lamm_model.tasks.classification import ClassificationInputs
-from lamm_model.tasks.metrics import (
-    Box3D,
-    DetectionCounts,
-    Estimate,
-    box_3d_iou,
-    matched_counts,
-    precision_recall_f1,
-    proportion,
-)
-from lamm_model.tasks.reading.coordinates import Group, groups, joined_pairs, tidy
-from lamm_model.tasks.reading.places import (
-    cut_short,
-    is_denied,
-    label_pattern_fault,
-    labelled,
-    says_nothing_is_there,
-)
-from lamm_model.tasks.reading.words import tokens
+from lamm_model.conversation import Modality
+from lamm_model.tasks.classification import LABELS_EXAMPLE, ClassificationInputs
+from lamm_model.tasks.metrics import Box3D
+from lamm_model.tasks.models import AnswerModel, CloudBox, TaskModel
+from lamm_model.tasks.places.base import ReadText
+from lamm_model.tasks.places.listed import PlacesTask
+from lamm_model.tasks.places.notations import CloudBoxes
+from lamm_model.tasks.places.single import OnePlaceTask
+from lamm_model.tasks.reading.places import label_pattern_fault
 from lamm_model.tasks.sample import Sample
 
-THRESHOLDS = (0.25, 0.5)
 
-
-class Box3DAnswer(TaskModel):
+class Box3DAnswer(AnswerModel):
     """One box."""
 
-    bbox: Box3D
+    bbox: CloudBox
 
     @field_validator("bbox")
     @classmethod
@@ -67,7 +52,7 @@ class Object3D(Box3DAnswer):
         return label
 
 
-class Detection3DAnswer(TaskModel):
+class Detection3DAnswer(AnswerModel):
     """The objects found, in the order they were named."""
 
     objects: tuple[Object3D, ...]
@@ -83,54 +68,21 @@ class GroundingInputs(TaskModel):
     description: str = Field(min_length=1, max_length=4000)
 
 
-class Detection3DTask(Task[Detection3DInputs, Detection3DAnswer]):
+class Detection3DTask(PlacesTask[Detection3DInputs, Detection3DAnswer]):
     """Find objects of a scene and their boxes."""
 
     inputs_model = Detection3DInputs
     answer_model = Detection3DAnswer
     max_tokens = 512
     primary_metric = "f1@0.5"
-
-    def prompt(self, inputs: Detection3DInputs) -> str:
-        """Asks for labels and boxes; a closed set is written out."""
-        question = (
-            f"Which objects are in this {self.noun()}, and where? "
-            "Give a box [x, y, z, l, w, h] in metres for each."
-        )
-        if inputs.labels is None:
-            return question
-        return f"{question} Objects may be: {', '.join(inputs.labels)}."
-
-    def parse(self, text: str, inputs: Detection3DInputs) -> ParseResult[Detection3DAnswer]:
-        """Every box with the label before it (or after it); negative extents are turned round."""
-        text = tidy(text)
-        numbers = list(joined_pairs(groups(text), text, 3))
-        boxes = [group for group in numbers if len(group.values) == 6]
-        if not boxes:
-            if says_nothing_is_there(text, inputs.labels):
-                return ParseResult(Detection3DAnswer(objects=()), ParseStatus.OK)
-            return ParseResult.unparsed()
-        there = list(labelled(text, boxes, inputs.labels))
-        whole = boxes == numbers and boxes[0].bracketed and not cut_short(text, boxes)
-        whole = whole and len(there) == len(boxes)
-        objects: list[Object3D] = []
-        for label, group in there:
-            bbox, intact = _read_box(group)
-            whole = whole and intact and label is not None
-            if label is not None:
-                objects.append(Object3D(label=label, bbox=bbox))
-        if not objects:
-            return ParseResult.unparsed()
-        status = ParseStatus.OK if whole else ParseStatus.PARTIAL
-        return ParseResult(Detection3DAnswer(objects=tuple(objects)), status)
+    notation = CloudBoxes()
+    question = (
+        "Which objects are in this {noun}, and where? "
+        "Give a box [x, y, z, l, w, h] in metres for each."
+    )
+    thresholds = (0.25, 0.5)
 
     @override
-    def render(self, answer: Detection3DAnswer, inputs: Detection3DInputs) -> str:
-        """`chair [1.20, -0.35, 0.40, 0.50, 0.50, 0.80]; table [...]`, in centimetres' precision."""
-        if not answer.objects:
-            return "There are no objects."
-        return "; ".join(f"{found.label} {_written(found.bbox)}" for found in answer.objects)
-
     def read_sample(self, sample: Sample) -> tuple[Detection3DInputs, Detection3DAnswer]:
         """Target: `[{"label", "bbox": [x, y, z, l, w, h]}, ...]`."""
         if not isinstance(sample.target, list):
@@ -138,99 +90,55 @@ class Detection3DTask(Task[Detection3DInputs, Detection3DAnswer]):
         objects = tuple(Object3D.model_validate(item) for item in sample.target)
         return Detection3DInputs(labels=sample.labels), Detection3DAnswer(objects=objects)
 
-    def is_hit(self, answer: Detection3DAnswer | None, target: Detection3DAnswer) -> bool:
-        """Every object found, none made up, at an IoU of at least 0.5."""
-        return answer is not None and counts_3d(answer, target, 0.5).f1 == 1.0
 
-    def score(
-        self, pairs: Sequence[tuple[Detection3DAnswer | None, Detection3DAnswer]]
-    ) -> Mapping[str, Estimate]:
-        """`precision`, `recall` and `f1` at 0.25 and 0.5 over all objects, one to one."""
-        if not pairs:
-            return {}
-        scores: dict[str, Estimate] = {}
-        for threshold in THRESHOLDS:
-            counts = [counts_3d(answer, target, threshold) for answer, target in pairs]
-            scores |= precision_recall_f1(counts, f"@{threshold}")
-        return scores
-
-
-class GroundingTask(Task[GroundingInputs, Box3DAnswer]):
+class GroundingTask(OnePlaceTask[GroundingInputs, Box3DAnswer]):
     """Find the object of a scene that a description means."""
 
     inputs_model = GroundingInputs
     answer_model = Box3DAnswer
     max_tokens = 64
     primary_metric = "accuracy@0.5"
+    notation = CloudBoxes()
+    metric = "accuracy@{}"
+    thresholds = (0.25, 0.5)
 
+    @override
     def prompt(self, inputs: GroundingInputs) -> str:
         """Asks for one box."""
         return (
-            f"Where in this {self.noun()} is the object described here? {inputs.description} "
+            f"Where in this {self.noun} is the object described here? {inputs.description} "
             "Answer with a box [x, y, z, l, w, h] in metres."
         )
 
     @override
-    def parse(self, text: str, inputs: GroundingInputs) -> ParseResult[Box3DAnswer]:
-        """The first box; others beside it make the result partial."""
-        text = tidy(text)
-        numbers = list(joined_pairs(groups(text), text, 3))
-        boxes = [g for g in numbers if len(g.values) == 6 and not is_denied(text, g)]
-        if not boxes:
-            return ParseResult.unparsed()
-        bbox, intact = _read_box(boxes[0])
-        alone = len({group.values for group in numbers}) == 1 and boxes[0].bracketed
-        status = ParseStatus.OK if intact and alone else ParseStatus.PARTIAL
-        return ParseResult(Box3DAnswer(bbox=bbox), status)
-
-    @override
-    def render(self, answer: Box3DAnswer, inputs: GroundingInputs) -> str:
-        """`[1.20, -0.35, 0.40, 0.50, 0.50, 0.80]`, in centimetres' precision."""
-        return _written(answer.bbox)
-
     def read_sample(self, sample: Sample) -> tuple[GroundingInputs, GroundingTarget]:
         """Target: six numbers, or `{"bbox": six numbers, "unique": true or false}`."""
         target = sample.target if isinstance(sample.target, dict) else {"bbox": sample.target}
         answer = GroundingTarget.model_validate(target)
         return GroundingInputs(description=sample.question), answer
 
-    def is_hit(self, answer: Box3DAnswer | None, target: Box3DAnswer) -> bool:
-        """An IoU of at least 0.5."""
-        return answer is not None and box_3d_iou(answer.bbox, target.bbox) >= 0.5
+    @override
+    def is_near(self, answer: Box3DAnswer, target: Box3DAnswer, threshold: float) -> bool:
+        """An IoU of at least `threshold`."""
+        return self.notation.overlap(answer.bbox, target.bbox) >= threshold
 
-    def score(
-        self, pairs: Sequence[tuple[Box3DAnswer | None, Box3DAnswer]]
-    ) -> Mapping[str, Estimate]:
-        """`accuracy@0.25` and `accuracy@0.5`; an unparsed answer is wrong."""
-        if not pairs:
-            return {}
-        ious = [0.0 if a is None else box_3d_iou(a.bbox, t.bbox) for a, t in pairs]
-        return {
-            f"accuracy@{threshold}": proportion(sum(iou >= threshold for iou in ious), len(ious))
-            for threshold in THRESHOLDS
-        }
+    @override
+    def _is_alone(self, read: ReadText) -> bool:
+        # A box may be repeated in any sentence.
+        return len({group.values for group in read.numbers}) == 1
 
 
-def counts_3d(
-    answer: Detection3DAnswer | None, target: Detection3DAnswer, threshold: float
-) -> DetectionCounts:
-    """One-to-one matches of same label and IoU of at least `threshold`."""
-    return matched_counts(
-        () if answer is None else answer.objects,
-        target.objects,
-        lambda seen, there: (
-            tokens(seen.label) == tokens(there.label)
-            and box_3d_iou(seen.bbox, there.bbox) >= threshold
-        ),
-    )
-
-
-def _read_box(group: Group) -> tuple[Box3D, bool]:
-    """A box with extents of 0 or more, and whether it needed no repair."""
-    x, y, z, length, width, height = group.values
-    box = (x, y, z, abs(length), abs(width), abs(height))
-    return box, box == group.values and group.unit in {None, "m"} and group.sure
-
-
-def _written(bbox: Box3D) -> str:
-    return f"[{', '.join(f'{value:.2f}' for value in bbox)}]"
+TASKS = (
+    Detection3DTask(
+        "detection_3d",
+        Modality.POINT_CLOUD,
+        "Find the objects of a scene, a label and a box in metres each.",
+        LABELS_EXAMPLE,
+    ),
+    GroundingTask(
+        "grounding_3d",
+        Modality.POINT_CLOUD,
+        "Find the object of a scene that words describe.",
+        {"description": "the chair nearest to the window"},
+    ),
+)

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
 
 from pydantic import Field, field_validator
 from typing_extensions import override
 
-from lamm_model.tasks.base import ParseResult, ParseStatus, Task, TaskModel
-from lamm_model.tasks.metrics import Estimate, proportion
+from lamm_model.conversation import Modality
+from lamm_model.tasks.base import Option, ParseResult, ParseStatus, Task
+from lamm_model.tasks.models import AnswerModel, TaskModel
 from lamm_model.tasks.reading.denials import negates, says_unknown
 from lamm_model.tasks.reading.words import find_labels, plain, tokens
 from lamm_model.tasks.sample import Sample
 
 MAX_LABELS = 1000
 MAX_FREE_WORDS = 4
+LABELS_EXAMPLE = {"labels": ["chair", "table", "sofa"]}
 _LEAD = re.compile(
     r"^(?:i (?:think|believe|guess)(?: that)?\s+)?"
     r"(?:(?:(?:this|the)\s+"
@@ -65,7 +66,7 @@ class ClassificationInputs(TaskModel):
         return labels
 
 
-class ClassificationAnswer(TaskModel):
+class ClassificationAnswer(AnswerModel):
     """The class, spelled as in the label set where there is one."""
 
     label: str = Field(min_length=1)
@@ -80,7 +81,7 @@ class ClassificationTask(Task[ClassificationInputs, ClassificationAnswer]):
 
     def prompt(self, inputs: ClassificationInputs) -> str:
         """Asks for the class; a closed set is written out."""
-        question = f"What does this {self.noun()} show?"
+        question = f"What does this {self.noun} show?"
         if inputs.labels is None:
             return question
         return f"{question} Choose one of: {', '.join(inputs.labels)}."
@@ -115,13 +116,31 @@ class ClassificationTask(Task[ClassificationInputs, ClassificationAnswer]):
         """Same label, whatever its case or number."""
         return answer is not None and tokens(answer.label) == tokens(target.label)
 
-    def score(
-        self, pairs: Sequence[tuple[ClassificationAnswer | None, ClassificationAnswer]]
-    ) -> Mapping[str, Estimate]:
-        """`accuracy`; an unparsed answer is wrong."""
-        if not pairs:
-            return {}
-        return {"accuracy": proportion(sum(self.is_hit(a, t) for a, t in pairs), len(pairs))}
+    @override
+    def options(self, inputs: ClassificationInputs) -> tuple[Option, ...]:
+        """The labels of the closed set, where there is one."""
+        answers = ((name, ClassificationAnswer(label=name)) for name in self.closed_set(inputs))
+        return tuple(Option(name, one, (self.render(one, inputs),)) for name, one in answers)
+
+    def closed_set(self, inputs: ClassificationInputs) -> tuple[str, ...]:
+        """The labels that an answer may have; empty where the words are the model's own."""
+        return inputs.labels or ()
+
+
+TASKS = (
+    ClassificationTask(
+        "classification",
+        Modality.IMAGE,
+        "Name what a picture shows, from a closed set or in free words.",
+        LABELS_EXAMPLE,
+    ),
+    ClassificationTask(
+        "classification_3d",
+        Modality.POINT_CLOUD,
+        "Name the object that a point cloud shows.",
+        LABELS_EXAMPLE,
+    ),
+)
 
 
 def _free_label(text: str) -> ParseResult[ClassificationAnswer]:

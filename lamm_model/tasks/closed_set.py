@@ -13,7 +13,7 @@ from lamm_model.tasks.classification import (
     ClassificationInputs,
     ClassificationTask,
 )
-from lamm_model.tasks.label_sets import class_index, find_classes
+from lamm_model.tasks.label_sets import HAIR_COLOURS, UCMERCED, class_index, find_classes
 from lamm_model.tasks.sample import Sample
 
 
@@ -38,12 +38,12 @@ class ClosedSetTask(ClassificationTask):
     @override
     def prompt(self, inputs: ClassificationInputs) -> str:
         """The task's question with the set written out."""
-        return f"{self._question} Choose one of: {', '.join(inputs.labels or self.labels)}."
+        return f"{self._question} Choose one of: {', '.join(self.closed_set(inputs))}."
 
     @override
     def parse(self, text: str, inputs: ClassificationInputs) -> ParseResult[ClassificationAnswer]:
         """The first class that is not denied; partial when others are named beside it."""
-        labels = inputs.labels or self.labels
+        labels = self.closed_set(inputs)
         named = [match.label for match in find_classes(text, labels) if not match.negated]
         if not named:
             return ParseResult.unparsed()
@@ -54,10 +54,33 @@ class ClosedSetTask(ClassificationTask):
     def read_sample(self, sample: Sample) -> tuple[ClassificationInputs, ClassificationAnswer]:
         """Target: a class of the set, however it is spaced or cased."""
         inputs = ClassificationInputs(labels=sample.labels)
-        labels = inputs.labels or self.labels
+        labels = self.closed_set(inputs)
         if not isinstance(sample.target, str):
             raise ValueError(f"target is {sample.target!r}; it must be a label")
         index = class_index(sample.target, labels)
         if index is None:
             raise ValueError(f"target {sample.target!r} is not among the {len(labels)} labels")
         return inputs, ClassificationAnswer(label=labels[index])
+
+    @override
+    def closed_set(self, inputs: ClassificationInputs) -> tuple[str, ...]:
+        """The request's labels, or else the task's own."""
+        return inputs.labels or self.labels
+
+
+TASKS = (
+    ClosedSetTask(
+        "fine_grained_classification",
+        Modality.IMAGE,
+        "Name the use of land that a picture from above shows.",
+        UCMERCED,
+        "Which use of land does this picture show from above?",
+    ),
+    ClosedSetTask(
+        "facial_hair",
+        Modality.IMAGE,
+        "Name the colour of a person's hair.",
+        HAIR_COLOURS,
+        "Which colour is the hair of the person in this picture?",
+    ),
+)

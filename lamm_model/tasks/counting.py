@@ -8,8 +8,10 @@ from collections.abc import Mapping, Sequence
 from pydantic import Field
 from typing_extensions import override
 
-from lamm_model.tasks.base import ParseResult, ParseStatus, Task, TaskModel
+from lamm_model.conversation import Modality
+from lamm_model.tasks.base import ParseResult, ParseStatus, Task
 from lamm_model.tasks.metrics import Estimate, bootstrap, mean_of, proportion
+from lamm_model.tasks.models import AnswerModel, TaskModel
 from lamm_model.tasks.reading.denials import says_nothing
 from lamm_model.tasks.reading.numerals import integers
 from lamm_model.tasks.reading.words import TENS, UNITS, plain
@@ -41,7 +43,7 @@ class CountingInputs(TaskModel):
     noun: str | None = Field(default=None, min_length=1, max_length=100)
 
 
-class CountingAnswer(TaskModel):
+class CountingAnswer(AnswerModel):
     """How many there are."""
 
     count: int = Field(ge=0, le=MAX_COUNT)
@@ -56,7 +58,7 @@ class CountingTask(Task[CountingInputs, CountingAnswer]):
 
     def prompt(self, inputs: CountingInputs) -> str:
         """Asks for a number."""
-        return f"How many {inputs.noun or 'items'} are in this {self.noun()}?"
+        return f"How many {inputs.noun or 'items'} are in this {self.noun}?"
 
     @override
     def parse(self, text: str, inputs: CountingInputs) -> ParseResult[CountingAnswer]:
@@ -109,6 +111,21 @@ class CountingTask(Task[CountingInputs, CountingAnswer]):
         if errors:
             scores["mae"] = bootstrap(errors, mean_of)
         return scores
+
+    @override
+    def form(self, inputs: CountingInputs) -> str:
+        """A number in digits."""
+        return "answer: /0|[1-9][0-9]{0,4}/"
+
+    @override
+    def words(self, answer: CountingAnswer, inputs: CountingInputs) -> str:
+        """`3 apples`."""
+        return f"{answer.count} {inputs.noun or 'items'}"
+
+
+TASKS = (
+    CountingTask("counting", Modality.IMAGE, "Count the objects in a picture.", {"noun": "apples"}),
+)
 
 
 def _result(count: int, *, ambiguous: bool) -> ParseResult[CountingAnswer]:

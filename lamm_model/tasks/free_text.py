@@ -9,8 +9,10 @@ from collections.abc import Mapping, Sequence
 from pydantic import Field, field_validator
 from typing_extensions import override
 
-from lamm_model.tasks.base import ParseResult, ParseStatus, Task, TaskModel
+from lamm_model.conversation import Modality
+from lamm_model.tasks.base import ParseResult, ParseStatus, Task
 from lamm_model.tasks.metrics import Estimate, bootstrap, mean_of, proportion
+from lamm_model.tasks.models import AnswerModel, TaskModel
 from lamm_model.tasks.reading.words import tokens
 from lamm_model.tasks.sample import Sample
 
@@ -28,7 +30,7 @@ _SENTENCE_END = re.compile(r"[.!?](?=\s|$)")
 _ARTICLES = frozenset({"a", "an", "the"})
 
 
-class TextAnswer(TaskModel):
+class TextAnswer(AnswerModel):
     """Words on one line, without double quotes."""
 
     text: str = Field(min_length=1, max_length=4000)
@@ -108,6 +110,11 @@ class OpenQuestionTask(Task[QuestionInputs, TextAnswer]):
         hits = sum(self.is_hit(a, t) for a, t in pairs)
         return {"accuracy": proportion(hits, len(pairs)), **_overlap(pairs)}
 
+    @override
+    def words(self, answer: TextAnswer, inputs: QuestionInputs) -> str:
+        """The text alone."""
+        return answer.text
+
 
 class CaptionTask(Task[CaptionInputs, TextAnswer]):
     """Say in a sentence what the picture shows."""
@@ -120,7 +127,7 @@ class CaptionTask(Task[CaptionInputs, TextAnswer]):
     @override
     def prompt(self, inputs: CaptionInputs) -> str:
         """Asks for a sentence."""
-        return f"What does this {self.noun()} show? Describe it in one sentence."
+        return f"What does this {self.noun} show? Describe it in one sentence."
 
     @override
     def parse(self, text: str, inputs: CaptionInputs) -> ParseResult[TextAnswer]:
@@ -151,6 +158,22 @@ class CaptionTask(Task[CaptionInputs, TextAnswer]):
     ) -> Mapping[str, Estimate]:
         """`token_f1`: shared words with the closest sentence; BLEU is the protocols' affair."""
         return _overlap(pairs) if pairs else {}
+
+    @override
+    def words(self, answer: TextAnswer, inputs: CaptionInputs) -> str:
+        """The text alone."""
+        return answer.text
+
+
+TASKS = (
+    OpenQuestionTask(
+        "vqa",
+        Modality.IMAGE,
+        "Answer an open question about a picture in a few words.",
+        {"question": "Which animal lies on the sofa?"},
+    ),
+    CaptionTask("caption", Modality.IMAGE, "Say in a sentence what a picture shows."),
+)
 
 
 def accepted(target: TextAnswer) -> tuple[str, ...]:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
 
 from pydantic import Field, field_validator
 from typing_extensions import override
 
-from lamm_model.tasks.base import ParseResult, ParseStatus, Task, TaskModel
-from lamm_model.tasks.metrics import Estimate, proportion
+from lamm_model.conversation import Modality
+from lamm_model.tasks.base import ParseResult, ParseStatus, Task
+from lamm_model.tasks.models import AnswerModel, TaskModel
 from lamm_model.tasks.reading.refusals import cannot_read, shows_no_text
 from lamm_model.tasks.reading.words import plain, quoted
 from lamm_model.tasks.sample import Sample
@@ -36,7 +36,7 @@ class OcrInputs(TaskModel):
     """Nothing but the picture."""
 
 
-class OcrAnswer(TaskModel):
+class OcrAnswer(AnswerModel):
     """The text read, on one line and without double quotes."""
 
     text: str = Field(min_length=1, max_length=1000)
@@ -62,7 +62,7 @@ class OcrTask(Task[OcrInputs, OcrAnswer]):
     @override
     def prompt(self, inputs: OcrInputs) -> str:
         """Asks for the word."""
-        return f"What word is written in this {self.noun()}?"
+        return f"What word is written in this {self.noun}?"
 
     @override
     def parse(self, text: str, inputs: OcrInputs) -> ParseResult[OcrAnswer]:
@@ -98,11 +98,13 @@ class OcrTask(Task[OcrInputs, OcrAnswer]):
         """The same text, whatever its case."""
         return answer is not None and answer.text.casefold() == target.text.casefold()
 
-    def score(self, pairs: Sequence[tuple[OcrAnswer | None, OcrAnswer]]) -> Mapping[str, Estimate]:
-        """`word_accuracy`, case-insensitive; an unparsed answer is wrong."""
-        if not pairs:
-            return {}
-        return {"word_accuracy": proportion(sum(self.is_hit(a, t) for a, t in pairs), len(pairs))}
+    @override
+    def words(self, answer: OcrAnswer, inputs: OcrInputs) -> str:
+        """The word alone."""
+        return answer.text
+
+
+TASKS = (OcrTask("ocr", Modality.IMAGE, "Read the word that a picture shows."),)
 
 
 def _result(text: str, *, ambiguous: bool = False) -> ParseResult[OcrAnswer]:

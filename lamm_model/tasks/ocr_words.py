@@ -9,8 +9,10 @@ from collections.abc import Mapping, Sequence
 from pydantic import field_validator
 from typing_extensions import override
 
-from lamm_model.tasks.base import ParseResult, ParseStatus, Task, TaskModel
-from lamm_model.tasks.metrics import DetectionCounts, Estimate, bootstrap, sum_counts
+from lamm_model.conversation import Modality
+from lamm_model.tasks.base import ParseResult, ParseStatus, Task
+from lamm_model.tasks.metrics import DetectionCounts, Estimate, precision_recall_f1
+from lamm_model.tasks.models import AnswerModel, TaskModel
 from lamm_model.tasks.reading.refusals import cannot_read, shows_no_text
 from lamm_model.tasks.reading.words import plain
 from lamm_model.tasks.sample import Sample
@@ -35,7 +37,7 @@ class OcrWordsInputs(TaskModel):
     """Nothing but the picture."""
 
 
-class OcrWordsAnswer(TaskModel):
+class OcrWordsAnswer(AnswerModel):
     """The words, in the order they were read; none has a space or a double quote in it."""
 
     words: tuple[str, ...]
@@ -60,7 +62,7 @@ class OcrWordsTask(Task[OcrWordsInputs, OcrWordsAnswer]):
     @override
     def prompt(self, inputs: OcrWordsInputs) -> str:
         """Asks for a list of words."""
-        return f"Which words are written in this {self.noun()}? Answer with a list of words."
+        return f"Which words are written in this {self.noun}? Answer with a list of words."
 
     @override
     def parse(self, text: str, inputs: OcrWordsInputs) -> ParseResult[OcrWordsAnswer]:
@@ -112,11 +114,15 @@ class OcrWordsTask(Task[OcrWordsInputs, OcrWordsAnswer]):
         if not pairs:
             return {}
         counts = [word_counts(answer, target) for answer, target in pairs]
-        return {
-            "word_precision": bootstrap(counts, lambda c: sum_counts(c).precision),
-            "word_recall": bootstrap(counts, lambda c: sum_counts(c).recall),
-            "word_f1": bootstrap(counts, lambda c: sum_counts(c).f1),
-        }
+        return {f"word_{name}": value for name, value in precision_recall_f1(counts).items()}
+
+    @override
+    def words(self, answer: OcrWordsAnswer, inputs: OcrWordsInputs) -> str:
+        """The words with spaces between them."""
+        return " ".join(answer.words) or "no words"
+
+
+TASKS = (OcrWordsTask("ocr_words", Modality.IMAGE, "Read all the words that a picture shows."),)
 
 
 def word_counts(answer: OcrWordsAnswer | None, target: OcrWordsAnswer) -> DetectionCounts:

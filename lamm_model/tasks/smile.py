@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
 
 from typing_extensions import override
 
-from lamm_model.tasks.base import ParseResult, ParseStatus, Task, TaskModel
-from lamm_model.tasks.metrics import Estimate, proportion
+from lamm_model.conversation import Modality
+from lamm_model.tasks.base import Option, ParseResult, ParseStatus, Task
+from lamm_model.tasks.models import AnswerModel, TaskModel
 from lamm_model.tasks.reading.words import plain
 from lamm_model.tasks.sample import Sample
 
@@ -71,7 +71,7 @@ class SmileInputs(TaskModel):
     """Nothing but the picture."""
 
 
-class SmileAnswer(TaskModel):
+class SmileAnswer(AnswerModel):
     """Whether the person smiles."""
 
     smiling: bool
@@ -125,17 +125,21 @@ class SmileTask(Task[SmileInputs, SmileAnswer]):
             raise ValueError(f"target is {sample.target!r}; it must be true, false, 1 or -1")
         return SmileInputs(), SmileAnswer(smiling=str(sample.target) == "1")
 
-    def is_hit(self, answer: SmileAnswer | None, target: SmileAnswer) -> bool:
-        """The same."""
-        return answer == target
+    @override
+    def options(self, inputs: SmileInputs) -> tuple[Option, ...]:
+        """Yes and no."""
+        return (
+            Option("yes", SmileAnswer(smiling=True), ("Yes", "yes")),
+            Option("no", SmileAnswer(smiling=False), ("No", "no")),
+        )
 
-    def score(
-        self, pairs: Sequence[tuple[SmileAnswer | None, SmileAnswer]]
-    ) -> Mapping[str, Estimate]:
-        """`accuracy`; an unparsed answer is wrong."""
-        if not pairs:
-            return {}
-        return {"accuracy": proportion(sum(self.is_hit(a, t) for a, t in pairs), len(pairs))}
+    @override
+    def words(self, answer: SmileAnswer, inputs: SmileInputs) -> str:
+        """Smiling or not."""
+        return "smiling" if answer.smiling else "not smiling"
+
+
+TASKS = (SmileTask("facial_smile", Modality.IMAGE, "Say whether the person in a picture smiles."),)
 
 
 def _result(smiling: bool, *, agreed: bool) -> ParseResult[SmileAnswer]:

@@ -1,7 +1,4 @@
-"""What a right point is: a joint and the body around it, or the region of an object.
-
-Called by the tasks that answer with points, and by the benchmark's protocols.
-"""
+"""Located objects, the regions in which a point counts as theirs, and the forms of such targets."""
 
 from __future__ import annotations
 
@@ -10,15 +7,12 @@ from collections.abc import Sequence
 from typing import Any, Self
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
+from typing_extensions import override
 
-from lamm_model.tasks.base import TaskModel
 from lamm_model.tasks.detection import DetectedObject
 from lamm_model.tasks.label_sets import JOINTS
-from lamm_model.tasks.metrics import (
-    Box,
-    DetectionCounts,
-    matched_counts,
-)
+from lamm_model.tasks.metrics import Box, DetectionCounts, matched_counts
+from lamm_model.tasks.models import AnswerModel, Mark, PicturePoint, TaskModel
 from lamm_model.tasks.reading.coordinates import Point, Size
 from lamm_model.tasks.reading.places import label_pattern_fault
 from lamm_model.tasks.reading.words import tokens
@@ -26,57 +20,13 @@ from lamm_model.tasks.sample import Sample
 
 # A point this share of the sides away from an object's own point is still on it (FSC147).
 POINT_RADIUS = 0.1
-_RIGHT_SHOULDER, _LEFT_HIP = JOINTS.index("right shoulder"), JOINTS.index("left hip")
-_LEFT_SHOULDER, _RIGHT_HIP = JOINTS.index("left shoulder"), JOINTS.index("right hip")
 
 
-class PointAnswer(TaskModel):
-    """A point [x, y], shares of the picture's sides from the top left."""
-
-    point: Point
-
-    @field_validator("point")
-    @classmethod
-    def _shares(cls, point: Point) -> Point:
-        return _within(point, "point")
-
-
-class JointTarget(PointAnswer):
-    """A joint among the 14 of its body: `joints` in pixels of a picture of `size`.
-
-    `flag` is the third number of the joint's annotation; data sets differ in what it means.
-    """
-
-    joint: str
-    joints: tuple[Point, ...]
-    size: Size
-    flag: int | None = None
-
-    @property
-    def torso(self) -> float:
-        """Pixels between shoulder and opposite hip, the longer of the two diagonals."""
-        return max(
-            math.dist(self.joints[_RIGHT_SHOULDER], self.joints[_LEFT_HIP]),
-            math.dist(self.joints[_LEFT_SHOULDER], self.joints[_RIGHT_HIP]),
-        )
-
-    def distance(self, point: Point) -> float:
-        """Pixels between a point given in shares and the joint."""
-        width, height = self.size
-        return math.dist(
-            (point[0] * width, point[1] * height), self.joints[JOINTS.index(self.joint)]
-        )
-
-    def within_torso(self, point: Point, share: float) -> bool:
-        """Whether a point lies within this share of the torso's length of the joint."""
-        return self.distance(point) <= share * self.torso
-
-
-class LocatedObject(TaskModel):
+class LocatedObject(AnswerModel):
     """One object's place; `label` is None where only a place was asked for."""
 
     label: str | None = Field(default=None, min_length=1)
-    point: Point
+    point: PicturePoint
 
     @field_validator("label")
     @classmethod
@@ -88,10 +38,10 @@ class LocatedObject(TaskModel):
     @field_validator("point")
     @classmethod
     def _shares(cls, point: Point, info: ValidationInfo) -> Point:
-        return _within(point, f"point of {info.data.get('label')!r}")
+        return checked_shares(point, f"point of {info.data.get('label')!r}")
 
 
-class LocatingAnswer(TaskModel):
+class LocatingAnswer(AnswerModel):
     """The objects found, all with a label or all without."""
 
     objects: tuple[LocatedObject, ...]
@@ -124,7 +74,14 @@ class Region(TaskModel):
         x1, y1, x2, y2 = self.box
         if self.radius is None:
             return x1 <= x <= x2 and y1 <= y <= y2
-        return math.dist((x, y), ((x1 + x2) / 2, (y1 + y2) / 2)) <= self.radius
+        return math.dist((x, y), _centre(self.box)) <= self.radius
+
+    def mark(self) -> Mark:
+        """The box, or its centre with the reach."""
+        if self.radius is None:
+            return Mark(self.label or "", box=self.box)
+        reach = (self.radius, self.radius)
+        return Mark(self.label or "", point=_centre(self.box), reach=reach)
 
 
 class LocatingTarget(LocatingAnswer):
@@ -132,37 +89,17 @@ class LocatingTarget(LocatingAnswer):
 
     regions: tuple[Region, ...]
 
+    @override
+    def marks(self) -> tuple[Mark, ...]:
+        """The regions instead of their centres."""
+        return tuple(region.mark() for region in self.regions)
+
 
 def region_counts(answer: LocatingAnswer | None, target: LocatingAnswer) -> DetectionCounts:
     """Points matched one to one with the regions that hold them."""
     found = () if answer is None else answer.objects
     regions = target.regions if isinstance(target, LocatingTarget) else ()
     return matched_counts(found, regions, lambda seen, region: region.holds(seen))
-
-
-def read_joint_target(sample: Sample) -> JointTarget:
-    """A sample's joint, its body and the size of the picture.
-
-    Raises:
-        ValueError: there is no size, no such joint, or not 14 joints.
-    """
-    target, size = sample.target, sample.size
-    if not isinstance(target, dict) or set(target) != {"joint", "joints"}:
-        raise ValueError(f"target is {target!r}; it must have 'joint' and 'joints'")
-    if size is None:
-        raise ValueError("joints in pixels need the picture's size; the sample has none")
-    if target["joint"] not in JOINTS:
-        raise ValueError(f"joint {target['joint']!r} is none of {', '.join(JOINTS)}")
-    joints = read_joints(target["joints"])
-    index = JOINTS.index(target["joint"])
-    annotated = target["joints"][index]
-    return JointTarget(
-        point=_clipped(_divided(joints[index], size)),
-        joint=target["joint"],
-        joints=tuple(joints),
-        size=size,
-        flag=int(annotated[2]) if len(annotated) > 2 else None,
-    )
 
 
 def read_joints(rows: Any) -> list[Point]:
@@ -193,15 +130,36 @@ def read_locating_target(sample: Sample) -> LocatingTarget:
         found = [DetectedObject.model_validate(there) for there in _rows(target["objects"])]
         regions = [Region(label=there.label, box=there.bbox) for there in found]
     elif "joints" in target:
-        points = [_divided(joint, _size(sample)) for joint in read_joints(target["joints"])]
+        points = [in_shares(joint, _size(sample)) for joint in read_joints(target["joints"])]
         regions = [Region(label=None, box=_around(points))]
     elif "points" in target:
-        rows = [_divided(_pixel(row), _size(sample)) for row in _rows(target["points"])]
+        rows = [in_shares(_pixel(row), _size(sample)) for row in _rows(target["points"])]
         regions = [Region(label=None, box=(*p, *p), radius=POINT_RADIUS) for p in rows]
     else:
         raise ValueError(f"target has {list(target)}; it must have objects, joints or points")
-    objects = tuple(LocatedObject(label=r.label, point=_clipped(_centre(r.box))) for r in regions)
+    objects = tuple(LocatedObject(label=r.label, point=clipped(_centre(r.box))) for r in regions)
     return LocatingTarget(objects=objects, regions=tuple(regions))
+
+
+def in_shares(point: Point, size: Size) -> Point:
+    """A point in pixels as shares of the sides of a picture of `size`."""
+    return point[0] / size[0], point[1] / size[1]
+
+
+def clipped(point: Point) -> Point:
+    """The nearest point within the picture."""
+    return min(1.0, max(0.0, point[0])), min(1.0, max(0.0, point[1]))
+
+
+def checked_shares(point: Point, name: str) -> Point:
+    """The point itself.
+
+    Raises:
+        ValueError: it lies outside the picture; the message calls it `name`.
+    """
+    if not all(0 <= share <= 1 for share in point):
+        raise ValueError(f"{name} is {point}; both numbers must be from 0 to 1")
+    return point
 
 
 def _size(sample: Sample) -> Size:
@@ -223,10 +181,6 @@ def _pixel(row: Any) -> Point:
     return float(row[0]), float(row[1])
 
 
-def _divided(point: Point, size: Size) -> Point:
-    return point[0] / size[0], point[1] / size[1]
-
-
 def _around(points: Sequence[Point]) -> Box:
     return (
         min(x for x, _ in points),
@@ -238,13 +192,3 @@ def _around(points: Sequence[Point]) -> Box:
 
 def _centre(box: Box) -> Point:
     return (box[0] + box[2]) / 2, (box[1] + box[3]) / 2
-
-
-def _clipped(point: Point) -> Point:
-    return min(1.0, max(0.0, point[0])), min(1.0, max(0.0, point[1]))
-
-
-def _within(point: Point, name: str) -> Point:
-    if not all(0 <= share <= 1 for share in point):
-        raise ValueError(f"{name} is {point}; both numbers must be from 0 to 1")
-    return point

@@ -1,24 +1,25 @@
-"""Runs the sequences of one request together and reports what they add. Called by `endpoints`.
+"""Runs the sequences of one request together and reports what they add.
 
-One sequence a choice; their chunks are merged in order of arrival. Closing aborts all of them.
+There is one sequence per choice; their chunks are merged in order of arrival. Closing aborts all.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from dataclasses import dataclass
 
-from service.answer.choice import Choice
-from service.answer.queue_wait import FirstTokenWait
 from service.engine.base import (
+    EncodedMedium,
     Engine,
     FinishReason,
     GenerationChunk,
     GenerationRequest,
+    RequestTimings,
     TokenLogprob,
 )
+from service.exceptions import FirstTokenTimeoutError
 from service.keys.rate_limit import KeyAccount
 from service.metrics import Metrics
 from service.plan.input_processor import PlannedRequest
@@ -36,7 +37,7 @@ class Delta:
 
 
 class Generation:
-    """The running answer of one request."""
+    """The running answer of one request: `choices` texts under one `completion_id`."""
 
     def __init__(
         self,
@@ -52,31 +53,18 @@ class Generation:
         """Args:
         arrived: `time.perf_counter()` when the request came.
         account: what the caller's key uses; None is without limit.
-        queue_timeout_s: how long it may wait for its first token.
+        queue_timeout_s: how long it may wait for its first token; None is without limit.
         strip: whether answers lose the white space around them.
         """
-        self._engine, self._planned, self._metrics = engine, planned, metrics
-        self._choices = [Choice(arrived, strip=strip) for _ in planned.sequences]
+        self._engine, self._planned, self.metrics = engine, planned, metrics
+        self.completion_id, self.choices = planned.completion_id, len(planned.sequences)
+        self._choices = [_Choice(arrived, strip) for _ in planned.sequences]
         self._arrived, self._account, self._reserved = arrived, account, 0
-        self._wait = FirstTokenWait(queue_timeout_s)
+        self._queue_timeout_s = queue_timeout_s
+        self._deadline: float | None = None  # of the first token
         self._items: asyncio.Queue[tuple[int, GenerationChunk] | Exception] = asyncio.Queue()
         self._first: Delta | None = None
-        self._deltas: AsyncIterator[Delta | None] | None = None
-
-    @property
-    def completion_id(self) -> str:
-        """`chatcmpl-...`."""
-        return self._planned.completion_id
-
-    @property
-    def metrics(self) -> Metrics:
-        """Its model's."""
-        return self._metrics
-
-    @property
-    def choices(self) -> int:
-        """How many answers are made."""
-        return len(self._choices)
+        self._deltas: AsyncGenerator[Delta | None] | None = None
 
     async def start(self, silence_s: float) -> None:
         """Returns with the first delta, or after `silence_s` without one; closed if it raises.
@@ -86,7 +74,11 @@ class Generation:
             RateLimitedError: it may take more tokens than the caller's key has left.
             OverloadedError: it waited longer for its first token than it may.
         """
-        self._reserve()
+        if self._account is not None:
+            answers = sum(one.sampling_params.max_tokens for one in self._planned.sequences)
+            tokens = self.usage().prompt_tokens + answers
+            self._account.reserve(tokens)
+            self._reserved = tokens
         self._deltas = self._run(silence_s)
         try:
             self._first = await anext(self._deltas, None)
@@ -98,11 +90,9 @@ class Generation:
         """Every delta, first ones first; None after each `silence_s` seconds without any.
 
         Raises:
-            EngineError: the engine failed in the middle.
-            OverloadedError: it waited longer for its first token than it may.
+            EngineError, OverloadedError: as `start`.
         """
-        if self._deltas is None:
-            raise RuntimeError("the generation was not started")
+        assert self._deltas is not None, "the generation was not started"
         if self._first is not None:
             yield self._first
         async for delta in self._deltas:
@@ -110,9 +100,8 @@ class Generation:
 
     async def close(self) -> None:
         """Aborts what still runs; idempotent."""
-        close = getattr(self._deltas, "aclose", None)
-        if close is not None:
-            await close()
+        if self._deltas is not None:
+            await self._deltas.aclose()
 
     def usage(self) -> Usage:
         """Tokens so far."""
@@ -134,41 +123,27 @@ class Generation:
     def server_timing(self) -> str:
         """Value of the `Server-Timing` header (W3C), milliseconds; the slowest choice counts."""
         timings = [choice.timings for choice in self._choices]
-        parts = {
-            "fetch": self._planned.fetch_s,
-            "decode": self._planned.decode_s,
-            "encode": max(t.encode for t in timings),
-            "queue": max(t.queue for t in timings),
-            "prefill": max(t.prefill for t in timings),
-            "generate": max(t.generate for t in timings),
-        }
+        parts = {"fetch": self._planned.fetch_s, "decode": self._planned.decode_s}
+        for stage in ("encode", "queue", "prefill", "generate"):
+            parts[stage] = max(getattr(one, stage) for one in timings)
         return ", ".join(f"{name};dur={1000 * value:.2f}" for name, value in parts.items())
 
-    async def _run(self, silence_s: float) -> AsyncIterator[Delta | None]:
+    async def _run(self, silence_s: float) -> AsyncGenerator[Delta | None]:
         tasks = [
             asyncio.create_task(self._pump(index, request))
             for index, request in enumerate(self._planned.sequences)
         ]
         reason = "abort"
-        self._wait.begin()
+        if self._queue_timeout_s is not None:
+            self._deadline = time.monotonic() + self._queue_timeout_s
         try:
             while any(choice.finish_reason is None for choice in self._choices):
-                # A timer a token would cost more than the token; most items are there already.
-                if self._items.empty():
-                    try:
-                        async with asyncio.timeout(self._wait.limit(silence_s)):
-                            item = await self._items.get()
-                    except TimeoutError:
-                        self._wait.check()
-                        yield None
-                        continue
-                else:
-                    item = self._items.get_nowait()
+                item = await self._next_item(silence_s)
                 if isinstance(item, Exception):
                     reason = "error"
                     raise item
-                delta = self._record(*item)
-                if delta is not None:
+                delta = None if item is None else self._record(*item)
+                if item is None or delta is not None:
                     yield delta
         finally:
             for task in tasks:
@@ -177,8 +152,23 @@ class Generation:
                 await asyncio.gather(*tasks, return_exceptions=True)
             finally:
                 # A second cancellation meets the wait, and what was reserved must go back.
-                self._report_unfinished(reason)
-                self._settle()
+                self._settle(reason)
+
+    async def _next_item(self, silence_s: float) -> tuple[int, GenerationChunk] | Exception | None:
+        """None after `silence_s` seconds without one."""
+        # A timer per token would cost more than the token; most items are there already.
+        if not self._items.empty():
+            return self._items.get_nowait()
+        deadline = self._deadline
+        if deadline is not None:
+            silence_s = min(silence_s, max(deadline - time.monotonic(), 0.0))
+        try:
+            async with asyncio.timeout(silence_s):
+                return await self._items.get()
+        except TimeoutError:
+            if deadline is not None and time.monotonic() >= deadline:
+                raise FirstTokenTimeoutError(self._queue_timeout_s or 0.0) from None
+            return None
 
     async def _pump(self, index: int, request: GenerationRequest) -> None:
         stream = self._engine.generate(request)
@@ -193,38 +183,68 @@ class Generation:
                 await close()
 
     def _record(self, index: int, chunk: GenerationChunk) -> Delta | None:
-        self._wait.end()
+        self._deadline = None
         choice = self._choices[index]
         now = time.perf_counter()
         new_tokens = chunk.completion_tokens - choice.completion_tokens
         if new_tokens > 0:
             if choice.completion_tokens == 0:
-                self._metrics.first_token(now - self._arrived)
+                self.metrics.first_token(now - self._arrived)
             else:
-                self._metrics.tokens(new_tokens, now - choice.last_token)
+                self.metrics.tokens(new_tokens, now - choice.last_token)
             choice.last_token = now
         for medium in choice.update(chunk):
-            self._metrics.media_encoded(medium.modality, medium.seconds)
+            self.metrics.media_encoded(medium.modality, medium.seconds)
         if chunk.finish_reason is not None:
-            self._metrics.finished(chunk.finish_reason, now - self._arrived, chunk.timings)
+            self.metrics.finished(chunk.finish_reason, now - self._arrived, chunk.timings)
         text = choice.text.feed(chunk.text)
         if not text and not chunk.logprobs and chunk.finish_reason is None:
             return None
         return Delta(index, text, chunk.logprobs, chunk.finish_reason)
 
-    def _reserve(self) -> None:
-        if self._account is None:
-            return
-        answers = sum(one.sampling_params.max_tokens for one in self._planned.sequences)
-        tokens = self.usage().prompt_tokens + answers
-        self._account.reserve(tokens)
-        self._reserved = tokens
-
-    def _settle(self) -> None:
+    def _settle(self, reason: str) -> None:
+        """Gives back unused tokens; choices without an end are counted under `reason`."""
+        for choice in self._choices:
+            if choice.finish_reason is None:
+                self.metrics.finished(reason, time.perf_counter() - self._arrived)
         if self._account is not None:
             self._account.settle(self._reserved, self.usage().total_tokens)
 
-    def _report_unfinished(self, reason: str) -> None:
-        for choice in self._choices:
-            if choice.finish_reason is None:
-                self._metrics.finished(reason, time.perf_counter() - self._arrived)
+
+class _Choice:
+    """Running totals of one sequence; `last_token` is when its last one came."""
+
+    def __init__(self, arrived: float, strip: bool) -> None:
+        self.text = AnswerText(strip)
+        self.completion_tokens, self.cached_tokens = 0, 0
+        self.finish_reason: FinishReason | None = None
+        self.timings = RequestTimings()
+        self.last_token = arrived
+
+    def update(self, chunk: GenerationChunk) -> tuple[EncodedMedium, ...]:
+        """Takes the totals of a chunk; returns the media that were encoded since the last one."""
+        # A preempted sequence may have some encoded again.
+        known = len(self.timings.encoded_media)
+        self.completion_tokens = max(chunk.completion_tokens, self.completion_tokens)
+        self.cached_tokens = max(chunk.cached_tokens, self.cached_tokens)
+        self.finish_reason, self.timings = chunk.finish_reason, chunk.timings
+        return chunk.timings.encoded_media[known:]
+
+
+class AnswerText:
+    """Strips an answer while it streams: leading space is dropped, trailing space is held back."""
+
+    def __init__(self, strip: bool = True) -> None:
+        self._strip, self._started, self._held = strip, False, ""
+
+    def feed(self, text: str) -> str:
+        """The part of the answer that is certain now; what is held at the end is dropped."""
+        if not self._strip:
+            return text
+        text = self._held + text
+        if not self._started:
+            text = text.lstrip()
+        kept = text.rstrip()
+        self._held = text[len(kept) :]
+        self._started = self._started or bool(kept)
+        return kept

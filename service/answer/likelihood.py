@@ -12,8 +12,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from lamm_model.tokenizer import LammTokenizer
-from service.answer.queue_wait import waited_too_long
 from service.engine.base import Engine, GenerationRequest, RequestFailedError, RequestTimings
+from service.exceptions import FirstTokenTimeoutError
 
 # Options of one call that run side by side, so that one question with many options leaves seats.
 _MAX_CONCURRENT = 8
@@ -95,7 +95,7 @@ async def _first_score(
     except TimeoutError:
         if timeout_s is None or not limit.expired():
             raise
-        raise waited_too_long(timeout_s) from None
+        raise FirstTokenTimeoutError(timeout_s) from None
 
 
 async def _score(

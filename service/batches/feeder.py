@@ -14,11 +14,11 @@ import logging
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 
+from service.batches.batch import Batch, LineResult, TakenLine
 from service.batches.database import Database
 from service.batches.line_results import given_up, line_id, never_fits, result_of
 from service.batches.line_runner import LineAnswer, LineRunner
 from service.batches.line_store import LineStore
-from service.batches.records import Batch, LineResult, TakenLine
 from service.batches.room import Room
 from service.batches.turns import Turns
 from service.exceptions import BatchesUnavailableError

@@ -13,10 +13,10 @@ from typing import Any, BinaryIO
 
 from pydantic_core import from_json
 
-from service.batches.records import BatchLimits, InputLine, LineProblem
+from service.batches.batch import BatchLimits, InputLine, LineProblem
 from service.http.request_body import MAX_VALUES
 
-# Behind every request that does not say otherwise; `Priorities` in docs/operations.md.
+# Behind every request that does not say otherwise; `Priorities` in docs/chat.md.
 PRIORITY = 100
 MAX_PROBLEMS = 100
 MAX_CUSTOM_ID = 256

@@ -7,10 +7,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
+from service.batches.batch import Batch, BatchLimits, InputLine, LineProblem
 from service.batches.database import Database
 from service.batches.input_lines import read_lines
 from service.batches.line_store import LineStore
-from service.batches.records import Batch, BatchLimits, InputLine, LineProblem
 from service.batches.store import BatchStore
 from service.exceptions import StorageUnavailableError, StoredFileNotFoundError
 from service.files.store import FileStore

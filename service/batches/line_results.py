@@ -11,8 +11,8 @@ from typing import Any
 
 from pydantic_core import from_json
 
+from service.batches.batch import Batch, LineEnding, LineResult, LineStatus, TakenLine, Tokens
 from service.batches.line_runner import LineAnswer
-from service.batches.records import Batch, LineEnding, LineResult, LineStatus, TakenLine, Tokens
 
 _UNANSWERED = {
     LineStatus.EXPIRED: ("batch_expired", "the batch's completion window ended before this line"),

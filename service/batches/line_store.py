@@ -11,8 +11,7 @@ from collections.abc import Collection, Iterator, Sequence
 
 import sqlalchemy as sa
 
-from service.batches.database import Database
-from service.batches.records import (
+from service.batches.batch import (
     BatchStatus,
     InputLine,
     LineEnding,
@@ -20,6 +19,7 @@ from service.batches.records import (
     LineStatus,
     TakenLine,
 )
+from service.batches.database import Database
 from service.batches.tables import batches as _b
 from service.batches.tables import lines as _l
 

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from service.batches.batch import Batch
 from service.batches.database import Database
 from service.batches.line_results import unanswered
 from service.batches.line_store import LineStore
-from service.batches.records import Batch
 from service.files.store import FileStore, Purpose
 
 _WRITTEN_AT_ONCE = 1 << 20

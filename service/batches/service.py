@@ -18,10 +18,10 @@ from pathlib import Path
 
 from starlette.types import ASGIApp
 
+from service.batches.batch import Batch, BatchLimits, NewBatch
 from service.batches.database import Database, DatabaseBusyError, database_url, open_database
 from service.batches.line_runner import LineRunner
 from service.batches.line_store import LineStore
-from service.batches.records import Batch, BatchLimits, NewBatch
 from service.batches.room import Room
 from service.batches.store import BatchStore
 from service.batches.worker import BatchWorker
@@ -60,6 +60,7 @@ class Batches:
         lifecycle: Lifecycle,
         metrics: Metrics,
         knows_owner: Callable[[str], bool],
+        clock: Callable[[], float] = time.time,
     ) -> None:
         """Args:
         config: see `BatchConfig`.
@@ -68,6 +69,7 @@ class Batches:
         lifecycle: whether the service takes requests.
         metrics: told of batches and their lines.
         knows_owner: whether an owner's API key is still one; the lines of others rest.
+        clock: seconds since 1970.
 
         Raises:
             DatabaseError: the database's URL is none.
@@ -75,7 +77,7 @@ class Batches:
         database_url(config.database_url, Path())  # wrong ones stop the start
         self._config, self._files, self._stats = config, files, stats
         self._lifecycle, self._metrics, self._knows_owner = lifecycle, metrics, knows_owner
-        self.limits = config.limits
+        self.limits, self.clock = config.limits, clock
         self._database: Database | None = None
         self._store: BatchStore | None = None
         self._worker: BatchWorker | None = None
@@ -136,7 +138,7 @@ class Batches:
     async def cancel(self, owner: str, batch_id: str) -> Batch:
         """See `BatchStore.request_cancel`; raises BatchesUnavailableError besides."""
         database, store = self._opened
-        batch = await database.run(store.request_cancel, owner, batch_id, int(time.time()))
+        batch = await database.run(store.request_cancel, owner, batch_id, int(self.clock()))
         self._look()
         return batch
 
@@ -145,6 +147,9 @@ class Batches:
         if self._database is None or self._store is None:
             raise BatchesUnavailableError("the batch database is not open")
         return self._database, self._store
+
+    def _now(self) -> float:
+        return self.clock()
 
     def _look(self) -> None:
         if self._worker is not None:
@@ -201,4 +206,5 @@ class Batches:
             self._lifecycle,
             self._metrics,
             self._knows_owner,
+            self._now,
         )

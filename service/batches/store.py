@@ -7,29 +7,26 @@ names the states that it starts from, so that of two that meet (a cancel and an 
 from __future__ import annotations
 
 import json
-import re
 import uuid
 from collections.abc import Sequence
 from dataclasses import asdict
 
 import sqlalchemy as sa
 
-from service.batches.database import Database
-from service.batches.records import (
-    UNFINISHED,
+from service.batches.batch import (
     Batch,
     BatchStatus,
     LineProblem,
     LineStatus,
     NewBatch,
-    Tokens,
 )
+from service.batches.database import Database
+from service.batches.rows import owned_batch, read_batch, unfinished
 from service.batches.tables import batches as _b
 from service.batches.tables import lines as _l
 from service.exceptions import BatchNotFoundError, RateLimitedError, RequestError
 
 _RETRY_S = 60
-_ID = re.compile(r"batch_[0-9a-f]{32}")
 _STATUS_OF = {
     BatchStatus.COMPLETED: _b.c.completed_at,
     BatchStatus.EXPIRED: _b.c.expired_at,
@@ -62,7 +59,7 @@ class BatchStore:
                 sa.insert(_b).values(id=batch_id, status=BatchStatus.VALIDATING.value, **values)
             )
             count = connection.execute(
-                sa.select(sa.func.count()).where(_b.c.owner == asked.owner, _unfinished())
+                sa.select(sa.func.count()).where(_b.c.owner == asked.owner, unfinished())
             ).scalar_one()
             if count > max_unfinished:
                 raise RateLimitedError(
@@ -80,7 +77,7 @@ class BatchStore:
             BatchNotFoundError: there is none, or it is another's.
         """
         with self._database.reading() as connection:
-            return _owned(connection, owner, batch_id)
+            return owned_batch(connection, owner, batch_id)
 
     def list_batches(self, owner: str, after: str | None, limit: int) -> list[Batch]:
         """The owner's batches, newest first, from the one behind `after` on; at most `limit`.
@@ -92,13 +89,13 @@ class BatchStore:
         with self._database.reading() as connection:
             if after is not None:
                 try:
-                    last = _owned(connection, owner, after)
+                    last = owned_batch(connection, owner, after)
                 except BatchNotFoundError:
                     raise RequestError(
                         f"after is {after[:80]!r}, which is no batch here", param="after"
                     ) from None
                 query = query.where(_b.c.number < last.number)
-            return [_batch(row) for row in connection.execute(query)]
+            return [read_batch(row) for row in connection.execute(query)]
 
     def request_cancel(self, owner: str, batch_id: str, now: int) -> Batch:
         """Marks a batch to be ended; one that is being cancelled, or was, stays as it is.
@@ -109,13 +106,13 @@ class BatchStore:
         """
         open_states = (BatchStatus.VALIDATING, BatchStatus.IN_PROGRESS)
         with self._database.writing() as connection:
-            found = _owned(connection, owner, batch_id)
+            found = owned_batch(connection, owner, batch_id)
             connection.execute(
                 sa.update(_b)
                 .where(_b.c.number == found.number, _b.c.status.in_(open_states))
                 .values(status=BatchStatus.CANCELLING.value, cancelling_at=now)
             )
-            batch = _owned(connection, owner, batch_id)
+            batch = owned_batch(connection, owner, batch_id)
         if batch.status not in (BatchStatus.CANCELLING, BatchStatus.CANCELLED):
             raise RequestError(
                 f"the batch is {batch.status.value} and cannot be cancelled any more",
@@ -127,7 +124,7 @@ class BatchStore:
     def free_all(self) -> None:
         """Takes every batch from whoever had it: nobody else can be there."""
         with self._database.writing() as connection:
-            connection.execute(sa.update(_b).where(_unfinished()).values(leased_until=None))
+            connection.execute(sa.update(_b).where(unfinished()).values(leased_until=None))
 
     def claim(self, more: int) -> list[Batch]:
         """The unfinished batches that are this worker's, oldest first, and the lease renewed.
@@ -140,27 +137,27 @@ class BatchStore:
         with self._database.writing() as connection:
             connection.execute(
                 sa.update(_b)
-                .where(self._own(), _unfinished(), _b.c.leased_until < half)
+                .where(self._own(), unfinished(), _b.c.leased_until < half)
                 .values(leased_until=until)
             )
-            found = sa.select(_b.c.number).where(nobodys, _unfinished()).order_by(_b.c.number)
+            found = sa.select(_b.c.number).where(nobodys, unfinished()).order_by(_b.c.number)
             connection.execute(
                 sa.update(_b)
                 .where(_b.c.number.in_(found.limit(more)))
                 # Again: between the two another worker may have been here.
-                .where(nobodys, _unfinished())
+                .where(nobodys, unfinished())
                 .values(worker=self._worker, leased_until=until)
             )
             rows = connection.execute(
-                sa.select(_b).where(self._own(), _unfinished()).order_by(_b.c.number)
+                sa.select(_b).where(self._own(), unfinished()).order_by(_b.c.number)
             ).all()
-        return [_batch(row) for row in rows]
+        return [read_batch(row) for row in rows]
 
     def release_all(self) -> None:
         """Leaves all batches to the next worker at once."""
         with self._database.writing() as connection:
             connection.execute(
-                sa.update(_b).where(self._own(), _unfinished()).values(leased_until=None)
+                sa.update(_b).where(self._own(), unfinished()).values(leased_until=None)
             )
 
     def begin_progress(self, number: int, now: int) -> bool:
@@ -227,7 +224,7 @@ class BatchStore:
         """Removes batches that have ended before that time (seconds since 1970)."""
         ended_at = sa.func.coalesce(_b.c.failed_at, *_STATUS_OF.values())
         with self._database.writing() as connection:
-            connection.execute(sa.delete(_b).where(ended_at < before, sa.not_(_unfinished())))
+            connection.execute(sa.delete(_b).where(ended_at < before, sa.not_(unfinished())))
 
     def _change(
         self,
@@ -249,37 +246,3 @@ class BatchStore:
 
     def _own(self) -> sa.ColumnElement[bool]:
         return _b.c.worker == self._worker
-
-
-def _unfinished() -> sa.ColumnElement[bool]:
-    return _b.c.status.in_([status.value for status in UNFINISHED])
-
-
-def _owned(connection: sa.Connection, owner: str, batch_id: str) -> Batch:
-    if not _ID.fullmatch(batch_id):
-        raise BatchNotFoundError(batch_id)  # PostgreSQL cannot even be asked for some texts
-    row = connection.execute(
-        sa.select(_b).where(_b.c.owner == owner, _b.c.id == batch_id)
-    ).one_or_none()
-    if row is None:
-        raise BatchNotFoundError(batch_id)
-    return _batch(row)
-
-
-def _batch(row: sa.Row[tuple[object, ...]]) -> Batch:
-    values = dict(row._mapping)
-    asked = {name: values.pop(name) for name in NewBatch.__dataclass_fields__}
-    asked["metadata"] = json.loads(asked["metadata"]) if asked["metadata"] else None
-    problems = json.loads(values.pop("problems") or "[]")
-    tokens = Tokens(*(values.pop(f"{kind}_tokens") for kind in ("input", "cached", "output")))
-    status, outcome = values.pop("status"), values.pop("outcome")
-    for unread in ("worker", "leased_until"):
-        del values[unread]
-    return Batch(
-        status=BatchStatus(status),
-        outcome=None if outcome is None else BatchStatus(outcome),
-        asked=NewBatch(**asked),
-        problems=tuple(LineProblem(**problem) for problem in problems),
-        tokens=tokens,
-        **values,
-    )

@@ -15,13 +15,13 @@ from collections import Counter
 from collections.abc import Callable, Coroutine
 from typing import Any
 
+from service.batches.batch import UNFINISHED, Batch, BatchLimits, BatchStatus, LineStatus
 from service.batches.database import Database
 from service.batches.feeder import Feeder
 from service.batches.input_loader import InputLoader
 from service.batches.line_runner import LineRunner
 from service.batches.line_store import LineStore
 from service.batches.output_files import store_output
-from service.batches.records import UNFINISHED, Batch, BatchLimits, BatchStatus, LineStatus
 from service.batches.room import Room
 from service.batches.store import BatchStore
 from service.exceptions import BatchesUnavailableError, StorageFullError, StorageUnavailableError

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query
 
 from lamm_model.tasks import TASKS
-from service.batches.records import Batch, NewBatch
+from service.batches.batch import Batch, NewBatch
 from service.dependencies import BatchesDep, LifecycleDep, OwnerDep
 from service.exceptions import RequestError
 from service.http.request_body import JsonBodyRoute

@@ -6,6 +6,7 @@ import asyncio
 
 from fastapi import APIRouter, Request
 
+from lamm_model.conversation import Modality
 from service.dependencies import ModelsDep, OwnerDep, ServedModel, UnknownFieldsDep
 from service.exceptions import RequestError
 from service.http.request_body import JsonBodyRoute, release_body
@@ -67,18 +68,18 @@ async def estimate(
     """
     unknown_fields.name_once(body)
     model = models.get(body.model)
-    prompt = await model.processor.count(body, owner)
+    prompt = await model.processor.prompt(body, owner)
     release_body(request)
-    room = model.max_model_len - prompt.tokens
+    tokens = len(prompt.ids)
+    images, clouds = (prompt.media_tokens[modality] for modality in Modality)
+    room = model.max_model_len - tokens
     asked = body.max_completion_tokens or body.max_tokens
     default = max(min(max(model.default_max_tokens, body.min_tokens), room), 0)
     return Estimate(
         model=model.name,
-        prompt_tokens=prompt.tokens,
+        prompt_tokens=tokens,
         prompt_tokens_details=EstimateDetails(
-            text_tokens=prompt.tokens - prompt.image_tokens - prompt.point_cloud_tokens,
-            image_tokens=prompt.image_tokens,
-            point_cloud_tokens=prompt.point_cloud_tokens,
+            text_tokens=tokens - images - clouds, image_tokens=images, point_cloud_tokens=clouds
         ),
         max_tokens=asked or default,
         max_model_len=model.max_model_len,

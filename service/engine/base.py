@@ -9,14 +9,11 @@ from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from lamm_model.conversation import Modality
 from lamm_model.media import PreparedMedia
 from lamm_model.sampling_params import SamplingParams
-
-if TYPE_CHECKING:
-    from service.engine.grammar import Grammar
 
 
 class FinishReason(StrEnum):
@@ -54,6 +51,40 @@ class RequestFailedError(EngineError):
     """This request alone failed inside the engine; others go on."""
 
 
+class GrammarError(EngineError):
+    """The request's grammar cannot be compiled; `reason` says why, without a library's words."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"the grammar cannot be compiled: {reason}")
+        self.reason = reason
+
+
+class GrammarQueueTimeoutError(EngineError):
+    """The request's grammar waited too long for its turn to be compiled."""
+
+    def __init__(self, waited_s: float, compiling: int) -> None:
+        super().__init__(
+            f"the grammar waited longer than {waited_s:g} s to be compiled; "
+            f"{compiling} others are being compiled"
+        )
+        self.waited_s, self.compiling = waited_s, compiling
+
+
+class GrammarKind(StrEnum):
+    """Languages that a grammar can be written in."""
+
+    JSON_SCHEMA = "json_schema"
+    LARK = "lark"
+
+
+@dataclass(frozen=True, slots=True)
+class GrammarSource:
+    """What an answer must match, as text: a JSON schema, or a grammar in llguidance's Lark."""
+
+    kind: GrammarKind
+    text: str
+
+
 @dataclass(frozen=True, slots=True)
 class MediaSpan:
     """A medium and its placeholders' place: `prompt_token_ids[offset : offset + num_tokens]`."""
@@ -76,7 +107,8 @@ class GenerationRequest:
     each of these tokens after the prompt and those before it (teacher forcing), no alternatives,
     and the finish reason `length`. Sampling parameters then have no effect.
 
-    With `grammar` the answer keeps to it, and ends where it ends.
+    With `grammar` the answer matches it, and ends where it ends. All fields can be pickled, so that
+    an engine may run in another process.
     """
 
     request_id: str
@@ -86,7 +118,7 @@ class GenerationRequest:
     priority: int = 0
     model: str | None = None
     continuation_token_ids: tuple[int, ...] = ()
-    grammar: Grammar | None = None
+    grammar: GrammarSource | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,8 +230,8 @@ class Engine(ABC):
     def generate(self, request: GenerationRequest) -> AsyncIterator[GenerationChunk]:
         """Chunks of one request as they come; closing the iterator aborts it within one step.
 
-        Raises (from the first `__anext__`): QueueFullError, PromptTooLongError, EngineStoppedError;
-        later: RequestFailedError, EngineStoppedError.
+        Raises (from the first `__anext__`): QueueFullError, PromptTooLongError, GrammarError,
+        GrammarQueueTimeoutError, EngineStoppedError; later: RequestFailedError, EngineStoppedError.
         """
 
     @abstractmethod

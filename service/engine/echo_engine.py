@@ -40,7 +40,7 @@ class EchoEngine(Engine):
     def __init__(
         self, config: EngineConfig, reply: str = DEFAULT_REPLY, delay: float = 0.0
     ) -> None:
-        self._config, self._delay = config, delay
+        self._config, self.delay = config, delay
         self._words = tuple(_WORD.findall(reply))
         self._max_len = config.max_model_len or _DEFAULT_MAX_LEN
         self._seats = asyncio.Semaphore(config.max_num_seqs)
@@ -179,6 +179,6 @@ class EchoEngine(Engine):
 
     async def _pause(self, stopped: asyncio.Event) -> None:
         """Waits until the next word is due; raises when the engine is stopped meanwhile."""
-        await asyncio.sleep(self._delay)
+        await asyncio.sleep(self.delay)
         if stopped.is_set():
             raise EngineStoppedError("the engine stopped")

@@ -29,7 +29,8 @@ from service.engine.model_runner import ModelRunner, StepResult
 from service.engine.model_source import ModelSource
 from service.engine.output import SequenceOutput
 from service.engine.prefix_cache import PrefixCache
-from service.engine.scheduler import Scheduler, SchedulerOutput
+from service.engine.scheduler import Scheduler
+from service.engine.scheduler_output import SchedulerOutput
 from service.engine.sequence import Sequence
 from service.engine.snapshot import StepNote, describe
 from service.engine.stream import ChunkStream
@@ -65,7 +66,7 @@ class EngineCore:
         }
         self._models[None] = self._models[models[0].name]
         self._runner = make_runner(models, config, memory)
-        plan = self._runner.plan
+        plan = self._runner.kv.plan
         max_num_seqs = min(config.max_num_seqs, plan.num_slots)
         self._blocks = BlockManager(plan.num_slots, plan.num_blocks, BLOCK_SIZE)
         self._scheduler = Scheduler(
@@ -86,7 +87,7 @@ class EngineCore:
             device=str(self._runner.device),
             dtype=str(self._runner.dtype).removeprefix("torch."),
             weights_bytes=self._runner.weights_bytes,
-            kv_cache_bytes=self._runner.kv_cache_bytes,
+            kv_cache_bytes=self._runner.kv.nbytes,
             kv_cache_tokens=plan.num_blocks * BLOCK_SIZE,
             max_model_len=plan.max_model_len,
             max_num_seqs=max_num_seqs,

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from service.engine.base import Engine
 from service.engine.config import EngineConfig, MemoryShare
+from service.engine.grammar import GrammarCompiler
 from service.engine.model_source import ModelSource
 
 ENGINES = ("torch", "echo")
@@ -20,8 +21,11 @@ def create_engine(
     models: Sequence[ModelSource],
     config: EngineConfig,
     memory: MemoryShare | None = None,
+    grammars: Mapping[str, GrammarCompiler] | None = None,
 ) -> Engine:
     """An engine over models that share a language model; it has not been started.
+
+    `grammars` has a compiler per model, to share what callers compile; None: it has its own.
 
     Raises:
         ValueError: no engine has that name.
@@ -31,11 +35,11 @@ def create_engine(
     if kind == "torch" and (directory := os.environ.get(FAULT_DIRECTORY)):
         from service.engine.fault_injection import FaultyEngine  # noqa: PLC0415 - see above
 
-        return FaultyEngine(models, config, memory, Path(directory))
+        return FaultyEngine(models, config, memory, Path(directory), grammars)
     if kind == "torch":
         from service.engine.torch_engine import TorchEngine  # noqa: PLC0415 - see above
 
-        return TorchEngine(models, config, memory)
+        return TorchEngine(models, config, memory, grammars)
     if kind == "echo":
         from service.engine.echo_engine import EchoEngine  # noqa: PLC0415 - see above
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import functools
 import logging
 import time
+from collections.abc import Mapping
 from collections.abc import Sequence as Seq
 from enum import StrEnum
 from pathlib import Path
@@ -20,10 +21,11 @@ from torch import Tensor
 from lamm_model.media import PreparedMedia
 from service.engine.config import EngineConfig, MemoryShare
 from service.engine.engine_core import EngineCore
+from service.engine.grammar import GrammarCompiler
 from service.engine.media_encoder import MediaEncoder
 from service.engine.model_runner import ModelRunner, StepResult
 from service.engine.model_source import ModelSource
-from service.engine.scheduler import ScheduledChunk, SchedulerOutput
+from service.engine.scheduler_output import ScheduledChunk, SchedulerOutput
 from service.engine.torch_engine import TorchEngine
 
 _log = logging.getLogger(__name__)
@@ -54,9 +56,10 @@ class FaultyEngine(TorchEngine):
         config: EngineConfig,
         memory: MemoryShare | None,
         directory: Path,
+        grammars: Mapping[str, GrammarCompiler] | None = None,
     ) -> None:
         """`directory` is looked into before each step; it must be there."""
-        super().__init__(models, config, memory)
+        super().__init__(models, config, memory, grammars)
         self._faults = Faults(directory)
         _log.warning("faults are injected into this engine as files in %s ask for", directory)
 

@@ -1,26 +1,43 @@
-"""Grammars that an answer must keep to, by llguidance. Torch-free.
+"""Grammars that constrain answers, compiled by llguidance. Torch-free.
 
-`grammar_options` compiles one from a request's `response_format` or the form of a task's answer;
-the engine's readout asks it at each step which tokens may come next. llguidance is an extra and
-imported on first use.
+Compiling takes milliseconds to seconds, in threads, a few at a time, and the most recent grammars
+are kept. The readout asks a compiled grammar at each step which tokens may come next. llguidance is
+an extra and imported on first use.
 
 Shapes: V vocabulary.
 """
 
 from __future__ import annotations
 
-import json
+import asyncio
 import re
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from typing import TYPE_CHECKING
+
+from cachetools import LRUCache
 
 from lamm_model.tokenizer import LammTokenizer
-from service.engine.base import RequestFailedError
+from service.engine.base import (
+    GrammarError,
+    GrammarKind,
+    GrammarQueueTimeoutError,
+    GrammarSource,
+    RequestFailedError,
+)
+from service.engine.model_source import ModelSource
 
 if TYPE_CHECKING:
     from llguidance import LLMatcher, LLTokenizer
     from llguidance._lib import JsonCompileOptions
 
+_COMPILED_AT_ONCE = 2
+# The compiler calls itself for each level of a schema, and for each $ref on the way. A schema of
+# 64 KiB needs 8 to 64 MB, and a thread's usual 8 would end the process; pages that are not touched
+# cost nothing.
+_COMPILER_STACK_BYTES = 256 << 20
+_KEPT = 64
 # As Python's and most programs' JSON is written: a model has seen it, and cannot dwell on spaces.
 _LAYOUT: JsonCompileOptions = {
     "whitespace_flexible": False,
@@ -40,10 +57,6 @@ _REASONS = (
     ("too", "it is too complex"),
 )
 _KEYWORD = re.compile(r"[\w$-]{1,64}")
-
-
-class GrammarError(ValueError):
-    """A schema that cannot be made a grammar; the message says why, in words of our own."""
 
 
 class Grammar:
@@ -83,46 +96,70 @@ class GrammarState:
 
 
 class GrammarCompiler:
-    """Compiles grammars for one tokenizer; safe to use from several threads."""
+    """Compiles grammars for one tokenizer; used from one event loop.
+
+    A compilation cannot be stopped: one that is given up keeps its turn until it ends.
+    """
 
     def __init__(
-        self, tokenizer: LammTokenizer, vocab_size: int, eos_token_ids: Sequence[int]
+        self,
+        tokenizer: LammTokenizer,
+        vocab_size: int,
+        eos_token_ids: Sequence[int],
+        *,
+        timeout_s: float = 5.0,
+        queue_timeout_s: float = 5.0,
     ) -> None:
-        """`vocab_size` is the model's, V; it may exceed the tokenizer's."""
+        """`vocab_size` is the model's, V; it may exceed the tokenizer's.
+
+        `timeout_s` bounds one compilation, `queue_timeout_s` the wait for its turn.
+        """
         self._tokenizer, self._vocab_size = tokenizer, vocab_size
         self._eos_token_ids = list(eos_token_ids)
+        self._timeout_s, self._queue_timeout_s = timeout_s, queue_timeout_s
+        self._turns = asyncio.Semaphore(_COMPILED_AT_ONCE)
+        self._kept: LRUCache[GrammarSource, Grammar] = LRUCache(_KEPT)
         self._view: LLTokenizer | None = None
+        self.compiled_total = 0
 
-    def json_schema(self, schema: Mapping[str, Any] | bool) -> Grammar:
-        """A grammar of the JSON values that `schema` describes; takes milliseconds, or seconds.
+    @classmethod
+    def of_model(cls, model: ModelSource) -> GrammarCompiler:
+        """For the answers of that model; reads its tokenizer."""
+        tokenizer = LammTokenizer.from_pretrained(model.base)
+        return cls(tokenizer, model.spec.vocab_size, model.spec.eos_token_ids)
+
+    async def get(self, source: GrammarSource) -> Grammar:
+        """The compiled grammar; compiles it unless it is kept.
 
         Raises:
-            GrammarError: the schema uses what is not supported, contradicts itself or is too
+            GrammarError: as `compile`, or compiling takes too long.
+            GrammarQueueTimeoutError: others are being compiled, and none of them ended in time.
+            ModuleNotFoundError: llguidance is not installed.
+        """
+        grammar = self._kept.get(source)
+        if grammar is None:
+            grammar = self._kept[source] = await self._compile_in_turn(source)
+            self.compiled_total += 1
+        return grammar
+
+    def compile(self, source: GrammarSource) -> Grammar:
+        """Compiles in the calling thread, and keeps nothing.
+
+        Raises:
+            GrammarError: the grammar uses what is not supported, contradicts itself or is too
                 complex.
             ModuleNotFoundError: llguidance is not installed.
         """
-        from llguidance import LLMatcher  # noqa: PLC0415 - an extra
-
-        try:
-            grammar = LLMatcher.grammar_from_json_schema(json.dumps(schema), overrides=_LAYOUT)
-        except ValueError as error:
-            # It reads whatever JSON was written, as far as it is not nested too deep to be read.
-            raise GrammarError("it is nested too deep") from error
-        return self._compile(grammar)
-
-    def lark(self, text: str) -> Grammar:
-        """A grammar written in llguidance's Lark.
-
-        Raises:
-            GrammarError, ModuleNotFoundError: as `json_schema`.
-        """
-        from llguidance import LLMatcher  # noqa: PLC0415 - an extra
-
-        return self._compile(LLMatcher.grammar_from_lark(text))
-
-    def _compile(self, grammar: str) -> Grammar:
         from llguidance import LLMatcher, LLParserLimits  # noqa: PLC0415 - an extra
 
+        if source.kind is GrammarKind.LARK:
+            grammar = LLMatcher.grammar_from_lark(source.text)
+        else:
+            try:
+                grammar = LLMatcher.grammar_from_json_schema(source.text, overrides=_LAYOUT)
+            except ValueError as error:
+                # The text is valid JSON; what the parser refuses is its depth.
+                raise GrammarError("it is nested too deep") from error
         if self._view is None:
             self._view = self._read_tokenizer()
         limits = LLParserLimits(verbose_errors=False)
@@ -131,12 +168,53 @@ class GrammarCompiler:
             raise GrammarError(_reason(matcher.get_error()))
         return Grammar(matcher)
 
+    async def _compile_in_turn(self, source: GrammarSource) -> Grammar:
+        try:
+            async with asyncio.timeout(self._queue_timeout_s):
+                await self._turns.acquire()
+        except TimeoutError:
+            raise GrammarQueueTimeoutError(self._queue_timeout_s, _COMPILED_AT_ONCE) from None
+        try:
+            running = _in_thread(lambda: self.compile(source))
+        except RuntimeError:  # no thread can be started
+            self._turns.release()
+            raise
+        compiled = asyncio.wrap_future(running)
+        compiled.add_done_callback(lambda _: self._turns.release())
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                return await asyncio.shield(compiled)
+        except TimeoutError:
+            raise GrammarError(f"it takes longer than {self._timeout_s:g} s to compile") from None
+
     def _read_tokenizer(self) -> LLTokenizer:
         from llguidance import LLTokenizer  # noqa: PLC0415 - an extra
 
         return LLTokenizer(
             self._tokenizer.to_json(), n_vocab=self._vocab_size, eos_token=self._eos_token_ids
         )
+
+
+def _in_thread(work: Callable[[], Grammar]) -> Future[Grammar]:
+    """Runs in a daemon thread: the process ends without waiting for it, as it would for a pool."""
+    future: Future[Grammar] = Future()
+
+    def run() -> None:
+        # From here on it cannot be cancelled; a result for a cancelled future would raise.
+        if not future.set_running_or_notify_cancel():
+            return
+        try:
+            future.set_result(work())
+        except BaseException as error:
+            future.set_exception(error)
+
+    # The stack size is the whole process's, for threads that start meanwhile.
+    usual = threading.stack_size(_COMPILER_STACK_BYTES)
+    try:
+        threading.Thread(target=run, name="grammar", daemon=True).start()
+    finally:
+        threading.stack_size(usual)
+    return future
 
 
 def _reason(message: str) -> str:

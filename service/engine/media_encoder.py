@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import functools
 import time
-from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
 import torch
+from cachetools import LRUCache
 from torch import Tensor
 
 from lamm_model.conversation import Modality
@@ -55,10 +55,14 @@ class MediaEncoder:
         self, models: Sequence[EncodesMedia], device: torch.device, max_bytes: int
     ) -> None:
         self._models, self._device, self._max_bytes = tuple(models), device, max_bytes
-        self._cache: OrderedDict[_Key, Tensor] = OrderedDict()
-        self._cached_bytes = 0
+        self._cache: LRUCache[_Key, Tensor] = LRUCache(max_bytes, lambda features: features.nbytes)
         self.queries_total = 0
         self.hits_total = 0
+
+    @property
+    def cached_bytes(self) -> int:
+        """What the kept results take."""
+        return int(self._cache.currsize)
 
     @torch.inference_mode()
     def rehearse(self, modality: Modality, shape: tuple[int, ...], count: int, model: int) -> None:
@@ -76,7 +80,6 @@ class MediaEncoder:
             key = (model, medium.modality, medium.digest)
             found = self._cache.get(key)
             if found is not None:
-                self._cache.move_to_end(key)
                 self.hits_total += 1
                 output.features[medium.digest] = found
             elif medium.digest in missing:
@@ -112,15 +115,8 @@ class MediaEncoder:
     def _keep(self, key: _Key, result: Tensor) -> None:
         # A copy of its own: a view would keep the whole batch alive.
         result = result.clone()
-        size = result.numel() * result.element_size()
-        if size > self._max_bytes or key in self._cache:
-            # A group that is taken apart after a fault encodes some twice; bytes count once.
-            return
-        self._cache[key] = result
-        self._cached_bytes += size
-        while self._cached_bytes > self._max_bytes:
-            _, oldest = self._cache.popitem(last=False)
-            self._cached_bytes -= oldest.numel() * oldest.element_size()
+        if result.nbytes <= self._max_bytes:
+            self._cache[key] = result
 
 
 def _same_shape(media: Sequence[PreparedMedia]) -> list[list[PreparedMedia]]:

@@ -17,22 +17,20 @@ import torch
 from torch import Tensor
 
 from lamm_model.decoder.attention import Span, plan_attention
-from lamm_model.decoder.kv_cache import KVCache, KVCacheShape
 from lamm_model.decoder.llama import LlamaDecoder
 from lamm_model.decoder.lora import AdapterPlan, LoraStack
 from lamm_model.decoder.sampler import SampledToken
 from lamm_model.media import PreparedMedia
 from service.engine.base import EncodedMedium, MediaSpan, RequestFailedError
-from service.engine.block_manager import KVTransfer, LoadBlocks, SaveBlocks
 from service.engine.config import EngineConfig, MemoryShare
-from service.engine.device import choose_device, choose_dtype, recover, weights_bytes
+from service.engine.device import choose_device, choose_dtype, recover
 from service.engine.isolation import run_isolated
-from service.engine.kv_plan import BLOCK_SIZE, KVPlan, available_host_bytes, plan_kv_cache
+from service.engine.kv_tensors import KVTensors
 from service.engine.media_encoder import MediaEncoder
 from service.engine.model_loader import load_models
 from service.engine.model_source import ModelSource
 from service.engine.readout import Readout
-from service.engine.scheduler import ScheduledChunk, SchedulerOutput
+from service.engine.scheduler_output import ScheduledChunk, SchedulerOutput
 from service.engine.sequence import Sequence
 from service.engine.warm_up import warm_up
 
@@ -91,14 +89,7 @@ class ModelRunner:
             self._lora = LoraStack(adapters, layers, outputs, self.device, self.dtype)
             self.weights_bytes += self._lora.nbytes
         self._readout = Readout(lambda sequence: self._specs[self._model_of(sequence)])
-        self.plan, self._cache = self._lay_out_cache(
-            config, memory, max_len, int(text.num_hidden_layers)
-        )
-        self.kv_cache_bytes = (
-            self._cache.shape.bytes_per_token
-            * BLOCK_SIZE
-            * (self.plan.num_blocks + self.plan.num_store_blocks)
-        )
+        self.kv = KVTensors(self._decoder, config, memory, max_len)
         if self.device.type == "cpu":
             warm_up(self._decoder, self._encoder, self._specs, config)
 
@@ -115,7 +106,7 @@ class ModelRunner:
         computed, are reported as failed; the others go on. An exception is the whole step's: the
         device's or the cache's state is lost.
         """
-        empty = self._transfer_all(output.transfers)
+        empty = self.kv.transfer_all(output.transfers)
         result = StepResult()
         for chunk in output.chunks:
             if chunk.slot in empty:
@@ -138,55 +129,10 @@ class ModelRunner:
         adapters = None if self._lora is None else self._plan_adapters(self._lora, chunks)
         embeds = self._embed(chunks, features)
         rows = torch.tensor(self._readout.rows(chunks), dtype=torch.long, device=self.device)
-        logits = self._decoder.forward(embeds, plan, self._cache, rows, adapters)
+        logits = self._decoder.forward(embeds, plan, self.kv.cache, rows, adapters)
         sampled, scored = self._readout.read(logits, chunks)
         result.sampled.update(sampled)
         result.scored.update(scored)
-
-    def _lay_out_cache(
-        self, config: EngineConfig, memory: MemoryShare, max_len: int, num_layers: int
-    ) -> tuple[KVPlan, KVCache]:
-        heads, dim = self._decoder.num_kv_heads, self._decoder.head_dim
-        on_cuda = self.device.type == "cuda"
-        free = torch.cuda.mem_get_info(self.device)[0] if on_cuda else available_host_bytes()
-        later = sum(weights_bytes(base, self.dtype) for base in memory.load_later)
-        # What an engine takes of a GPU is gone for the next one; of a host's, only as it is used.
-        sharing = len(memory.load_later) + 1 if on_cuda else memory.num_engines
-        free = max(0, free - later) // sharing
-        per_token = 2 * num_layers * heads * dim * self.dtype.itemsize
-        plan = plan_kv_cache(config, max_len, per_token, free, on_cuda)
-        shape = KVCacheShape(
-            num_layers=num_layers,
-            num_kv_heads=heads,
-            head_dim=dim,
-            num_slots=plan.num_slots,
-            max_len=plan.max_model_len,
-            block_size=BLOCK_SIZE,
-            num_store_blocks=plan.num_store_blocks,
-            dtype=self.dtype,
-        )
-        return plan, KVCache(shape, self.device)
-
-    def _transfer_all(self, transfers: Seq[KVTransfer]) -> set[int]:
-        """Moves blocks, in this order; the slots whose blocks could not be loaded."""
-        empty: set[int] = set()
-        give_back = functools.partial(recover, self.device)
-        for transfer in transfers:
-            failed = run_isolated([transfer], lambda part: self._transfer(part[0]), give_back)
-            for lost, error in failed:
-                if not isinstance(lost, LoadBlocks):
-                    # The store would hold what its hashes do not say.
-                    raise error
-                empty.add(lost.slot)
-        return empty
-
-    def _transfer(self, transfer: KVTransfer) -> None:
-        if isinstance(transfer, SaveBlocks):
-            self._cache.save(transfer.slot, transfer.first_block, transfer.blocks)
-        elif isinstance(transfer, LoadBlocks):
-            self._cache.load(transfer.slot, transfer.blocks)
-        else:
-            self._cache.release(transfer.slot)
 
     def _plan_adapters(self, lora: LoraStack, chunks: Seq[ScheduledChunk]) -> AdapterPlan | None:
         places = [self._adapter_of[self._model_of(chunk.sequence)] for chunk in chunks]

@@ -19,7 +19,7 @@ from lamm_model.decoder.sampler import SampledToken, Sampler, SamplingRow
 from lamm_model.spec import CheckpointSpec
 from service.engine.base import RequestFailedError
 from service.engine.grammar import GrammarState
-from service.engine.scheduler import ScheduledChunk
+from service.engine.scheduler_output import ScheduledChunk
 from service.engine.sequence import Sequence
 
 
@@ -90,7 +90,7 @@ class Readout:
         )
 
     def _allowed(self, sequence: Sequence) -> bytes | None:
-        grammar = sequence.request.grammar
+        grammar = sequence.grammar
         if grammar is None:
             return None
         # A sequence set back to recompute keeps its tokens, and so its state.

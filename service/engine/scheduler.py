@@ -11,7 +11,6 @@ import bisect
 import time
 from collections.abc import Mapping
 from collections.abc import Sequence as Seq
-from dataclasses import dataclass
 
 from service.engine.base import PromptTooLongError, QueueFullError
 from service.engine.block_manager import (
@@ -22,34 +21,8 @@ from service.engine.block_manager import (
     SaveBlocks,
 )
 from service.engine.prefix_cache import PrefixCache
+from service.engine.scheduler_output import ScheduledChunk, SchedulerOutput
 from service.engine.sequence import Sequence, SequenceStatus
-
-
-@dataclass(frozen=True, slots=True)
-class ScheduledChunk:
-    """`num_tokens` of a sequence from `start`, in `slot`; the last `num_logits`' logits are wanted.
-
-    They are wanted to sample the next token, or to score a given continuation.
-    """
-
-    sequence: Sequence
-    slot: int
-    start: int
-    num_tokens: int
-    num_logits: int
-
-    @property
-    def samples(self) -> bool:
-        """Whether the sequence's next token is due."""
-        return self.num_logits > 0 and not self.sequence.is_scoring
-
-
-@dataclass(frozen=True, slots=True)
-class SchedulerOutput:
-    """One step: transfers in this order, then the chunks (single tokens come first, by slot)."""
-
-    transfers: tuple[KVTransfer, ...]
-    chunks: tuple[ScheduledChunk, ...]
 
 
 class Scheduler:

@@ -6,7 +6,8 @@ import hashlib
 from array import array
 from enum import StrEnum
 
-from service.engine.base import GenerationRequest, RequestFailedError
+from service.engine.base import GenerationRequest
+from service.engine.grammar import Grammar
 
 
 class SequenceStatus(StrEnum):
@@ -24,7 +25,7 @@ class Sequence:
     the continuation but its last token, whose probability alone is wanted. `arrival` numbers
     requests in order of arrival. `seed` is the request's own, or one drawn for it. Times are
     `time.monotonic()` seconds, None before the event. Each level of priority is worth
-    `priority_ageing_s` seconds of waiting.
+    `priority_ageing_s` seconds of waiting. `grammar` is the request's, compiled.
     """
 
     def __init__(
@@ -34,8 +35,10 @@ class Sequence:
         seed: int,
         arrived_at: float,
         priority_ageing_s: float,
+        grammar: Grammar | None = None,
     ) -> None:
         self.request = request
+        self.grammar = grammar
         self.arrival = arrival
         self.seed = seed
         self.token_ids = [*request.prompt_token_ids, *request.continuation_token_ids[:-1]]
@@ -115,39 +118,3 @@ class Sequence:
     def _salt(self) -> bytes:
         model = self.request.model
         return b"" if model is None else hashlib.sha256(model.encode()).digest()
-
-
-def check_request(request: GenerationRequest, vocab_size: int) -> None:
-    """Refuses what no model could run: ids that are no tokens, and media spans out of place.
-
-    Raises:
-        RequestFailedError: with the offending value and the limit.
-    """
-    ids = request.prompt_token_ids
-    if not ids:
-        raise RequestFailedError("the prompt has 0 tokens; it needs at least 1")
-    for token in request.sampling_params.logit_bias:
-        if not 0 <= token < vocab_size:
-            raise RequestFailedError(
-                f"logit_bias names token {token}; the vocabulary has {vocab_size}"
-            )
-    for token in request.continuation_token_ids:
-        if not 0 <= token < vocab_size:
-            raise RequestFailedError(
-                f"the continuation has token {token}; the vocabulary has {vocab_size}"
-            )
-    covered = 0
-    end = 0
-    for span in request.media:
-        if span.num_tokens < 1 or span.offset < end or span.offset + span.num_tokens > len(ids):
-            raise RequestFailedError(
-                f"a medium spans {span.num_tokens} tokens from {span.offset}; spans must follow "
-                f"one another within the prompt's {len(ids)} tokens"
-            )
-        end = span.offset + span.num_tokens
-        covered += sum(token >= vocab_size for token in ids[span.offset : end])
-    strays = sum(token >= vocab_size or token < 0 for token in ids) - covered
-    if strays:
-        raise RequestFailedError(
-            f"{strays} prompt tokens outside media spans are not in the vocabulary of {vocab_size}"
-        )

@@ -16,7 +16,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from service.engine.block_manager import BlockManager
-from service.engine.scheduler import Scheduler, SchedulerOutput
+from service.engine.scheduler import Scheduler
+from service.engine.scheduler_output import SchedulerOutput
 from service.engine.sequence import Sequence
 
 # Waiting sequences that are shown; the rest are counted.

@@ -8,13 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-import itertools
 import logging
-import secrets
 import threading
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from collections.abc import Sequence as Seq
 from typing import Any
 
@@ -25,12 +23,12 @@ from service.engine.base import (
     EngineStoppedError,
     GenerationChunk,
     GenerationRequest,
-    RequestFailedError,
 )
 from service.engine.config import EngineConfig, MemoryShare
 from service.engine.engine_core import Delivery, EngineCore
+from service.engine.grammar import GrammarCompiler
+from service.engine.intake import RequestIntake
 from service.engine.model_source import ModelSource
-from service.engine.sequence import Sequence, check_request
 from service.engine.snapshot import describe_thread
 from service.engine.stream import ChunkStream
 
@@ -54,16 +52,16 @@ class TorchEngine(Engine):
         models: Seq[ModelSource],
         config: EngineConfig,
         memory: MemoryShare | None = None,
+        grammars: Mapping[str, GrammarCompiler] | None = None,
     ) -> None:
         """Takes note of the models; `start` loads their weights.
 
-        `memory` says with whom the device is shared; None: with no other engine.
+        `memory` says with whom the device is shared; None: with no other engine. `grammars` has a
+        compiler per model, where callers of the same process compile grammars too.
         """
         self._models, self._config = tuple(models), config
         self._memory = memory or MemoryShare()
-        # Ids are checked before a request reaches the thread; the vocabulary is the shared one's.
-        self._vocab_size = self._models[0].spec.vocab_size
-        self._names = {None, *(model.name for model in self._models)}
+        self._intake = RequestIntake(models, config, grammars or {})
         self._wake = threading.Condition()
         self._inbox: deque[_Command] = deque()
         # Everyone who reads; the event loop's own, so that they are told even if the thread is not
@@ -74,7 +72,6 @@ class TorchEngine(Engine):
         self._thread: threading.Thread | None = None
         self._stats = EngineStats(alive=False)
         self._stepped_at = time.monotonic()
-        self._arrivals = itertools.count()
 
     async def start(self) -> EngineInfo:
         """Loads the checkpoint on the engine's thread; returns once requests can be served.
@@ -112,21 +109,7 @@ class TorchEngine(Engine):
 
     async def generate(self, request: GenerationRequest) -> AsyncIterator[GenerationChunk]:
         """See `Engine.generate`; also RequestFailedError at once for a malformed request."""
-        if request.model not in self._names:
-            names = ", ".join(model.name for model in self._models)
-            raise RequestFailedError(f"model {request.model!r} is not here; there are {names}")
-        check_request(request, self._vocab_size)
-        config = self._config
-        priority = min(max(request.priority, config.min_priority), config.max_priority)
-        request = dataclasses.replace(request, priority=priority)
-        seed = request.sampling_params.seed
-        sequence = Sequence(
-            request,
-            arrival=next(self._arrivals),
-            seed=secrets.randbits(63) if seed is None else seed,
-            arrived_at=time.monotonic(),
-            priority_ageing_s=config.priority_ageing_s,
-        )
+        sequence = await self._intake.sequence(request)
         stream = ChunkStream()
         self._streams.add(stream)
         finished = False

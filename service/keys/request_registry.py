@@ -26,6 +26,11 @@ class RunningRequests:
     def __init__(self) -> None:
         self._running: dict[str, list[_Running]] = {}
 
+    @property
+    def request_ids(self) -> tuple[str, ...]:
+        """The ids of all requests in progress."""
+        return tuple(self._running)
+
     def cancel(self, request_id: str, owner: bytes | None, any_owner: bool = False) -> int:
         """Ends the owner's requests of that id, or everyone's; how many that were."""
         found = [

@@ -15,7 +15,7 @@ from pathlib import Path
 from lamm_model.conversation import Modality
 from service.exceptions import OverloadedError, RequestError, StoredFileNotFoundError
 from service.files.store import FileStore, StoredFile
-from service.media.fetch_budget import ItemBudget
+from service.media.budgets import ItemBudget
 from service.media.remote import RemoteMedia
 from service.media.remote_address import AllowedHosts
 from service.media.sources import MediaAccess, MediaSource, Upload

@@ -1,90 +1,75 @@
-"""A pool of decoding processes with a wall-clock and a memory limit, and a cache of their results.
+"""Prepares media in decoding processes, and keeps and counts the results.
 
-Called by `input_processor`. A process that dies, hangs or answers nonsense costs its own request a
-422 and is replaced, but for one that was killed from outside: its medium is tried once more. The
-event loop never waits for a decoder. A client that leaves costs no
-process: what it had waiting is dropped, and what already runs comes to its end.
-Media wait in the order of `media_pool_queue`.
+A medium that kills or hangs its process costs its own request a 422; if the process was killed from
+outside, the medium is tried once more. A client that leaves costs no process: what it had waiting
+is dropped, and what already runs comes to its end.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
-import tempfile
-from collections.abc import Coroutine, Iterator, Mapping, Sequence
+import threading
+import weakref
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
-from lamm_model.formats.errors import MediaDecodeError
+from cachetools import LRUCache
+
 from lamm_model.media import PreparedMedia
 from service.exceptions import NotReadyError, OverloadedError
-from service.media.cache import MediaCache
 from service.media.pool_config import LIVE, MediaPoolConfig, Precedence
-from service.media.pool_held import HeldMedia
-from service.media.pool_queue import Place, ProcessQueue
-from service.media.process import MediaJob, MediaProcess
-
-__all__ = ["MediaPool", "MediaPoolConfig"]
-
-logger = logging.getLogger(__name__)
-
-T = TypeVar("T")
+from service.media.process import MediaJob
+from service.media.process_pool import DecoderKilledError, Place, ProcessPool, kept_task
 
 _HASHED_AT_ONCE = 1 << 18
 
 
 class MediaPool:
-    """Prepares media in `config.workers` processes."""
+    """Prepares media in `config.workers` processes.
+
+    `requests` have media in the pool now, `patient_requests` among them.
+    """
 
     def __init__(self, config: MediaPoolConfig) -> None:
         self._config = config
-        self._queue = ProcessQueue[MediaProcess](config)
-        self._workers: set[MediaProcess] = set()
+        self.decoders = ProcessPool(config)
+        self._held = HeldMedia(config.cache_bytes + config.max_held_bytes)
         self._jobs: set[asyncio.Task[PreparedMedia]] = set()
         self._flights: dict[str, _Flight] = {}
         self._drawings: set[asyncio.Task[bytes]] = set()
-        self._replacements: set[asyncio.Task[None]] = set()
-        self._cache = MediaCache(config.cache_bytes)
-        self._held = HeldMedia(config.cache_bytes + config.max_held_bytes)
-        self._scratch: tempfile.TemporaryDirectory[str] | None = None
-        self._requests = self._patient = 0
-        self._stopped = False
+        self._cache: LRUCache[str, PreparedMedia] = LRUCache(
+            config.cache_bytes, lambda media: media.array.nbytes
+        )
+        self.requests = self.patient_requests = 0
 
     @property
     def workers(self) -> int:
         """How many media are decoded at once."""
         return self._config.workers
 
-    async def start(self) -> None:
-        """Starts all processes; returns once each has answered.
+    @property
+    def in_flight(self) -> int:
+        """How many media wait for a process or are in one."""
+        return len(self._flights)
 
-        Raises:
-            ExceptionGroup: a process did not start (RuntimeError).
-        """
-        self._scratch = tempfile.TemporaryDirectory(
-            prefix="lamm-media-", ignore_cleanup_errors=True
-        )
-        async with asyncio.TaskGroup() as group:
-            for _ in range(self._config.workers):
-                group.create_task(self._add_worker(Path(self._scratch.name)))
+    @property
+    def cached(self) -> int:
+        """How many prepared media the cache holds."""
+        return len(self._cache)
+
+    async def start(self) -> None:
+        """As `ProcessPool.start`."""
+        await self.decoders.start()
 
     async def stop(self) -> None:
-        """Kills all processes and removes their temporary files; idempotent."""
-        self._stopped = True
-        for task in self._replacements:
-            task.cancel()
-        await asyncio.gather(*self._replacements, return_exceptions=True)
+        """Kills all processes and gives up what waits for one; idempotent."""
         for flight in self._flights.values():
             if not flight.has_worker:
                 flight.task.cancel()
-        workers, self._workers = self._workers, set()
-        await asyncio.gather(*(worker.kill() for worker in workers))
+        await self.decoders.stop()
         await asyncio.gather(*self._jobs, *self._drawings, return_exceptions=True)
-        if self._scratch is not None:
-            await asyncio.to_thread(self._scratch.cleanup)
 
     @contextlib.contextmanager
     def admit(self, precedence: Precedence = LIVE) -> Iterator[None]:
@@ -96,16 +81,16 @@ class MediaPool:
         """
         self._held.check()
         limit = self._config.max_requests
-        _check_places("requests", self._requests, limit)
+        _check_places("requests", self.requests, limit)
         if precedence.patient:
-            _check_places("lines of batches", self._patient, max(1, limit // 2))
-        self._requests += 1
-        self._patient += precedence.patient
+            _check_places("lines of batches", self.patient_requests, max(1, limit // 2))
+        self.requests += 1
+        self.patient_requests += precedence.patient
         try:
             yield
         finally:
-            self._requests -= 1
-            self._patient -= precedence.patient
+            self.requests -= 1
+            self.patient_requests -= precedence.patient
 
     async def prepare(self, job: MediaJob, precedence: Precedence = LIVE) -> PreparedMedia:
         """The prepared medium, from the cache or from a process.
@@ -118,7 +103,7 @@ class MediaPool:
             OverloadedError: no process became free in time.
             NotReadyError: the pool was stopped.
         """
-        if self._stopped:
+        if self.decoders.stopped:
             raise NotReadyError("stopped")
         # Copying and hashing a large body takes milliseconds; hashlib lets other threads run.
         large = len(job.content) > _HASHED_AT_ONCE
@@ -128,10 +113,10 @@ class MediaPool:
             return cached
         # The same medium in several requests at once is decoded for the first of them.
         if key in self._flights:
-            self._queue.hasten(self._flights[key].place, precedence)
+            self.decoders.queue.hasten(self._flights[key].place, precedence)
         else:
-            place = self._queue.place(precedence)
-            self._flights[key] = _Flight(_kept(self._fly(job, body, key), self._jobs), place)
+            place = self.decoders.queue.place(precedence)
+            self._flights[key] = _Flight(kept_task(self._fly(job, body, key), self._jobs), place)
         return await self._join(self._flights[key], key)
 
     async def draw(
@@ -142,14 +127,9 @@ class MediaPool:
         Raises as `prepare` does, and is cancelled as `prepare` is.
         """
         body = await asyncio.to_thread(job.body)
-        worker = await self._take_worker(self._queue.place(precedence))
-        drawing = self._guard(worker, worker.draw(job, marks, body))
-        return await asyncio.shield(_kept(drawing, self._drawings))
-
-    async def _take_worker(self, place: Place) -> MediaProcess:
-        while not (worker := await self._queue.take(place)).alive:
-            self._replace_soon(worker)
-        return worker
+        process = await self.decoders.take(self.decoders.queue.place(precedence))
+        drawing = self.decoders.ask(process, process.draw(job, marks, body))
+        return await asyncio.shield(kept_task(drawing, self._drawings))
 
     async def _join(self, flight: _Flight, key: str) -> PreparedMedia:
         flight.waiting += 1
@@ -168,10 +148,11 @@ class MediaPool:
         try:
             media = await self._run(job, body, self._flights[key])
             self._held.add(media)
-            self._cache.put(key, media)
+            if media.array.nbytes <= self._cache.maxsize:
+                self._cache[key] = media
             return media
         except asyncio.CancelledError:
-            if self._stopped:
+            if self.decoders.stopped:
                 raise NotReadyError("stopped") from None
             raise
         finally:
@@ -181,72 +162,55 @@ class MediaPool:
 
     async def _run(self, job: MediaJob, body: bytes, flight: _Flight) -> PreparedMedia:
         for last_try in (False, True):
-            worker = await self._take_worker(flight.place)
+            process = await self.decoders.take(flight.place)
             flight.has_worker = True
             try:
-                return await self._guard(worker, worker.run(job, body))
-            except _DecoderKilledError:
+                return await self.decoders.ask(process, process.run(job, body))
+            except DecoderKilledError:
                 # Whoever killed it, an operator or the system that was short of memory, need not
                 # have meant this medium. Twice is no accident.
                 if last_try:
                     raise
         raise AssertionError("the last try returns or raises")
 
-    async def _guard(self, worker: MediaProcess, work: Coroutine[Any, Any, T]) -> T:
-        """What a process answers, under the time limit; the process goes back, or is replaced."""
-        try:
-            async with asyncio.timeout(self._config.timeout_s):
-                return await work
-        except TimeoutError:
-            raise MediaDecodeError(
-                f"decoding took longer than the limit of {self._config.timeout_s:g} s"
-            ) from None
-        except (EOFError, OSError, ValueError) as error:
-            if not worker.busy:
-                raise  # the decoder's own refusal
-            kind = _DecoderKilledError if await worker.was_killed() else MediaDecodeError
-            if self._stopped:
-                raise NotReadyError("stopped") from error
-            raise kind(
-                "the decoder died of this medium; it is malformed or needs more memory than "
-                f"{self._config.memory_bytes} bytes"
-            ) from error
-        finally:
-            self._give_back(worker)
 
-    def _give_back(self, worker: MediaProcess) -> None:
-        """An idle process returns; one left in the middle of a job is killed and replaced."""
-        if worker.busy:
-            self._replace_soon(worker)
-        else:
-            self._queue.put(worker)
+class HeldMedia:
+    """Counts the bytes of prepared pictures and clouds for as long as anyone holds them."""
 
-    def _replace_soon(self, worker: MediaProcess) -> None:
-        if self._stopped or self._scratch is None:
-            return  # `stop` kills it
-        self._workers.discard(worker)
-        _kept(self._replace(worker, Path(self._scratch.name)), self._replacements)
+    def __init__(self, max_bytes: int) -> None:
+        """With more than `max_bytes` held no further request is let in."""
+        self._max_bytes, self._bytes = max_bytes, 0
+        # The last to let go of a medium may be the engine's thread, or a collection of garbage in
+        # the middle of our own counting.
+        self._counting = threading.RLock()
 
-    async def _replace(self, worker: MediaProcess, scratch: Path) -> None:
-        state = "in the middle of a job" if worker.busy else "while it was idle"
-        logger.warning("a media worker was lost %s; starting another", state)
-        await worker.kill()
-        while True:
-            try:
-                await self._add_worker(scratch)
-                return
-            except (RuntimeError, OSError):
-                logger.exception("a media worker did not start; trying again in a second")
-                await asyncio.sleep(1.0)
+    @property
+    def nbytes(self) -> int:
+        """What is held now."""
+        return self._bytes
 
-    async def _add_worker(self, scratch: Path) -> None:
-        worker = await MediaProcess.start(self._config.head(), scratch)
-        self._workers.add(worker)
-        self._queue.put(worker)
+    def add(self, media: PreparedMedia) -> None:
+        """Counts a medium, once, until its array is gone."""
+        size = media.array.nbytes
+        self._count(size)
+        weakref.finalize(media.array, self._count, -size).atexit = False
 
+    def check(self) -> None:
+        """Lets one more request in.
 
-class _DecoderKilledError(MediaDecodeError):
-    """The process was ended from outside in the middle of a job."""
+        Raises:
+            OverloadedError: too much is held already.
+        """
+        if self._bytes > self._max_bytes:
+            raise OverloadedError(
+                f"the pictures and clouds of other requests take {self._bytes} bytes; "
+                f"the limit is {self._max_bytes}",
+                reason="media_full",
+            )
+
+    def _count(self, change: int) -> None:
+        with self._counting:
+            self._bytes += change
 
 
 @dataclass(eq=False, slots=True)
@@ -265,11 +229,3 @@ def _check_places(who: str, count: int, limit: int) -> None:
             f"{count} {who} have pictures or clouds to decode; the limit is {limit}",
             reason="decoder_queue_full",
         )
-
-
-def _kept(work: Coroutine[Any, Any, T], tasks: set[asyncio.Task[T]]) -> asyncio.Task[T]:
-    """A task that stays among `tasks` until it ends: the event loop itself holds none."""
-    task = asyncio.create_task(work)
-    tasks.add(task)
-    task.add_done_callback(tasks.discard)
-    return task

@@ -15,8 +15,8 @@ from lamm_model.formats.errors import MediaError
 from lamm_model.media import PreparedMedia
 from service.exceptions import MediaRefusedError
 from service.files.disk import StoredFile
+from service.media.budgets import ItemSize, MediaBudget, MediaSizeLimits, SizeBudget
 from service.media.fetch import MediaFetcher
-from service.media.fetch_budget import MediaBudget
 from service.media.headers import (
     Base64Bytes,
     FileBytes,
@@ -24,12 +24,11 @@ from service.media.headers import (
     WholeBytes,
     announced_size,
 )
+from service.media.item import MediaItem
 from service.media.pool import MediaPool
 from service.media.pool_config import LIVE, Precedence
-from service.media.size_budget import ItemSize, MediaSizeLimits, SizeBudget
 from service.media.sources import MediaAccess, Upload
 from service.metrics import Metrics
-from service.plan.messages import MediaItem
 
 
 class MediaPreparer:

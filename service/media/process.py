@@ -70,7 +70,7 @@ class MediaProcess:
     """One process; `busy` stays true when a job did not come to its end."""
 
     def __init__(self, process: asyncio.subprocess.Process, scratch: Path) -> None:
-        self._process, self._scratch = process, scratch
+        self.process, self.scratch = process, scratch
         self.busy = False
 
     @classmethod
@@ -113,7 +113,7 @@ class MediaProcess:
     @property
     def alive(self) -> bool:
         """Whether the process is known to run; one that just died may not be known yet."""
-        return self._process.returncode is None
+        return self.process.returncode is None
 
     async def run(self, job: MediaJob, body: bytes) -> PreparedMedia:
         """Sends one job and reads its answer.
@@ -143,21 +143,21 @@ class MediaProcess:
         """
         try:
             async with asyncio.timeout(_END_TIMEOUT_S):
-                return await self._process.wait() == -signal.SIGKILL
+                return await self.process.wait() == -signal.SIGKILL
         except TimeoutError:
             return False
 
     async def kill(self) -> None:
         """Ends the process at once, collects it, and removes what it left on the disk."""
-        if self._process.returncode is None:
+        if self.process.returncode is None:
             try:
-                self._process.kill()
+                self.process.kill()
             except ProcessLookupError:
                 logger.debug("a media worker was gone before it was killed")
-        if self._process.stdin is not None:
-            self._process.stdin.close()
-        await self._process.wait()
-        await asyncio.to_thread(_remove, self._scratch)
+        if self.process.stdin is not None:
+            self.process.stdin.close()
+        await self.process.wait()
+        await asyncio.to_thread(_remove, self.scratch)
 
     async def _ask(self, head: Mapping[str, Any], body: bytes) -> tuple[dict[str, Any], bytes]:
         """The answer to one job, of which `busy` stays true until the caller has read it."""
@@ -169,7 +169,7 @@ class MediaProcess:
         return reply, answer
 
     async def _exchange(self, head: Mapping[str, Any], body: bytes) -> tuple[dict[str, Any], bytes]:
-        stdin, stdout = self._process.stdin, self._process.stdout
+        stdin, stdout = self.process.stdin, self.process.stdout
         if stdin is None or stdout is None:
             raise EOFError("the worker has no pipes")
         stdin.write(encode_head(head, len(body)))

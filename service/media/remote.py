@@ -10,18 +10,15 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
-import socket
 import ssl
-from collections.abc import Awaitable, Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import httpx
 
 from lamm_model.conversation import Modality
 from service.exceptions import MediaUnreachableError, RequestError
-from service.media.fetch_budget import ItemBudget
-from service.media.remote_address import AllowedHosts, RemoteUrl, UrlRefusedError, is_public
+from service.media.budgets import ItemBudget
+from service.media.remote_address import AllowedHosts, RemoteUrl, Resolver, UrlRefusedError
 
 logger = logging.getLogger(__name__)
 
@@ -34,49 +31,6 @@ _HEADERS = {
     "Accept-Encoding": "identity",
     "User-Agent": "lamm",
 }
-
-Lookup = Callable[[str, int], Awaitable[Sequence[str]]]
-
-
-class Resolver:
-    """Names to addresses that may be spoken to."""
-
-    def __init__(
-        self, lookup: Lookup | None = None, is_public: Callable[[str], bool] = is_public
-    ) -> None:
-        """Args:
-        lookup: host and port to addresses; left out, the system's resolver in threads of its
-            own, so that a slow name server holds up nothing else.
-        is_public: whether an address may be spoken to.
-        """
-        self._threads = ThreadPoolExecutor(4, "lamm-resolver") if lookup is None else None
-        self._lookup, self._is_public = lookup or self._ask_system, is_public
-
-    async def resolve(self, host: str, port: int) -> Sequence[str]:
-        """All addresses of a host.
-
-        Raises:
-            UrlRefusedError: one of them is not public; names that lead inside and outside at once
-                are made to slip past a check.
-            OSError: there is none.
-        """
-        addresses = list(dict.fromkeys(await self._lookup(host, port)))
-        if not addresses:
-            raise OSError("the name has no address")
-        if not all(map(self._is_public, addresses)):
-            raise UrlRefusedError(f"the host {host[:64]!r} is not on the public internet")
-        return addresses
-
-    def close(self) -> None:
-        """Ends the threads, when what they ask for has been answered; idempotent."""
-        if self._threads is not None:
-            self._threads.shutdown(wait=False, cancel_futures=True)
-
-    async def _ask_system(self, host: str, port: int) -> Sequence[str]:
-        found = await asyncio.get_running_loop().run_in_executor(
-            self._threads, lambda: socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-        )
-        return [str(address[0]) for _, _, _, _, address in found]
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,10 +52,10 @@ class RemoteMedia:
         tls: ssl.SSLContext | None = None,
     ) -> None:
         """`tls` verifies certificates; left out, against the well-known authorities."""
-        self._hosts, self._limits = hosts, limits
-        self._resolver = resolver or Resolver()
+        self.hosts, self._limits = hosts, limits
+        self.resolver = resolver or Resolver()
         # Made once: it reads all the authorities.
-        self._tls = tls or httpx.create_ssl_context(trust_env=False)
+        self.tls = tls or httpx.create_ssl_context(trust_env=False)
 
     async def fetch(
         self, url: RemoteUrl, modality: Modality, budget: ItemBudget, param: str
@@ -132,7 +86,7 @@ class RemoteMedia:
 
     async def close(self) -> None:
         """Lets go of the resolver's threads."""
-        self._resolver.close()
+        self.resolver.close()
 
     async def _follow(
         self, url: RemoteUrl, modality: Modality, budget: ItemBudget, deadline: asyncio.Timeout
@@ -142,7 +96,7 @@ class RemoteMedia:
             if isinstance(answer, bytes):
                 return answer
             try:
-                url = self._hosts.check(str(url.url.join(answer)))
+                url = self.hosts.check(str(url.url.join(answer)))
             except (UrlRefusedError, httpx.InvalidURL):
                 # Where it leads is the other side's business, and perhaps the inside of a network.
                 raise UrlRefusedError(
@@ -157,7 +111,7 @@ class RemoteMedia:
     ) -> bytes | str:
         """The body, or the text of a redirect's address; each address of the host is tried."""
         try:
-            addresses = await self._resolver.resolve(url.host, url.port)
+            addresses = await self.resolver.resolve(url.host, url.port)
         except OSError as error:
             raise _unreachable(url, error) from None
         # So that each address has its turn, and a handshake ends by itself: one that is cancelled
@@ -184,7 +138,7 @@ class RemoteMedia:
     ) -> bytes | str:
         # A transport of its own: a pool would know connections by their address alone, and hand
         # one that was made for a name to another name there.
-        transport = httpx.AsyncHTTPTransport(verify=self._tls, trust_env=False)
+        transport = httpx.AsyncHTTPTransport(verify=self.tls, trust_env=False)
         headers = {**_HEADERS, "Host": url.url.netloc.decode("ascii")}
         async with httpx.AsyncClient(
             transport=transport,

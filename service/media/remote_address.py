@@ -1,14 +1,17 @@
-"""Which remote addresses may be asked for, and which addresses of the network may be spoken to.
+"""Which URLs may be fetched, and which network addresses may be connected to.
 
-Called by `uploads` (a URL before anything is done) and `remote_media` (each hop, each resolved
-name). Sources: RFC 6890 and IANA's special-purpose registries, RFC 4291, 3056, 6052.
+A URL is checked before anything is done, and again on each redirect; so is each resolved name.
+Sources: RFC 6890 and IANA's special-purpose registries, RFC 4291, 3056, 6052.
 """
 
 from __future__ import annotations
 
+import asyncio
 import ipaddress
 import re
-from collections.abc import Iterable
+import socket
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import httpx
@@ -18,7 +21,7 @@ _HTTPS_PORT = 443
 _MAX_PORT = 65535
 _NAME = re.compile(r"[a-z0-9_-]+(\.[a-z0-9_-]+)*")
 
-Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+Lookup = Callable[[str, int], Awaitable[Sequence[str]]]
 
 
 class UrlRefusedError(ValueError):
@@ -101,6 +104,47 @@ def is_public(text: str) -> bool:
         return _is_public_v4(ipaddress.IPv4Address(int(address) & 0xFFFFFFFF))
     inside = address in _GLOBAL_UNICAST and not any(address in net for net in _REFUSED_V6)
     return inside and address.is_global and not _is_isatap(address)
+
+
+class Resolver:
+    """Names to addresses that may be spoken to."""
+
+    def __init__(
+        self, lookup: Lookup | None = None, is_public: Callable[[str], bool] = is_public
+    ) -> None:
+        """Args:
+        lookup: host and port to addresses; left out, the system's resolver in threads of its
+            own, so that a slow name server holds up nothing else.
+        is_public: whether an address may be spoken to.
+        """
+        self._threads = ThreadPoolExecutor(4, "lamm-resolver") if lookup is None else None
+        self._lookup, self._is_public = lookup or self._ask_system, is_public
+
+    async def resolve(self, host: str, port: int) -> Sequence[str]:
+        """All addresses of a host.
+
+        Raises:
+            UrlRefusedError: one of them is not public; names that lead inside and outside at once
+                are made to slip past a check.
+            OSError: there is none.
+        """
+        addresses = list(dict.fromkeys(await self._lookup(host, port)))
+        if not addresses:
+            raise OSError("the name has no address")
+        if not all(map(self._is_public, addresses)):
+            raise UrlRefusedError(f"the host {host[:64]!r} is not on the public internet")
+        return addresses
+
+    def close(self) -> None:
+        """Ends the threads, when what they ask for has been answered; idempotent."""
+        if self._threads is not None:
+            self._threads.shutdown(wait=False, cancel_futures=True)
+
+    async def _ask_system(self, host: str, port: int) -> Sequence[str]:
+        found = await asyncio.get_running_loop().run_in_executor(
+            self._threads, lambda: socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        )
+        return [str(address[0]) for _, _, _, _, address in found]
 
 
 _GLOBAL_UNICAST = ipaddress.IPv6Network("2000::/3")

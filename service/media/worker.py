@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import binascii
 import contextlib
-import importlib.util
 import json
 import os
 import resource
@@ -22,12 +21,10 @@ from typing import Any, BinaryIO
 from lamm_model.conversation import Modality
 from lamm_model.formats.errors import (
     MediaDecodeError,
-    MediaDependencyError,
     MediaError,
     MediaFormatError,
     MediaTooLargeError,
 )
-from lamm_model.formats.ply_pcd import load_open3d
 from lamm_model.media import MediaLimits, PreparedMedia, decode_image, decode_point_cloud
 from lamm_model.preprocessing import prepare_image, prepare_point_cloud
 from lamm_model.spec import ImageSpec, PointSpec
@@ -36,7 +33,6 @@ from service.media.overlay_picture import Mark, overlay_png
 
 FRAME = struct.Struct("<IQ")
 ERROR_KINDS: Mapping[str, type[MediaError]] = {
-    "dependency": MediaDependencyError,
     "format": MediaFormatError,
     "too_large": MediaTooLargeError,
     "decode": MediaDecodeError,
@@ -55,8 +51,6 @@ def main() -> None:
     points = PointSpec(**config["points"]) if config["points"] else None
     limits = MediaLimits(**config["limits"])
     _limit_memory(config["memory_bytes"])
-    if points is not None and importlib.util.find_spec("open3d"):
-        _warm_up()
     write_frame(replies, {"ready": True}, b"")
     with contextlib.suppress(BrokenPipeError):  # the parent died in the middle of a job
         while (frame := read_frame(jobs)) is not None:
@@ -170,14 +164,6 @@ def _private_stdout() -> BinaryIO:
     os.dup2(sink, 1)
     os.close(sink)
     return os.fdopen(private, "wb")
-
-
-def _warm_up() -> None:
-    # A second of import that the first cloud need not wait for; where it fails, that cloud says so.
-    try:
-        load_open3d()
-    except MediaDependencyError:
-        return
 
 
 def _leave(scratch: Path) -> None:

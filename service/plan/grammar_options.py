@@ -1,10 +1,8 @@
-"""A request's `response_format`, or a form for its answer, becomes a grammar.
+"""A request's `response_format`, or the form of a task's answer, becomes the source of a grammar.
 
-Called by `input_processor`.
-
-Schemas come from clients: their size and what they are known to cost are bounded before they are
-compiled, compiling happens in threads, a few at a time, and what was compiled is kept for the next
-request. A compilation cannot be stopped: one that is given up keeps its turn until it ends.
+Schemas come from clients: their size and known costs are bounded before they are compiled. Every
+source is compiled here, so that a client is told of a faulty one before anything else is done; an
+engine in the same process finds it compiled.
 """
 
 from __future__ import annotations
@@ -12,16 +10,17 @@ from __future__ import annotations
 import asyncio
 import json
 import math
-import threading
-from collections import OrderedDict
-from collections.abc import Callable, Sequence
-from concurrent.futures import Future
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
-from lamm_model.tokenizer import LammTokenizer
-from service.engine.grammar import Grammar, GrammarCompiler, GrammarError
+from service.engine.base import (
+    GrammarError,
+    GrammarKind,
+    GrammarQueueTimeoutError,
+    GrammarSource,
+)
+from service.engine.grammar import GrammarCompiler
 from service.exceptions import OverloadedError, RequestError
 from service.plan.schema_cost import cost_fault
 from service.schemas.openai import ChatCompletionRequest, ResponseFormat
@@ -30,23 +29,15 @@ MAX_SCHEMA_BYTES = 64 << 10
 # A multiple is matched by a machine of as many states; several that hold at once, by one of as many
 # as their least common multiple.
 MAX_MULTIPLE_OF = 10_000
-_COMPILE_TIMEOUT_S = 5.0
-_TURN_TIMEOUT_S = 5.0
-_COMPILED_AT_ONCE = 2
-# The compiler calls itself for each level of a schema, and for each $ref on the way. What fits into
-# 64 KiB needs 8 to 64 MB, and a thread's usual 8 would end the process; nothing of it is touched
-# until it is needed.
-_COMPILER_STACK_BYTES = 256 << 20
-_KEPT = 64
 _COMBINING = frozenset({"allOf", "anyOf", "oneOf", "$ref"})
 
 
 @dataclass(frozen=True, slots=True)
-class _Source:
-    """What a grammar is made from, for the errors: the field that asks for it."""
+class _Field:
+    """The field that asks for a grammar, as errors name it."""
 
-    field: str
-    otherwise: str
+    name: str
+    unconstrained: str
     what: str
     param: str
     code: str
@@ -57,120 +48,69 @@ class _Source:
         )
 
 
-_SCHEMA = _Source(
+_SCHEMA = _Field(
     "response_format", "text", "the JSON schema", "response_format.json_schema.schema",
     "unsupported_schema",
 )  # fmt: skip
-_FORM = _Source(
-    "constrain", "false", "the form of the answer", "constrain", "unsupported_value"
-)  # fmt: skip
+_FORM = _Field("constrain", "false", "the form of the answer", "constrain", "unsupported_value")
 
 
-class GrammarOptions:
-    """Compiles the formats of one model's requests."""
+async def read_response_format(
+    body: ChatCompletionRequest, compiler: GrammarCompiler
+) -> GrammarSource | None:
+    """The grammar that the request's answers must match; None where any text will do.
 
-    def __init__(
-        self, tokenizer: LammTokenizer, vocab_size: int, eos_token_ids: Sequence[int]
-    ) -> None:
-        self._compiler = GrammarCompiler(tokenizer, vocab_size, eos_token_ids)
-        self._kept: OrderedDict[tuple[_Source, str], Grammar] = OrderedDict()
-        self._turns = asyncio.Semaphore(_COMPILED_AT_ONCE)
-
-    async def read(self, body: ChatCompletionRequest) -> Grammar | None:
-        """The grammar that the request's answers must keep to; None where any text will do.
-
-        Raises:
-            RequestError: the format is malformed, unsupported or too large, or cannot be had
-                together with another field.
-            OverloadedError: too many others are compiled at the moment.
-        """
-        wanted = body.response_format
-        if wanted is None or wanted.type == "text":
-            return None
-        for name, excluded in (("ignore_eos", body.ignore_eos), ("min_tokens", body.min_tokens)):
-            if excluded:
-                raise RequestError(
-                    f"{name} is {excluded}, but the response_format says where the answer ends",
-                    param=name,
-                )
-        schema = _schema(wanted)
-        key = await asyncio.to_thread(_checked, schema)
-        return await self._get(_SCHEMA, key, lambda: self._compiler.json_schema(schema))
-
-    async def of_form(self, form: str) -> Grammar:
-        """The grammar of a form that a task's answer must keep to, in llguidance's Lark.
-
-        Raises:
-            RequestError: it is too large, or grammars cannot be had here.
-            OverloadedError: too many others are compiled at the moment.
-        """
-        return await self._get(_FORM, form, lambda: self._compiler.lark(form))
-
-    async def _get(self, source: _Source, key: str, compile_: Callable[[], Grammar]) -> Grammar:
-        grammar = self._kept.get((source, key))
-        if grammar is None:
-            grammar = await self._compile(source, compile_)
-            self._kept[source, key] = grammar
-            if len(self._kept) > _KEPT:
-                self._kept.popitem(last=False)
-        self._kept.move_to_end((source, key))
-        return grammar
-
-    async def _compile(self, source: _Source, compile_: Callable[[], Grammar]) -> Grammar:
-        try:
-            async with asyncio.timeout(_TURN_TIMEOUT_S):
-                await self._turns.acquire()
-        except TimeoutError:
-            raise OverloadedError(
-                f"{source.field} waited longer than {_TURN_TIMEOUT_S:g} s to be compiled: "
-                f"{_COMPILED_AT_ONCE} others are",
-                reason="grammar_queue_timeout",
-                code="queue_timeout",
-            ) from None
-        try:
-            running = _in_thread(compile_)
-        except RuntimeError:  # no thread can be started
-            self._turns.release()
-            raise
-        compiled = asyncio.wrap_future(running)
-        compiled.add_done_callback(lambda _: self._turns.release())
-        try:
-            async with asyncio.timeout(_COMPILE_TIMEOUT_S):
-                return await asyncio.shield(compiled)
-        except TimeoutError:
-            reason = f"it takes longer than {_COMPILE_TIMEOUT_S:g} s to compile"
-            raise source.refusal(reason) from None
-        except GrammarError as error:
-            raise source.refusal(str(error)) from error
-        except ModuleNotFoundError as error:
+    Raises:
+        RequestError: the format is malformed, unsupported or too large, or cannot be combined with
+            another field.
+        OverloadedError: too many others are being compiled.
+    """
+    wanted = body.response_format
+    if wanted is None or wanted.type == "text":
+        return None
+    for name, excluded in (("ignore_eos", body.ignore_eos), ("min_tokens", body.min_tokens)):
+        if excluded:
             raise RequestError(
-                f"this server was installed without the extra `grammar`; {source.field} may only "
-                f"be {source.otherwise}",
-                param=source.field,
-                code="unsupported_value",
-            ) from error
+                f"{name} is {excluded}, but the response_format says where the answer ends",
+                param=name,
+            )
+    text = await asyncio.to_thread(_checked, _schema(wanted))
+    return await _compiled(_SCHEMA, GrammarSource(GrammarKind.JSON_SCHEMA, text), compiler)
 
 
-def _in_thread(work: Callable[[], Grammar]) -> Future[Grammar]:
-    """Runs in a thread that the end of the process does not wait for, as it would for a pool's."""
-    future: Future[Grammar] = Future()
+async def read_form(form: str, compiler: GrammarCompiler) -> GrammarSource:
+    """The grammar of a form that a task's answer must match, in llguidance's Lark.
 
-    def run() -> None:
-        # From here on it cannot be cancelled, which a result for nobody would trip over.
-        if not future.set_running_or_notify_cancel():
-            return
-        try:
-            future.set_result(work())
-        except BaseException as error:
-            future.set_exception(error)
+    Raises:
+        RequestError: it is too large, or llguidance is not installed.
+        OverloadedError: too many others are being compiled.
+    """
+    return await _compiled(_FORM, GrammarSource(GrammarKind.LARK, form), compiler)
 
-    # The size is the whole process's, for threads that start meanwhile.
-    usual = threading.stack_size(_COMPILER_STACK_BYTES)
+
+async def _compiled(
+    field: _Field, source: GrammarSource, compiler: GrammarCompiler
+) -> GrammarSource:
+    """The source, once it has been compiled."""
     try:
-        threading.Thread(target=run, name="grammar", daemon=True).start()
-    finally:
-        threading.stack_size(usual)
-    return future
+        await compiler.get(source)
+    except GrammarError as error:
+        raise field.refusal(error.reason) from error
+    except GrammarQueueTimeoutError as error:
+        raise OverloadedError(
+            f"{field.name} waited longer than {error.waited_s:g} s to be compiled; "
+            f"{error.compiling} others are being compiled",
+            reason="grammar_queue_timeout",
+            code="queue_timeout",
+        ) from error
+    except ModuleNotFoundError as error:
+        raise RequestError(
+            f"this server was installed without the extra `grammar`; {field.name} may only "
+            f"be {field.unconstrained}",
+            param=field.name,
+            code="unsupported_value",
+        ) from error
+    return source
 
 
 def _checked(schema: dict[str, Any]) -> str:

@@ -14,28 +14,11 @@ from pathlib import PurePath
 from lamm_model.conversation import Modality, Turn, neutralise
 from lamm_model.media import POINT_CLOUD_FORMATS, MediaFormatError
 from service.exceptions import MediaRefusedError, RequestError
-from service.media.process import MediaJob
+from service.media.item import MediaItem
 from service.media.sources import MediaAccess, MediaSource, read_data_url
 from service.schemas.openai import ChatMessage, FilePart, ImagePart, MediaPart, TextPart
 
 _PICTURE_SUFFIXES = ("png", "jpg", "jpeg", "webp", "bmp", "gif")
-
-
-@dataclass(frozen=True, slots=True)
-class MediaItem:
-    """One medium as sent; `param` names its part of the request."""
-
-    modality: Modality
-    source: MediaSource
-    param: str
-    format: str = ""
-    units: str = "m"
-    up_axis: str = "z"
-    columns: int | None = None
-
-    def job(self, content: str | bytes) -> MediaJob:
-        """What is to be decoded, once its bytes (or base64 text of them) are there."""
-        return MediaJob(self.modality, content, self.format, self.units, self.up_axis, self.columns)
 
 
 @dataclass(frozen=True, slots=True)

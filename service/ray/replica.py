@@ -57,11 +57,11 @@ class Replica:
         configure_logging(settings.log_level, settings.log_format)
         self._settings = settings
         self._name = str(serve.get_replica_context().replica_id.unique_id)
-        self._app = self.create_app(settings)
-        self._services: Services = self._app.state.services
+        self.app = self.create_app(settings)
+        self.services: Services = self.app.state.services
         self._lifespan = contextlib.AsyncExitStack()
-        await self._lifespan.enter_async_context(self._app.router.lifespan_context(self._app))
-        lifecycle = self._services.lifecycle
+        await self._lifespan.enter_async_context(self.app.router.lifespan_context(self.app))
+        lifecycle = self.services.lifecycle
         if await lifecycle.wait_loaded() is Phase.FAILED:
             await self._lifespan.aclose()
             raise RuntimeError(f"cannot load {', '.join(settings.checkpoint)}: {lifecycle.failure}")
@@ -80,7 +80,7 @@ class Replica:
         """
         yield ACCEPTED
         client = _Client(body)
-        running = asyncio.create_task(client.run(self._app, scope))
+        running = asyncio.create_task(client.run(self.app, scope))
         try:
             while (message := await client.sent()) is not None:
                 if message["type"] == "http.response.start":
@@ -105,7 +105,7 @@ class Replica:
 
     async def check_health(self) -> None:
         """Raises RuntimeError where an engine is dead or stands still: Ray replaces the replica."""
-        for served in self._services.engines:
+        for served in self.services.engines:
             stats = served.engine.stats()
             if not stats.alive:
                 raise RuntimeError(f"the engine of {served.label} is dead")
@@ -118,11 +118,11 @@ class Replica:
     async def stop(self) -> None:
         """Drains as `lamm serve` does: nothing new, time for what runs, then the end of it."""
         self._stopped = True
-        lifecycle = self._services.lifecycle
+        lifecycle = self.services.lifecycle
         lifecycle.drain()
         if not await lifecycle.wait_empty(self._settings.shutdown_timeout_s):
             logger.warning("%d requests are cut off", lifecycle.in_flight)
-            await self._services.stop_engines()
+            await self.services.stop_engines()
             await lifecycle.wait_empty(_ABORT_TIMEOUT_S)
         await self._lifespan.aclose()
 

@@ -10,7 +10,6 @@ from typing import Any
 
 from lamm_model.conversation import Modality
 from lamm_model.tasks import TASKS, AnyTask
-from lamm_model.tasks.closed_set import ClosedSetTask
 from service.schemas.tasks import TaskCard
 from service.tasks.models import TaskModels
 
@@ -20,14 +19,6 @@ _PICTURE = (
     "d81ytgAAAABJRU5ErkJggg=="
 )
 _CLOUD = "data:text/plain;base64,MCAwIDAKMSAwIDAKMCAxIDAKMCAwIDEK"
-_EXAMPLES: Mapping[str, Any] = {
-    "question": "Which animal lies on the sofa?",
-    "choices": ["a cat", "a dog", "a rabbit"],
-    "description": "the chair nearest to the window",
-    "joint": "right knee",
-    "noun": "apples",
-    "labels": ["chair", "table", "sofa"],
-}
 
 
 def cards(models_of: Mapping[Modality, Sequence[str]]) -> list[TaskCard]:
@@ -63,8 +54,4 @@ def _example(task: AnyTask, made: TaskModels, model: str) -> dict[str, Any]:
     """A request body that the server takes as it is."""
     picture = task.modality is Modality.IMAGE
     medium = {"url": _PICTURE} if picture else {"url": _CLOUD, "format": "xyz"}
-    names = set(made.inputs.model_json_schema()["properties"])
-    if isinstance(task, ClosedSetTask):
-        names.discard("labels")  # it has a set of its own
-    inputs = {name: value for name, value in _EXAMPLES.items() if name in names}
-    return {"model": model, made.request.medium: medium, "inputs": inputs}
+    return {"model": model, made.request.medium: medium, "inputs": dict(task.example)}

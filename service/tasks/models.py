@@ -15,7 +15,7 @@ from pydantic_core import PydanticCustomError
 
 from lamm_model.conversation import Modality
 from lamm_model.tasks import AnyTask
-from lamm_model.tasks.base import TaskModel
+from lamm_model.tasks.models import AnswerModel, PlaceField, PlaceKind, TaskModel
 from service.schemas.openai import ChatCompletionRequest, PointCloudUrl
 from service.schemas.tasks import (
     CloudMedia,
@@ -27,9 +27,7 @@ from service.schemas.tasks import (
     TaskResponse,
     few_fields,
 )
-from service.tasks.answer_grammar import has_form
 from service.tasks.marks import OverlayKind, overlay_kinds
-from service.tasks.options import has_options
 
 # As in chat, with its limits; what asks for several answers or for tokens has no place here.
 SAMPLING_FIELDS = (
@@ -74,10 +72,10 @@ class TaskModels:
     def of(cls, task: AnyTask) -> TaskModels:
         """The models of a task, each named after it; the same ones for the same task."""
         name = "".join(word.capitalize() for word in task.name.split("_"))
-        modes: tuple[Mode, ...] = get_args(Mode) if has_options(task) else ("text",)
+        modes: tuple[Mode, ...] = get_args(Mode) if task.has_options else ("text",)
         overlays = overlay_kinds(task)
         inputs = _inputs_model(task.inputs_model)
-        answer = _answer_model(task.answer_model, task.modality)
+        answer = _answer_model(task.answer_model)
         return cls(
             inputs,
             _request_model(f"{name}Request", task, inputs, modes, overlays),
@@ -85,7 +83,7 @@ class TaskModels:
             _response_model(f"{name}Response", task, answer, modes),
             modes,
             overlays,
-            has_form(task),
+            task.has_form,
         )
 
 
@@ -129,7 +127,7 @@ def _request_model(
     fields: dict[str, Any] = {
         "inputs": (bounded, ... if needed else Field(default_factory=inputs)),
         "mode": (Literal[modes], "text"),
-        "constrain": (bool if has_form(task) else Literal[False], _CONSTRAIN),
+        "constrain": (bool if task.has_form else Literal[False], _CONSTRAIN),
         "overlay": (Literal[overlays] | None if overlays else None, None),
     }
     for field in SAMPLING_FIELDS:
@@ -172,43 +170,42 @@ def _without_size(schema: dict[str, Any]) -> None:
     schema["properties"].pop("size", None)
 
 
-def _answer_model(model: type[BaseModel], modality: Modality) -> type[BaseModel]:
-    """The task's answer with its places in the frame of the file, as `task_places.placed` writes.
+def _answer_model(model: type[AnswerModel]) -> type[BaseModel]:
+    """The task's answer with its places in the frame of the file, as `placed` writes them.
 
     A model without places is taken as it is.
     """
-    fields: dict[str, Any] = {}
-    changed = False
-    for name, info in model.model_fields.items():
-        more = _place_fields(name, modality)
-        if name == "objects":
-            item = _answer_model(get_args(info.annotation)[0], modality)
-            more = {name: (list[item], ...)}  # type: ignore[valid-type]
-        changed = changed or bool(more)
-        fields |= more or {name: (info.annotation, info)}
-    if not changed:
+    places = model.place_fields()
+    if not places:
         return model
+    fields: dict[str, Any] = {}
+    for name, info in model.model_fields.items():
+        if name in places:
+            fields |= _place_fields(name, places[name])
+        else:
+            fields[name] = (info.annotation, info)
     doc = (model.__doc__ or "").split(";", maxsplit=1)[0]
     return create_model(f"Placed{model.__name__}", __doc__=doc, **fields)
 
 
-def _place_fields(name: str, modality: Modality) -> dict[str, Any]:
-    if name == "point":
-        return {
-            "point": (_Point, Field(description=_PIXEL_POINT)),
-            "point_normalized": (_Point, Field(description=_SHARE_BOX)),
-        }
-    if name != "bbox":
-        return {}
-    if modality is Modality.IMAGE:
-        return {
-            "bbox": (_Box, Field(description=_PIXEL_BOX)),
-            "bbox_normalized": (_Box, Field(description=_SHARE_BOX)),
+def _place_fields(name: str, place: PlaceField) -> dict[str, Any]:
+    if place.model is not None:
+        item = _answer_model(place.model)
+        return {name: (list[item], ...)}  # type: ignore[valid-type]
+    types: dict[str, tuple[Any, str]]
+    if place.kind is PlaceKind.POINT:
+        types = {name: (_Point, _PIXEL_POINT), f"{name}_normalized": (_Point, _SHARE_BOX)}
+    elif place.kind is PlaceKind.BOX:
+        types = {name: (_Box, _PIXEL_BOX), f"{name}_normalized": (_Box, _SHARE_BOX)}
+    else:
+        types = {
+            name: (_Box3D, _METRE_BOX),
+            f"{name}_in_units": (_Box3D, _UNIT_BOX),
+            "outside_cloud": (bool, _OUTSIDE),
         }
     return {
-        "bbox": (_Box3D, Field(description=_METRE_BOX)),
-        "bbox_in_units": (_Box3D, Field(description=_UNIT_BOX)),
-        "outside_cloud": (bool, Field(description=_OUTSIDE)),
+        field: (list[kind] if place.many else kind, Field(description=words))  # type: ignore[valid-type]
+        for field, (kind, words) in types.items()
     }
 
 

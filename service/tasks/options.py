@@ -1,64 +1,12 @@
-"""The closed set that a task's answer comes from, and how its options rank. Pure.
-
-Called by `task_models` (which modes a task has) and `task_outcome` (mode `likelihood`).
-"""
+"""Log-probabilities and shares of a closed set's options, from those of their texts."""
 
 from __future__ import annotations
 
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-
-from lamm_model.tasks import AnyTask
-from lamm_model.tasks.base import TaskModel
-from lamm_model.tasks.classification import (
-    ClassificationAnswer,
-    ClassificationInputs,
-    ClassificationTask,
-)
-from lamm_model.tasks.closed_set import ClosedSetTask
-from lamm_model.tasks.smile import SmileAnswer, SmileTask
-from lamm_model.tasks.vqa_choice import ChoiceAnswer, ChoiceInputs, ChoiceTask
 
 TokenIds = tuple[int, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Option:
-    """One possible answer: its name for people, and how a text that gives it may begin."""
-
-    name: str
-    answer: TaskModel
-    texts: tuple[str, ...]
-
-
-def has_options(task: AnyTask) -> bool:
-    """Whether answers of the task come from a closed set, at least for some inputs."""
-    return isinstance(task, ChoiceTask | ClassificationTask | SmileTask)
-
-
-def options_of(task: AnyTask, inputs: TaskModel) -> tuple[Option, ...]:
-    """Every possible answer, in the order of the labels or choices; none where the set is open.
-
-    Each can be given as training wrote it, and a choice by its own words too, as models do that
-    were trained on other wordings. A letter alone is none of the ways: models prefer some letters
-    to others whatever they stand for.
-    """
-    if isinstance(task, ChoiceTask) and isinstance(inputs, ChoiceInputs):
-        return tuple(
-            _choice(task, inputs, index, words) for index, words in enumerate(inputs.choices)
-        )
-    if isinstance(task, ClassificationTask) and isinstance(inputs, ClassificationInputs):
-        labels = inputs.labels or (task.labels if isinstance(task, ClosedSetTask) else ())
-        answers = ((label, ClassificationAnswer(label=label)) for label in labels)
-        return tuple(Option(label, one, (task.render(one, inputs),)) for label, one in answers)
-    if isinstance(task, SmileTask):
-        return (
-            Option("yes", SmileAnswer(smiling=True), ("Yes", "yes")),
-            Option("no", SmileAnswer(smiling=False), ("No", "no")),
-        )
-    return ()
 
 
 def option_logprobs_of(
@@ -104,10 +52,3 @@ def probabilities(logprobs: Sequence[float]) -> list[float]:
     weights = [math.exp(value - best) for value in logprobs]
     total = sum(weights)
     return [weight / total for weight in weights]
-
-
-def _choice(task: ChoiceTask, inputs: ChoiceInputs, index: int, words: str) -> Option:
-    answer = ChoiceAnswer(choice=index)
-    stated = task.render(answer, inputs).removesuffix(".")
-    # Words that are blank have no tokens to score.
-    return Option(words, answer, (stated, words) if words.strip() else (stated,))

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from lamm_model.tasks import AnyTask, ParseResult
-from lamm_model.tasks.base import ParseStatus
+from lamm_model.tasks.base import Option, ParseStatus
 from lamm_model.tokenizer import LammTokenizer
 from service.answer.generation import Generation
 from service.answer.likelihood import OptionScore, continuation_ids, option_logprobs
@@ -23,7 +23,7 @@ from service.keys.auth import Caller
 from service.plan.input_processor import PlannedRequest
 from service.schemas.openai_answers import PromptTokensDetails, Usage
 from service.schemas.tasks import OptionLogprob, TaskRequest
-from service.tasks.options import Option, TokenIds, option_logprobs_of, probabilities
+from service.tasks.options import TokenIds, option_logprobs_of, probabilities
 
 # JSON knows no infinities; OpenAI's customary value for a token that cannot come.
 _LEAST_LOGPROB = -9999.0

@@ -7,26 +7,14 @@ units along the axes of the original cloud.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from lamm_model.media import METRES
 from lamm_model.tasks import AnyTask
-from lamm_model.tasks.base import TaskModel
-from lamm_model.tasks.boxes_3d import Detection3DTask, GroundingTask
-from lamm_model.tasks.detection import DetectionTask
-from lamm_model.tasks.points import KeypointTask, LocatingTask
-from lamm_model.tasks.reading.coordinates import (
-    Group,
-    Size,
-    groups,
-    is_share,
-    joined_pairs,
-    scale_of,
-    shares,
-    tidy,
-)
+from lamm_model.tasks.models import AnswerModel, TaskModel
+from lamm_model.tasks.reading.coordinates import Size
 
 _MAX_WRITTEN = 200
 _TOLERANCE = 1e-9
@@ -71,6 +59,10 @@ class PictureFrame:
             found.append(round(min(max(pixel, 0.0), whole), 2))
         return found
 
+    def names(self, name: str) -> tuple[str, ...]:
+        """The fields that `fields` fills."""
+        return name, f"{name}_normalized"
+
     def fields(self, name: str, values: Sequence[float]) -> dict[str, Any]:
         """A place in pixels, and the same in shares of the picture's sides."""
         pixels = self.pixels(values)
@@ -100,6 +92,10 @@ class CloudFrame:
         pairs = list(zip(first, second, strict=True))
         return [[min(pair) for pair in pairs], [max(pair) for pair in pairs]]
 
+    def names(self, name: str) -> tuple[str, ...]:
+        """The fields that `fields` fills."""
+        return name, f"{name}_in_units", "outside_cloud"
+
     def fields(self, name: str, values: Sequence[float]) -> dict[str, Any]:
         """A box in metres and in the file's units, and whether it lies outside of the cloud."""
         extents = values[3:]
@@ -121,23 +117,27 @@ class CloudFrame:
 Frame = PictureFrame | CloudFrame
 
 
-def placed(answer: TaskModel, frame: Frame) -> dict[str, Any]:
-    """An answer's fields, with every `bbox` and `point` in the frame of the file."""
+def placed(answer: AnswerModel, frame: Frame) -> dict[str, Any]:
+    """An answer's fields, with every place in the frame of the file."""
+    fields = type(answer).place_fields()
     found: dict[str, Any] = {}
     for name in type(answer).model_fields:
-        value = getattr(answer, name)
-        if name == "objects":
-            found[name] = [placed(one, frame) for one in value]
-        elif name in ("bbox", "point"):
-            found |= frame.fields(name, value)
-        else:
+        value, field = getattr(answer, name), fields.get(name)
+        if field is None:
             found[name] = value
+        elif field.kind is None:
+            found[name] = [placed(one, frame) for one in value]
+        elif field.many:
+            rows = [frame.fields(name, one) for one in value]
+            found |= {key: [row[key] for row in rows] for key in frame.names(name)}
+        else:
+            found |= frame.fields(name, value)
     return found
 
 
 @dataclass(frozen=True, slots=True)
 class Clipped:
-    """Numbers of a place as the model gave them, and as they stand at `field` of the answer."""
+    """Numbers of a place as the model gave them, and as they are at `field` of the answer."""
 
     field: str
     written: str
@@ -146,89 +146,26 @@ class Clipped:
 
 
 def repairs(
-    task: AnyTask, text: str, inputs: TaskModel, answer: TaskModel | None
+    task: AnyTask, text: str, inputs: TaskModel, answer: AnswerModel | None
 ) -> tuple[list[Clipped], list[str]]:
     """Places in a text that were moved into range, and those that are not in the answer at all."""
-    text = tidy(text)
     clipped: list[Clipped] = []
     dropped: list[str] = []
-    free = dict(_places(answer)) if answer is not None else {}
-    for group, given, used in _written_places(task, text, inputs):
-        field = next((name for name, place in free.items() if _same(place, used)), None)
-        written = text[group.start : group.end][:_MAX_WRITTEN]
-        if field is None or given is None or used is None:
+    free = {} if answer is None else {place.path: place.values for place in answer.places()}
+    for one in task.written_places(text, inputs):
+        field = next((path for path, place in free.items() if _same(place, one.used)), None)
+        written = one.text[:_MAX_WRITTEN]
+        if field is None or one.given is None or one.used is None:
             dropped.append(written)
             continue
         del free[field]
         # Corners in another order are the same place.
-        if sorted(given) != sorted(used) and not _same(given, used):
-            clipped.append(Clipped(field, written, given, used))
+        if sorted(one.given) != sorted(one.used) and not _same(one.given, one.used):
+            clipped.append(Clipped(field, written, one.given, one.used))
     return clipped, dropped
 
 
-_Numbers = tuple[float, ...]
-_Written = tuple[Group, _Numbers | None, _Numbers | None]
-
-
-def _places(answer: TaskModel) -> Iterator[tuple[str, _Numbers]]:
-    """Every place of an answer by its path."""
-    for name in type(answer).model_fields:
-        value = getattr(answer, name)
-        if name == "objects":
-            for index, one in enumerate(value):
-                yield from ((f"objects[{index}].{path}", place) for path, place in _places(one))
-        elif name in ("bbox", "point"):
-            yield name, value
-
-
-def _written_places(task: AnyTask, text: str, inputs: TaskModel) -> Iterator[_Written]:
-    """Each group of numbers that may be a place: itself, its numbers, and what parsing makes of it.
-
-    Numbers are None where they are no place, or in a frame that cannot be told.
-    """
-    if isinstance(task, Detection3DTask | GroundingTask):
-        for group in joined_pairs(groups(text), text, 3):
-            used = (*group.values[:3], *map(abs, group.values[3:]))
-            whole = len(group.values) == 6
-            yield group, (group.values if whole else None), (used if whole else None)
-        return
-    if not isinstance(task, DetectionTask | LocatingTask | KeypointTask):
-        return
-    found = groups(text)
-    boxes = any(len(group.values) == 4 for group in found)
-    if isinstance(task, DetectionTask) or (isinstance(task, LocatingTask) and boxes):
-        found = list(joined_pairs(found, text, 2))
-    lengths = {4} if isinstance(task, DetectionTask) else {2, 4}
-    usable = [group for group in found if len(group.values) in lengths]
-    scale = scale_of(usable, getattr(inputs, "size", None))
-    for group in found:
-        read, _ = shares(group, scale) if group in usable else (None, False)
-        if read is None:
-            yield group, None, None
-            continue
-        given = group.values
-        if not is_share(group) and scale is not None:
-            given = tuple(v / scale[i % 2] for i, v in enumerate(given))
-        yield group, *_as_answered(task, given, read)
-
-
-def _as_answered(task: AnyTask, given: _Numbers, used: _Numbers) -> tuple[_Numbers, _Numbers]:
-    if len(used) == 2:
-        return given, used
-    if isinstance(task, DetectionTask):
-        left, upper, right, lower = used
-        return given, (
-            min(left, right), min(upper, lower), max(left, right), max(upper, lower)
-        )  # fmt: skip
-    # A box where a point was asked for counts as its centre.
-    return _centre(given), _centre(used)
-
-
-def _centre(box: _Numbers) -> _Numbers:
-    return (box[0] + box[2]) / 2, (box[1] + box[3]) / 2
-
-
-def _same(first: _Numbers, second: _Numbers | None) -> bool:
+def _same(first: Sequence[float], second: Sequence[float] | None) -> bool:
     return (
         second is not None
         and len(first) == len(second)

@@ -15,7 +15,8 @@ from typing import Any
 
 from lamm_model.conversation import Modality
 from lamm_model.tasks import AnyTask
-from lamm_model.tasks.base import TaskModel
+from lamm_model.tasks.base import Option
+from lamm_model.tasks.models import AnswerModel, TaskModel
 from service.dependencies import Timeouts
 from service.exceptions import RequestError
 from service.media.pool_config import Precedence
@@ -32,7 +33,6 @@ from service.schemas.tasks import (
 from service.tasks.answer_grammar import form_of
 from service.tasks.marks import marks_of
 from service.tasks.models import SAMPLING_FIELDS
-from service.tasks.options import Option, options_of
 from service.tasks.outcome import TaskQuestion, generate, score
 from service.tasks.places import CloudFrame, Frame, PictureFrame, placed, repairs
 
@@ -100,7 +100,7 @@ def _options(task: AnyTask, body: TaskRequest) -> tuple[Option, ...]:
         raise RequestError(
             "constrain is true, but mode 'likelihood' writes no answer", param="constrain"
         )
-    options = options_of(task, body.inputs)
+    options = task.options(body.inputs)
     if not options:
         raise RequestError(
             f"mode is 'likelihood', but the answers of task {task.name!r} come from no closed set "
@@ -168,7 +168,7 @@ def _sized(inputs: TaskModel, frame: Frame) -> TaskModel:
 async def _overlay(
     question: TaskQuestion,
     planned: PlannedRequest,
-    answer: TaskModel | None,
+    answer: AnswerModel | None,
     inputs: TaskModel,
     frame: Frame,
 ) -> str | None:
@@ -179,7 +179,7 @@ async def _overlay(
     precedence = Precedence(planned.sequences[0].priority, question.caller.patient)
     with _own_params(body):
         drawn = await question.model.processor.media.draw(
-            item, marks_of(answer, inputs, frame), precedence
+            item, marks_of(question.task, answer, inputs, frame), precedence
         )
     text = await asyncio.to_thread(base64.b64encode, drawn)
     return f"data:{_OVERLAY_TYPES[body.overlay]};base64,{text.decode('ascii')}"

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import socket
-import threading
-import time
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field
 from io import BytesIO
@@ -15,16 +12,17 @@ from typing import Any
 
 import httpx
 import pytest
-import uvicorn
 from PIL import Image
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
+from tests.benchmark.threaded_server import ThreadedServer
+
 
 @dataclass
-class FakeServer:
+class FakeServer(ThreadedServer):
     """Answers from `answers` (question -> text); `refusals` are given first, one a request."""
 
     answers: dict[str, str] = field(default_factory=dict)
@@ -39,30 +37,6 @@ class FakeServer:
     bodies: list[dict[str, Any]] = field(default_factory=list)
     in_flight: int = 0
     peak: int = 0
-    port: int = 0
-
-    def start(self) -> None:
-        """Serves on the port of the first start, from a thread."""
-        listener = socket.socket()
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind(("127.0.0.1", self.port))
-        self.port = listener.getsockname()[1]
-        config = uvicorn.Config(self.app(), log_level="error", lifespan="off", ws="none")
-        self._server = uvicorn.Server(config)
-        self._thread = threading.Thread(target=self._server.run, kwargs={"sockets": [listener]})
-        self._thread.start()
-        deadline = time.monotonic() + 10
-        while not self._server.started and time.monotonic() < deadline:
-            time.sleep(0.01)
-
-    def stop(self) -> None:
-        """Dies at once, with whatever was in flight."""
-        self._server.should_exit = self._server.force_exit = True
-        self._thread.join(10)
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
 
     def client(self) -> httpx.AsyncClient:
         return httpx.AsyncClient(base_url=self.url, timeout=10, trust_env=False)

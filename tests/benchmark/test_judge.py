@@ -396,7 +396,7 @@ def test_options_that_do_not_fit_are_refused(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert bench(["judge", "--answers", "x"]) == 1
-    assert "given 1 times; needs 2" in capsys.readouterr().err
+    assert "given 1 times; expected 2" in capsys.readouterr().err
     assert bench(["judge", "--answers", "x", "--answers", "y", "--judge-model", "m"]) == 1
     assert "need --judge-url" in capsys.readouterr().err
 

@@ -14,14 +14,14 @@ from benchmark.answers import write_whole
 from benchmark.cli import bench
 from benchmark.errors import BenchmarkError
 from benchmark.http.chat_answers import StreamRecord, Usage
+from benchmark.http.client import Backend
 from benchmark.load import report as load_report
 from benchmark.load.arrivals import Arrivals
 from benchmark.load.baseline_process import TransformersBaseline
-from benchmark.load.detail import DETAIL_KEYS
-from benchmark.load.metrics import summarise, tokens_per_second
+from benchmark.load.metrics import percentile, summarise, tokens_per_second
 from benchmark.load.requests import RequestStyle
 from benchmark.load.run import BaselineRound, LoadSpec, merge_rounds, run_load
-from benchmark.load.statistics import percentile
+from benchmark.load.sender import DETAIL_KEYS
 from benchmark.load.workload import WorkItem, WorkloadSpec
 from benchmark.load_plot import main as draw_saved
 
@@ -118,7 +118,7 @@ async def test_each_request_is_told_in_detail(server: Any) -> None:
 
 
 async def test_another_server_gets_standard_fields_alone(server: Any) -> None:
-    style = RequestStyle("openai-chat", ignore_eos=False)
+    style = RequestStyle(Backend.OPENAI_CHAT, ignore_eos=False)
     spec = LoadSpec("fake-lamm", WorkloadSpec(2, output_lens=(3,)), 2, style=style)
     async with server.client() as http:
         result = await run_load(http, spec)
@@ -128,7 +128,7 @@ async def test_another_server_gets_standard_fields_alone(server: Any) -> None:
         clouds = WorkloadSpec(1, cloud_points=(4,))
         with pytest.raises(BenchmarkError, match="openai-chat has no part for point clouds"):
             await run_load(http, LoadSpec("fake-lamm", clouds, 1, style=style))
-        extra = RequestStyle("openai-chat", ignore_eos=True, extra_body={"top_p": 0.5})
+        extra = RequestStyle(Backend.OPENAI_CHAT, ignore_eos=True, extra_body={"top_p": 0.5})
         await run_load(http, LoadSpec("fake-lamm", WorkloadSpec(1), 1, style=extra))
     assert (server.bodies[-1]["ignore_eos"], server.bodies[-1]["top_p"]) == (True, 0.5)
 
@@ -211,7 +211,7 @@ def test_the_command_runs_several_concurrencies_and_saves(
     assert server.bodies[0]["messages"][0]["content"][0]["type"] == "image_url"
     with pytest.raises(SystemExit):
         bench(["load", "--percentile-metrics", "speed"])
-    assert "'speed' is none of ttft" in capsys.readouterr().err
+    assert "'speed' is not one of ttft" in capsys.readouterr().err
     server.stream_error = True
     assert bench(["load", "--url", server.url, "--num-prompts", "4"]) == 1
     assert "a warm-up request failed: the engine stopped" in capsys.readouterr().err
@@ -289,16 +289,16 @@ def test_what_cannot_be_measured_is_refused(
 @pytest.mark.parametrize(
     ("flags", "said"),
     [
-        (["--goodput", "itl:5"], "'itl' is none of ttft, tpot, e2el"),
-        (["--goodput", "ttft"], "not of the form NAME:VALUE"),
-        (["--cancel-rate", "1.5"], "1.5 is not within 0 and 1"),
-        (["--extra-body", "[1]"], "no JSON object"),
-        (["--image-sizes", "0x5"], "no size such as"),
-        (["--max-concurrency", "-1"], "below 0"),
-        (["--num-warmups", "-1"], "-1 is below 0"),
-        (["--url", "localhost:8000"], "is no address such as http://127.0.0.1:8000"),
-        (["--url", "http://localhost:800O"], "is no address"),
-        (["--url", "http://localhost:80000"], "is no address"),
+        (["--goodput", "itl:5"], "'itl' is not one of ttft, tpot, e2el"),
+        (["--goodput", "ttft"], "does not have the form NAME:VALUE"),
+        (["--cancel-rate", "1.5"], "less than or equal to 1, got '1.5'"),
+        (["--extra-body", "[1]"], "'[1]' is not a JSON object"),
+        (["--image-sizes", "0x5"], "'0x5' is not a size"),
+        (["--max-concurrency", "-1"], "equal to 0, got '-1'"),
+        (["--num-warmups", "-1"], "equal to 0, got '-1'"),
+        (["--url", "localhost:8000"], "is not a valid URL; expected an address such as"),
+        (["--url", "http://localhost:800O"], "is not a valid URL"),
+        (["--url", "http://localhost:80000"], "is not a valid URL"),
     ],
 )
 def test_a_wrong_option_is_named(

@@ -12,10 +12,9 @@ from starlette.responses import JSONResponse, Response
 from benchmark.answers import AnswerStore
 from benchmark.cli import bench
 from benchmark.errors import BenchmarkError, ServerGoneError
-from benchmark.http.client import ChatClient, RetryPolicy, shown
+from benchmark.http.client import Backend, ChatClient, RetryPolicy, shown
 from benchmark.quality import report
 from benchmark.quality.run import QualityRun, rescore, run_quality
-from benchmark.quality.targets import Backend
 from benchmark.quality.tree import open_suite
 from benchmark.suite import find_suite, load_suite
 from lamm_model.tasks import ParseStatus
@@ -184,7 +183,7 @@ def test_broken_records_are_counted_and_named(suite_files: Any) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"task": "juggling"}, "task 'juggling' is none of classification"),
+        ({"task": "juggling"}, "task 'juggling' is none of caption"),
         ({"metric": "bleu"}, "task counting has no metric 'bleu'"),
         ({"file": "none.jsonl"}, "none.jsonl cannot be read"),
         ({"file": "../x.jsonl"}, "outside the suite"),
@@ -270,7 +269,7 @@ def test_the_command_reports_what_it_cannot_do(
     assert "holds no suite.json" in capsys.readouterr().err.replace("\n", " ")
     with pytest.raises(SystemExit):
         bench(["quality", "--limit", "0"])
-    assert "0 is not above 0" in capsys.readouterr().err
+    assert "greater than 0, got '0'" in capsys.readouterr().err
 
 
 def test_brackets_in_names_are_no_markup(

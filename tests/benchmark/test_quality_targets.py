@@ -19,15 +19,14 @@ from benchmark.answers import KeptAnswers
 from benchmark.cli import bench
 from benchmark.content import MediaCache, encode_chat, media_part, user_message
 from benchmark.errors import BenchmarkError, RequestFailedError
-from benchmark.http.client import ChatClient, RetryPolicy
+from benchmark.http.client import Backend, ChatClient, RetryPolicy
 from benchmark.quality import report
 from benchmark.quality.controls import Control, Question
 from benchmark.quality.likelihood_target import can_be_ranked
 from benchmark.quality.run import QualityRun, rescore, run_quality
-from benchmark.quality.targets import Backend, Mode, conditions
+from benchmark.quality.targets import Mode, conditions
 from benchmark.quality.tree import open_suite
 from benchmark.suite import load_suite
-from lamm_model.tasks import TASKS
 from tests.benchmark.conftest import FakeServer
 from tests.training.datasets.published_tree import Tree
 
@@ -283,15 +282,6 @@ def test_tasks_that_are_ranked_are_those_of_closed_answers(tmp_path: Path) -> No
         "vqa_choice", "vqa_choice_3d",
     }  # fmt: skip
     assert not any(can_be_ranked(i) for r in rows if r.task.name not in ranked for i in r.items)
-
-
-def test_what_is_ranked_is_what_the_service_says_it_ranks() -> None:
-    from service.tasks.options import has_options
-
-    assert {name for name, task in TASKS.items() if has_options(task)} == {
-        "classification", "fine_grained_classification", "facial_hair", "facial_smile",
-        "vqa_choice", "vqa_choice_3d", "classification_3d",
-    }  # fmt: skip
 
 
 async def test_a_wrong_key_ends_the_run(suite_files: Any, tmp_path: Path) -> None:

@@ -14,11 +14,10 @@ import pytest
 
 from benchmark.cli import bench
 from benchmark.errors import BenchmarkError
-from benchmark.report.content import as_json, make_report
+from benchmark.report.document import as_json, as_markdown, make_report
 from benchmark.report.figures import Figure, figures_of, number
 from benchmark.report.files import read_findings
 from benchmark.report.load_tables import load_table
-from benchmark.report.markdown import as_markdown
 from benchmark.report.plots import load_plot, score_plot
 from benchmark.report.provenance import client_facts, keep_server_facts
 from benchmark.report.published import load_published

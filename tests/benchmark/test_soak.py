@@ -6,11 +6,8 @@ import asyncio
 import hashlib
 import json
 import os
-import socket
 import subprocess
 import sys
-import threading
-import time
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field
@@ -20,7 +17,6 @@ from typing import Any
 import httpx
 import numpy as np
 import pytest
-import uvicorn
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
@@ -39,10 +35,11 @@ from benchmark.soak.probes import ProbeProcess
 from benchmark.soak.requests import SoakRequests
 from benchmark.soak.verify import verify
 from benchmark.suite import load_suite
+from tests.benchmark.threaded_server import ThreadedServer
 
 
 @dataclass
-class PictureServer:
+class PictureServer(ThreadedServer):
     """Answers with a digest of the medium; every `n`-th stream goes wrong as the fields say."""
 
     token_delay: float = 0.003
@@ -56,32 +53,14 @@ class PictureServer:
     streams: int = 0
     media: Counter[str] = field(default_factory=Counter)
     ended: int = 0
-    port: int = 0
 
-    def start(self) -> None:
-        listener = socket.create_server(("127.0.0.1", 0))
-        self.port = listener.getsockname()[1]
-        routes = [
+    def app(self) -> Starlette:
+        return Starlette(routes=[
             Route("/v1/models", self._models),
             Route("/v1/chat/completions", self._chat, methods=["POST"]),
             Route("/livez", self._probe), Route("/readyz", self._probe),
             Route("/health", self._health), Route("/metrics", self._metrics),
-        ]  # fmt: skip
-        app = Starlette(routes=routes)
-        config = uvicorn.Config(app, log_level="error", lifespan="off", ws="none")
-        self._server = uvicorn.Server(config)
-        self._thread = threading.Thread(target=self._server.run, kwargs={"sockets": [listener]})
-        self._thread.start()
-        while not self._server.started:
-            time.sleep(0.01)
-
-    def stop(self) -> None:
-        self._server.should_exit = self._server.force_exit = True
-        self._thread.join(10)
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
+        ])  # fmt: skip
 
     async def _models(self, _request: Request) -> Response:
         return JSONResponse({"data": [{"id": "pictures"}]})

@@ -65,7 +65,7 @@ def test_only_answers_train() -> None:
 def test_an_unanswered_turn_in_the_middle_is_refused() -> None:
     with pytest.raises(ValueError, match="turn 0 of 2"):
         render([Turn("a"), Turn("b")])
-    with pytest.raises(ValueError, match="at least one turn"):
+    with pytest.raises(ValueError, match="0 turns; at least 1"):
         render([])
 
 
@@ -141,16 +141,16 @@ def test_upstream_cli_writes_past_answers_as_lists() -> None:
 def test_upstream_knows_one_medium_before_the_first_question(
     preset: PromptPreset, turns: list[Turn]
 ) -> None:
-    with pytest.raises(PromptError, match=rf"{preset.value}.* exactly one picture or cloud"):
+    with pytest.raises(PromptError, match=rf"{preset.value}.* exactly 1 picture or cloud"):
         render(turns, "S", preset)
 
 
 def test_upstream_only_asks_and_its_benchmark_asks_once() -> None:
     answered = [Turn("q", "a", (IMAGE,))]
     for preset in (PromptPreset.UPSTREAM_BENCH, PromptPreset.UPSTREAM_CLI):
-        with pytest.raises(PromptError, match="answered already"):
+        with pytest.raises(PromptError, match="a last question without an answer"):
             render(answered, "S", preset)
-    with pytest.raises(PromptError, match="one question; the conversation has 2"):
+    with pytest.raises(PromptError, match="accepts 1 question; the conversation has 2"):
         render([*answered, Turn("r")], "S", PromptPreset.UPSTREAM_BENCH)
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import zipfile
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -139,16 +138,16 @@ HUGE = npy(np.zeros((1, 3), np.float32)).replace(b"(1, 3)", b"(10000000, 3)", 1)
         ("npy", npy(np.zeros((5, 2))), "2 columns"),
         ("npy", npy(np.zeros(5)), "shape"),
         ("npy", npy(np.zeros((5, 3), complex)), "<c16"),
-        ("npy", npy(XYZ)[:-1], "announces 600 bytes; the body has 599"),
-        ("npy", npy(XYZ) + b"x", "announces 600 bytes; the body has 601"),
+        ("npy", npy(XYZ)[:-1], "declares 600 bytes, but the body has 599"),
+        ("npy", npy(XYZ) + b"x", "declares 600 bytes, but the body has 601"),
         ("npy", npy(np.array([[0, 0, 0], [0, np.nan, 0]])), "point 1 of 2 is .0, nan, 0."),
         ("npy", npy(np.array([[0, 0, 1e300]])), "must be finite"),
         ("npy", npy(np.array([[0, 0, 0, 0, 0, 256.0]])), "colour value is 256"),
         ("npy", b"not an array", "corrupt"),
         ("npy", b"\x93NUMPY\x01\x00\xff\xff{}", "corrupt"),
         ("npz", b"PK\x03\x04", "corrupt"),
-        ("npz", npz(a=XYZ, b=XYZ), "names no array"),
-        ("npz", npz(xyz=XYZ, rgb=RGB[:3]), "50 points and 3 colours"),
+        ("npz", npz(a=XYZ, b=XYZ), "no array named xyz"),
+        ("npz", npz(xyz=XYZ, rgb=RGB[:3]), "50 points, but colours of shape \\(3, 3\\)"),
         ("npz", npz(xyz=np.array([[None, 1, 2]], dtype=object)), "pickled"),
         ("xyz", b"", "0 bytes"),
         ("xyz", b"# nothing\n", "0 points"),
@@ -159,22 +158,22 @@ HUGE = npy(np.zeros((1, 3), np.float32)).replace(b"(1, 3)", b"(10000000, 3)", 1)
         ("ply", b"plx", "does not begin"),
         ("ply", b"ply\nformat ascii 1.0\n", "no line end_header"),
         ("ply", ply(0), "0 points"),
-        ("ply", ply(51), "announces at least 765 bytes; the body has 750"),
-        ("ply", ply(text=True)[:-40], "corrupt|the text has"),
+        ("ply", ply(51), "declares at least 765 bytes of points, but the body has 750"),
+        ("ply", ply(text=True)[:-40], "corrupt|but the text has"),
         ("ply", ply(2, text=True, body=b"0 0 0 1 2 3\n0 0 x 1 2 3\n"), "corrupt"),
         ("ply", ply(2, text=True, body=b"0 0 0 1 2 3\n0 0 nan 1 2 3\n"), "finite"),
-        ("ply", ply().replace(b"float x", b"float w"), "lack x"),
-        ("ply", ply().replace(b"float x", b"list uchar int x"), "list property"),
+        ("ply", ply().replace(b"float x", b"float w"), "have no field x"),
+        ("ply", ply().replace(b"float x", b"list uchar int x"), "'x' is a list"),
         ("ply", ply().replace(b"vertex 50", b"vertex -1"), "count '-1'"),
         ("ply", ply().replace(b"binary_little", b"binary_middle"), "format 'binary_middle"),
-        ("ply", ply().replace(b"vertex", b"corner"), "first element"),
-        ("pcd", pcd()[:-1], "announces at least 800 bytes; the body has 799"),
-        ("pcd", pcd().replace(b"POINTS 50", b"POINTS 40"), "50 x 1 points and 40"),
-        ("pcd", pcd().replace(b"FIELDS x", b"FIELDS w"), "lack x"),
+        ("ply", ply().replace(b"vertex", b"corner"), "0 elements named vertex"),
+        ("pcd", pcd()[:-1], "declares at least 800 bytes of points, but the body has 799"),
+        ("pcd", pcd().replace(b"POINTS 50", b"POINTS 40"), "POINTS 40, but WIDTH x HEIGHT is 50"),
+        ("pcd", pcd().replace(b"FIELDS x", b"FIELDS w"), "have no field x"),
         ("pcd", pcd().replace(b"SIZE 4 4 4 4", b"SIZE 4 4"), "differ in length"),
-        ("pcd", pcd().replace(b"WIDTH 50\n", b""), "lacks WIDTH"),
+        ("pcd", pcd().replace(b"WIDTH 50\n", b""), "has no WIDTH"),
         ("pcd", pcd(kind="zipped"), "DATA 'zipped'"),
-        ("pcd", pcd(kind="binary_compressed"), "unpacks to"),
+        ("pcd", pcd(kind="binary_compressed"), "decompresses to"),
     ],
 )  # fmt: skip
 def test_bad_clouds_are_refused(format: str, data: bytes, message: str) -> None:
@@ -211,23 +210,9 @@ def test_an_npz_that_lies_about_its_size_is_refused() -> None:
 
 def test_unknown_words_are_refused() -> None:
     data = npy(XYZ)
-    with pytest.raises(MediaFormatError, match=r"format is 'obj'; .* npy, npz, ply, pcd, xyz, bin"):
+    with pytest.raises(MediaFormatError, match=r"format is 'obj'; .* bin, npy, npz, pcd, ply, xyz"):
         decode_point_cloud(data, "obj")
     with pytest.raises(MediaFormatError, match="units is 'ft'"):
         decode_point_cloud(data, "npy", units="ft")
     with pytest.raises(MediaFormatError, match="up_axis is 'x'"):
         decode_point_cloud(data, "npy", up_axis="x")
-
-
-def test_a_mesh_is_read_by_its_vertices(tmp_path: Path) -> None:
-    trimesh = pytest.importorskip("trimesh")
-    path = tmp_path / "box.ply"
-    trimesh.creation.box().export(path)
-    assert decode_point_cloud(path.read_bytes(), "ply").xyz.shape == (8, 3)
-
-
-def test_a_missing_open3d_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(__import__("sys").modules, "open3d", None)
-    with pytest.raises(MediaFormatError, match=r"lamm\[points\]"):
-        decode_point_cloud(ply(), "ply")
-    assert decode_point_cloud(ply(text=True), "ply").xyz.shape == (50, 3)

@@ -18,10 +18,11 @@ import pytest_asyncio
 from fastapi import FastAPI
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
-from service.app import create_app, engine_config
+from service.app import create_app
 from service.config.settings import Settings
 from service.engine.echo_engine import EchoEngine
 from service.media.process import MediaJob, MediaProcess
+from service.startup.configs import engine_config
 from tests.service.chat_requests import CONTEXT, IMAGE_TOKENS, POINT_TOKENS, REPLY
 
 

@@ -11,9 +11,9 @@ from dataclasses import dataclass, field
 import trustme
 
 from lamm_model.conversation import Modality
-from service.media.fetch_budget import MediaBudget
-from service.media.remote import RemoteLimits, RemoteMedia, Resolver
-from service.media.remote_address import AllowedHosts, is_public
+from service.media.budgets import MediaBudget
+from service.media.remote import RemoteLimits, RemoteMedia
+from service.media.remote_address import AllowedHosts, Resolver, is_public
 from tests.service.chat_requests import png
 
 NAME = "media.example"
@@ -81,7 +81,7 @@ class MediaHost:
         self, media: RemoteMedia, path: str = "/a.png", modality: Modality = Modality.IMAGE
     ) -> bytes:
         """What the fetcher gets from an address here, up to 100000 bytes."""
-        url = media._hosts.check(self.url(path))
+        url = media.hosts.check(self.url(path))
         return await media.fetch(url, modality, MediaBudget(100_000, 100_000).item(), "url")
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -10,10 +10,11 @@ from typing import Any
 import httpx
 from fastapi import FastAPI
 
-from service.app import create_app, engine_config
+from service.app import create_app
 from service.config.settings import Settings
 from service.engine.base import Engine
 from service.engine.echo_engine import EchoEngine
+from service.startup.configs import engine_config
 from tests.service.chat_requests import REPLY
 
 

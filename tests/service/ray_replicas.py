@@ -12,12 +12,13 @@ from fastapi import FastAPI
 from ray import serve
 from starlette.types import Message
 
-from service.app import create_app, engine_config
+from service.app import create_app
 from service.config.settings import Settings
 from service.engine.echo_engine import EchoEngine
 from service.ray import gateway as gateway_module
 from service.ray import replica as replica_module
 from service.ray.replica import Replica, WholeAnswer
+from service.startup.configs import engine_config
 from tests.service.chat_requests import REPLY
 
 

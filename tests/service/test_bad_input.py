@@ -247,10 +247,10 @@ async def test_wrong_routes(client: httpx.AsyncClient, method: str, path: str, s
 async def test_a_medium_that_the_checkpoint_cannot_see(
     app: FastAPI, client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    processor = app.state.services.models.get("tiny-lamm").processor
-    spec = processor._spec
+    prompts = app.state.services.models.get("tiny-lamm").processor.prompts
+    spec = prompts.spec
     blind = type(spec)(**{n: getattr(spec, n) for n in spec.__slots__} | {"points": None})
-    monkeypatch.setattr(processor, "_spec", blind)
+    monkeypatch.setattr(prompts, "spec", blind)
     response = await client.post(URL, json=chat_body(cloud()))
     assert response.status_code == 400
     error = response.json()["error"]
@@ -262,7 +262,8 @@ async def test_a_medium_that_the_checkpoint_cannot_see(
 async def test_a_defect_of_ours_tells_nothing(
     app: FastAPI, client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(app.state.services.models.get("tiny-lamm").processor, "_tokenizer", None)
+    prompts = app.state.services.models.get("tiny-lamm").processor.prompts
+    monkeypatch.setattr(prompts, "tokenizer", None)
     response = await client.post(URL, json=chat_body())
     assert response.status_code == 500
     assert response.json()["error"]["message"] == "internal error"

@@ -17,15 +17,7 @@ import sqlalchemy as sa
 
 from service.app import create_app
 from service.batches import tables
-from service.batches.database import (
-    Database,
-    DatabaseBusyError,
-    DatabaseError,
-    database_url,
-    open_database,
-)
-from service.batches.line_store import LineStore
-from service.batches.records import (
+from service.batches.batch import (
     Batch,
     BatchStatus,
     InputLine,
@@ -35,6 +27,14 @@ from service.batches.records import (
     NewBatch,
     Tokens,
 )
+from service.batches.database import (
+    Database,
+    DatabaseBusyError,
+    DatabaseError,
+    database_url,
+    open_database,
+)
+from service.batches.line_store import LineStore
 from service.batches.store import BatchStore
 from service.config.settings import Settings
 from service.exceptions import BatchNotFoundError, RateLimitedError, RequestError

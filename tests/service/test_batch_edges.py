@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import hashlib
 import io
 import json
 from collections.abc import Iterator
@@ -13,14 +14,7 @@ from typing import Any
 
 import pytest
 
-from service.batches.database import Database, database_url, open_database
-from service.batches.feeder import Feeder
-from service.batches.input_lines import read_lines
-from service.batches.input_loader import _LOOKED_AT_ONCE, _next_lines
-from service.batches.line_results import result_of
-from service.batches.line_runner import LineAnswer
-from service.batches.line_store import LineStore
-from service.batches.records import (
+from service.batches.batch import (
     Batch,
     BatchLimits,
     BatchStatus,
@@ -31,6 +25,13 @@ from service.batches.records import (
     NewBatch,
     TakenLine,
 )
+from service.batches.database import Database, database_url, open_database
+from service.batches.feeder import Feeder
+from service.batches.input_lines import read_lines
+from service.batches.input_loader import _LOOKED_AT_ONCE, _next_lines
+from service.batches.line_results import result_of
+from service.batches.line_runner import LineAnswer
+from service.batches.line_store import LineStore
 from service.batches.store import BatchStore
 from service.config.settings import Settings
 from service.exceptions import BatchesUnavailableError, BatchNotFoundError
@@ -150,7 +151,7 @@ async def test_an_input_that_cannot_be_read_in_time_is_told(
         async with asyncio.timeout(20):
             while len(tries) < 2:  # noqa: ASYNC110 - a loader tells of no events
                 await asyncio.sleep(0.02)
-        loader._clock = lambda: 4e9
+        app.state.services.batches.clock = lambda: 4e9
         batch = await until(client, batch_id, "failed")
         [problem] = batch["errors"]["data"]
         assert (problem["code"], problem["param"]) == ("batch_expired", "input_file_id")
@@ -226,7 +227,7 @@ def test_lines_rest_while_their_key_may_not_ask(tmp_path: Path) -> None:
     file = tmp_path / "keys"
     file.write_text("alice user\nroot admin\n")
     keys = ApiKeys(None, file)
-    alice, root = (key.digest.hex() for key in keys._keys)
+    alice, root = (hashlib.sha256(key).hexdigest() for key in (b"alice", b"root"))
     assert keys.stands_for(alice)
     assert keys.stands_for(root)
     file.write_text("alice metrics\nroot admin\n")

@@ -10,13 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from service.app import engine_config
 from service.batches import room as room_module
+from service.batches.batch import Batch, InputLine, NewBatch
 from service.batches.database import Database, database_url, open_database
 from service.batches.feeder import Feeder
 from service.batches.line_runner import LineAnswer
 from service.batches.line_store import LineStore
-from service.batches.records import Batch, InputLine, NewBatch
 from service.batches.room import Room
 from service.batches.store import BatchStore
 from service.batches.turns import Turns
@@ -24,6 +23,7 @@ from service.config.settings import Settings
 from service.engine.base import EngineStats, GenerationChunk, GenerationRequest, QueueFullError
 from service.engine.echo_engine import EchoEngine
 from service.lifecycle import Lifecycle
+from service.startup.configs import engine_config
 from tests.service.batch_jobs import (
     CHAT,
     batch_app,

@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from service.app import engine_config
 from service.batches import feeder as feeder_module
 from service.batches import room as room_module
+from service.batches.line_store import LineStore
 from service.batches.room import Room
 from service.config.settings import Settings
 from service.engine.base import (
@@ -30,6 +30,7 @@ from service.engine.echo_engine import EchoEngine
 from service.exceptions import BatchesUnavailableError, StorageFullError
 from service.files.store import FileStore
 from service.lifecycle import Lifecycle
+from service.startup.configs import engine_config
 from tests.service.batch_jobs import (
     CHAT,
     answers,
@@ -220,19 +221,18 @@ async def test_a_database_that_fails_loses_no_answer(
 ) -> None:
     monkeypatch.setattr(feeder_module, "_COMMIT_WAITS_S", (0.01, 0.01))
     monkeypatch.setattr(room_module, "_FIRST_PAUSE_S", 0.01)
-    async with batch_app(settings, tmp_path, delay=0.01) as (app, client):
+    async with batch_app(settings, tmp_path, delay=0.01) as (_, client):
         batch_id = await start(client, jsonl(map(request_line, range(12))))
         await until_answered(client, batch_id)
-        lines = app.state.services.batches._worker._lines
-        answer, failures = lines.answer, [True] * 5
+        answer, failures = LineStore.answer, [True] * 5
 
-        def broken(*arguments: object) -> bool:
+        def broken(*arguments: Any) -> bool:
             if failures:
                 failures.pop()
                 raise BatchesUnavailableError("gone")
             return bool(answer(*arguments))
 
-        monkeypatch.setattr(lines, "answer", broken)
+        monkeypatch.setattr(LineStore, "answer", broken)
         batch = await until(client, batch_id, "completed")
         output = await content_of(client, batch["output_file_id"])
         assert len(answers(output)) == 12

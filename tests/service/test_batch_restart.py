@@ -15,6 +15,7 @@ import openai
 import pytest
 from openai.types import Batch
 
+from service.batches.store import BatchStore
 from service.config.settings import Settings
 from service.engine.echo_engine import DEFAULT_REPLY
 from service.exceptions import BatchesUnavailableError
@@ -142,12 +143,11 @@ async def test_what_is_cut_off_while_its_files_are_written(
 ) -> None:
     """The output is stored, and the process ends before the database knows of it."""
     async with batch_app(settings, tmp_path) as (app, http):
-        store = app.state.services.batches._worker._store
 
         def cut_off(*_: object) -> bool:
             raise BatchesUnavailableError("the process ended here")
 
-        monkeypatch.setattr(store, "finish", cut_off)
+        monkeypatch.setattr(BatchStore, "finish", cut_off)
         batch_id = await start(http, jsonl(request_line(number) for number in range(5)))
         await until(http, batch_id, "finalizing")
         files = app.state.services.files
@@ -155,6 +155,7 @@ async def test_what_is_cut_off_while_its_files_are_written(
             # A store of files tells of no events.
             while not (stored := [f.id for f in files.list_files("") if "out" in f.filename]):  # noqa: ASYNC110
                 await asyncio.sleep(0.02)
+    monkeypatch.undo()
     async with batch_app(settings, tmp_path) as (_, http):
         batch = await until(http, batch_id, "completed")
         assert [batch["output_file_id"]] == stored, "the same lines are the same file"

@@ -15,9 +15,10 @@ import pytest
 import pytest_asyncio
 from fastapi import FastAPI
 
-from service.app import create_app, engine_config
+from service.app import create_app
 from service.config.settings import Settings
 from service.engine.echo_engine import EchoEngine
+from service.startup.configs import engine_config
 from tests.service.batch_jobs import (
     CHAT,
     URL,
@@ -267,8 +268,7 @@ async def test_what_is_late_is_told(settings: Settings, tmp_path: Path) -> None:
     async with batch_app(settings, tmp_path, delay=0.05, batch_max_in_flight=1) as (app, client):
         batch_id = await start(client, jsonl(map(request_line, range(40))), window="1m")
         await until(client, batch_id, "in_progress")
-        worker = app.state.services.batches._worker
-        worker._clock = lambda: 4e9
+        app.state.services.batches.clock = lambda: 4e9
         batch = await until(client, batch_id, "expired")
         errors = (await content_of(client, batch["error_file_id"])).splitlines()
         assert {json.loads(line)["error"]["code"] for line in errors} == {"batch_expired"}

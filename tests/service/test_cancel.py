@@ -96,7 +96,7 @@ async def test_ids_that_nobody_has(settings: Settings) -> None:
         done = await client.post(URL, json=chat_body(), headers={"X-Request-Id": "done"})
         assert done.status_code == 200
         assert (await cancel(client, "done")).status_code == 404
-        assert app.state.services.access.running._running == {}, "nothing is kept"
+        assert app.state.services.access.running.request_ids == (), "nothing is kept"
 
 
 @pytest.mark.parametrize("path", ["/v1/completions", URL])
@@ -106,6 +106,6 @@ async def test_a_made_up_id_works_too(settings: Settings, path: str) -> None:
         body = {**chat_body(**ENDLESS, stream=True), "prompt": "a"}
         answer = asyncio.create_task(client.post(path, json=body))
         await until_engine(app, running=1)
-        [request_id] = app.state.services.access.running._running
+        [request_id] = app.state.services.access.running.request_ids
         assert (await cancel(client, request_id)).status_code == 200
         assert (await answer).headers["x-request-id"] == request_id

@@ -136,7 +136,7 @@ async def test_the_prompt_is_the_training_format(
     await client.post(
         URL, json=chat_body(messages=[{"role": "system", "content": "Sing."}, *messages[2:]])
     )
-    tokenizer = app.state.services.models.get("tiny-lamm").processor._tokenizer
+    tokenizer = app.state.services.models.get("tiny-lamm").processor.tokenizer
     first, second = (
         tokenizer.decode([i for i in request.prompt_token_ids[1:] if i < tokenizer.vocab_size])
         for request in recorded.requests
@@ -225,7 +225,7 @@ async def test_decoded_media_are_kept(
     body = chat_body(image())
     await client.post(URL, json=body)
     pool = app.state.services.models.get("tiny-lamm").processor.media.pool
-    monkeypatch.setattr(pool, "_queue", None)  # no process can be asked
+    monkeypatch.setattr(pool.decoders, "take", None)  # no process can be asked
     assert (await client.post(URL, json=body)).status_code == 200
     one, two = recorded.requests
     assert one.media[0].media is two.media[0].media

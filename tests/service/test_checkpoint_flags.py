@@ -86,13 +86,13 @@ def test_a_converted_directory_has_both(checkpoint: Path, tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     ("flags", "error", "message"),
     [
-        (["{tmp}/nowhere"], CheckpointError, r"nowhere: there is no such directory"),
+        (["{tmp}/nowhere"], CheckpointError, r"nowhere: directory not found"),
         (["{base}", "{base}"], ValueError, "two checkpoints are named 'tiny-lamm'"),
         (["a b={base}"], ValueError, "'a b' cannot name a model"),
         (["={base}"], ValueError, "'' cannot name a model"),
         (["{adapter}"], CheckpointError, f"base with digest {DIGEST}, which is not among"),
         (["{adapter}@{other}"], CheckpointError, f"digest {DIGEST}; .*other has fedc"),
-        (["{adapter}@{tmp}/nowhere"], CheckpointError, r"nowhere: there is no such directory"),
+        (["{adapter}@{tmp}/nowhere"], CheckpointError, r"nowhere: directory not found"),
         (["{base}@{base}"], CheckpointError, r"adapter_config\.json is missing; only an adapter"),
     ],
 )

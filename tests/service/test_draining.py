@@ -9,11 +9,12 @@ import httpx
 import pytest
 from fastapi import FastAPI
 
-from service.app import create_app, engine_config
+from service.app import create_app
 from service.config.settings import Settings
 from service.engine.echo_engine import EchoEngine
 from service.lifecycle import Lifecycle
 from service.server import DrainingServer
+from service.startup.configs import engine_config
 from tests.service.chat_requests import REPLY, chat_body
 
 URL = "/v1/chat/completions"

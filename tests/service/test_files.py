@@ -21,7 +21,7 @@ from fastapi import FastAPI
 from PIL import Image
 from starlette.types import Message
 
-from service.app import create_app, engine_config
+from service.app import create_app
 from service.config.settings import Settings
 from service.engine.echo_engine import EchoEngine
 from service.exceptions import (
@@ -30,9 +30,9 @@ from service.exceptions import (
     StorageUnavailableError,
     StoredFileNotFoundError,
 )
-from service.files.disk import FileDirectory
 from service.files.multipart import read_file_form
 from service.files.store import FileLimits, FileStore, Purpose
+from service.startup.configs import engine_config
 from tests.service.chat_requests import REPLY, chat_body, npy, png
 from tests.service.quick_app import quick_app
 
@@ -73,7 +73,7 @@ async def _empty(app: FastAPI) -> AsyncIterator[None]:
 
 
 def root_of(app: FastAPI) -> Path:
-    root = app.state.services.files._root
+    root = app.state.services.files.directory
     assert isinstance(root, Path)
     return root
 
@@ -504,8 +504,9 @@ async def test_files_survive_a_restart_and_end_when_they_expire(tmp_path: Path) 
     assert again.get("alice", stored.id) == stored
     assert stored.path.read_bytes() == b"kept"
     await again.stop()
-    later = await opened(tmp_path / "other", clock=lambda: time.time() + 3601)
-    later._disk = FileDirectory(tmp_path)
+    now = time.time()
+    later = await opened(tmp_path, clock=lambda: now)
+    now += 3601
     with pytest.raises(StoredFileNotFoundError):
         later.get("alice", stored.id)
     assert later.list_files("alice") == []
@@ -532,7 +533,7 @@ async def test_a_temporary_directory_goes_with_the_store() -> None:
     with pytest.raises(StorageUnavailableError):
         store.get("", "file-0")
     await store.start()
-    root = Path(str(store._temporary))
+    root = store.directory
     assert await asyncio.to_thread(root.is_dir)
     await store.stop()
     assert not await asyncio.to_thread(root.exists)

@@ -35,7 +35,7 @@ def test_a_missing_directory_is_told_from_one_that_is_no_checkpoint(
     monkeypatch.chdir(tmp_path)
     assert serve(["--checkpoint", "absent", "--port", "0"]) == 2
     error = capsys.readouterr().err
-    assert "absent: there is no such directory" in error
+    assert "absent: directory not found" in error
     assert str(tmp_path) in error
     (tmp_path / "empty").mkdir()
     assert serve(["--checkpoint", "empty", "--port", "0"]) == 2

@@ -13,8 +13,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from lamm_model.conversation import Modality
 from lamm_model.sampling_params import SamplingParams
-from service.answer.choice import AnswerText
-from service.answer.generation import Generation
+from service.answer.generation import AnswerText, Generation
 from service.engine.base import (
     EncodedMedium,
     FinishReason,

@@ -14,11 +14,13 @@ import pytest
 from fastapi import FastAPI
 
 from service import cli
-from service.app import create_app, engine_config
+from service.app import create_app
+from service.config.flags import read_settings
 from service.config.settings import Settings
 from service.engine.base import EngineInfo, EngineStats
 from service.engine.echo_engine import EchoEngine
 from service.lifecycle import Lifecycle, Phase
+from service.startup.configs import engine_config
 from service.watchdog import Watchdog
 from tests.service.chat_requests import chat_body
 
@@ -173,12 +175,12 @@ async def test_the_process_ends_with_its_engine_when_told_to(
     )
     app = create_app(settings, Mortal(engine_config(settings)))
     async with asyncio.timeout(60):
-        assert await cli._serve(settings, app) == 1
+        assert await cli.serve_app(settings, app) == 1
     assert "the engine of tiny-lamm is dead" in capsys.readouterr().err
 
 
 async def test_the_setting_has_a_flag_and_a_variable(monkeypatch: pytest.MonkeyPatch) -> None:
     assert Settings().exit_on_engine_death is False
-    assert cli._read_settings(["--exit-on-engine-death"]).exit_on_engine_death is True
+    assert read_settings(["--exit-on-engine-death"]).exit_on_engine_death is True
     monkeypatch.setenv("LAMM_EXIT_ON_ENGINE_DEATH", "true")
     assert Settings().exit_on_engine_death is True

@@ -22,7 +22,8 @@ from lamm_model.conversation import Modality
 from lamm_model.formats.errors import MediaError
 from lamm_model.media import MediaLimits
 from lamm_model.spec import ImageSpec, PointSpec
-from service.media.pool import MediaPool, MediaPoolConfig
+from service.media.pool import MediaPool
+from service.media.pool_config import MediaPoolConfig
 from service.media.process import MediaJob
 from tests.service.chat_requests import REPLY, chat_body, cloud, image, npy, png
 from tests.service.hostile_case import Case
@@ -53,7 +54,7 @@ async def pool() -> AsyncIterator[MediaPool]:
 def memory(pool: MediaPool) -> int:
     """Bytes of this process and the decoding ones that are in memory."""
     gc.collect()
-    pids = [os.getpid(), *(worker._process.pid for worker in pool._workers)]
+    pids = [os.getpid(), *(worker.process.pid for worker in pool.decoders.processes)]
     pages = [int(Path(f"/proc/{pid}/statm").read_text().split()[1]) for pid in pids]
     return sum(pages) * os.sysconf("SC_PAGE_SIZE")
 
@@ -83,7 +84,7 @@ async def check_all(pool: MediaPool, cases: list[Case], good: MediaJob) -> None:
     assert (await pool.prepare(good)).digest == right
     grown = await asyncio.to_thread(memory, pool) - before
     assert grown < 50 << 20, f"{grown >> 20} MiB more than before"
-    assert len(pool._workers) == 1
+    assert len(pool.decoders.processes) == 1
 
 
 async def test_pictures(pool: MediaPool) -> None:

@@ -15,7 +15,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from service.app import create_app, engine_config
+from service.app import create_app
 from service.config.settings import Settings
 from service.engine.echo_engine import EchoEngine
 from service.errors import translate
@@ -24,6 +24,7 @@ from service.http.request_body import MAX_VALUES
 from service.plan import input_processor, messages
 from service.schemas.openai import ChatCompletionRequest
 from service.server import DrainingServer
+from service.startup.configs import engine_config
 from tests.service.chat_requests import REPLY, chat_body, image, png
 
 URL = "/v1/chat/completions"

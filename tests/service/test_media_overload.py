@@ -15,10 +15,11 @@ import pytest
 import pytest_asyncio
 from fastapi import FastAPI
 
-from service.app import create_app, engine_config
+from service.app import create_app
 from service.config.settings import Settings
 from service.engine.echo_engine import EchoEngine
 from service.media.pool import MediaPool
+from service.startup.configs import engine_config
 from tests.service.chat_requests import REPLY, chat_body, image, png
 
 URL = "/v1/chat/completions"
@@ -46,8 +47,8 @@ def pool(app: FastAPI) -> MediaPool:
 
 
 def pid_of(pool: MediaPool) -> int:
-    [worker] = pool._workers
-    return worker._process.pid
+    [worker] = pool.decoders.processes
+    return worker.process.pid
 
 
 class RequestCount:
@@ -59,7 +60,7 @@ class RequestCount:
         monkeypatch.setattr(pool, "admit", self._watched)
 
     async def until(self, count: int) -> None:
-        while self._pool._requests != count:
+        while self._pool.requests != count:
             self._changed.clear()
             await self._changed.wait()
 
@@ -117,7 +118,7 @@ async def test_too_many_are_refused_and_too_long_a_wait_ends(
     assert (await running).json()["choices"][0]["message"]["content"] == REPLY
     assert (await client.post(URL, json=chat_body(image()))).status_code == 200
     assert pid_of(pool) == first
-    assert pool._requests == 0
+    assert pool.requests == 0
 
 
 async def test_a_client_that_leaves_the_line_makes_room(
@@ -149,10 +150,10 @@ async def test_a_client_that_leaves_the_line_makes_room(
     left.set()
     await requests.until(1)
     await waiting
-    assert len(pool._jobs) == 1
+    assert pool.in_flight == 1
     os.kill(first, signal.SIGCONT)
     assert (await running).status_code == 200
-    assert (pid_of(pool), pool._queue.free) == (first, 1)
+    assert (pid_of(pool), pool.decoders.queue.free) == (first, 1)
 
 
 async def test_a_refused_medium_costs_its_siblings_process_nothing(
@@ -170,12 +171,12 @@ async def test_many_media_of_one_request_do_not_wait_behind_each_other(
     client: httpx.AsyncClient, pool: MediaPool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each takes 0.15 s, one after the other: all together take longer than one may wait."""
-    run = pool._guard
+    run = pool.decoders.ask
 
     async def slow(*args: object) -> object:
         await asyncio.sleep(0.15)
         return await run(*args)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(pool, "_guard", slow)
+    monkeypatch.setattr(pool.decoders, "ask", slow)
     answer = await client.post(URL, json=chat_body(*[image(png(i + 1)) for i in range(5)]))
     assert answer.json()["choices"][0]["message"]["content"] == REPLY

@@ -20,7 +20,8 @@ from lamm_model.media import MediaLimits
 from lamm_model.spec import ImageSpec, PointSpec
 from service.exceptions import NotReadyError, OverloadedError
 from service.media import worker as media_worker
-from service.media.pool import MediaPool, MediaPoolConfig
+from service.media.pool import MediaPool
+from service.media.pool_config import MediaPoolConfig
 from service.media.process import MediaJob, MediaProcess
 from tests.service.chat_requests import npy, png
 
@@ -56,17 +57,17 @@ def cloud() -> MediaJob:
 
 
 def pid_of(pool: MediaPool) -> int:
-    [worker] = pool._workers
-    return worker._process.pid
+    [worker] = pool.decoders.processes
+    return worker.process.pid
 
 
 def scratch_of(pool: MediaPool) -> Path:
-    [worker] = pool._workers
-    return worker._scratch
+    [worker] = pool.decoders.processes
+    return worker.scratch
 
 
 async def replaced(pool: MediaPool, first: int) -> None:
-    while not pool._workers or pid_of(pool) == first:  # noqa: ASYNC110 - no event tells of it
+    while not pool.decoders.processes or pid_of(pool) == first:  # noqa: ASYNC110 - no event tells of it
         await asyncio.sleep(0.02)
 
 
@@ -87,8 +88,8 @@ async def test_what_kills_a_second_process_is_refused(
     run = MediaProcess.run
 
     async def fatal(self: MediaProcess, job: MediaJob, body: bytes) -> object:
-        killed.append(self._process.pid)
-        os.kill(self._process.pid, signal.SIGKILL)
+        killed.append(self.process.pid)
+        os.kill(self.process.pid, signal.SIGKILL)
         return await run(self, job, body)
 
     monkeypatch.setattr(MediaProcess, "run", fatal)
@@ -115,7 +116,7 @@ async def test_a_process_that_ends_itself_is_not_tried_again(pool: MediaPool) ->
 async def test_a_process_that_died_idle_costs_nothing(pool: MediaPool) -> None:
     first = pid_of(pool)
     os.kill(first, signal.SIGKILL)
-    while next(iter(pool._workers)).alive:  # noqa: ASYNC110 - no event tells of a death
+    while pool.decoders.processes[0].alive:  # noqa: ASYNC110 - no event tells of a death
         await asyncio.sleep(0.02)
     assert (await pool.prepare(picture())).array.shape == (3, 32, 32)
     assert pid_of(pool) != first
@@ -149,9 +150,9 @@ async def test_a_client_that_leaves_costs_no_process() -> None:
         other = await pool.prepare(picture(9))
         assert pid_of(pool) == first
         # What nobody waited for came to its end before, and is known now.
-        assert pool._queue.free == 1
+        assert pool.decoders.queue.free == 1
         assert await pool.prepare(picture()) is not other
-        assert len(pool._cache._entries) == 2
+        assert pool.cached == 2
     finally:
         await pool.stop()
 
@@ -185,7 +186,7 @@ async def test_identical_media_at_once_are_decoded_once(
     assert results[-1].digest == results[0].digest
     # Bytes and base64 of them are two ways of sending; each came once, though nothing is cached.
     assert [type(job.content) for job in ran] == [str, bytes]
-    assert not pool._flights
+    assert not pool.in_flight
     await pool.prepare(picture(30))
     assert len(ran) == 3
 
@@ -288,11 +289,11 @@ async def test_what_a_process_left_on_the_disk_is_removed() -> None:
 
 
 async def test_a_process_whose_parent_died_leaves_nothing(pool: MediaPool) -> None:
-    [worker] = pool._workers
-    assert worker._process.stdin is not None
-    worker._process.stdin.close()
-    assert await asyncio.wait_for(worker._process.wait(), 20) == 0
-    assert not worker._scratch.exists()
+    [worker] = pool.decoders.processes
+    assert worker.process.stdin is not None
+    worker.process.stdin.close()
+    assert await asyncio.wait_for(worker.process.wait(), 20) == 0
+    assert not worker.scratch.exists()
 
 
 async def test_a_job_that_a_stop_interrupts_is_not_the_senders_fault() -> None:
@@ -304,8 +305,8 @@ async def test_a_job_that_a_stop_interrupts_is_not_the_senders_fault() -> None:
     await pool.stop()
     with pytest.raises(NotReadyError, match="stopped"):
         await job
-    assert not pool._workers
-    assert not pool._replacements
+    assert not pool.decoders.processes
+    assert not pool.decoders.replacing
 
 
 async def test_a_defect_that_a_file_brings_out_does_not_end_the_process(
@@ -376,7 +377,7 @@ async def test_refusals_leave_the_process_alone(pool: MediaPool) -> None:
     text = base64.b64encode(npy(np.zeros((1, 3)))).decode()
     with pytest.raises(MediaFormatError, match="no encoder"):
         await pool.prepare(MediaJob(Modality.POINT_CLOUD, text, "npy"))
-    with pytest.raises(MediaFormatError, match="pictures are read from"):
+    with pytest.raises(MediaFormatError, match="expected one of JPEG"):
         await pool.prepare(MediaJob(Modality.IMAGE, text))
     assert pid_of(pool) == first
 

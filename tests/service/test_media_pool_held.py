@@ -11,7 +11,7 @@ import pytest
 from lamm_model.conversation import Modality
 from lamm_model.media import PreparedMedia
 from service.exceptions import OverloadedError
-from service.media.pool_held import HeldMedia
+from service.media.pool import HeldMedia
 
 
 def medium(size: int = 1000) -> PreparedMedia:

@@ -18,12 +18,12 @@ from lamm_model.spec import ImageSpec
 from service.config.settings import Settings
 from service.exceptions import OverloadedError
 from service.files.store import FileLimits, FileStore, Purpose
+from service.media.budgets import MediaBudget
 from service.media.fetch import MediaFetcher
-from service.media.fetch_budget import MediaBudget
-from service.media.pool import MediaPool, MediaPoolConfig
-from service.media.pool_config import LIVE, Precedence
-from service.media.pool_queue import Place, ProcessQueue
+from service.media.pool import MediaPool
+from service.media.pool_config import LIVE, MediaPoolConfig, Precedence
 from service.media.process import MediaJob
+from service.media.process_pool import Place, ProcessQueue
 from service.media.remote_address import AllowedHosts
 from tests.service.batch_jobs import CHAT, batch_app, jsonl, request_line, start, until
 from tests.service.chat_requests import chat_body, image, png
@@ -186,14 +186,14 @@ async def test_a_pools_processes_take_live_media_first(
     pool: MediaPool, ran: list[MediaJob]
 ) -> None:
     first, batch, live, joined = (MediaJob(Modality.IMAGE, png(n)) for n in (1, 2, 3, 4))
-    [worker] = pool._workers
-    os.kill(worker._process.pid, signal.SIGSTOP)
+    [worker] = pool.decoders.processes
+    os.kill(worker.process.pid, signal.SIGSTOP)
     asked = [(first, LIVE), (batch, BATCH), (joined, BATCH), (live, LIVE), (joined, LIVE)]
     jobs = []
     for job, precedence in asked:
         jobs.append(asyncio.create_task(pool.prepare(job, precedence)))
         await asyncio.sleep(0.02)
-    os.kill(worker._process.pid, signal.SIGCONT)
+    os.kill(worker.process.pid, signal.SIGCONT)
     await asyncio.gather(*jobs)
     assert ran == [first, live, joined, batch]
 

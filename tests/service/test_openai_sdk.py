@@ -19,7 +19,7 @@ from openai.types.chat import ChatCompletion, ChatCompletionChunk
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from service.app import create_app, engine_config
+from service.app import create_app
 from service.config.settings import Settings
 from service.engine.base import (
     EngineError,
@@ -30,6 +30,7 @@ from service.engine.base import (
     RequestFailedError,
 )
 from service.engine.echo_engine import EchoEngine
+from service.startup.configs import engine_config
 from tests.service.chat_requests import REPLY, chat_body, image, png
 from tests.service.listening import listening
 

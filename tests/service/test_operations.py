@@ -11,11 +11,12 @@ from fastapi import FastAPI
 from prometheus_client.parser import text_string_to_metric_families
 
 from lamm_model.spec import CheckpointError
-from service.app import create_app, engine_config
+from service.app import create_app
 from service.config.settings import Settings
 from service.engine.base import EngineInfo, EngineStats
 from service.engine.echo_engine import EchoEngine
 from service.lifecycle import Phase
+from service.startup.configs import engine_config
 from tests.service.chat_requests import CONTEXT, chat_body, image
 
 URL = "/v1/chat/completions"

@@ -14,12 +14,13 @@ from fastapi import FastAPI
 from PIL import Image
 
 from lamm_model.processing import LammProcessor
-from service.app import create_app, engine_config
+from service.app import create_app
 from service.cli import serve
 from service.config.settings import Settings
 from service.engine.base import GenerationRequest
 from service.engine.config import Dtype
 from service.engine.echo_engine import DEFAULT_REPLY, EchoEngine
+from service.startup.configs import engine_config
 from tests.service.chat_requests import REPLY, chat_body, cloud, image, png
 from tests.service.running_server import serving
 
@@ -100,15 +101,15 @@ async def test_a_clients_system_text_takes_the_packs_place(
 @pytest.mark.parametrize(
     ("messages", "said"),
     [
-        (chat_body()["messages"], "takes exactly one picture or cloud"),
-        (chat_body(image(), image())["messages"], "takes exactly one picture or cloud"),
+        (chat_body()["messages"], "requires exactly 1 picture or cloud"),
+        (chat_body(image(), image())["messages"], "requires exactly 1 picture or cloud"),
         (
             [
                 *chat_body(image())["messages"],
                 {"role": "assistant", "content": "A chair."},
                 *chat_body()["messages"],
             ],
-            "takes one question; the conversation has 2",
+            "accepts 1 question; the conversation has 2",
         ),
     ],
     ids=["no medium", "two media", "two questions"],
@@ -155,11 +156,11 @@ async def test_presets_come_from_the_environment(monkeypatch: pytest.MonkeyPatch
     [
         (
             "--prompt-preset", "v1",
-            "prompt preset 'v1' is unknown; known are lamm-train, upstream-bench, upstream-cli",
+            "unknown prompt preset 'v1'; expected one of lamm-train, upstream-bench, upstream-cli",
         ),
         (
             "--image-preset", "crop",
-            "image preset 'crop' is unknown; known are lamm-squash, upstream-bench-centercrop",
+            "unknown image preset 'crop'; expected one of lamm-squash, upstream-bench-centercrop",
         ),
         ("--prompt-pack", "/nowhere.json", "/nowhere.json: No such file"),
     ],

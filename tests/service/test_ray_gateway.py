@@ -132,7 +132,7 @@ async def test_a_request_is_cancelled_wherever_it_runs(
             for name in ("first", "second")
         ]
         for replica in list(replicas.replicas):
-            await until_engine(replica._app, running=1)
+            await until_engine(replica.app, running=1)
         assert (await client.delete("/v1/requests/third")).status_code == 404
         for name in ("first", "second"):
             assert (await client.delete(f"/v1/requests/{name}")).json()["cancelled"] == 1
@@ -294,7 +294,7 @@ async def test_health_is_the_engine_s_own(
 ) -> None:
     replica = await start_replica(monkeypatch, settings, "r0")
     await replica.check_health()
-    await replica._services.stop_engines()
+    await replica.services.stop_engines()
     with pytest.raises(RuntimeError, match="the engine of tiny-lamm is dead"):
         await replica.check_health()
     await replica.stop()
@@ -315,7 +315,7 @@ async def test_a_replica_s_end_waits_for_what_runs(
 ) -> None:
     replica = await start_replica(monkeypatch, settings, "r0")
     stopping: asyncio.Task[None] | None = None
-    with replica._services.lifecycle.admit():
+    with replica.services.lifecycle.admit():
         stopping = asyncio.create_task(replica.stop())
         await asyncio.sleep(0.05)
         assert not stopping.done()

@@ -16,16 +16,16 @@ from fastapi import FastAPI
 
 from lamm_model.conversation import Modality
 from lamm_model.formats.errors import MediaTooLargeError
-from service.app import create_app, engine_config
-from service.cli import _read_settings
+from service.app import create_app
+from service.config.flags import read_settings
 from service.config.settings import Settings
 from service.engine.echo_engine import EchoEngine
 from service.exceptions import MediaUnreachableError, OverloadedError, RequestError
 from service.files.store import FileLimits, FileStore
+from service.media.budgets import MediaBudget
 from service.media.fetch import MediaFetcher
-from service.media.fetch_budget import MediaBudget
-from service.media.remote import Resolver
-from service.media.remote_address import AllowedHosts, UrlRefusedError, is_public
+from service.media.remote_address import AllowedHosts, Resolver, UrlRefusedError, is_public
+from service.startup.configs import engine_config
 from tests.service.chat_requests import REPLY, chat_body, npy, png
 from tests.service.media_host import NAME, PNG_HEAD, MediaHost, media_host, ok, redirect
 
@@ -298,11 +298,11 @@ async def test_answers_that_are_no_medium(
 async def test_a_certificate_must_be_the_names(host: MediaHost) -> None:
     other = f"other.example:{host.port}"
     media = host.media(hosts=[other])
-    url = media._hosts.check(host.url(name="other.example"))
+    url = media.hosts.check(host.url(name="other.example"))
     with pytest.raises(MediaUnreachableError, match="'other\\.example' cannot be reached"):
         await media.fetch(url, Modality.IMAGE, MediaBudget(100, 100).item(), "url")
     media = host.media()
-    media._tls = httpx.create_ssl_context(trust_env=False)
+    media.tls = httpx.create_ssl_context(trust_env=False)
     with pytest.raises(MediaUnreachableError):
         await host.fetch(media)
 
@@ -314,7 +314,7 @@ async def test_names_that_lead_nowhere(host: MediaHost) -> None:
     media = host.media([])
     with pytest.raises(MediaUnreachableError, match="cannot be reached"):
         await host.fetch(media)
-    media._resolver = Resolver(lookup)
+    media.resolver = Resolver(lookup)
     with pytest.raises(MediaUnreachableError, match="cannot be reached"):
         await host.fetch(media)
 
@@ -428,9 +428,9 @@ async def test_hosts_are_set_by_flag_and_by_variable(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     flags = ["--allowed-media-host", "a.example", "--allowed-media-host", "b.example:8443"]
-    assert _read_settings(flags).allowed_media_hosts == ("a.example", "b.example:8443")
+    assert read_settings(flags).allowed_media_hosts == ("a.example", "b.example:8443")
     monkeypatch.setenv("LAMM_ALLOWED_MEDIA_HOSTS", "a.example, b.example")
-    assert _read_settings([]).allowed_media_hosts == ("a.example", "b.example")
+    assert read_settings([]).allowed_media_hosts == ("a.example", "b.example")
     wrong = Settings(**(settings.model_dump() | {"allowed_media_hosts": "10.0.0.1"}))
     with pytest.raises(ValueError, match=r"'10\.0\.0\.1' is no host's name"):
         create_app(wrong, EchoEngine(engine_config(wrong), REPLY))

@@ -107,7 +107,7 @@ async def test_a_head_that_does_not_come_is_not_waited_for(port: int, parts: lis
 
 async def test_an_answer_may_take_longer_than_a_head(port: int, app: FastAPI) -> None:
     engine = app.state.services.engines[0].engine
-    engine._delay = 2 * SHORT_S
+    engine.delay = 2 * SHORT_S
     try:
         body = json.dumps(chat_body(max_tokens=2)).encode()
         head = (
@@ -116,7 +116,7 @@ async def test_an_answer_may_take_longer_than_a_head(port: int, app: FastAPI) ->
         head += b"Connection: close\r\nContent-Length: %d\r\n\r\n" % len(body)
         assert b"HTTP/1.1 200" in await sent(port, head, body)
     finally:
-        engine._delay = 0.0
+        engine.delay = 0.0
 
 
 async def test_requests_behind_one_another_are_answered_and_not_endlessly_many(port: int) -> None:

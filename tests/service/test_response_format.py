@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import json
 import sys
 import threading
@@ -10,15 +12,22 @@ from typing import Any
 
 import httpx
 import pytest
-from fastapi import FastAPI
 
 from lamm_model.tokenizer import LammTokenizer
+from service.engine.base import GrammarSource
+from service.engine.grammar import Grammar, GrammarCompiler
 from service.exceptions import OverloadedError, RequestError
-from service.plan.grammar_options import MAX_SCHEMA_BYTES, GrammarOptions
+from service.plan.grammar_options import MAX_SCHEMA_BYTES, read_response_format
 from service.schemas.openai import ChatCompletionRequest
 from tests.service.chat_requests import chat_body
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+
+@pytest.fixture(scope="module")
+def tokenizer(checkpoint: Path) -> LammTokenizer:
+    return LammTokenizer.from_pretrained(checkpoint)
+
 
 OBJECT = {"type": "object", "properties": {"count": {"type": "integer"}}, "required": ["count"]}
 
@@ -80,27 +89,31 @@ async def test_what_contradicts_an_end_is_refused(
     assert error["param"] == next(iter(field))
 
 
-async def test_a_schema_is_compiled_once(app: FastAPI, monkeypatch: pytest.MonkeyPatch) -> None:
-    processor = app.state.services.models.get("tiny-lamm").processor
-    options: GrammarOptions = processor._grammars
-    body = ChatCompletionRequest(**_wants({"type": "integer", "maximum": 12}))
-    first = await options.read(body)
+def _bounded(maximum: int) -> ChatCompletionRequest:
+    return ChatCompletionRequest(**_wants({"type": "integer", "maximum": maximum}))
+
+
+async def test_a_schema_is_compiled_once(tokenizer: LammTokenizer) -> None:
+    compiler = GrammarCompiler(tokenizer, 400, [2])
+    first, second = [await read_response_format(_bounded(12), compiler) for _ in range(2)]
     assert first is not None
-    assert await options.read(body) is first
+    assert second == first
+    assert await compiler.get(first) is await compiler.get(second)
+    assert compiler.compiled_total == 1
 
 
-async def test_a_slow_schema_is_given_up(app: FastAPI, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("service.plan.grammar_options._COMPILE_TIMEOUT_S", 0.0)
-    options: GrammarOptions = app.state.services.models.get("tiny-lamm").processor._grammars
+async def test_a_slow_schema_is_given_up(tokenizer: LammTokenizer) -> None:
+    compiler = GrammarCompiler(tokenizer, 400, [2], timeout_s=0.0)
     with pytest.raises(RequestError, match="takes longer than 0 s"):
-        await options.read(ChatCompletionRequest(**_wants({"type": "integer", "maximum": 13})))
+        await read_response_format(_bounded(13), compiler)
 
 
-async def test_without_the_extra_it_says_so(app: FastAPI, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_without_the_extra_it_says_so(
+    tokenizer: LammTokenizer, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setitem(sys.modules, "llguidance", None)
-    options: GrammarOptions = app.state.services.models.get("tiny-lamm").processor._grammars
     with pytest.raises(RequestError, match="extra `grammar`"):
-        await options.read(ChatCompletionRequest(**_wants({"type": "integer", "maximum": 14})))
+        await read_response_format(_bounded(14), GrammarCompiler(tokenizer, 400, [2]))
 
 
 async def test_the_schema_s_own_text_is_no_part_of_the_refusal(client: httpx.AsyncClient) -> None:
@@ -136,30 +149,34 @@ async def test_customary_multiples_are_taken(client: httpx.AsyncClient, step: fl
     assert response.status_code == 200, response.text
 
 
+class _SlowCompiler(GrammarCompiler):
+    """Compiles once `go` is set."""
+
+    def __init__(self, tokenizer: LammTokenizer, **timeouts: float) -> None:
+        super().__init__(tokenizer, 400, [2], **timeouts)
+        self.go = threading.Event()
+
+    def compile(self, source: GrammarSource) -> Grammar:
+        self.go.wait(30)
+        return super().compile(source)
+
+
 async def test_what_was_given_up_keeps_its_turn_and_others_are_told_to_come_back(
-    checkpoint: Path, monkeypatch: pytest.MonkeyPatch
+    tokenizer: LammTokenizer,
 ) -> None:
-    go = threading.Event()
-    options = GrammarOptions(LammTokenizer.from_pretrained(checkpoint), 400, [2])
-    compile_ = options._compiler.json_schema
-
-    def slow(schema: Any) -> Any:
-        go.wait(30)
-        return compile_(schema)
-
-    monkeypatch.setattr(options._compiler, "json_schema", slow)
-    monkeypatch.setattr("service.plan.grammar_options._COMPILE_TIMEOUT_S", 0.05)
-    monkeypatch.setattr("service.plan.grammar_options._TURN_TIMEOUT_S", 0.05)
-
-    def asked(number: int) -> ChatCompletionRequest:
-        return ChatCompletionRequest(**_wants({"type": "integer", "maximum": number}))
-
+    compiler = _SlowCompiler(tokenizer, timeout_s=0.05, queue_timeout_s=0.05)
     for number in range(2):
         with pytest.raises(RequestError, match="takes longer than"):
-            await options.read(asked(number))
+            await read_response_format(_bounded(number), compiler)
     with pytest.raises(OverloadedError, match=r"waited longer than .* to be compiled"):
-        await options.read(asked(2))
-    go.set()
-    monkeypatch.setattr("service.plan.grammar_options._COMPILE_TIMEOUT_S", 30.0)
-    monkeypatch.setattr("service.plan.grammar_options._TURN_TIMEOUT_S", 30.0)
-    assert await options.read(asked(3)) is not None
+        await read_response_format(_bounded(2), compiler)
+    compiler.go.set()
+    async with asyncio.timeout(30):
+        while not await _is_taken(compiler):
+            pass
+
+
+async def _is_taken(compiler: GrammarCompiler) -> bool:
+    with contextlib.suppress(OverloadedError, RequestError):
+        return await read_response_format(_bounded(3), compiler) is not None
+    return False

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import subprocess
 import sys
 import time
@@ -12,7 +13,8 @@ from typing import Any
 import pytest
 
 from lamm_model.tokenizer import LammTokenizer
-from service.engine.grammar import GrammarCompiler, GrammarError
+from service.engine.base import GrammarError, GrammarKind, GrammarSource
+from service.engine.grammar import GrammarCompiler
 from service.plan.schema_cost import (
     MAX_PATTERN_CHARACTERS,
     MAX_PATTERN_PROPERTIES,
@@ -103,7 +105,7 @@ def test_what_is_taken_is_compiled_in_time(checkpoint: Path, schema: dict[str, A
     compiler = GrammarCompiler(tokenizer, tokenizer.vocab_size, [2])
     started = time.perf_counter()
     with contextlib.suppress(GrammarError):  # refused by the compiler itself, in time too
-        compiler.json_schema(schema)
+        compiler.compile(GrammarSource(GrammarKind.JSON_SCHEMA, json.dumps(schema)))
     assert time.perf_counter() - started < 5
 
 
@@ -111,7 +113,8 @@ CHAIN = """
 import asyncio, sys
 from pathlib import Path
 from lamm_model.tokenizer import LammTokenizer
-from service.plan.grammar_options import GrammarOptions
+from service.engine.grammar import GrammarCompiler
+from service.plan.grammar_options import read_response_format
 from service.schemas.openai import ChatCompletionRequest
 
 links = {str(n): {"properties": {"": {"$ref": f"#/{n + 1}"}}} for n in range(1200)}
@@ -120,8 +123,14 @@ wanted = {"type": "json_schema", "json_schema": {"name": "answer", "schema": sch
 messages = [{"role": "user", "content": "Hello"}]
 body = ChatCompletionRequest(model="m", messages=messages, response_format=wanted)
 tokenizer = LammTokenizer.from_pretrained(Path(sys.argv[1]))
-grammar = asyncio.run(GrammarOptions(tokenizer, tokenizer.vocab_size, [2]).read(body))
-print(any(grammar.start().allowed([])))
+compiler = GrammarCompiler(tokenizer, tokenizer.vocab_size, [2])
+
+
+async def compile_():
+    return await compiler.get(await read_response_format(body, compiler))
+
+
+print(any(asyncio.run(compile_()).start().allowed([])))
 """
 
 

@@ -39,9 +39,10 @@ from schemathesis.specs.openapi.checks import (
     unsupported_method,
 )
 
-from service.app import create_app, engine_config
+from service.app import create_app
 from service.config.settings import Settings
 from service.engine.echo_engine import EchoEngine
+from service.startup.configs import engine_config
 from tests.service.chat_requests import REPLY
 from tests.service.known_names import KnownNames
 from tests.service.listening import listening

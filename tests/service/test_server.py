@@ -115,7 +115,7 @@ def test_the_terminal_client_converses(
     output = " ".join(capsys.readouterr().out.split())
     assert "tiny-lamm (text, image, point_cloud)" in output
     assert "bad.png goes with the next question" in output
-    assert "pictures are read from JPEG" in output
+    assert "expected one of JPEG" in output
     assert "clouds are npy, npz, ply, pcd, xyz, bin files" in output
     assert "No such file" in output
     assert output.count(DEFAULT_REPLY) == 2

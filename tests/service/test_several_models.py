@@ -13,11 +13,13 @@ import pytest_asyncio
 from fastapi import FastAPI
 
 from service import cli
-from service.app import create_app, engine_config
+from service.app import create_app
+from service.config.flags import read_settings
 from service.config.settings import Settings
 from service.dependencies import ServedEngine
 from service.engine.base import EngineStats
 from service.engine.echo_engine import EchoEngine
+from service.startup.configs import engine_config
 from tests.service.adapter_files import write_adapter
 from tests.service.chat_requests import REPLY, chat_body, cloud, image
 
@@ -125,16 +127,16 @@ async def test_budgets_are_for_all_engines(settings: Settings) -> None:
 
 
 async def test_start_and_banner_name_every_model(app: FastAPI, flags: tuple[str, ...]) -> None:
-    settings = cli._read_settings([word for flag in flags for word in ("--checkpoint", flag)])
+    settings = read_settings([word for flag in flags for word in ("--checkpoint", flag)])
     assert settings.checkpoint == flags
-    lines = cli._loading_message(settings, app).splitlines()
+    lines = cli.loading_message(settings, app).splitlines()
     assert [line.split()[:2] for line in lines] == [
         ["Loading", "joint"],
         ["Loading", "pictures"],
         ["Loading", "clouds"],
     ]
     assert "(text, image; context" in lines[1]
-    banner = cli._ready_message(app.state.services, "http://lamm", settings)
+    banner = cli.ready_message(app.state.services, "http://lamm", settings)
     assert "models    joint, pictures, clouds: one language model, one batch" in banner
     assert banner.endswith("lamm chat --url http://lamm")
 
@@ -147,5 +149,5 @@ async def test_engines_of_their_own_are_told_apart(
     apart = tuple(ServedEngine(engine, (name,)) for name in ("one", "two"))
     divided = dataclasses.replace(services, engines=apart)
     monkeypatch.setattr(services.lifecycle, "engine_infos", services.lifecycle.engine_infos * 2)
-    banner = cli._ready_message(divided, "http://lamm", settings)
+    banner = cli.ready_message(divided, "http://lamm", settings)
     assert banner.count("an engine of its own") == banner.count("KV cache") == 2

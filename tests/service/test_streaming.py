@@ -158,7 +158,7 @@ async def test_a_client_that_vanishes_aborts(
     monkeypatch: pytest.MonkeyPatch,
     stream: bool,
 ) -> None:
-    monkeypatch.setattr(engine, "_delay", 0.05)
+    monkeypatch.setattr(engine, "delay", 0.05)
     body = chat_body(stream=stream, ignore_eos=True, min_tokens=100, max_tokens=100)
     caller = Caller(app, body)
     while not engine.stats().running:  # noqa: ASYNC110 - the engine tells of nothing
@@ -193,7 +193,7 @@ async def test_a_stream_to_a_broken_pipe_ends(
             raise OSError("broken pipe")
 
     monkeypatch.setattr(Caller, "_send", broken)
-    monkeypatch.setattr(engine, "_delay", 0.05)
+    monkeypatch.setattr(engine, "delay", 0.05)
     caller = Caller(app, chat_body(stream=True))
     await asyncio.wait_for(caller.task, 2)
     assert engine.stats().running == 0

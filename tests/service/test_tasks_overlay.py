@@ -10,11 +10,11 @@ import pytest
 from PIL import Image
 
 from lamm_model.media import PointCloud, decode_point_cloud
+from lamm_model.tasks import TASKS
 from lamm_model.tasks.boxes_3d import Box3DAnswer, Detection3DAnswer, GroundingInputs, Object3D
 from lamm_model.tasks.counting import CountingAnswer, CountingInputs
 from lamm_model.tasks.detection import DetectedObject, DetectionAnswer, DetectionInputs
-from lamm_model.tasks.points import KeypointInputs
-from lamm_model.tasks.targets import PointAnswer
+from lamm_model.tasks.keypoints import KeypointInputs, PointAnswer
 from lamm_model.tasks.vqa_choice import ChoiceAnswer, ChoiceInputs
 from service.media.overlay_cloud import MAX_POINTS, BoxMark, overlay_ply
 from service.media.overlay_picture import MAX_SIDE, PALETTE, Mark, draw_marks, overlay_png
@@ -153,18 +153,23 @@ CLOUD = CloudFrame("m", "z", ((0, 0, 0), (1, 1, 1)))
 
 def test_answers_become_marks() -> None:
     boxes = DetectionAnswer(objects=(DetectedObject(label="dog", bbox=(0.1, 0.2, 0.5, 0.6)),))
-    assert marks_of(boxes, DetectionInputs(), PICTURE) == [
+    assert marks_of(TASKS["detection"], boxes, DetectionInputs(), PICTURE) == [
         {"text": "dog", "box": (20.0, 20.0, 100.0, 60.0), "point": None}
     ]
-    nothing = marks_of(DetectionAnswer(objects=()), DetectionInputs(), PICTURE)
+    nothing = marks_of(TASKS["detection"], DetectionAnswer(objects=()), DetectionInputs(), PICTURE)
     assert nothing == [{"text": "nothing found", "box": None, "point": None}]
-    point = marks_of(PointAnswer(point=(0.5, 0.5)), KeypointInputs(joint="neck"), PICTURE)
+    neck = KeypointInputs(joint="neck")
+    point = marks_of(TASKS["keypoints"], PointAnswer(point=(0.5, 0.5)), neck, PICTURE)
     assert point == [{"text": "neck", "box": None, "point": (100.0, 50.0)}]
     choice = ChoiceInputs(question="Which?", choices=("a cat", "a dog"))
-    assert marks_of(ChoiceAnswer(choice=1), choice, PICTURE)[0]["text"] == "(B) a dog"
-    count = marks_of(CountingAnswer(count=3), CountingInputs(noun="apples"), PICTURE)
+    chosen = marks_of(TASKS["vqa_choice"], ChoiceAnswer(choice=1), choice, PICTURE)
+    assert chosen[0]["text"] == "(B) a dog"
+    apples = CountingInputs(noun="apples")
+    count = marks_of(TASKS["counting"], CountingAnswer(count=3), apples, PICTURE)
     assert count[0]["text"] == "3 apples"
     found = Detection3DAnswer(objects=(Object3D(label="bed", bbox=(0, 0, 0, 1, 1, 1)),))
-    assert marks_of(found, DetectionInputs(), CLOUD) == [{"text": "bed", "box": (0, 0, 0, 1, 1, 1)}]
-    box = marks_of(Box3DAnswer(bbox=(0, 0, 0, 1, 1, 1)), GroundingInputs(description="x"), CLOUD)
+    beds = marks_of(TASKS["detection_3d"], found, DetectionInputs(), CLOUD)
+    assert beds == [{"text": "bed", "box": (0, 0, 0, 1, 1, 1)}]
+    answer, asked = Box3DAnswer(bbox=(0, 0, 0, 1, 1, 1)), GroundingInputs(description="x")
+    box = marks_of(TASKS["grounding_3d"], answer, asked, CLOUD)
     assert box == [{"text": "", "box": (0, 0, 0, 1, 1, 1)}]

@@ -14,7 +14,7 @@ from lamm_model.preprocessing import prepare_image
 from lamm_model.spec import ImageSpec
 from lamm_model.tasks import TASKS
 from lamm_model.tasks.detection import DetectionInputs
-from service.tasks.options import option_logprobs_of, options_of, probabilities
+from service.tasks.options import option_logprobs_of, probabilities
 from service.tasks.places import CloudFrame, PictureFrame, placed, repairs
 
 
@@ -124,7 +124,7 @@ def test_no_text_makes_repairs_raise(text: str, task: str) -> None:
 def test_options_of_closed_sets() -> None:
     def names(task: str, **inputs: Any) -> list[str]:
         known = TASKS[task]
-        return [one.name for one in options_of(known, known.inputs_model(**inputs))]
+        return [one.name for one in known.options(known.inputs_model(**inputs))]
 
     assert names("vqa_choice", question="?", choices=("x", "y")) == ["x", "y"]
     assert names("facial_smile") == ["yes", "no"]
@@ -132,7 +132,7 @@ def test_options_of_closed_sets() -> None:
     assert names("classification", labels=("a", "b")) == ["a", "b"]
     assert names("classification") == names("caption") == []
     choice = TASKS["vqa_choice"].inputs_model(question="?", choices=("x", "y"))
-    assert [one.texts for one in options_of(TASKS["vqa_choice"], choice)] == [
+    assert [one.texts for one in TASKS["vqa_choice"].options(choice)] == [
         ("The answer is (A)", "x"), ("The answer is (B)", "y"),
     ]  # fmt: skip
 

@@ -18,7 +18,7 @@ CASES: dict[str, tuple[str, Any, int, str | None, str]] = {
         "detection", points(), 400, None,
         "has point_cloud_url; this task takes a picture (JPEG, PNG, WebP, BMP, GIF) in image_url"),
     "a picture for a cloud": (
-        "detection_3d", picture(), 400, None, "takes a point cloud (npy, npz, ply"),
+        "detection_3d", picture(), 400, None, "takes a point cloud (bin, npy, npz"),
     "no medium": ("counting", {"inputs": {}}, 400, "image_url", "image_url is missing"),
     "no question": ("vqa", picture(), 400, "inputs.question", "is missing"),
     "no inputs": (
@@ -73,7 +73,7 @@ async def test_what_is_wrong_is_named(
 async def test_an_unknown_task(client: httpx.AsyncClient) -> None:
     error = await refused(client, "segmentation", picture(), 404)
     assert (error["param"], error["code"]) == ("task", "task_not_found")
-    assert "'segmentation'; there are classification, counting" in error["message"]
+    assert "'segmentation'; there are caption, classification" in error["message"]
 
 
 async def refused(

@@ -183,8 +183,6 @@ async def test_the_examples_fit_their_tasks(settings: Settings) -> None:
             assert (card["modality"] == "point_cloud") is cloud
             assert set(inputs) <= set(card["inputs_schema"]["properties"])
             assert set(card["inputs_schema"].get("required", ())) <= set(inputs)
-    with_example = {task for entry in entries for task in entry["tasks"]}
-    assert with_example == set(cards)
 
 
 def test_the_page_s_files_go_into_a_wheel() -> None:

@@ -216,6 +216,42 @@ def test_boxes_are_drawn_where_the_answer_says(page: Page, server: Visited) -> N
     assert page.locator(".overlay img").evaluate("image => image.decode().then(() => 1)") == 1
 
 
+def test_a_task_that_the_page_has_no_example_of_begins_with_another_s(
+    page: Page, server: Visited
+) -> None:
+    """Its card is all that the page knows; its answer is a list of points."""
+
+    def known_and_new(route: Route) -> None:
+        answer = route.fetch().json()
+        [card] = [one for one in answer["data"] if one["name"] == "keypoints"]
+        new = {
+            "name": "spots", "path": "/v1/tasks/spots", "example": {"inputs": {"label": "bag"}},
+            "inputs_schema": {"properties": {"label": {"type": "string"}}, "required": ["label"]},
+        }  # fmt: skip
+        route.fulfill(json={**answer, "data": [*answer["data"], {**card, **new}]})
+
+    def spots(route: Route) -> None:
+        body = json.loads(route.request.post_data or "")
+        shown = {"joint": "neck"}
+        answer = route.fetch(
+            url=f"{server.url}/v1/tasks/keypoints", post_data={**body, "inputs": shown}
+        ).json()
+        found = {"label": body["inputs"]["label"], "points": [[64, 32], [100, 200]]}
+        route.fulfill(json={**answer, "answer": found})
+
+    server.engine.say("[0.25, 0.50]")
+    page.route("**/v1/tasks", known_and_new)
+    page.route("**/v1/tasks/spots", spots)
+    page.reload()
+    expect(page.locator("#status")).to_have_attribute("data-state", "ready")
+    choose_task(page, "spots")
+    expect(page.locator(".task-form input[name=label]")).to_have_value("bag")
+    run(page)
+    expect(page.locator(".headline")).to_have_text("2 found")
+    expect(page.locator(".mark circle.hit")).to_have_count(2)
+    expect(page.locator("tbody tr").nth(1)).to_contain_text("bag")
+
+
 def test_boxes_in_a_cloud_can_be_turned(page: Page, server: Visited) -> None:
     server.engine.say("plant [0.30, 0.80, 0.60, 0.60, 0.60, 1.20].")
     choose_task(page, "detection_3d")

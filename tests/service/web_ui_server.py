@@ -11,9 +11,10 @@ from dataclasses import dataclass
 
 import uvicorn
 
-from service.app import create_app, engine_config
+from service.app import create_app
 from service.config.settings import Settings
 from service.engine.echo_engine import EchoEngine
+from service.startup.configs import engine_config
 
 
 class ScriptedEngine(EchoEngine):
@@ -22,7 +23,7 @@ class ScriptedEngine(EchoEngine):
     def say(self, text: str, delay: float = 0.0) -> None:
         """`delay` are the seconds that a word takes."""
         self._words = tuple(re.findall(r"\s*\S+|\s+", text))
-        self._delay = delay
+        self.delay = delay
 
 
 @dataclass(frozen=True, slots=True)

@@ -56,7 +56,7 @@ def test_the_help_teaches_every_field(capsys: pytest.CaptureFixture[str]) -> Non
     ("overrides", "status", "message"),
     [
         (["max_stepz=3"], 2, "did you mean max_steps?"),
-        (["base=/nowhere", "data=[{path: none.json}]"], 1, "there is no such directory"),
+        (["base=/nowhere", "data=[{path: none.json}]"], 1, "directory not found"),
         (["data=[{path: none.json}]"], 1, "none.json: No such file"),
         (["precision=fp16"], 1, "precision is fp16, the device cpu"),
     ],

@@ -94,7 +94,7 @@ def test_all_bad_records_are_listed(processor: LammProcessor, tmp_path: Path) ->
         dataset(processor, source)
     lines = str(caught.value).splitlines()
     assert lines[0] == "23 bad records:"
-    assert "record 0 (id 0)" in lines[1]
+    assert "record 0 (id '0')" in lines[1]
     assert lines[-1] == "... and 3 more"
     with pytest.raises(DatasetError, match="No such file"):
         dataset(processor, DataSource(path=tmp_path / "none.json"))
@@ -117,7 +117,7 @@ def test_a_medium_that_went_after_tokenising_is_missed_at_once(
     tokens = tmp_path / "tokens"
     dataset(processor, source, token_folder=tokens)
     (tmp_path / "a.png").unlink()
-    with pytest.raises(DatasetError, match=r"record 0 \(id 'p'\): image file .* does not exist"):
+    with pytest.raises(DatasetError, match=r"record 0 \(id 'p'\): media file .* does not exist"):
         dataset(processor, source, token_folder=tokens)
 
 

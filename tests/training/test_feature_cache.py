@@ -21,7 +21,7 @@ from training.data import feature_cache
 from training.data.dataset import InstructionDataset, load_media
 from training.data.feature_cache import FeatureCache, FeatureCacheError
 from training.data.records import MediaFile
-from training.encoders import encode_media, encoder_keys
+from training.frozen_encoders import encode_media, encoder_keys
 
 KEYS = {Modality.IMAGE: "a" * 64, Modality.POINT_CLOUD: "b" * 64}
 

@@ -20,13 +20,14 @@ from tokenizers import Tokenizer
 from torch.utils.data import Dataset
 from tqdm import tqdm
 
-from lamm_model.conversation import NORMAL_SYSTEM, Modality, PromptPreset
+from lamm_model.conversation import Modality, PromptPreset
 from lamm_model.media import PreparedMedia, decode_point_cloud
 from lamm_model.processing import LammProcessor
 from lamm_model.tokenizer import LammTokenizer
 from training.config import DataSource
 from training.data.feature_cache import FeatureCache
-from training.data.records import MediaFile, Record, RecordError, read_records
+from training.data.reading import RecordError, SourceRecord, item_name, read_records
+from training.data.records import MediaFile, system_prompt
 from training.data.token_store import TokenStore
 
 logger = logging.getLogger(__name__)
@@ -155,11 +156,11 @@ class InstructionDataset(Dataset[Example]):
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:32]
 
     def _tokenise(self, sources: Sequence[DataSource], progress: bool) -> TokenStore:
-        store, errors = TokenStore(), list[str]()
+        store, errors = TokenStore(), list[RecordError]()
         for source in sources:
             for repetition in range(source.repeat):
                 records = tqdm(
-                    read_records(source.path, source.root, errors),
+                    read_records(source.path, source.root, errors.append),
                     desc=f"read {source.path.name}",
                     unit=" records",
                     disable=None if progress and not repetition else True,
@@ -168,12 +169,13 @@ class InstructionDataset(Dataset[Example]):
                     try:
                         self._append(store, record)
                     except RecordError as error:
-                        errors.append(str(error))
+                        errors.append(error)
         if errors:
-            errors = list(dict.fromkeys(errors))  # of a repeated source each fault came repeatedly
-            shown, rest = errors[:_SHOWN_ERRORS], len(errors) - _SHOWN_ERRORS
+            # A repeated source repeats its errors.
+            faults = list(dict.fromkeys(map(str, errors)))
+            shown, rest = faults[:_SHOWN_ERRORS], len(faults) - _SHOWN_ERRORS
             tail = f"\n... and {rest} more" if rest > 0 else ""
-            raise DatasetError(f"{len(errors)} bad records:\n" + "\n".join(shown) + tail)
+            raise DatasetError(f"{len(faults)} bad records:\n" + "\n".join(shown) + tail)
         files = ", ".join(str(source.path) for source in sources)
         if store.skipped and not len(store):
             raise DatasetError(
@@ -184,23 +186,20 @@ class InstructionDataset(Dataset[Example]):
             raise DatasetError(f"no records in {files}")
         return store
 
-    def _append(self, store: TokenStore, record: Record) -> None:
-        missing = {m.modality for m in record.media} - set(self._processor.spec.modalities)
+    def _append(self, store: TokenStore, source: SourceRecord) -> None:
+        missing = {m.modality for m in source.media} - set(self._processor.spec.modalities)
         if missing:
-            fault = f"the base checkpoint has no {', '.join(sorted(missing))} encoder"
-            raise RecordError(record.file, record.index, record.id, fault)
-        prompts = self._processor.spec.system_prompts
-        system = prompts.get(record.task_type, prompts.get("normal", NORMAL_SYSTEM))
-        turns = record.turns
-        while turns:
-            ids, labels = self._processor.encode_conversation(turns, system)
+            encoders = ", ".join(sorted(missing))
+            raise source.error(f"the base checkpoint has no {encoders} encoder")
+        system = system_prompt(self._processor.spec.system_prompts, source.record.task_type)
+        turns = source.record.turns()
+        # Whole turns go: an answer cut in its middle would teach the model not to stop.
+        for kept in range(len(turns), 0, -1):
+            ids, labels = self._processor.encode_conversation(turns[:kept], system)
             if len(ids) <= self._max_length:
-                name = f"{record.file}: record {record.index} (id {record.id!r})"
-                store.append(name, ids, labels, record.media)
-                store.shortened += turns is not record.turns
+                store.append(item_name(source.file, source.item), ids, labels, source.media)
+                store.shortened += kept < len(turns)
                 return
-            # Whole turns go: an answer cut in its middle would teach the model not to stop.
-            turns = turns[:-1]
         store.skipped += 1
 
 

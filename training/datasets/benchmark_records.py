@@ -13,13 +13,13 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_valida
 from pydantic_core import PydanticCustomError
 
 from lamm_model.tasks.label_sets import JOINTS
+from training.data.records import Text
 from training.datasets.complaints import Kind
-from training.datasets.records import (
+from training.datasets.published_records import (
     CloudRecord,
     Doubt,
     PictureRecord,
     QuestionRecord,
-    Text,
     TextOrInteger,
     integer_as_text,
 )
@@ -98,7 +98,7 @@ class CountedPoints(Counting):
     points: tuple[tuple[float, float], ...]
 
     def doubts(self) -> Iterator[Doubt]:
-        """See `DatasetRecord`."""
+        """See `PublishedRecord`."""
         if len(self.points) != self.num:
             yield Doubt(Kind.BOX, f"num is {self.num}, but there are {len(self.points)} points")
         if any(min(point) < 0 for point in self.points):
@@ -136,7 +136,7 @@ class Detection(PictureRecord, QuestionRecord):
     object: tuple[PictureObject, ...] = Field(min_length=1)
 
     def doubts(self) -> Iterator[Doubt]:
-        """See `DatasetRecord`."""
+        """See `PublishedRecord`."""
         for number, found in enumerate(self.object):
             left, top, right, bottom = found.bbox
             if not (left < right and top < bottom):
@@ -160,7 +160,7 @@ class RoomDetection(CloudRecord, QuestionRecord):
     object: tuple[RoomObject, ...] = Field(min_length=1)
 
     def doubts(self) -> Iterator[Doubt]:
-        """See `DatasetRecord`."""
+        """See `PublishedRecord`."""
         for number, found in enumerate(self.object):
             if min(found.bbox[3:]) <= 0:
                 yield Doubt(Kind.BOX, f"object {number}: box {_plain(found.bbox)} has no volume")
@@ -172,7 +172,7 @@ class Grounding(CloudRecord, QuestionRecord):
     object: Box3D
 
     def doubts(self) -> Iterator[Doubt]:
-        """See `DatasetRecord`."""
+        """See `PublishedRecord`."""
         if min(self.object[3:]) <= 0:
             yield Doubt(Kind.BOX, f"box {_plain(self.object)} has no volume")
 

@@ -28,9 +28,9 @@ from training.datasets.layout import (
 )
 from training.datasets.lengths import LengthCounter, LengthTally
 from training.datasets.media_check import judge_media
+from training.datasets.published_records import PublishedConversation
 from training.datasets.reading import read_dataset
 from training.datasets.record_index import RecordIndex, Use
-from training.datasets.records import InstructionRecord
 
 
 class CheckError(ValueError):
@@ -140,7 +140,7 @@ def _read_records(
                     continue
                 task_type = (
                     read.record.task_type
-                    if isinstance(read.record, InstructionRecord)
+                    if isinstance(read.record, PublishedConversation)
                     else DEFAULT_TASK_TYPE
                 )
                 limit = options.limit_length

@@ -26,7 +26,11 @@ from training.datasets.benchmark_records import (
     Smile,
     Words,
 )
-from training.datasets.records import CloudInstruction, DatasetRecord, PictureInstruction
+from training.datasets.published_records import (
+    CloudInstruction,
+    PictureInstruction,
+    PublishedRecord,
+)
 
 META_FOLDER = "meta_file"
 LOCATING = "locating"
@@ -49,7 +53,7 @@ class DatasetFile:
     folder: str
     names: tuple[str, ...]
     task: str
-    record: type[DatasetRecord]
+    record: type[PublishedRecord]
     media_folders: tuple[str, ...]
     count: range | None = None
 
@@ -87,11 +91,11 @@ def _instruct_2d(count: range, *names: str) -> DatasetFile:
     return DatasetFile("2D_Instruct", names, "instruction", PictureInstruction, media, count)
 
 
-def _benchmark_2d(task: str, record: type[DatasetRecord], media: str, *names: str) -> DatasetFile:
+def _benchmark_2d(task: str, record: type[PublishedRecord], media: str, *names: str) -> DatasetFile:
     return DatasetFile("2D_Benchmark", names, task, record, (media,))
 
 
-def _benchmark_3d(task: str, record: type[DatasetRecord], *names: str) -> DatasetFile:
+def _benchmark_3d(task: str, record: type[PublishedRecord], *names: str) -> DatasetFile:
     return DatasetFile("3D_Benchmark", names, task, record, ("scannet_pcls",))
 
 

@@ -1,21 +1,16 @@
-"""A published file as typed records, one at a time; what is wrong with the others is told.
-
-Called by `training.datasets.check`, and by whatever turns published files into something else.
-"""
+"""A published file as typed records, one at a time, with a complaint about every other one."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any
 
-from pydantic import ValidationError
-
+from training.data.json_stream import JsonItem, JsonStreamError, iter_json_items
+from training.data.reading import InvalidRecord, parse_record
 from training.datasets.complaints import Complaint, Kind
-from training.datasets.json_stream import JsonStreamError, iter_json_list
 from training.datasets.layout import FoundFile
-from training.datasets.records import DatasetRecord
+from training.datasets.published_records import PublishedRecord
 
 Complain = Callable[[Complaint], None]
 
@@ -29,7 +24,7 @@ class ReadRecord:
     """
 
     index: int
-    record: DatasetRecord
+    record: PublishedRecord
     media: Path | None
 
 
@@ -40,18 +35,18 @@ def read_dataset(
 
     Args:
         found: the file.
-        complain: told of every fault, of records that are yielded too (see `Doubt`).
-        on_bytes: told the size of every block read, for a progress bar.
+        complain: called with every fault, of records that are yielded too (see `Doubt`).
+        on_bytes: called with the size of every block read, for a progress bar.
     """
     seen = 0
     try:
-        for item in iter_json_list(found.path, on_bytes=on_bytes):
+        for item in iter_json_items(found.path, list_only=True, on_bytes=on_bytes):
             seen = item.index + 1
-            read = _read_item(found, item.index, item.line, item.value, complain)
+            read = _read_item(found, item, complain)
             if read is not None:
                 yield read
     except JsonStreamError as error:
-        message = f"{error}; {seen} items were read, no more can be"
+        message = f"{error} ({seen} items read)"
         complain(Complaint(Kind.UNREADABLE, found.name, message))
     except OSError as error:
         complain(Complaint(Kind.UNREADABLE, found.name, f"cannot be read: {error.strerror}"))
@@ -74,47 +69,27 @@ def resolve_media(media_root: Path, name: str) -> Path | None:
 
 
 _MAX_SHOWN = 60
-_KINDS = frozenset(kind.value for kind in Kind)
 
 
-def _read_item(
-    found: FoundFile, index: int, line: int, item: Any, complain: Complain
-) -> ReadRecord | None:
-    if not isinstance(item, dict):
-        fault = f"at line {line}: is a {type(item).__name__}, not an object"
-        complain(Complaint(Kind.SCHEMA, found.name, fault, index))
-        return None
-    given = item.get("id")
+def _read_item(found: FoundFile, item: JsonItem, complain: Complain) -> ReadRecord | None:
+    given = item.value.get("id") if isinstance(item.value, dict) else None
     record_id = None if given is None else str(given)[:_MAX_SHOWN]
-    if given is None:
-        fault = f"at line {line}: has no id; its position stands for it"
-        complain(Complaint(Kind.RECORD_ID, found.name, fault, index))
-        item = item | {"id": str(index)}
+
+    def report(kind: Kind, message: str) -> None:
+        complain(Complaint(kind, found.name, message, item.index, record_id))
+
+    if given is None and isinstance(item.value, dict):
+        report(Kind.RECORD_ID, f"at line {item.line}: id is missing; the position is used instead")
     try:
-        record = found.dataset.record.model_validate(item)
-    except ValidationError as error:
-        kind, fault = _first_fault(error)
-        fault = f"at line {line}: {fault}"
-        complain(Complaint(kind, found.name, fault, index, record_id))
+        record = parse_record(item, found.dataset.record)
+    except InvalidRecord as error:
+        report(Kind(error.kind), f"at line {item.line}: {error}")
         return None
+    record_id = record.id
     for doubt in record.doubts():
-        complain(Complaint(doubt.kind, found.name, doubt.message, index, record.id))
+        report(doubt.kind, doubt.message)
     media = resolve_media(found.media_root, record.media_name)
     if media is None:
-        fault = f"{record.media_name!r:.200} does not lie in {found.dataset.folder}"
-        complain(Complaint(Kind.MEDIA_OUTSIDE, found.name, fault, index, record.id))
-    return ReadRecord(index, record, media)
-
-
-def _first_fault(error: ValidationError) -> tuple[Kind, str]:
-    first = error.errors(include_url=False)[0]
-    place = ".".join(str(part) for part in first["loc"])
-    if first["type"] in _KINDS:
-        return Kind(first["type"]), f"{place}: {first['msg']}" if place else first["msg"]
-    if first["type"] == "missing":
-        return Kind.SCHEMA, f"has no {place}"
-    speaker = place.startswith("conversations.") and place.endswith(".from")
-    shown = repr(first["input"])
-    shown = shown if len(shown) <= _MAX_SHOWN else shown[:_MAX_SHOWN] + "..."
-    message = f"{place}: {first['msg']}; it is {shown}"
-    return Kind.WRONG_SPEAKER if speaker else Kind.SCHEMA, message
+        fault = f"{record.media_name!r:.200} lies outside {found.dataset.folder}"
+        report(Kind.MEDIA_OUTSIDE, fault)
+    return ReadRecord(item.index, record, media)

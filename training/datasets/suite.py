@@ -23,8 +23,8 @@ from tqdm import tqdm
 from lamm_model.media import MediaError
 from training.datasets.complaints import ERRORS, Complaint, ComplaintLog, Kind
 from training.datasets.layout import LOCATING, PUBLISHED_FILES, FoundFile, find_files
+from training.datasets.published_records import QuestionRecord
 from training.datasets.reading import ReadRecord, read_dataset
-from training.datasets.records import QuestionRecord
 from training.datasets.suite_media import add_media, media_name, place_in_tree, upright_size
 from training.datasets.suite_samples import SIZED_TASKS, closed_set, samples_of
 

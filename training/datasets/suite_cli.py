@@ -8,7 +8,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from training.datasets.cli import positive
+from training.arguments import positive
 
 LEFT_OUT, NOTHING_WRITTEN = 1, 2
 _DESCRIPTION = """\

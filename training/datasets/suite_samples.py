@@ -39,7 +39,7 @@ from training.datasets.benchmark_records import (
     Smile,
     Words,
 )
-from training.datasets.records import DatasetRecord, QuestionRecord
+from training.datasets.published_records import PublishedRecord, QuestionRecord
 
 # Tasks with answers in pixels, or whose targets are: their samples state the picture's size.
 SIZED_TASKS = frozenset({"detection", "keypoints", "locating"})
@@ -60,7 +60,7 @@ _CLASS_TASKS = frozenset({"classification", "fine_grained_classification", "faci
 Size = tuple[int, int]
 
 
-def closed_set(task: str, records: Iterable[DatasetRecord]) -> tuple[str, ...] | None:
+def closed_set(task: str, records: Iterable[PublishedRecord]) -> tuple[str, ...] | None:
     """The label set of a whole file.
 
     The benchmark's own set where it holds every label that occurs, however spelled; else the labels
@@ -133,7 +133,7 @@ def _asked(
         yield f"/{number:02d}", question, {"joint": joint, **target}
 
 
-def _target(task: str, record: DatasetRecord, labels: Sequence[str] | None) -> Any:  # noqa: PLR0911 - one line a form
+def _target(task: str, record: PublishedRecord, labels: Sequence[str] | None) -> Any:  # noqa: PLR0911 - one line a form
     match record:
         case Classification():
             # Upstream's rule for UCMerced searches the label as the file spells it.
@@ -167,7 +167,7 @@ def _target(task: str, record: DatasetRecord, labels: Sequence[str] | None) -> A
     raise ValueError(f"records of type {type(record).__name__} belong to no task")
 
 
-def _labels_of(record: DatasetRecord) -> tuple[str, ...]:
+def _labels_of(record: PublishedRecord) -> tuple[str, ...]:
     match record:
         case Classification():
             return (record.label,)
@@ -178,7 +178,7 @@ def _labels_of(record: DatasetRecord) -> tuple[str, ...]:
     return ()
 
 
-def _chance(task: str, record: DatasetRecord, labels: Sequence[str] | None) -> float | None:
+def _chance(task: str, record: PublishedRecord, labels: Sequence[str] | None) -> float | None:
     """What guessing one option scores; None where there are none to guess among."""
     if isinstance(record, PictureChoice | CloudChoice):
         return 1 / len(record.gt_choices)

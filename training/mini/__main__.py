@@ -8,19 +8,12 @@ from pathlib import Path
 
 import torch
 
-from training.mini import (
-    assemble,
-    clouds,
-    corpus,
-    encoders,
-    geometry,
-    language_model,
-    pictures,
-    sources,
-)
-from training.mini.examples import write_examples
+from training.mini import corpus, sources
 from training.mini.mixture import MIXTURE, Mixture
-from training.mini.pretrain import PretrainSettings, pretrain
+from training.mini.parts import assemble, encoder_pretraining, geometry, language_model
+from training.mini.parts.pretrain import PretrainSettings, pretrain
+from training.mini.scenes import clouds, pictures
+from training.mini.writers.examples import write_examples
 
 _SPLITS: tuple[sources.Split, sources.Split] = ("train", "test")
 
@@ -90,7 +83,7 @@ def _image_encoder(args: argparse.Namespace) -> None:
         for split in _SPLITS
     )
     settings = PretrainSettings(steps=8400, batch_size=32, learning_rate=1.2e-3, save_every=400)
-    task = encoders.ImageTask(geometry.vision_config(), train, test)
+    task = encoder_pretraining.ImageTask(geometry.vision_config(), train, test)
     pretrain(task, _asked(args, settings), args.out / args.stage)
 
 
@@ -102,7 +95,7 @@ def _point_encoder(args: argparse.Namespace) -> None:
     settings = PretrainSettings(
         steps=600, batch_size=32, learning_rate=1.5e-3, warmup_steps=100, save_every=200
     )
-    task = encoders.PointTask(geometry.point_config(), train, test)
+    task = encoder_pretraining.PointTask(geometry.point_config(), train, test)
     pretrain(task, _asked(args, settings), args.out / args.stage)
 
 

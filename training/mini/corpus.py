@@ -14,8 +14,9 @@ import numpy as np
 import numpy.typing as npt
 
 from lamm_model.conversation import Modality, Turn
-from training.mini import clouds, drawn_scenes, facts, pictures, sources
+from training.mini import sources
 from training.mini.mixture import ALONE, CLOUD, MIXTURE, TALK, Mixture
+from training.mini.scenes import clouds, drawn_scenes, facts, pictures
 from training.mini.sources import Split
 from training.mini.talk import language, look_ups
 from training.mini.talk.language import Exchange

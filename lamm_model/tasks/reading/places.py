@@ -70,17 +70,18 @@ def cut_short(text: str, found: Sequence[Group]) -> bool:
 
 
 def labelled(
-    text: str, found: Sequence[Group], labels: Sequence[str] | None
+    text: str, found: Sequence[Group], labels: Sequence[str] | None, *, others: bool = False
 ) -> Iterator[tuple[str | None, Group]]:
     """Each group with the label before it (or after it, where the first one has none before).
 
     A group without a label of its own takes the one of the group before. Groups of what is said
-    not to be there are left out.
+    not to be there are left out. With `others`, words that are none of the labels are a label too.
     """
     if not found:
         return
     text = without_names(text)
-    before = label_of(text[: found[0].start], labels) is not None
+    first = text[: found[0].start]
+    before = bool(label_of(first, labels) or (others and label_of(first, None)))
     previous: tuple[str | None, bool] = None, False
     for index, group in enumerate(found):
         if before:
@@ -88,7 +89,8 @@ def labelled(
         else:
             following = found[index + 1].start if index + 1 < len(found) else len(text)
             segment = text[group.end : following]
-        previous = label_of(segment, labels) or previous
+        other = label_of(segment, None) if others else None
+        previous = label_of(segment, labels) or other or previous
         label, denied = previous
         if not denied:
             yield label, group

@@ -19,10 +19,8 @@ export class Medium {
 
   /** Throws an Error that says what is taken, for a file that is neither. */
   static of(file) {
-    const suffix = /\.(\w+)$/.exec(file.name)?.[1].toLowerCase() ?? "";
-    if (CLOUD_FORMATS.includes(suffix)) return new Medium(file, "point_cloud", suffix);
-    if (file.type.startsWith("image/") || PICTURES.includes(suffix))
-      return new Medium(file, "image", suffix);
+    const kind = kindOf(file.name, file.type);
+    if (kind) return new Medium(file, kind, suffixOf(file.name));
     throw new Error(
       `${file.name || "This"} is neither a picture (${PICTURES.join(", ")}) nor a point cloud (${CLOUD_FORMATS.join(", ")}).`,
     );
@@ -83,6 +81,17 @@ export class Medium {
   release() {
     if (this.previewUrl) URL.revokeObjectURL(this.previewUrl);
   }
+}
+
+/** "image", "point_cloud" or null, by a file's name and type. */
+export function kindOf(name, type = "") {
+  const suffix = suffixOf(name);
+  if (CLOUD_FORMATS.includes(suffix)) return "point_cloud";
+  return type.startsWith("image/") || PICTURES.includes(suffix) ? "image" : null;
+}
+
+function suffixOf(name) {
+  return /\.(\w+)$/.exec(name)?.[1].toLowerCase() ?? "";
 }
 
 /** Where an example's file is. */

@@ -26,8 +26,8 @@ export class AnswerView {
 /** The answer in a few words, by what it has rather than by the task's name. */
 function headline(task, { answer, options }) {
   if (answer === null) return "No answer could be read.";
-  if (Array.isArray(answer.objects))
-    return answer.objects.length === 0 ? "Nothing was found." : `${answer.objects.length} found`;
+  const found = answer.objects ?? answer.points;
+  if (Array.isArray(found)) return found.length === 0 ? "Nothing was found." : `${found.length} found`;
   if (typeof answer.count === "number") return String(answer.count);
   if (typeof answer.smiling === "boolean")
     return answer.smiling ? "Yes, smiling" : "No, not smiling";

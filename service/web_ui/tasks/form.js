@@ -2,7 +2,7 @@
 
 import { acceptDrops } from "../chat/composer.js";
 import { copyWith, el, icon, iconButton } from "../shared/dom.js";
-import { ACCEPT, Medium } from "../shared/medium.js";
+import { ACCEPT, kindOf, Medium } from "../shared/medium.js";
 import { exampleThumb, mediumTile } from "../shared/medium_view.js";
 import { SamplingFields } from "../shared/sampling.js";
 import { curlLine } from "./curl.js";
@@ -13,7 +13,7 @@ import { SchemaFields } from "./schema_fields.js";
 export class TaskForm {
   constructor(task, examples, { api, models, run, taken }) {
     Object.assign(this, { task, api, models, run, taken, medium: null, own: false, choices: 0 });
-    this.examples = examples.filter((entry) => entry.tasks[task.name]);
+    this.examples = examplesOf(task, examples);
     this.fields = new SchemaFields(task.inputs_schema, task.example.inputs ?? {});
     this.sampling = new SamplingFields();
     this.sampling.limitTokens(models.chosen?.max_model_len ?? 1048576);
@@ -234,4 +234,13 @@ export class TaskForm {
     );
     return Object.fromEntries(filled.map(([name, input]) => [name, input.value]));
   }
+}
+
+/** The examples of a task; any of its medium, with the inputs of its card, where it has none. */
+function examplesOf(task, examples) {
+  const own = examples.filter((entry) => entry.tasks[task.name]);
+  if (own.length) return own;
+  return examples
+    .filter((entry) => kindOf(entry.file) === task.modality)
+    .map((entry) => ({ ...entry, tasks: { [task.name]: task.example.inputs } }));
 }

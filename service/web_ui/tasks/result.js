@@ -146,11 +146,10 @@ export class TaskResult {
 /** [{label, bbox or point in pixels, or inUnits}, ...] of an answer that has places; `name` is that of one without. */
 function placesOf(answer, name) {
   if (!answer) return [];
-  const list = Array.isArray(answer.objects)
-    ? answer.objects
-    : answer.bbox || answer.point
-      ? [answer]
-      : [];
+  const list =
+    answer.objects ??
+    answer.points?.map((point) => ({ label: answer.label, point })) ??
+    (answer.bbox || answer.point ? [answer] : []);
   return list.map(({ label, bbox, point, bbox_in_units: inUnits, outside_cloud: outside }) => ({
     label: label ?? name,
     bbox: inUnits ? null : bbox,

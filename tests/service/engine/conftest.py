@@ -61,13 +61,16 @@ def make_request(checkpoint: Path) -> RequestMaker:
 def torch_engine(checkpoint: Path) -> EngineMaker:
     """`async with torch_engine(**config) as engine`: a started engine, stopped afterwards.
 
-    `models` are its `ModelSource`s; without, the tiny checkpoint is its one model.
+    `models` are its `ModelSource`s; without, the tiny checkpoint is its one model. `grammars` has
+    the compilers that it shares.
     """
 
     @asynccontextmanager
     async def running(**overrides: Any) -> AsyncIterator[TorchEngine]:
         models = overrides.pop("models", (ModelSource.from_pretrained(checkpoint),))
-        engine = TorchEngine(models, EngineConfig(**{"device": "cpu", **SMALL, **overrides}))
+        grammars = overrides.pop("grammars", None)
+        config = EngineConfig(**{"device": "cpu", **SMALL, **overrides})
+        engine = TorchEngine(models, config, grammars=grammars)
         await engine.start()
         try:
             yield engine

@@ -14,12 +14,12 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from lamm_model.config import LammConfig
+from lamm_model.decoder.lora import LoraStack
 from lamm_model.modeling import LammForConditionalGeneration
 from lamm_model.processing import write_processor_config
 from lamm_model.spec import CheckpointError
 from service.engine.base import GenerationRequest, RequestFailedError
 from service.engine.config import DeviceKind, EngineConfig, MemoryShare
-from service.engine.model_runner import ModelRunner
 from service.engine.model_source import ModelSource
 from service.engine.torch_engine import TorchEngine
 from tests.service.engine.adapters import REST, make_adapter, merged_oracle, source
@@ -154,7 +154,7 @@ async def test_without_a_name_the_first_model_answers(
     request = make_request(12)
     async with torch_engine(models=models) as engine:
         assert await tokens_of(engine, request) == expected(family, to("red", request))
-        with pytest.raises(RequestFailedError, match="'green' is not here; there are red, blue"):
+        with pytest.raises(RequestFailedError, match="no model 'green'; it has red, blue"):
             await tokens_of(engine, to("green", request))
 
 
@@ -211,13 +211,13 @@ async def test_a_step_without_adapted_rows_makes_no_plan(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     plans = []
-    plan_adapters = ModelRunner._plan_adapters
+    plan = LoraStack.plan
 
-    def noted(self: Any, lora: Any, chunks: Any) -> Any:
-        plans.append(plan_adapters(self, lora, chunks))
+    def noted(self: Any, *rows: Any) -> Any:
+        plans.append(plan(self, *rows))
         return plans[-1]
 
-    monkeypatch.setattr(ModelRunner, "_plan_adapters", noted)
+    monkeypatch.setattr(LoraStack, "plan", noted)
     async with torch_engine(models=models[-1:]) as engine:
         await tokens_of(engine, make_request(9))
     assert plans == []
@@ -274,7 +274,7 @@ async def test_an_adapter_that_does_not_fit_stops_the_start(
 async def test_engines_share_what_memory_is_free(
     checkpoint: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("service.engine.model_runner.available_host_bytes", lambda: 4 << 20)
+    monkeypatch.setattr("service.engine.kv_tensors.available_host_bytes", lambda: 4 << 20)
     tokens = []
     for memory in (MemoryShare(), MemoryShare(2), MemoryShare(2, (checkpoint,))):
         engine = TorchEngine(

@@ -4,18 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from lamm_model.sampling_params import SamplingParams
-from lamm_model.spec import CheckpointSpec
 from lamm_model.tasks import TASKS
 from lamm_model.tasks.base import ParseStatus
-from lamm_model.tokenizer import LammTokenizer
-from service.engine.base import FinishReason
-from service.engine.grammar import GrammarCompiler
+from service.engine.base import FinishReason, GrammarKind, GrammarSource
 from service.tasks.answer_grammar import form_of
 from tests.service.engine.harness import EngineMaker, RequestMaker, collect
 
@@ -30,17 +26,9 @@ CASES: dict[str, dict[str, Any]] = {
 }
 
 
-@pytest.fixture(scope="module")
-def compiler(checkpoint: Path) -> GrammarCompiler:
-    spec = CheckpointSpec.from_pretrained(checkpoint)
-    tokenizer = LammTokenizer.from_pretrained(checkpoint)
-    return GrammarCompiler(tokenizer, spec.vocab_size, spec.eos_token_ids)
-
-
 @pytest.mark.parametrize("temperature", [0.0, 1.0])
 async def test_random_weights_give_answers_that_parse(
     temperature: float,
-    compiler: GrammarCompiler,
     torch_engine: EngineMaker,
     make_request: RequestMaker,
 ) -> None:
@@ -51,7 +39,7 @@ async def test_random_weights_give_answers_that_parse(
             make_request(length=8),
             request_id=name,
             sampling_params=SamplingParams(max_tokens=220, temperature=temperature, seed=7),
-            grammar=compiler.lark(form_of(TASKS[name], given)),
+            grammar=GrammarSource(GrammarKind.LARK, form_of(TASKS[name], given)),
         )
         asked.append((TASKS[name], given, request))
     async with torch_engine() as engine:

@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import multiprocessing
 from collections.abc import AsyncIterator
 from contextlib import aclosing, asynccontextmanager
 from typing import Any
 
 import pytest
 
+from lamm_model.sampling_params import SamplingParams
 from service.engine.base import (
     Engine,
     EngineStoppedError,
     FinishReason,
     GenerationRequest,
+    GrammarError,
+    GrammarKind,
+    GrammarSource,
     PromptTooLongError,
     QueueFullError,
 )
@@ -179,6 +184,45 @@ async def test_prompt_too_long(running: EngineMaker, make_request: RequestMaker)
         assert (refusal.value.prompt_tokens, refusal.value.limit) == (64, 63)
         last = (await collect(engine, make_request(63, max_tokens=5)))[-1]
     assert (last.completion_tokens, last.finish_reason) == (1, FinishReason.LENGTH)
+
+
+async def test_a_request_with_a_grammar_can_come_from_another_process(
+    running: EngineMaker, make_request: RequestMaker
+) -> None:
+    grammars = [
+        GrammarSource(GrammarKind.JSON_SCHEMA, '{"enum": ["a", "b"]}'),
+        GrammarSource(GrammarKind.LARK, 'start: "yes" | "no"'),
+    ]
+    asked = [
+        dataclasses.replace(
+            make_request(20), sampling_params=SamplingParams(max_tokens=20), grammar=grammar
+        )
+        for grammar in grammars
+    ]
+    here, there = multiprocessing.Pipe()
+    received = []
+    for request in asked:
+        there.send(request)
+        received.append(here.recv())
+    assert [request.grammar for request in received] == grammars
+    async with running() as engine:
+        texts = [await _text(engine, request) for request in received]
+    assert all(texts)
+    if not isinstance(engine, EchoEngine):
+        assert texts[0] in ('"a"', '"b"')
+        assert texts[1] in ("yes", "no")
+
+
+async def test_a_faulty_grammar_is_refused_before_the_first_chunk(
+    torch_engine: EngineMaker, make_request: RequestMaker
+) -> None:
+    faulty = GrammarSource(GrammarKind.JSON_SCHEMA, '{"not": {}}')
+    async with torch_engine() as engine:
+        with pytest.raises(GrammarError) as refusal:
+            await collect(engine, dataclasses.replace(make_request(9), grammar=faulty))
+        assert refusal.value.reason == "unsupported keywords: not"
+        assert idle(engine)
+        assert await collect(engine, make_request(9))
 
 
 async def test_stopping_ends_open_streams(running: EngineMaker, make_request: RequestMaker) -> None:

@@ -15,8 +15,17 @@ import pytest
 from lamm_model.sampling_params import SamplingParams
 from lamm_model.spec import CheckpointSpec
 from lamm_model.tokenizer import LammTokenizer
-from service.engine.base import Engine, FinishReason, GenerationRequest, RequestFailedError
-from service.engine.grammar import Grammar, GrammarCompiler, GrammarError
+from service.engine.base import (
+    Engine,
+    FinishReason,
+    GenerationRequest,
+    GrammarError,
+    GrammarKind,
+    GrammarSource,
+    RequestFailedError,
+)
+from service.engine.grammar import GrammarCompiler
+from service.engine.model_source import ModelSource
 from tests.service.engine.harness import EngineMaker, RequestMaker, collect
 
 # Bounded, so that a model of random weights comes to an end.
@@ -70,7 +79,13 @@ def compiler(checkpoint: Path) -> GrammarCompiler:
     return GrammarCompiler(tokenizer, spec.vocab_size, spec.eos_token_ids)
 
 
-def _constrained(request: GenerationRequest, grammar: Grammar, **params: Any) -> GenerationRequest:
+def _source(schema: dict[str, Any]) -> GrammarSource:
+    return GrammarSource(GrammarKind.JSON_SCHEMA, json.dumps(schema))
+
+
+def _constrained(
+    request: GenerationRequest, grammar: GrammarSource, **params: Any
+) -> GenerationRequest:
     return dataclasses.replace(
         request,
         request_id=f"{request.request_id}-constrained",
@@ -84,11 +99,10 @@ def _constrained(request: GenerationRequest, grammar: Grammar, **params: Any) ->
 async def test_answers_satisfy_the_schema_and_neighbours_stay_as_they_are(
     name: str,
     sampling: dict[str, Any],
-    compiler: GrammarCompiler,
     torch_engine: EngineMaker,
     make_request: RequestMaker,
 ) -> None:
-    grammar = compiler.json_schema(SCHEMAS[name])
+    grammar = _source(SCHEMAS[name])
     free = [make_request(length=9 + i, max_tokens=12) for i in range(2)]
     bound = [_constrained(make_request(length=7 + i), grammar, **sampling) for i in range(3)]
     async with torch_engine() as engine:
@@ -101,9 +115,9 @@ async def test_answers_satisfy_the_schema_and_neighbours_stay_as_they_are(
 
 
 async def test_an_answer_is_the_same_alone_and_in_a_batch(
-    compiler: GrammarCompiler, torch_engine: EngineMaker, make_request: RequestMaker
+    torch_engine: EngineMaker, make_request: RequestMaker
 ) -> None:
-    grammar = compiler.json_schema(CHAIR)
+    grammar = _source(CHAIR)
     requests = [
         _constrained(make_request(length=6 + i), grammar, temperature=1.0, seed=i) for i in range(4)
     ]
@@ -115,9 +129,9 @@ async def test_an_answer_is_the_same_alone_and_in_a_batch(
 
 
 async def test_an_answer_cut_short_is_the_beginning_of_the_whole_one(
-    compiler: GrammarCompiler, torch_engine: EngineMaker, make_request: RequestMaker
+    torch_engine: EngineMaker, make_request: RequestMaker
 ) -> None:
-    whole = _constrained(make_request(length=8), compiler.json_schema(CHAIR))
+    whole = _constrained(make_request(length=8), _source(CHAIR))
     short = dataclasses.replace(
         whole, request_id="short", sampling_params=SamplingParams(max_tokens=5)
     )
@@ -127,8 +141,24 @@ async def test_an_answer_cut_short_is_the_beginning_of_the_whole_one(
     assert cut.token_ids == full.token_ids[:5]
 
 
+async def test_a_grammar_that_the_caller_compiled_is_not_compiled_again(
+    compiler: GrammarCompiler,
+    checkpoint: Path,
+    torch_engine: EngineMaker,
+    make_request: RequestMaker,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    model = ModelSource.from_pretrained(checkpoint)
+    source = _source({"enum": ["compiled", "once"]})
+    await compiler.get(source)
+    monkeypatch.delattr(GrammarCompiler, "compile")
+    async with torch_engine(models=(model,), grammars={model.name: compiler}) as engine:
+        answer = await _collect(engine, _constrained(make_request(length=8), source))
+    assert answer.text in ('"compiled"', '"once"')
+
+
 def test_a_grammar_at_its_end_allows_the_end_alone(compiler: GrammarCompiler) -> None:
-    state = compiler.json_schema({"const": 7}).start()
+    state = compiler.compile(_source({"const": 7})).start()
     tokens: list[int] = []
     for _ in range(8):
         allowed = [i for i, byte in enumerate(state.allowed(tokens)) if byte]
@@ -141,7 +171,7 @@ def test_a_grammar_at_its_end_allows_the_end_alone(compiler: GrammarCompiler) ->
 
 
 def test_states_of_one_grammar_are_apart(compiler: GrammarCompiler) -> None:
-    grammar = compiler.json_schema({"type": "boolean"})
+    grammar = compiler.compile(_source({"type": "boolean"}))
     first, second = grammar.start(), grammar.start()
     begin = first.allowed([])
     token = next(i for i, byte in enumerate(begin) if byte)
@@ -150,7 +180,7 @@ def test_states_of_one_grammar_are_apart(compiler: GrammarCompiler) -> None:
 
 
 def test_an_answer_that_left_its_grammar_fails_alone(compiler: GrammarCompiler) -> None:
-    state = compiler.json_schema({"type": "boolean"}).start()
+    state = compiler.compile(_source({"type": "boolean"})).start()
     with pytest.raises(RequestFailedError, match="cannot be continued"):
         state.allowed([2, 2, 2])
 
@@ -173,6 +203,6 @@ def test_schemas_that_cannot_be_kept_are_refused_in_words_of_our_own(
     compiler: GrammarCompiler, schema: dict[str, Any], reason: str
 ) -> None:
     with pytest.raises(GrammarError, match=reason) as refusal:
-        compiler.json_schema(schema)
+        compiler.compile(_source(schema))
     assert "\n" not in str(refusal.value)
     assert "http" not in str(refusal.value)

@@ -13,7 +13,8 @@ from lamm_model.sampling_params import SamplingParams
 from service.engine.base import GenerationRequest, PromptTooLongError, QueueFullError
 from service.engine.block_manager import BlockManager, LoadBlocks, ReleaseSlot, SaveBlocks
 from service.engine.prefix_cache import PrefixCache
-from service.engine.scheduler import Scheduler, SchedulerOutput
+from service.engine.scheduler import Scheduler
+from service.engine.scheduler_output import SchedulerOutput
 from service.engine.sequence import Sequence, SequenceStatus
 
 BLOCK = 4
@@ -127,9 +128,8 @@ class Cluster:
         assert len({s.slot for s in running}) == len(running)
         for queue in (running, waiting):
             assert queue == sorted(queue, key=lambda s: s.order)
-        held = sum(self.blocks._held.values())
+        held = sum(self.blocks.held(s.slot) for s in running if s.slot is not None)
         assert held + self.blocks.num_free_blocks == self.num_blocks
-        assert set(self.blocks._held) == {s.slot for s in running}
 
 
 events = st.lists(

@@ -118,7 +118,7 @@ def test_nothing_of_it_is_kept(oracle: Oracle, checkpoint: Path) -> None:
     spec = CheckpointSpec.from_pretrained(checkpoint)
     encoder.rehearse(Modality.IMAGE, (3, spec.image.size, spec.image.size), 3, 0)
     encoder.rehearse(Modality.POINT_CLOUD, (spec.points.num_points, 3), 1, 0)
-    assert (encoder.queries_total, encoder.hits_total, encoder._cached_bytes) == (0, 0, 0)
+    assert (encoder.queries_total, encoder.hits_total, encoder.cached_bytes) == (0, 0, 0)
 
 
 @pytest.mark.usefixtures("unhurried")

@@ -74,8 +74,8 @@ def test_every_kind_of_bad_medium_is_told_for_every_record_that_names_it(tree: T
     )
     corrupt = "\n".join(messages(report, Kind.CORRUPT_MEDIA))
     assert "coco_images/1.png: the PNG picture is corrupt or truncated" in corrupt
-    assert "scannet_pcls/0.npy: the npy header announces 60 bytes; the body has 0" in corrupt
-    assert "svt_images/1.png: the medium is empty: 0 bytes" in corrupt
+    assert "scannet_pcls/0.npy: the npy header declares 60 bytes, but the body has 0" in corrupt
+    assert "svt_images/1.png: the medium has 0 bytes" in corrupt
 
 
 def test_a_packed_media_folder_is_told_once(tree: Tree) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from training.datasets.cli import check
+from training.datasets.check_cli import check
 
 TALK = [{"from": "human", "value": "What?"}, {"from": "gpt", "value": "A chair."}]
 

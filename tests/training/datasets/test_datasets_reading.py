@@ -11,6 +11,7 @@ import pytest
 from lamm_model.conversation import Modality, Turn
 from lamm_model.tasks import TASKS
 from tests.training.datasets.published_tree import Tree
+from training.data.records import ConversationRecord
 from training.datasets.benchmark_records import (
     Detection,
     Grounding,
@@ -28,7 +29,6 @@ from training.datasets.layout import (
     unknown_files,
 )
 from training.datasets.reading import ReadRecord, read_dataset, resolve_media
-from training.datasets.records import InstructionRecord
 
 
 def read(tree: Tree, name: str) -> tuple[list[ReadRecord], list[Complaint]]:
@@ -93,7 +93,7 @@ def test_the_records_hold_what_the_files_say(tree: Tree) -> None:
         for file in find_files(tree.root)
     }
     conversation = records["LAMM_instruct_98k.json"]
-    assert isinstance(conversation, InstructionRecord)
+    assert isinstance(conversation, ConversationRecord)
     assert conversation.turns() == (
         Turn("What is it?", "A boat.", (Modality.IMAGE,)),
         Turn("Which colour has it, and how many masts?", "It is red, and has two masts."),
@@ -122,65 +122,81 @@ def test_the_records_hold_what_the_files_say(tree: Tree) -> None:
 INSTRUCT = "daily_dialogue_49k.json"
 HUMAN, GPT = {"from": "human", "value": "Why?"}, {"from": "gpt", "value": "So."}
 FAULTS: list[tuple[str, Mapping[str, Any], Kind, str]] = [
-    (INSTRUCT, {"image": None}, Kind.SCHEMA, "has no image"),
-    (INSTRUCT, {"image": ["a.jpg"]}, Kind.SCHEMA, "it is ['a.jpg']"),
-    (INSTRUCT, {"conversations": None}, Kind.SCHEMA, "has no conversations"),
-    (INSTRUCT, {"conversations": "Hello"}, Kind.SCHEMA, "it is 'Hello'"),
-    (INSTRUCT, {"conversations": []}, Kind.EMPTY_CONVERSATION, "has 0 messages"),
+    (INSTRUCT, {"image": None}, Kind.SCHEMA, "image is missing"),
+    (
+        INSTRUCT,
+        {"image": ["a.jpg"]},
+        Kind.SCHEMA,
+        "image: Input should be a valid string, got ['a.jpg']",
+    ),
+    (INSTRUCT, {"conversations": None}, Kind.SCHEMA, "conversations is missing"),
+    (INSTRUCT, {"conversations": "Hello"}, Kind.SCHEMA, "got 'Hello'"),
+    (INSTRUCT, {"conversations": []}, Kind.EMPTY_CONVERSATION, "conversations has no messages"),
     (
         INSTRUCT,
         {"conversations": [HUMAN, {"from": "gpt", "value": " \n"}]},
         Kind.EMPTY_CONVERSATION,
-        "message 1 is empty",
+        "conversations[1] is an empty answer",
+    ),
+    (
+        INSTRUCT,
+        {"conversations": [{"from": "human", "value": " "}, GPT]},
+        Kind.EMPTY_CONVERSATION,
+        "conversations[0] is an empty question",
     ),
     (
         INSTRUCT,
         {"conversations": [GPT, HUMAN]},
         Kind.WRONG_SPEAKER,
-        "message 0 is from 'gpt', not 'human'",
+        "conversations[0] is from 'gpt'; expected 'human'",
     ),
     (
         INSTRUCT,
         {"conversations": [HUMAN, GPT, HUMAN]},
         Kind.WRONG_SPEAKER,
-        "3 messages: the last question has no answer",
+        "3 messages; the last question has no answer",
     ),
     (
         INSTRUCT,
         {"conversations": [HUMAN, {"from": "bing", "value": "x"}]},
         Kind.WRONG_SPEAKER,
-        "it is 'bing'",
+        "conversations[1].from: Input should be 'human' or 'gpt', got 'bing'",
     ),
     (
         INSTRUCT,
         {"conversations": [HUMAN, {"from": "gpt", "value": "\ud83d"}]},
         Kind.SCHEMA,
-        "not valid Unicode at 0",
+        "conversations[1].value: character 0 is not valid Unicode",
     ),
     (INSTRUCT, {"id": {"a": 1}}, Kind.SCHEMA, "id: "),
-    ("Classification_CIFAR10.json", {"query": " "}, Kind.SCHEMA, "query: is empty text"),
+    ("Classification_CIFAR10.json", {"query": " "}, Kind.SCHEMA, "query: text is empty"),
     ("Classification_CIFAR10.json", {"label": 3}, Kind.SCHEMA, "label: "),
     ("Detection_VOC2012.json", {"object": []}, Kind.SCHEMA, "object: "),
     (
         "Detection_VOC2012.json",
         {"object": [{"label": "dog", "bbox": [0.1, 0.2, 0.3]}]},
         Kind.SCHEMA,
-        "object.0.bbox.3",
+        "object[0].bbox[3] is missing",
     ),
     (
         "Detection_VOC2012.json",
         {"object": [{"label": "dog", "bbox": [0.1, 0.2, 0.3, float("nan")]}]},
         Kind.SCHEMA,
-        "it is nan",
+        "object[0].bbox[3]: Input should be a finite number, got nan",
     ),
     ("VQA_AI2D.json", {"gt_choice": 2}, Kind.SCHEMA, "there are 2 options, from 0"),
     ("VQA_ScanQA_multiplechoice.json", {"gt_choices": ["one"]}, Kind.SCHEMA, "gt_choices: "),
-    ("Caption_flickr30k.json", {"sentences": [""]}, Kind.SCHEMA, "sentences.0: is empty text"),
+    ("Caption_flickr30k.json", {"sentences": [""]}, Kind.SCHEMA, "sentences[0]: text is empty"),
     ("Counting_FSC147.json", {"num": -1}, Kind.SCHEMA, "num: "),
-    ("Facial_Classification_CelebA(Smile).json", {"attr": "2"}, Kind.SCHEMA, "it is '2'"),
+    (
+        "Facial_Classification_CelebA(Smile).json",
+        {"attr": "2"},
+        Kind.SCHEMA,
+        "attr: Input should be '1' or '-1', got '2'",
+    ),
     ("Locating_LSP.json", {"gt_joints": [[1, 2]] * 13}, Kind.SCHEMA, "has 13 joints, not 14"),
-    ("VG_ScanRefer.json", {"object": [1, 2, 3]}, Kind.SCHEMA, "object.3"),
-    ("Detection_ScanNet.json", {"pcl": None}, Kind.SCHEMA, "has no pcl"),
+    ("VG_ScanRefer.json", {"object": [1, 2, 3]}, Kind.SCHEMA, "object[3] is missing"),
+    ("Detection_ScanNet.json", {"pcl": None}, Kind.SCHEMA, "pcl is missing"),
 ]
 
 
@@ -201,9 +217,9 @@ def test_an_unusable_record_is_named_and_left_out(
 
 DOUBTS: list[tuple[str, Mapping[str, Any], Kind, str]] = [
     (INSTRUCT, {"task_type": "poetry"}, Kind.UNKNOWN_TASK_TYPE, "task_type is 'poetry'"),
-    (INSTRUCT, {"id": None}, Kind.RECORD_ID, "has no id"),
+    (INSTRUCT, {"id": None}, Kind.RECORD_ID, "id is missing"),
     (INSTRUCT, {"image": "/etc/hostname"}, Kind.MEDIA_OUTSIDE, "'/etc/hostname'"),
-    (INSTRUCT, {"image": "a/../../secret.png"}, Kind.MEDIA_OUTSIDE, "does not lie in 2D_Instruct"),
+    (INSTRUCT, {"image": "a/../../secret.png"}, Kind.MEDIA_OUTSIDE, "lies outside 2D_Instruct"),
     (
         "Detection_VOC2012.json",
         {"object": [{"label": "dog", "bbox": [0.5, 0.2, 0.1, 0.9]}]},
@@ -258,14 +274,14 @@ def test_a_file_that_breaks_gives_what_it_has(tree: Tree) -> None:
     assert len(records) == 1
     (complaint,) = complaints
     assert complaint.kind is Kind.UNREADABLE
-    assert "1 items were read, no more can be" in str(complaint)
+    assert "(1 items read)" in str(complaint)
 
 
 def test_items_that_are_no_objects_do_not_shift_the_others(tree: Tree) -> None:
     tree.edit(INSTRUCT, lambda records: records.insert(1, "not a record"))  # type: ignore[arg-type]
     records, complaints = read(tree, INSTRUCT)
     assert [(one.index, one.record.id) for one in records] == [(0, "000000"), (2, "000001")]
-    assert "is a str, not an object" in str(complaints[0])
+    assert "expected an object, got str" in str(complaints[0])
 
 
 @pytest.mark.parametrize(

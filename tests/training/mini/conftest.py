@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from PIL import ImageFont
 
-from training.mini import clouds, corpus, pictures
+from training.mini import corpus
+from training.mini.scenes import clouds, pictures
 from training.mini.sources import FURNITURE, Mesh
 
 

@@ -9,19 +9,19 @@ import numpy as np
 import pytest
 
 from lamm_model.tasks import TASKS
-from training.mini import (
-    clouds,
-    corpus,
-    encoders,
-    facts,
-    geometry,
-    pictures,
-    suite,
+from training.mini import corpus
+from training.mini.parts import encoder_pretraining, geometry
+from training.mini.scenes import clouds, facts, pictures
+from training.mini.scenes.dense_targets import (
+    MAX_LETTERS,
+    NUM_CLASSES,
+    patch_targets,
+    token_targets,
 )
-from training.mini.dense_targets import MAX_LETTERS, NUM_CLASSES, patch_targets, token_targets
 from training.mini.sources import PRODUCTS
 from training.mini.talk import language
 from training.mini.talk.phrasings import INTENTS, phrasings
+from training.mini.writers import quality_suite
 
 
 def test_every_intent_has_thirty_phrasings_and_none_stands_in_both_splits() -> None:
@@ -173,12 +173,12 @@ def test_true_choices_parse_to_the_right_option(pools: corpus.Pools) -> None:
 
 
 def test_the_suite_reads_back_with_sound_records(pools: corpus.Pools, tmp_path: Path) -> None:
-    suite.write_suite(pools, tmp_path, 3, {"sources": {}})
-    for row in suite.ROWS:
+    quality_suite.write_suite(pools, tmp_path, 3, {"sources": {}})
+    for row in quality_suite.ROWS:
         lines = (tmp_path / f"{row.name}.jsonl").read_text().splitlines()
         assert len(lines) == 3
     before = {p.name: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()}
-    suite.write_suite(pools, tmp_path, 3, {"sources": {}})
+    quality_suite.write_suite(pools, tmp_path, 3, {"sources": {}})
     assert {p.name: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()} == before
 
 
@@ -192,8 +192,12 @@ def test_a_batch_without_a_word_has_a_finite_loss(
     pools: corpus.Pools, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     both = (pools.products, pools.words)
-    task = encoders.ImageTask(geometry.vision_config(), both, both)
-    monkeypatch.setattr(encoders, "_draw_picture", lambda p, rng: pictures.scene(p[0], rng))
+    task = encoder_pretraining.ImageTask(geometry.vision_config(), both, both)
+    monkeypatch.setattr(
+        encoder_pretraining, "_draw_picture", lambda p, rng: pictures.scene(p[0], rng)
+    )
     assert task.loss(np.random.default_rng(0), 2).isfinite()
-    monkeypatch.setattr(encoders, "_draw_picture", lambda p, rng: pictures.word(p[1], rng))
+    monkeypatch.setattr(
+        encoder_pretraining, "_draw_picture", lambda p, rng: pictures.word(p[1], rng)
+    )
     assert task.loss(np.random.default_rng(0), 2).isfinite()

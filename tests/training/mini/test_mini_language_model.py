@@ -10,7 +10,9 @@ import pytest
 import torch
 
 from lamm_model.conversation import Modality
-from training.mini import clouds, corpus, language_model, pictures
+from training.mini import corpus
+from training.mini.parts import language_model
+from training.mini.scenes import clouds, pictures
 from training.mini.sources import FURNITURE, Mesh
 
 

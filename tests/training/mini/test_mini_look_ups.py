@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 
 from lamm_model.conversation import Modality
-from training.mini import clouds, corpus, pictures
+from training.mini import corpus
 from training.mini.mixture import Mixture
-from training.mini.pictures import COLOUR_NAMES
+from training.mini.scenes import clouds, pictures
+from training.mini.scenes.pictures import COLOUR_NAMES
 from training.mini.sources import FURNITURE, PRODUCTS
 from training.mini.talk import look_ups
 from training.mini.talk.picture_questions import box_text

@@ -14,10 +14,10 @@ from transformers import CLIPVisionModel
 from transformers.models.clip.modeling_clip import CLIPEncoderLayer
 
 from lamm_model.tokenizer import LammTokenizer
-from training.mini import assemble, geometry
-from training.mini.initialise import initialise
-from training.mini.pretrain import DenseTask, PretrainSettings, pretrain
-from training.mini.tokenizer import train_tokenizer
+from training.mini.parts import assemble, geometry
+from training.mini.parts.initialise import initialise
+from training.mini.parts.pretrain import DenseTask, PretrainSettings, pretrain
+from training.mini.parts.tokenizer import train_tokenizer
 
 TEXTS = [
     "It says now: the coat is at [0.12, 0.30, 0.45, 0.99].\n###",

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from training.mini import cli, corpus
+from training.mini import corpus, data_cli
 from training.mini.mixture import Mixture
-from training.mini.records import write_records
 from training.mini.sources import Split
+from training.mini.writers.instruction_records import write_records
 
 # Drawings and talk need no pool of a split: nothing but the draw tells one split from the other.
 DRAWN = Mixture(words=0.0, look_ups=0.0, drawn=0.59)
@@ -62,6 +62,6 @@ def test_a_folder_that_cannot_be_written_is_told(
     def full(_: Path) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(cli, "fetch", full)
-    assert cli.fetch_sources(["--sources", str(tmp_path)]) == 1
-    assert "lamm data: [Errno 28] No space left on device" in capsys.readouterr().err
+    monkeypatch.setattr(data_cli, "fetch", full)
+    assert data_cli.fetch_sources(["--sources", str(tmp_path)]) == 1
+    assert "lamm data fetch: [Errno 28] No space left on device" in capsys.readouterr().err

@@ -11,9 +11,10 @@ import pytest
 from lamm_model.tasks import TASKS
 from lamm_model.tasks.base import ParseStatus
 from lamm_model.tasks.label_sets import HAIR_COLOURS, JOINTS, UCMERCED
-from training.mini import clouds, corpus, drawn_scenes, pictures
-from training.mini.dense_targets import NUM_CLASSES, patch_targets
-from training.mini.pictures import PictureScene
+from training.mini import corpus
+from training.mini.scenes import clouds, drawn_scenes, pictures
+from training.mini.scenes.dense_targets import NUM_CLASSES, patch_targets
+from training.mini.scenes.pictures import PictureScene
 from training.mini.sources import FURNITURE, PRODUCTS
 from training.mini.talk import drawn_questions, task_questions
 from training.mini.talk.exchanges import Exchange

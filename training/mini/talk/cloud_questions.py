@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from training.mini.clouds import CloudScene
+from training.mini.scenes.clouds import CloudScene
 from training.mini.sources import FURNITURE, Split
 from training.mini.talk.exchanges import (
     Exchange,

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from lamm_model.tasks.label_sets import JOINTS
-from training.mini.drawn_scenes import HAIRS, PARTS, SMILES, joint_point
-from training.mini.pictures import PictureScene
+from training.mini.scenes.drawn_scenes import HAIRS, PARTS, SMILES, joint_point
+from training.mini.scenes.pictures import PictureScene
 from training.mini.talk.exchanges import Exchange, pick, terse
 from training.mini.talk.phrasings import ask
 from training.mini.talk.task_questions import point_text, task_prompt

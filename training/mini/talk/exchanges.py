@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from training.mini.clouds import CloudScene
-from training.mini.pictures import PictureScene
+from training.mini.scenes.clouds import CloudScene
+from training.mini.scenes.pictures import PictureScene
 from training.mini.sources import Split
 from training.mini.talk.phrasings import ask
 

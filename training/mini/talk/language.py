@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from training.mini.clouds import CloudScene
-from training.mini.drawn_scenes import shows_body, shows_face
-from training.mini.pictures import PictureScene
+from training.mini.scenes.clouds import CloudScene
+from training.mini.scenes.drawn_scenes import shows_body, shows_face
+from training.mini.scenes.pictures import PictureScene
 from training.mini.sources import Split
 from training.mini.talk.cloud_questions import (
     cloud_choice,

@@ -12,8 +12,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from training.mini.clouds import CloudScene, PlacedObject
-from training.mini.pictures import COLOUR_NAMES, PictureScene, PlacedProduct
+from training.mini.scenes.clouds import CloudScene, PlacedObject
+from training.mini.scenes.pictures import COLOUR_NAMES, PictureScene, PlacedProduct
 from training.mini.sources import FURNITURE, PRODUCTS
 from training.mini.talk.exchanges import Exchange, absent, chosen, pick
 from training.mini.talk.phrasings import ask

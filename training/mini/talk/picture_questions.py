@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from training.mini.pictures import COLOUR_NAMES, SIZE, PictureScene, PlacedProduct
+from training.mini.scenes.pictures import COLOUR_NAMES, SIZE, PictureScene, PlacedProduct
 from training.mini.sources import PRODUCTS, Split
 from training.mini.talk.exchanges import (
     Exchange,

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from lamm_model.tasks import TASKS
-from training.mini.clouds import CloudScene, PlacedObject
-from training.mini.pictures import SIZE, PictureScene
+from training.mini.scenes.clouds import CloudScene, PlacedObject
+from training.mini.scenes.pictures import SIZE, PictureScene
 from training.mini.sources import FURNITURE, PRODUCTS
 from training.mini.talk import exchanges
 from training.mini.talk.exchanges import Exchange

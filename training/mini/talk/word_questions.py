@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from training.mini.pictures import PictureScene
+from training.mini.scenes.pictures import PictureScene
 from training.mini.sources import Split
 from training.mini.talk.exchanges import Exchange, chosen, counted, distract, pick, terse
 from training.mini.talk.phrasings import ask

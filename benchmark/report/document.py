@@ -1,0 +1,157 @@
+"""All that a report says, before it is Markdown, JSON or HTML. Called by `report_command`."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import TypeAdapter
+
+from benchmark.report.figures import Figure
+from benchmark.report.files import Findings, Run
+from benchmark.report.load_tables import judgement_table, load_table
+from benchmark.report.published import PublishedResults
+from benchmark.report.stamps import Stamp, stamps_on
+from benchmark.report.tables import Cell, CellKind, ReportTable, published_tables, score_table
+
+TITLE = "LAMM benchmark report"
+# What would be read as markup, or would end a cell.
+_ACTIVE = re.compile(r"([\\`*_\[\]<>|#])")
+
+
+@dataclass(frozen=True, slots=True)
+class Provenance:
+    """Where a run's numbers come from: everything that its files say, flattened to words."""
+
+    label: str
+    facts: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """A report's words and numbers."""
+
+    title: str
+    written_at: str
+    stamps: tuple[Stamp, ...]
+    tables: tuple[ReportTable, ...]
+    published_notes: tuple[str, ...]
+    provenance: tuple[Provenance, ...]
+
+
+def make_report(findings: Findings, published: PublishedResults, written_at: str) -> Report:
+    """Puts the tables together that the findings have something for."""
+    tables: list[ReportTable] = []
+    notes: tuple[str, ...] = ()
+    if findings.runs:
+        tables += [*published_tables(findings, published), score_table(findings.runs)]
+        notes = published.notes
+    if findings.judgements:
+        tables.append(judgement_table(findings.judgements))
+    if findings.loads:
+        tables.append(load_table(findings.loads))
+    return Report(
+        title=TITLE,
+        written_at=written_at,
+        stamps=stamps_on(findings.runs),
+        tables=tuple(tables),
+        published_notes=notes,
+        provenance=tuple(_provenance(run) for run in findings.runs),
+    )
+
+
+def as_json(report: Report) -> dict[str, Any]:
+    """The report for programs; scores are unrounded, in their metrics' own units."""
+    value: dict[str, Any] = TypeAdapter(Report).dump_python(report, mode="json")
+    return value
+
+
+def as_markdown(report: Report) -> str:
+    """The whole report but for pictures and plots, which Markdown cannot hold by itself."""
+    lines = [f"# {_plain(report.title)}", "", f"Written {report.written_at}.", ""]
+    lines += [line for stamp in report.stamps for line in _stamp(stamp)]
+    for table in report.tables:
+        lines += _table(table)
+    if report.published_notes:
+        lines += ["", "## About the published numbers", ""]
+        lines += [f"- {_plain(note)}" for note in report.published_notes]
+    for run in report.provenance:
+        lines += [
+            "",
+            f"## Provenance: {_plain(run.label)}",
+            "",
+            "| fact | value |",
+            "| --- | --- |",
+        ]
+        lines += [f"| {_plain(key)} | {_plain(value)} |" for key, value in run.facts.items()]
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def _provenance(run: Run) -> Provenance:
+    # The scores know whose they are; the folder's other files may be of a later run, broken off.
+    told = {**run.facts, **run.scores.model}
+    nested = {
+        "folder": run.directory.resolve().name,
+        "suite": run.scores.suite,
+        **told,
+        "client": run.scores.client,
+        "suite_provenance": run.scores.suite_provenance,
+    }
+    return Provenance(run.label, dict(_flattened(nested)))
+
+
+def _flattened(value: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
+    """Pairs of dotted names and words; what is empty or unknown is left out."""
+    for key, inner in value.items():
+        name = f"{prefix}{key}"
+        if isinstance(inner, Mapping):
+            yield from _flattened(inner, f"{name}.")
+        elif isinstance(inner, list | tuple):
+            if inner:
+                yield name, ", ".join(map(_words, inner))
+        elif inner is not None and inner != "":
+            yield name, _words(inner)
+
+
+def _words(value: object) -> str:
+    """A value in words, an absolute path by its last name: a report is passed on."""
+    text = str(value)
+    return Path(text).name if text.startswith("/") else text
+
+
+def _table(table: ReportTable) -> list[str]:
+    lines = ["", f"## {_plain(table.title)}", ""]
+    for stamp in table.stamps:
+        lines += _stamp(stamp)
+    lines += [_plain(table.caption), ""]
+    lines.append("| " + " | ".join(_plain(column) for column in table.columns) + " |")
+    rule = [" --- " if i < table.heads else " ---: " for i in range(len(table.columns))]
+    lines.append("|" + "|".join(rule) + "|")
+    lines += ["| " + " | ".join(_cell(cell) for cell in row) + " |" for row in table.rows]
+    return lines
+
+
+def _stamp(stamp: Stamp) -> list[str]:
+    return [f"> **{_plain(', '.join(stamp.runs))}: {_plain(stamp.text)}**", ""]
+
+
+def _cell(cell: Cell) -> str:
+    if cell.figures:
+        return "<br>".join(_figure(figure) for figure in cell.figures)
+    text = _plain(cell.text)
+    if cell.kind is CellKind.BEST:
+        text = f"**{text}**"
+    return f"{text} ({_plain(cell.note)})" if cell.note else text
+
+
+def _figure(figure: Figure) -> str:
+    details: Sequence[str] = [figure.rule, *figure.details]
+    return f"**{_plain(figure.headline)}** {_plain('; '.join(details))}"
+
+
+def _plain(text: str) -> str:
+    """Text that Markdown shows as it is, on one line."""
+    return _ACTIVE.sub(r"\\\1", " ".join(text.split()))

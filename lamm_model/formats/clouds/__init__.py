@@ -1,0 +1,1 @@
+"""One module per point-cloud file format; its `READERS` maps file suffixes to readers."""

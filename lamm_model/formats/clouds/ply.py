@@ -1,0 +1,159 @@
+"""PLY, text and binary in both byte orders (Turk, "The PLY Polygon File Format", 1994).
+
+The points are the element `vertex`. Elements before it are skipped, lists included; those after it
+are not read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+
+from lamm_model.formats.cloud import CloudOptions, CloudReader, RawCloud, check_count
+from lamm_model.formats.errors import MediaDecodeError, MediaTooLargeError
+from lamm_model.formats.fields import Field, PointFields, check_body, header_count, header_lines
+
+
+def read_ply(data: bytes, options: CloudOptions) -> RawCloud:
+    """See `CloudReader`."""
+    if not data.startswith(b"ply"):
+        raise MediaDecodeError("the file does not begin with `ply`")
+    lines, body = header_lines(data, "ply", b"end_header")
+    encoding, before, vertex = _elements(lines)
+    if encoding not in _BYTE_ORDERS:
+        raise MediaDecodeError(f"the ply header has the format {encoding[:32]!r}")
+    order = _BYTE_ORDERS[encoding]
+    points = header_count(vertex.rows, "ply")
+    check_count(points, options.max_points)
+    fields = PointFields([_point_field(words, order) for words in vertex.properties], "ply")
+    for element in before:
+        body = _skip(data, body, element, encoding, options.max_points)
+    needed = points * (fields.columns * 2 if encoding == "ascii" else fields.record.itemsize)
+    check_body(needed - (encoding == "ascii"), len(data) - body, "ply")
+    if encoding == "ascii":
+        return fields.from_text(data[body:], points)
+    return fields.from_binary(data, body, points)
+
+
+READERS: Mapping[str, CloudReader] = {"ply": read_ply}
+
+_ByteOrder = Literal["little", "big"]
+_BYTE_ORDERS: Mapping[str, _ByteOrder] = {
+    "ascii": "little",
+    "binary_little_endian": "little",
+    "binary_big_endian": "big",
+}
+_TYPES = {
+    "char": "i1", "uchar": "u1", "int8": "i1", "uint8": "u1",
+    "short": "i2", "ushort": "u2", "int16": "i2", "uint16": "u2",
+    "int": "i4", "uint": "u4", "int32": "i4", "uint32": "u4",
+    "float": "f4", "float32": "f4", "double": "f8", "float64": "f8",
+}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class _Element:
+    """As the header has it: `rows` is text, a property is the words behind `property`."""
+
+    name: str
+    rows: str
+    properties: list[list[str]] = field(default_factory=list)
+
+
+def _elements(lines: Sequence[list[str]]) -> tuple[str, list[_Element], _Element]:
+    """The encoding, the elements before the vertices, and the vertices."""
+    encoding = ""
+    elements: list[_Element] = []
+    for words in lines:
+        match words:
+            case ["format", encoding, *_]:
+                pass
+            case ["element", name, rows]:
+                elements.append(_Element(name, rows))
+            case ["property", *described] if elements:
+                elements[-1].properties.append(described)
+    names = [element.name for element in elements]
+    if names.count("vertex") != 1:
+        raise MediaDecodeError(
+            f"the ply header has {names.count('vertex')} elements named vertex; expected 1"
+        )
+    at = names.index("vertex")
+    return encoding, elements[:at], elements[at]
+
+
+def _point_field(words: list[str], order: _ByteOrder) -> Field:
+    match words:
+        case [kind, name]:
+            return Field(name, _type(kind, order))
+        case ["list", _, _, name]:
+            raise MediaDecodeError(
+                f"the ply vertex property {name[:32]!r} is a list; expected one value per point"
+            )
+    raise MediaDecodeError(f"the ply header has the property {' '.join(words)[:64]!r}")
+
+
+def _type(kind: str, order: _ByteOrder) -> np.dtype[Any]:
+    if kind not in _TYPES:
+        raise MediaDecodeError(f"the ply header has the property type {kind[:32]!r}")
+    return np.dtype(_TYPES[kind]).newbyteorder("<" if order == "little" else ">")
+
+
+def _skip(data: bytes, start: int, element: _Element, encoding: str, max_rows: int) -> int:
+    """The offset behind the rows of an element."""
+    rows = header_count(element.rows, "ply")
+    if rows > max_rows:
+        raise MediaTooLargeError(
+            f"the ply element {element.name[:32]!r} before the vertices has {rows} rows; "
+            f"the limit is {max_rows}"
+        )
+    if not element.properties:
+        return start
+    if encoding == "ascii":
+        return _skip_lines(data, start, rows)
+    return _skip_records(data, start, rows, element.properties, _BYTE_ORDERS[encoding])
+
+
+def _skip_lines(data: bytes, start: int, rows: int) -> int:
+    while rows:
+        end = data.find(b"\n", start)
+        if end < 0:
+            raise MediaDecodeError("the ply text ends before its vertices")
+        rows -= bool(data[start:end].strip())  # blank lines are not rows
+        start = end + 1
+    return start
+
+
+def _skip_records(
+    data: bytes, start: int, rows: int, properties: Sequence[list[str]], order: _ByteOrder
+) -> int:
+    # (type of the list length or None, bytes per value)
+    shapes: list[tuple[np.dtype[Any] | None, int]] = []
+    for words in properties:
+        match words:
+            case ["list", length, kind, _]:
+                shapes.append((_length_type(length, order), _type(kind, order).itemsize))
+            case _:
+                shapes.append((None, _point_field(words, order).type.itemsize))
+    for _ in range(rows):
+        for length_type, itemsize in shapes:
+            if length_type is None:
+                start += itemsize
+                continue
+            head = data[start : start + length_type.itemsize]
+            count = int.from_bytes(head, order, signed=length_type.kind == "i")
+            start += length_type.itemsize + max(count, 0) * itemsize
+            if count < 0:
+                raise MediaDecodeError(f"the ply file has a list of length {count}")
+        if start > len(data):
+            raise MediaDecodeError("the ply file ends before its vertices")
+    return start
+
+
+def _length_type(kind: str, order: _ByteOrder) -> np.dtype[Any]:
+    found = _type(kind, order)
+    if found.kind == "f":
+        raise MediaDecodeError(f"the ply header has lists whose length has the type {kind!r}")
+    return found

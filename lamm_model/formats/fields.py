@@ -1,0 +1,200 @@
+"""Point records described by a header, as PLY and PCD files have them: fields of any scalar type.
+
+The header becomes a list of `Field`. Coordinates and colours are picked by name, so the order of
+the fields and the presence of others do not matter.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from lamm_model.formats.cloud import (
+    MAX_COLOUR,
+    Array,
+    FloatArray,
+    RawCloud,
+    colours,
+    read_text_table,
+)
+from lamm_model.formats.errors import MediaDecodeError
+
+_MAX_HEADER = 1 << 16
+_MAX_DIGITS = 15
+_AXES = ("x", "y", "z")
+_PACKED = ("rgb", "rgba")
+_CHANNELS = (
+    ("red", "green", "blue"),
+    ("diffuse_red", "diffuse_green", "diffuse_blue"),
+    ("r", "g", "b"),
+)
+_UINT16_PER_UINT8 = 257  # 65535 / 255
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """`count` values of the scalar `type` (with its byte order) per point."""
+
+    name: str
+    type: np.dtype[Any]
+    count: int = 1
+
+
+class PointFields:
+    """The fields of one point in file order, and which of them are coordinates and colours.
+
+    Raises:
+        MediaDecodeError: x, y or z is missing; a coordinate or colour is repeated or has several
+            values; the type of a colour does not tell its range.
+    """
+
+    def __init__(self, fields: Sequence[Field], format: str) -> None:
+        self.fields, self._format = tuple(fields), format
+        self._by_name: dict[str, list[int]] = {}
+        for index, field in enumerate(fields):
+            self._by_name.setdefault(field.name, []).append(index)
+        missing = [name for name in _AXES if name not in self._by_name]
+        if missing:
+            raise MediaDecodeError(f"the {format} points have no field {', '.join(missing)}")
+        self._axes = [self._only(name) for name in _AXES]
+        self._packed = next((self._only(name) for name in _PACKED if name in self._by_name), None)
+        self._channels = next(
+            ([self._only(n) for n in names] for names in _CHANNELS if {*names} <= {*self._by_name}),
+            None,
+        )
+        self._check_colour_types()
+
+    @property
+    def columns(self) -> int:
+        """Values per point."""
+        return sum(field.count for field in self.fields)
+
+    @property
+    def record(self) -> np.dtype[Any]:
+        """One point of a binary body; the fields are named by their index."""
+        return np.dtype([(str(index), f.type, (f.count,)) for index, f in enumerate(self.fields)])
+
+    def from_binary(self, body: bytes, offset: int, points: int) -> RawCloud:
+        """The cloud of a body that has one record after the other."""
+        rows = np.frombuffer(body, dtype=self.record, count=points, offset=offset)
+        return self.cloud(lambda index: rows[str(index)][:, 0])
+
+    def from_text(self, body: bytes, points: int) -> RawCloud:
+        """The cloud of a body that has one line per point."""
+        table = read_text_table(body, None, points)
+        if table.shape != (points, self.columns):
+            raise MediaDecodeError(
+                f"the {self._format} header declares {points} points with {self.columns} values "
+                f"each, but the text has {table.shape[0]} with {table.shape[1]}"
+            )
+        starts = np.cumsum([0, *(field.count for field in self.fields)])
+        return self.cloud(lambda index: self._cast(table[:, starts[index]], self.fields[index]))
+
+    def cloud(self, column: Callable[[int], Array]) -> RawCloud:
+        """The cloud whose field `index` has the values `column(index)` [N] of the field's type."""
+        xyz = np.stack([column(index).astype(np.float64) for index in self._axes], axis=1)
+        if self._packed is not None:
+            return RawCloud(xyz, _unpacked(column(self._packed)))
+        if self._channels is None:
+            return RawCloud(xyz)
+        return RawCloud(xyz, _separate(np.stack([column(i) for i in self._channels], axis=1)))
+
+    def _only(self, name: str) -> int:
+        first, *more = self._by_name[name]
+        if more or self.fields[first].count != 1:
+            values = sum(self.fields[index].count for index in (first, *more))
+            raise MediaDecodeError(
+                f"the {self._format} field {name} has {values} values per point; expected 1"
+            )
+        return first
+
+    def _check_colour_types(self) -> None:
+        if self._packed is not None:
+            field = self.fields[self._packed]
+            if field.type.itemsize != 4:
+                raise MediaDecodeError(
+                    f"the {self._format} field {field.name} has type {field.type.name}; "
+                    "a packed colour has 4 bytes"
+                )
+        elif self._channels is not None:
+            names = [self.fields[index].type.name for index in self._channels]
+            if len(set(names)) > 1:
+                raise MediaDecodeError(
+                    f"the {self._format} colour fields have types {', '.join(names)}; "
+                    "expected one type"
+                )
+
+    def _cast(self, values: Array, field: Field) -> Array:
+        """Text values in the type that the header declares, so that text reads as binary does."""
+        if field.type.kind == "f":
+            if field.name in _PACKED and np.isnan(values).any():
+                raise MediaDecodeError(
+                    f"the {self._format} field {field.name} has the value nan, which is no colour"
+                )
+            with np.errstate(over="ignore"):
+                return values.astype(field.type)
+        limits = np.iinfo(field.type)
+        whole = np.isfinite(values) & (values == np.rint(values))
+        fits = whole & (values >= float(limits.min)) & (values <= float(limits.max))
+        if not fits.all():
+            raise MediaDecodeError(
+                f"the {self._format} field {field.name} has type {field.type.name} "
+                f"and the value {values[np.argmin(fits)]:g}"
+            )
+        # Above 2**53 a text value has lost its last digits; coordinates become float64 anyway.
+        return values if field.type.itemsize == 8 else values.astype(field.type)
+
+
+def header_lines(data: bytes, format: str, last: bytes) -> tuple[list[list[str]], int]:
+    """Words of each header line up to the one that begins with `last`, and the body's offset."""
+    lines: list[list[str]] = []
+    start = 0
+    while True:
+        end = data.find(b"\n", start, _MAX_HEADER)
+        if end < 0:
+            raise MediaDecodeError(
+                f"the {format} header has no line {last.decode()} in its first {_MAX_HEADER} bytes"
+            )
+        line = data[start:end].strip()
+        lines.append(line.decode("ascii", errors="replace").split())
+        start = end + 1
+        if line.startswith(last):
+            return lines, start
+
+
+def header_count(text: str, format: str) -> int:
+    """A count in a header.
+
+    Raises:
+        MediaDecodeError: not a decimal number of at most 15 digits.
+    """
+    if not text.isascii() or not text.isdigit() or len(text) > _MAX_DIGITS:
+        raise MediaDecodeError(
+            f"the {format} header has the count {text[:32]!r}; expected a whole number"
+        )
+    return int(text)
+
+
+def check_body(needed: int, found: int, format: str) -> None:
+    """Refuses a body that is shorter than its header declares."""
+    if needed > found:
+        raise MediaDecodeError(
+            f"the {format} header declares at least {needed} bytes of points, "
+            f"but the body has {found}"
+        )
+
+
+def _unpacked(packed: Array) -> FloatArray:
+    """PCL packs 0x00RRGGBB in the bits of a float32 or of an integer."""
+    words = np.ascontiguousarray(packed, packed.dtype.newbyteorder("=")).view(np.uint32)
+    return colours(np.stack([(words >> shift) & 0xFF for shift in (16, 8, 0)], axis=1))
+
+
+def _separate(channels: Array) -> FloatArray:
+    # LAS converters write 8-bit colours into 16-bit fields, so the largest value tells the range.
+    if channels.dtype.name == "uint16" and channels.max() > MAX_COLOUR:
+        return channels / np.float32(_UINT16_PER_UINT8)
+    return colours(channels)

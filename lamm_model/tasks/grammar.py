@@ -1,0 +1,33 @@
+"""Pieces of a grammar in llguidance's Lark: literal texts, and the order of two shares."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+# A number of two decimals from 0 to 1, one of three, and metres to the centimetre.
+SHARE = r"(0\.[0-9]{2}|1\.00)"
+FINE_SHARE = r"(0\.[0-9]{3}|1\.000)"
+METRES, EXTENT = r"-?(0|[1-9][0-9]{0,2})\.[0-9]{2}", r"(0|[1-9][0-9]{0,2})\.[0-9]{2}"
+
+
+def any_of(texts: Sequence[str]) -> str:
+    """A pattern that matches one of several texts, whatever characters they have."""
+    return f"/{'|'.join(map(escaped, texts))}/"
+
+
+def escaped(text: str) -> str:
+    """A pattern that matches the text itself."""
+    return "".join(map(_character, text))
+
+
+def in_order(between: str) -> str:
+    """A share, the pattern `between`, and a share that is not smaller than the first."""
+    pairs = [rf"1\.00{between}1\.00"]
+    for tens in range(10):
+        more = rf"1\.00|0\.[{tens + 1}-9][0-9]" if tens < 9 else r"1\.00"
+        pairs += [rf"0\.{tens}{ones}{between}({more}|0\.{tens}[{ones}-9])" for ones in range(10)]
+    return f"({'|'.join(pairs)})"
+
+
+def _character(character: str) -> str:
+    return character if character.isalnum() else f"\\x{{{ord(character):x}}}"

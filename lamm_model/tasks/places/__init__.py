@@ -1,0 +1,1 @@
+"""Tasks whose answers have places: how these are written, and one `parse` and `score` for all."""

@@ -1,0 +1,170 @@
+"""Tasks whose answer is a list of labelled places."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import ClassVar
+
+from typing_extensions import override
+
+from lamm_model.tasks.base import AnswerT, InputsT, ParseResult, ParseStatus
+from lamm_model.tasks.grammar import any_of
+from lamm_model.tasks.metrics import (
+    DetectionCounts,
+    Estimate,
+    matched_counts,
+    precision_recall_f1,
+)
+from lamm_model.tasks.models import Numbers
+from lamm_model.tasks.places.base import PlaceTask
+from lamm_model.tasks.reading.places import (
+    cut_short,
+    label_pattern_fault,
+    labelled,
+    says_nothing_is_there,
+)
+from lamm_model.tasks.reading.words import tokens
+
+FoundPlace = tuple[str | None, Numbers]
+
+
+class PlacesTask(PlaceTask[InputsT, AnswerT]):
+    """A task whose answer is a list of labelled places.
+
+    The inputs may have `labels`, the closed set to look for.
+
+    Attributes:
+        question: the prompt without its closed set, `{noun}` for the medium's name.
+        things: the prompt's word for what is looked for.
+        thresholds: overlaps at which `score` counts; None for a task whose places have no area.
+        needs_labels: whether a place without a label is left out.
+        names_others: whether words that are none of the labels name something else.
+    """
+
+    question: ClassVar[str]
+    things: ClassVar[str] = "objects"
+    thresholds: ClassVar[tuple[float | None, ...]] = (0.5,)
+    needs_labels: ClassVar[bool] = True
+    names_others: ClassVar[bool] = False
+
+    @override
+    def prompt(self, inputs: InputsT) -> str:
+        """Asks for labels and places; a closed set is written out."""
+        question = self.question.format(noun=self.noun)
+        labels = self._labels(inputs)
+        if labels is None:
+            return question
+        return f"{question} {self.things.capitalize()} may be: {', '.join(labels)}."
+
+    @override
+    def parse(self, text: str, inputs: InputsT) -> ParseResult[AnswerT]:
+        """Every place with the label before it (or after it, where the first one has none before).
+
+        Places that were clipped, reordered, cut short, in a guessed frame or in none, and places
+        without a label make the result partial.
+        """
+        read = self._read(text, inputs)
+        labels = self._labels(inputs)
+        if not read.places:
+            if says_nothing_is_there(read.text, labels):
+                return ParseResult(self._answer((), inputs), ParseStatus.OK)
+            return ParseResult.unparsed()
+        usable = list(read.places)
+        there = list(labelled(read.text, usable, labels, others=self.names_others))
+        found: list[FoundPlace] = []
+        for label, group in there:
+            place = read.places[group].used
+            if place is not None:
+                found.append((label, place))
+        chosen = self._chosen(found, inputs)
+        if not chosen:
+            return ParseResult.unparsed()
+        whole = (
+            usable == read.numbers
+            and usable[0].bracketed
+            and not cut_short(read.text, usable)
+            and len(usable) == len(there) == len(chosen)
+            and all(read.places[group].intact for group in usable)
+        )
+        status = ParseStatus.OK if whole else ParseStatus.PARTIAL
+        return ParseResult(self._answer(chosen, inputs), status)
+
+    @override
+    def render(self, answer: AnswerT, inputs: InputsT) -> str:
+        """`coat [0.10, 0.20, 0.45, 0.60]; sneaker [...]`, or that nothing is there."""
+        written = [(p.label, self.notation.write(p.values)) for p in answer.places()]
+        if not written:
+            return f"There are no {self.things}."
+        return "; ".join(f"{label} {place}" if label else place for label, place in written)
+
+    @override
+    def is_hit(self, answer: AnswerT | None, target: AnswerT) -> bool:
+        """Every object found, none made up, at the last of the thresholds."""
+        return answer is not None and self.counts(answer, target, self.thresholds[-1]).f1 == 1.0
+
+    @override
+    def score(self, pairs: Sequence[tuple[AnswerT | None, AnswerT]]) -> Mapping[str, Estimate]:
+        """`precision`, `recall` and `f1` over all objects; an unparsed answer found none."""
+        if not pairs:
+            return {}
+        scores: dict[str, Estimate] = {}
+        for threshold in self.thresholds:
+            counts = [self.counts(answer, target, threshold) for answer, target in pairs]
+            suffix = "" if threshold is None else f"@{threshold}"
+            scores |= precision_recall_f1(counts, suffix)
+        return scores
+
+    def counts(
+        self, answer: AnswerT | None, target: AnswerT, threshold: float | None
+    ) -> DetectionCounts:
+        """One-to-one matches of same label and an overlap of at least `threshold`."""
+        return matched_counts(
+            () if answer is None else tuple(answer.places()),
+            tuple(target.places()),
+            lambda seen, there: (
+                tokens(seen.label or "") == tokens(there.label or "")
+                and self.notation.overlap(seen.values, there.values) >= (threshold or 0)
+            ),
+        )
+
+    @override
+    def form(self, inputs: InputsT) -> str | None:
+        """A list of the labels with a place each, or that nothing is there."""
+        labels = self._labels(inputs)
+        for label in labels or ():
+            if fault := label_pattern_fault(label):
+                raise ValueError(fault)
+        if not labels:
+            return None
+        return "\n".join([
+            'answer: NOTHING | item ("; " item)*',
+            'item: LABEL " " PLACE',
+            f"NOTHING: {any_of([self.render(self._answer((), inputs), inputs)])}",
+            f"LABEL: {any_of(labels)}",
+            f"PLACE: {self.notation.pattern}",
+        ])  # fmt: skip
+
+    @override
+    def words(self, answer: AnswerT, inputs: InputsT) -> str:
+        return "nothing found"
+
+    def _labels(self, inputs: InputsT) -> Sequence[str] | None:
+        labels: Sequence[str] | None = getattr(inputs, "labels", None)
+        return labels
+
+    def _chosen(
+        self,
+        found: list[FoundPlace],
+        inputs: InputsT,  # noqa: ARG002 - for subclasses
+    ) -> list[FoundPlace]:
+        """The places that make the answer: all or none of them have a label."""
+        named = [one for one in found if one[0] is not None]
+        return named if named or self.needs_labels else found
+
+    def _answer(
+        self,
+        found: Sequence[FoundPlace],
+        inputs: InputsT,  # noqa: ARG002 - for subclasses
+    ) -> AnswerT:
+        objects = [{"label": label, self.notation.field: place} for label, place in found]
+        return self.answer_model.model_validate({"objects": objects})

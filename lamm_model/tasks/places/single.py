@@ -1,0 +1,83 @@
+"""Tasks whose answer is one place."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Mapping, Sequence
+from typing import ClassVar
+
+from typing_extensions import override
+
+from lamm_model.tasks.base import AnswerT, InputsT, ParseResult, ParseStatus
+from lamm_model.tasks.metrics import Estimate, proportion
+from lamm_model.tasks.places.base import PlaceTask, ReadText
+from lamm_model.tasks.reading.coordinates import Group
+from lamm_model.tasks.reading.places import is_denied
+
+
+class OnePlaceTask(PlaceTask[InputsT, AnswerT]):
+    """A task whose answer is one place.
+
+    Attributes:
+        metric: name of the share of right answers, `{}` for the threshold.
+        thresholds: what `is_near` takes; a hit is right at the last one.
+    """
+
+    metric: ClassVar[str]
+    thresholds: ClassVar[tuple[float, ...]]
+
+    @abstractmethod
+    def is_near(self, answer: AnswerT, target: AnswerT, threshold: float) -> bool:
+        """Whether an answer is right at a threshold."""
+
+    @override
+    def parse(self, text: str, inputs: InputsT) -> ParseResult[AnswerT]:
+        """The first place; others beside it, a repair or a guessed frame make it partial."""
+        read = self._read(text, inputs)
+        found = [one for one in read.places.values() if one.used is not None]
+        if not found:
+            return ParseResult.unparsed()
+        bracketed = next(iter(read.places)).bracketed
+        whole = found[0].intact and bracketed and self._is_alone(read)
+        answer = self.answer_model.model_validate({self.notation.field: found[0].used})
+        return ParseResult(answer, ParseStatus.OK if whole else ParseStatus.PARTIAL)
+
+    @override
+    def render(self, answer: AnswerT, inputs: InputsT) -> str:
+        """`[0.512, 0.340]`, the place alone."""
+        [place] = answer.places()
+        return self.notation.write(place.values)
+
+    @override
+    def is_hit(self, answer: AnswerT | None, target: AnswerT) -> bool:
+        """Right at the last of the thresholds."""
+        return self._is_right(answer, target, self.thresholds[-1])
+
+    @override
+    def score(self, pairs: Sequence[tuple[AnswerT | None, AnswerT]]) -> Mapping[str, Estimate]:
+        """The share of right answers at each threshold; an unparsed answer is wrong."""
+        if not pairs:
+            return {}
+        return {
+            self.metric.format(one): proportion(
+                sum(self._is_right(a, t, one) for a, t in pairs), len(pairs)
+            )
+            for one in self.thresholds
+        }
+
+    @override
+    def form(self, inputs: InputsT) -> str | None:
+        """One place."""
+        return f"answer: {self.notation.pattern}"
+
+    def _is_alone(self, read: ReadText) -> bool:
+        """Whether the text has no numbers but those of one place."""
+        places = {one.used for one in read.places.values() if one.used is not None}
+        return len(places) == 1 and list(read.places) == read.numbers
+
+    def _is_right(self, answer: AnswerT | None, target: AnswerT, threshold: float) -> bool:
+        return answer is not None and self.is_near(answer, target, threshold)
+
+    @override
+    def _is_usable(self, group: Group, text: str) -> bool:
+        return super()._is_usable(group, text) and not is_denied(text, group)

@@ -1,0 +1,26 @@
+"""One picture or point cloud of a request, not yet fetched or decoded."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from lamm_model.conversation import Modality
+from service.media.process import MediaJob
+from service.media.sources import MediaSource
+
+
+@dataclass(frozen=True, slots=True)
+class MediaItem:
+    """One medium as sent; `param` names its part of the request."""
+
+    modality: Modality
+    source: MediaSource
+    param: str
+    format: str = ""
+    units: str = "m"
+    up_axis: str = "z"
+    columns: int | None = None
+
+    def job(self, content: str | bytes) -> MediaJob:
+        """What is to be decoded, once its bytes (or base64 text of them) are there."""
+        return MediaJob(self.modality, content, self.format, self.units, self.up_axis, self.columns)

@@ -1,0 +1,143 @@
+"""Messages become a prompt: turns, token ids, and the places of the media in them.
+
+Everything cheap is checked before any medium is fetched or decoded: the number of media, the
+checkpoint's modalities and the context limit, for the tokens of a medium are known beforehand.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from lamm_model.conversation import Modality, neutralise, render
+from lamm_model.spec import CheckpointSpec
+from lamm_model.tokenizer import LammTokenizer
+from service.exceptions import ContextLengthError, RequestError
+from service.media.item import MediaItem
+from service.media.sources import MediaAccess
+from service.plan.messages import Conversation, count_characters, count_media, read_messages
+from service.plan.sampling import SequenceLimits
+from service.schemas.openai import ChatMessage
+
+
+@dataclass(frozen=True, slots=True)
+class InputLimits:
+    """Bounds of one request: tokens, items, bytes of one medium, and answers."""
+
+    max_model_len: int
+    default_max_tokens: int
+    max_media_items: int
+    max_media_bytes: int
+    sequences: SequenceLimits
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """Token ids; `offsets` are where the placeholders of each medium begin.
+
+    `media_tokens` has the number of placeholders per modality.
+    """
+
+    ids: tuple[int, ...]
+    offsets: tuple[int, ...]
+    media_tokens: dict[Modality, int]
+
+
+class PromptReader:
+    """Reads the prompts of one model."""
+
+    def __init__(
+        self,
+        spec: CheckpointSpec,
+        tokenizer: LammTokenizer,
+        model_name: str,
+        limits: InputLimits,
+    ) -> None:
+        self.spec, self.tokenizer, self.limits = spec, tokenizer, limits
+        self._model_name = model_name
+
+    def check_size(self, messages: Sequence[ChatMessage]) -> None:
+        """Refuses what no tokenizer could fit, before anything looks at the texts or media.
+
+        Raises:
+            ContextLengthError: the texts are longer than the context's tokens could spell.
+            RequestError: there are too many media.
+        """
+        characters, media = count_characters(messages), count_media(messages)
+        if characters > self.limits.max_model_len * self.tokenizer.longest_piece:
+            raise self._too_many_characters(characters, media)
+        items = media.total()
+        if items > self.limits.max_media_items:
+            raise RequestError(
+                f"the request has {items} pictures and clouds; "
+                f"the limit is {self.limits.max_media_items}",
+                param="messages",
+                code="too_many_media",
+            )
+
+    def read(
+        self, messages: Sequence[ChatMessage], access: MediaAccess
+    ) -> tuple[Conversation, Prompt, float]:
+        """The conversation, its prompt, and the seconds that its media took to look up.
+
+        Blocks for the disk where media are stored files.
+
+        Raises:
+            RequestError, MediaRefusedError: as `read_messages`, or a medium is of a modality that
+                the model does not take.
+            PromptError: the checkpoint's prompt preset cannot write the conversation.
+        """
+        started = time.perf_counter()
+        conversation = read_messages(messages, self.limits.max_media_bytes, access)
+        read_s = time.perf_counter() - started
+        self._check_media(conversation.media)
+        return conversation, self._tokenize(conversation), read_s
+
+    def _check_media(self, media: Sequence[MediaItem]) -> None:
+        for item in media:
+            if item.modality not in self.spec.modalities:
+                known = ", ".join(["text", *self.spec.modalities])
+                raise RequestError(
+                    f"model {self._model_name!r} takes no {item.modality}; it takes {known}",
+                    param=item.param,
+                    code="unsupported_modality",
+                )
+
+    def _tokenize(self, conversation: Conversation) -> Prompt:
+        """Ids of the prompt and where each medium's placeholders begin."""
+        system = conversation.system
+        system = self.spec.system_text() if system is None else neutralise(system)
+        placeholders = [self.spec.placeholder(item.modality) for item in conversation.media]
+        ids = self.tokenizer.encode_prompt(
+            render(conversation.turns, system, self.spec.prompt_preset),
+            self.spec.bos_token_id,
+            [[token] * count for token, count in placeholders],
+        )
+        offsets: list[int] = []
+        position = 0
+        tokens = dict.fromkeys(Modality, 0)
+        for item, (token, count) in zip(conversation.media, placeholders, strict=True):
+            # No text can spell a placeholder's id, so the next one found is this medium's.
+            position = ids.index(token, position)
+            offsets.append(position)
+            position += count
+            tokens[item.modality] += count
+        return Prompt(tuple(ids), tuple(offsets), tokens)
+
+    def _too_many_characters(
+        self, characters: int, media: Mapping[Modality | None, int]
+    ) -> ContextLengthError:
+        spec, longest_piece = self.spec, self.tokenizer.longest_piece
+        tokens = {
+            kind: media[kind] * spec.placeholder(kind)[1] if kind in spec.modalities else 0
+            for kind in Modality
+        }
+        # Stored files are not looked up yet.
+        besides = f", and those of {media[None]} files" if media[None] else ""
+        return ContextLengthError(
+            f"the messages have {characters} characters, more than the context can hold: at least "
+            f"{-(-characters // longest_piece)} text tokens (at most {longest_piece} characters "
+            f"per token), {tokens[Modality.IMAGE]} image, {tokens[Modality.POINT_CLOUD]} point "
+            f"cloud{besides}; the context limit is {self.limits.max_model_len}"
+        )

@@ -1,0 +1,98 @@
+"""The part of the settings that each component gets."""
+
+from __future__ import annotations
+
+from lamm_model.media import MediaLimits
+from lamm_model.spec import ImageSpec, PointSpec
+from service.batches.batch import BatchLimits
+from service.batches.service import BatchConfig
+from service.config.settings import Settings
+from service.engine.config import EngineConfig
+from service.files.store import FileLimits
+from service.media.budgets import MediaSizeLimits
+from service.media.pool_config import MediaPoolConfig
+from service.plan.prompt import InputLimits
+from service.plan.sampling import SequenceLimits
+
+
+def engine_config(settings: Settings, num_engines: int = 1) -> EngineConfig:
+    """An engine's part of the settings: the fields of the same names.
+
+    Memory that is given in bytes is for all engines together.
+    """
+    values = {name: getattr(settings, name) for name in EngineConfig.__dataclass_fields__}
+    if settings.kv_cache_bytes is not None:
+        values["kv_cache_bytes"] = settings.kv_cache_bytes // num_engines
+    values["mm_cache_bytes"] = settings.mm_cache_bytes // num_engines
+    return EngineConfig(**values)
+
+
+def input_limits(settings: Settings, max_model_len: int) -> InputLimits:
+    """Bounds of one request to a model of that context length."""
+    return InputLimits(
+        max_model_len,
+        settings.default_max_tokens,
+        settings.max_media_items,
+        settings.max_media_bytes,
+        SequenceLimits(settings.max_num_seqs, settings.max_waiting_requests),
+    )
+
+
+def file_limits(settings: Settings) -> FileLimits:
+    """Bounds of stored files."""
+    return FileLimits(
+        settings.max_file_bytes,
+        settings.max_stored_bytes,
+        settings.max_stored_files,
+        settings.file_expiry_s,
+        settings.key_max_stored_bytes,
+        settings.key_max_stored_files,
+    )
+
+
+def media_size_limits(settings: Settings) -> MediaSizeLimits:
+    """Bounds of all media of one request."""
+    return MediaSizeLimits(
+        settings.max_request_pixels, settings.max_request_points, _media_limits(settings)
+    )
+
+
+def batch_config(settings: Settings) -> BatchConfig:
+    """Where batches live, and what they may take."""
+    url = settings.database_url
+    limits = BatchLimits(
+        settings.batch_max_lines,
+        settings.batch_max_line_bytes,
+        settings.batch_max_unfinished,
+        settings.batch_max_unfinished_lines,
+        settings.batch_max_window_s,
+        settings.batch_retention_s,
+    )
+    return BatchConfig(
+        None if url is None else url.get_secret_value(), limits, settings.batch_max_in_flight
+    )
+
+
+def pool_config(
+    settings: Settings, image: ImageSpec | None, points: PointSpec | None
+) -> MediaPoolConfig:
+    """A pool of decoding processes for media that are prepared as `image` and `points` say."""
+    return MediaPoolConfig(
+        workers=settings.media_workers,
+        timeout_s=settings.media_timeout_s,
+        memory_bytes=settings.media_memory_bytes,
+        cache_bytes=settings.media_cache_bytes,
+        limits=_media_limits(settings),
+        image=image,
+        points=points,
+        max_requests=settings.max_media_requests,
+        max_held_bytes=settings.max_held_media_bytes,
+        queue_timeout_s=settings.media_queue_timeout_s,
+        priority_ageing_s=settings.priority_ageing_s,
+        min_priority=settings.min_priority,
+        max_priority=settings.max_priority,
+    )
+
+
+def _media_limits(settings: Settings) -> MediaLimits:
+    return MediaLimits(settings.max_pixels, settings.max_points, settings.max_media_bytes)

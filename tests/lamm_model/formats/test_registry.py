@@ -1,0 +1,33 @@
+"""A module in `formats.clouds` is all that a new format takes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from lamm_model.formats import clouds, point_cloud
+from lamm_model.formats.cloud import CloudOptions
+from lamm_model.media import POINT_CLOUD_FORMATS
+
+MODULE = """
+import numpy as np
+
+from lamm_model.formats.cloud import RawCloud
+
+READERS = {"one": lambda data, options: RawCloud(np.full((1, 3), float(data)))}
+"""
+
+
+def test_the_formats_are_those_of_the_modules() -> None:
+    assert POINT_CLOUD_FORMATS == ("bin", "npy", "npz", "pcd", "ply", "xyz")
+
+
+def test_a_new_module_is_a_new_format(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "one.py").write_text(MODULE)
+    monkeypatch.setattr(clouds, "__path__", [*clouds.__path__, str(tmp_path)])
+    readers = point_cloud.discover_readers()
+    assert set(readers) == {*POINT_CLOUD_FORMATS, "one"}
+    cloud = readers["one"](b"7", CloudOptions(1))
+    np.testing.assert_array_equal(cloud.xyz, [[7.0, 7.0, 7.0]])

@@ -1,0 +1,205 @@
+"""`lamm data check`: checks one instruction file or a tree in the published layout."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TextIO
+
+from lamm_model.spec import CheckpointError
+from training.arguments import positive
+from training.datasets.complaints import ERRORS, MEANINGS, WARNINGS, Kind
+
+_FILE_OPTIONS = ("media_root", "base", "out")
+_ROOT_OPTIONS = ("jobs", "tokenizer", "limit_length", "json", "fail_on", "show")
+_SHOWN = 20
+
+_EPILOG = """kinds of complaint (* = not an error unless --fail-on names it):
+{kinds}
+
+a ROOT looks like this, or like a part of it:
+  2D_Instruct/meta_file/LAMM_instruct_186k.json    2D_Instruct/coco_images/...
+  2D_Benchmark/meta_file/Detection_VOC2012.json    2D_Benchmark/voc2012_images/...
+  3D_Instruct/..., 3D_Benchmark/...
+
+exit status: 0 without errors, 1 with errors, 2 if there was nothing to check
+
+examples:
+  lamm data check records.json --base checkpoints/base --out good.json
+  lamm data check LAMM_Dataset --jobs 8 --tokenizer checkpoints/base --limit-length 2048
+  lamm data check LAMM_Dataset --fail-on any --json check.json"""
+
+
+def check(argv: Sequence[str]) -> int:
+    """Runs `lamm data check ARGV...`; returns the exit status (see the help)."""
+    parser = _parser()
+    arguments = parser.parse_args(argv)
+    is_root = arguments.path.is_dir()
+    # What is asked for and would not be done must not look as if it had been.
+    for name in _FILE_OPTIONS if is_root else _ROOT_OPTIONS:
+        if getattr(arguments, name) is not None:
+            kind, other = ("FILE", "folder") if is_root else ("ROOT", "file")
+            flag = name.replace("_", "-")
+            parser.error(f"--{flag} is for a {kind}, and {arguments.path} is a {other}")
+    if arguments.limit_length is not None and arguments.tokenizer is None:
+        parser.error("--limit-length needs --tokenizer")
+    # Now, and not after hours of checking: what was found would be lost.
+    for name in ("out", "json"):
+        target = getattr(arguments, name)
+        if target is not None and (target.is_dir() or not target.parent.is_dir()):
+            parser.error(f"--{name} {target} is a folder, or lies in none that exists")
+    return _check_root(arguments) if is_root else _check_file(arguments)
+
+
+def _parser() -> argparse.ArgumentParser:
+    kinds = "\n".join(
+        f"  {kind:<18}{'*' if kind in WARNINGS else ' '} {meaning}"
+        for kind, meaning in MEANINGS.items()
+    )
+    parser = argparse.ArgumentParser(
+        prog="lamm data check",
+        description="Reads every record as training would, and lists what is wrong with which. "
+        "FILE: malformed turns, missing files; with --base undecodable media too. "
+        "ROOT: every file of the published layout, and every medium is decoded.",
+        epilog=_EPILOG.format(kinds=kinds),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "path", type=Path, metavar="FILE | ROOT", help="an instruction file (.json or .jsonl), or "
+        "a folder with 2D_Instruct, 2D_Benchmark, 3D_Instruct or 3D_Benchmark",
+    )  # fmt: skip
+    file = parser.add_argument_group("for a FILE")
+    file.add_argument("--media-root", type=Path, help="default: the file's own folder")
+    file.add_argument("--base", type=Path, help="checkpoint whose preprocessing decodes the media")
+    file.add_argument("--out", type=Path, help="writes the good records there")
+    root = parser.add_argument_group("for a ROOT")
+    cores = _cores()
+    root.add_argument(
+        "--jobs", type=positive, metavar="N", help=f"decoding threads (default: {cores})"
+    )
+    root.add_argument(
+        "--tokenizer", type=Path, metavar="DIR",
+        help="counts tokens with this checkpoint, or with a folder's tokenizer.json",
+    )  # fmt: skip
+    root.add_argument(
+        "--limit-length", type=positive, metavar="N",
+        help="complains of records with more tokens, as max_length of a recipe would cut them",
+    )  # fmt: skip
+    root.add_argument("--json", type=Path, metavar="OUT", help="writes the report there")
+    root.add_argument(
+        "--fail-on", type=_kinds, metavar="KIND,...",
+        help="what is an error: kinds, any, or none (default: those without * below)",
+    )  # fmt: skip
+    root.add_argument(
+        "--show", type=positive, metavar="N",
+        help=f"complaints of each kind to show; all are counted (default: {_SHOWN})",
+    )  # fmt: skip
+    return parser
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0))
+
+
+def _kinds(text: str) -> frozenset[Kind]:
+    if text in ("any", "none"):
+        return frozenset(Kind) if text == "any" else frozenset()
+    names = [name.strip() for name in text.split(",")]
+    unknown = [name for name in names if name not in {kind.value for kind in Kind}]
+    if unknown:
+        known = ", ".join(Kind)
+        raise argparse.ArgumentTypeError(f"no kind {unknown[0]!r}; there are: any, none, {known}")
+    return frozenset(Kind(name) for name in names)
+
+
+def _check_root(arguments: argparse.Namespace) -> int:
+    # Only now: the help needs neither Pillow nor the tokenizer.
+    from rich.console import Console  # noqa: PLC0415
+
+    from training.datasets.check import CheckError, CheckOptions, check_tree  # noqa: PLC0415
+    from training.datasets.lengths import LengthCounter  # noqa: PLC0415
+    from training.datasets.report import as_json, print_report  # noqa: PLC0415
+
+    try:
+        counter = (
+            None
+            if arguments.tokenizer is None
+            else LengthCounter.from_pretrained(arguments.tokenizer)
+        )
+        options = CheckOptions(
+            jobs=arguments.jobs or _cores(),
+            lengths=counter,
+            limit_length=arguments.limit_length,
+            keep=arguments.show or _SHOWN,
+            progress=True,
+        )
+        report = check_tree(arguments.path, options)
+    except (CheckError, CheckpointError, OSError) as error:
+        print(f"lamm data check: {error}", file=sys.stderr)
+        return 2
+    fail_on = ERRORS if arguments.fail_on is None else arguments.fail_on
+    print_report(report, fail_on, Console())
+    if arguments.json is not None:
+        document = as_json(report, fail_on)
+        text = json.dumps(document, indent=1)
+        arguments.json.write_text(text + "\n", encoding="utf8")
+    return 1 if report.complaints.total(fail_on) else 0
+
+
+def _check_file(arguments: argparse.Namespace) -> int:
+    file: Path = arguments.path
+    # Spooled: OUT may be FILE itself, and a file without records leaves OUT as it was.
+    # A character that is not valid Unicode can only stand within a string: escaped, it is JSON.
+    with tempfile.TemporaryFile("w+", encoding="utf8", errors="backslashreplace") as spool:
+        try:
+            media_root = arguments.media_root or file.parent
+            good, bad = _sift_records(file, media_root, arguments.base, spool)
+        except CheckpointError as error:
+            print(f"lamm data check: {error}", file=sys.stderr)
+            return 2
+        except OSError as error:
+            print(f"lamm data check: {error.filename or file}: {error.strerror}", file=sys.stderr)
+            return 2
+        print(f"{file}: {good} good records, {bad} bad")
+        if not good and not bad:
+            print(f"lamm data check: {file} holds no records", file=sys.stderr)
+            return 2
+        if arguments.out is not None:
+            spool.seek(0)
+            with arguments.out.open("w", encoding="utf8") as stream:
+                shutil.copyfileobj(spool, stream)
+    return 1 if bad else 0
+
+
+def _sift_records(
+    file: Path, media_root: Path, base: Path | None, good_records: TextIO
+) -> tuple[int, int]:
+    """Writes good records as a JSON list and prints the faults of the others; counts both."""
+    from lamm_model.processing import LammProcessor  # noqa: PLC0415 - loads torch
+    from training.data.dataset import media_fault  # noqa: PLC0415
+    from training.data.reading import read_records  # noqa: PLC0415
+
+    processor = None if base is None else LammProcessor.from_pretrained(base)
+    good = bad = 0
+
+    def report(error: Exception) -> None:
+        nonlocal bad
+        bad += 1
+        print(error)
+
+    for source in read_records(file, media_root, report):
+        fault = None if processor is None else media_fault(source.media, processor)
+        if fault is not None:
+            report(source.error(fault))
+            continue
+        good_records.write(", " if good else "[")
+        good_records.write(json.dumps(source.item.value, ensure_ascii=False))
+        good += 1
+    good_records.write("]" if good else "[]")
+    return good, bad

@@ -1,0 +1,1 @@
+"""The parts of lamm-mini in the making: tokenizer, language model, encoders, then the base."""

@@ -1,0 +1,74 @@
+"""Drawings as scenes: faces, people and land, with the parts that questions about them are on.
+
+No package has real pictures of these, so all are drawn (`training.mini.scenes.drawings`).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from lamm_model.tasks.label_sets import JOINTS
+from training.mini.scenes import drawings
+from training.mini.scenes.pictures import SIZE, Part, PictureScene
+
+SMILES = ("a smile", "no smile")
+HAIRS = tuple(drawings.HAIR)
+LANDS = tuple(drawings.LAND)
+PARTS = (*SMILES, *(f"{hair} hair" for hair in HAIRS), *JOINTS, *LANDS)
+_FIRST_HAIR = len(SMILES)
+_FIRST_JOINT = _FIRST_HAIR + len(HAIRS)
+_FIRST_LAND = _FIRST_JOINT + len(JOINTS)
+# Half a patch on every side, so that joints that share a patch can own a neighbour.
+_JOINT_REACH = 4.0
+
+
+def face(rng: np.random.Generator) -> PictureScene:
+    """A face; its parts are the mouth and the hair."""
+    smile, hair = int(rng.integers(len(SMILES))), int(rng.integers(len(HAIRS)))
+    picture, lips, crown = drawings.face(rng, smile == 0, HAIRS[hair])
+    return PictureScene(picture, parts=(Part(smile, lips), Part(_FIRST_HAIR + hair, crown)))
+
+
+def body(rng: np.random.Generator) -> PictureScene:
+    """A person; the parts are the 14 joints, in order."""
+    picture, points = drawings.body(rng)
+    parts = tuple(
+        Part(
+            _FIRST_JOINT + number,
+            (x - _JOINT_REACH, y - _JOINT_REACH, x + _JOINT_REACH, y + _JOINT_REACH),
+        )
+        for number, (x, y) in enumerate(points)
+    )
+    return PictureScene(picture, parts=parts)
+
+
+def land(rng: np.random.Generator) -> PictureScene:
+    """Land from above; its one part is the whole picture."""
+    kind = int(rng.integers(len(LANDS)))
+    whole = (0.0, 0.0, float(SIZE), float(SIZE))
+    picture = drawings.land(rng, LANDS[kind])
+    return PictureScene(picture, parts=(Part(_FIRST_LAND + kind, whole),))
+
+
+def draw(rng: np.random.Generator) -> PictureScene:
+    """A face, a person or land; people, whose joints are hard to find, half of the time."""
+    kind = rng.random()
+    if kind < 0.5:
+        return body(rng)
+    return face(rng) if kind < 0.8 else land(rng)
+
+
+def shows_face(scene: PictureScene) -> bool:
+    """Whether the scene is a drawn face."""
+    return bool(scene.parts) and scene.parts[0].kind < _FIRST_HAIR
+
+
+def shows_body(scene: PictureScene) -> bool:
+    """Whether the scene is a drawn person."""
+    return bool(scene.parts) and _FIRST_JOINT <= scene.parts[0].kind < _FIRST_LAND
+
+
+def joint_point(scene: PictureScene, joint: str) -> tuple[float, float]:
+    """Where a drawn person's joint is, from 0 to 1 of the picture's width and height."""
+    x1, y1, x2, y2 = scene.parts[JOINTS.index(joint)].box
+    return (x1 + x2) / 2 / SIZE, (y1 + y2) / 2 / SIZE

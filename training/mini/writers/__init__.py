@@ -1,0 +1,1 @@
+"""Lamm-mini's data as files: training records, benchmark suites, examples."""

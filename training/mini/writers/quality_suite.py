@@ -1,0 +1,170 @@
+"""Writes the mini suite for `lamm bench quality`: held-out pictures, meshes, words, phrasings."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from lamm_model.tasks import Sample
+from training.mini import corpus
+from training.mini.scenes import clouds, pictures
+from training.mini.sources import FURNITURE, PRODUCTS
+from training.mini.talk import language
+from training.mini.writers.instruction_records import npy_bytes, png_bytes, write_atomic
+
+_SEED = 20230606
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A row of the table: its task, what guessing scores, the goal, and what makes a sample.
+
+    `make` gives (question, target, picture or cloud content, extra sample fields).
+    """
+
+    name: str
+    task: str
+    chance: float
+    target: float
+    make: Callable[[corpus.Pools, np.random.Generator], tuple[str, Any, bytes, dict[str, Any]]]
+    cloud: bool = False
+
+
+def write_suite(pools: corpus.Pools, out: Path, count: int, provenance: dict[str, Any]) -> Path:
+    """`count` samples a row under `out`, and `suite.json`, written last. Returns its path.
+
+    Sample `i` of a row depends on the suite's seed and `i` alone.
+    """
+    for number, row in enumerate(ROWS):
+        lines = []
+        for index in tqdm(range(count), desc=row.name, unit="sample", mininterval=5):
+            rng = np.random.default_rng((_SEED, number, index))
+            question, target, content, extra = row.make(pools, rng)
+            media = f"{row.name}/{index:05d}.{'npy' if row.cloud else 'png'}"
+            write_atomic(out / media, content)
+            sample = Sample(
+                id=f"{row.name}-{index:05d}",
+                task=row.task,
+                question=question,
+                target=target,
+                **{"pcl" if row.cloud else "image": media},
+                **extra,
+            )
+            lines.append(sample.model_dump_json(exclude_none=True))
+        write_atomic(out / f"{row.name}.jsonl", ("\n".join(lines) + "\n").encode())
+    rows = [
+        {
+            "name": r.name,
+            "task": r.task,
+            "file": f"{r.name}.jsonl",
+            "chance": r.chance,
+            "target": r.target,
+        }
+        for r in ROWS
+    ]
+    path = out / "suite.json"
+    write_atomic(
+        path,
+        json.dumps({"name": "mini", "rows": rows, "provenance": provenance}, indent=2).encode(),
+    )
+    return path
+
+
+def _classification(
+    pools: corpus.Pools, rng: np.random.Generator
+) -> tuple[str, Any, bytes, dict[str, Any]]:
+    scene = pictures.alone(pools.products, rng)
+    question = language.identify(scene, rng, "test").question
+    return (
+        question,
+        PRODUCTS[scene.products[0].label],
+        png_bytes(scene.picture),
+        {"labels": PRODUCTS},
+    )
+
+
+def _counting(
+    pools: corpus.Pools, rng: np.random.Generator
+) -> tuple[str, Any, bytes, dict[str, Any]]:
+    scene = pictures.scene(pools.products, rng)
+    return (
+        language.count_products(scene, rng, "test").question,
+        len(scene.products),
+        png_bytes(scene.picture),
+        {},
+    )
+
+
+def _detection(
+    pools: corpus.Pools, rng: np.random.Generator
+) -> tuple[str, Any, bytes, dict[str, Any]]:
+    scene = pictures.scene(pools.products, rng)
+    boxes = [
+        {"label": PRODUCTS[p.label], "bbox": [round(v / pictures.SIZE, 4) for v in p.box]}
+        for p in scene.products
+    ]
+    return (
+        language.detect(scene, rng, "test").question,
+        boxes,
+        png_bytes(scene.picture),
+        {"labels": PRODUCTS},
+    )
+
+
+def _vqa(pools: corpus.Pools, rng: np.random.Generator) -> tuple[str, Any, bytes, dict[str, Any]]:
+    scene = (
+        pictures.scene(pools.products, rng)
+        if rng.random() < 0.7
+        else pictures.alone(pools.products, rng)
+    )
+    question, options, right, _ = language.choice_parts(scene, rng)
+    target = {"choice": right, "choices": options}
+    return language.options_text(question, options), target, png_bytes(scene.picture), {}
+
+
+def _ocr(pools: corpus.Pools, rng: np.random.Generator) -> tuple[str, Any, bytes, dict[str, Any]]:
+    scene = pictures.word(pools.words, rng)
+    return language.read(scene, rng, "test").question, scene.word, png_bytes(scene.picture), {}
+
+
+def _classification_3d(
+    pools: corpus.Pools, rng: np.random.Generator
+) -> tuple[str, Any, bytes, dict[str, Any]]:
+    scene = clouds.single(pools.surfaces, rng)
+    question = language.cloud_identify(scene, rng, "test").question
+    return (
+        question,
+        FURNITURE[scene.objects[0].label],
+        npy_bytes(scene.points),
+        {"labels": FURNITURE},
+    )
+
+
+def _vqa_3d(
+    pools: corpus.Pools, rng: np.random.Generator
+) -> tuple[str, Any, bytes, dict[str, Any]]:
+    scene = (
+        clouds.room(pools.surfaces, rng)
+        if rng.random() < 0.5
+        else clouds.single(pools.surfaces, rng)
+    )
+    question, options, right, _ = language.cloud_choice_parts(scene, rng)
+    target = {"choice": right, "choices": options}
+    return language.options_text(question, options), target, npy_bytes(scene.points), {}
+
+
+ROWS = (
+    Row("classification", "classification", 0.1, 0.85, _classification),
+    Row("counting", "counting", 1 / 6, 0.80, _counting),
+    Row("detection", "detection", 0.0, 0.50, _detection),
+    Row("vqa_choice", "vqa_choice", 0.25, 0.85, _vqa),
+    Row("ocr", "ocr", 0.0, 0.60, _ocr),
+    Row("classification_3d", "classification_3d", 0.1, 0.70, _classification_3d, cloud=True),
+    Row("vqa_choice_3d", "vqa_choice_3d", 0.25, 0.80, _vqa_3d, cloud=True),
+)
