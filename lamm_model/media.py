@@ -124,7 +124,7 @@ def decode_point_cloud(
         raise MediaFormatError(f"up_axis is {up_axis[:32]!r}; expected one of {known}")
     _check_bytes(data, limits)
     raw = read_point_cloud(data, format, CloudOptions(limits.max_points, columns))
-    with np.errstate(over="ignore"):
+    with np.errstate(over="ignore", invalid="ignore"):  # refused below
         xyz = np.asarray(raw.xyz, dtype=np.float64) * METRES[units]
         xyz = xyz.astype(np.float32)
     finite = np.isfinite(xyz)

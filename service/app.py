@@ -1,4 +1,4 @@
-"""`create_app`: settings become an app with its engines and media pools in its lifespan."""
+"""`create_app`: the app, with its engines and media pools in its lifespan."""
 
 from __future__ import annotations
 
@@ -42,18 +42,18 @@ logger = logging.getLogger(__name__)
 def create_app(
     settings: Settings, engine: Engine | None = None, tracing: Tracing | None = None
 ) -> FastAPI:
-    """The ASGI app; the engines load in its lifespan, in the background, while probes answer.
+    """The ASGI app; its engines load in the background of its lifespan, while probes answer.
 
     Args:
         settings: everything an operator can set.
-        engine: takes the place of those that the settings name, for all models.
-        tracing: takes the place of what the settings name.
+        engine: replaces the engines of the settings, for all models.
+        tracing: replaces the tracing of the settings.
 
     Raises:
         CheckpointError: a checkpoint's files cannot be read, an adapter's base is missing, or a
             preset is unknown.
-        EngineConfigError: the engine's sizes make no sense.
-        ValueError, OSError: the API keys cannot be read, models' names are wrong, or an extra that
+        EngineConfigError: the engine's sizes are inconsistent.
+        ValueError, OSError: the API keys cannot be read, model names are invalid, or an extra that
             a setting needs is not installed.
     """
     tracing = tracing or _tracing(settings)
@@ -85,7 +85,7 @@ def create_app(
         summary="Chat about text, pictures and point clouds",
         version=probes.package_version(),
         lifespan=lifespan,
-        # Its own pages load their scripts from elsewhere, and no key guards them.
+        # FastAPI's own pages load scripts from other hosts and need no key.
         openapi_url=None,
         responses={"4XX": {"model": ErrorBody}},
     )
@@ -96,7 +96,7 @@ def create_app(
     ):  # fmt: skip
         app.include_router(router)
     app.include_router(tasks.create_router())
-    # Last, so that no request for the interface is compared with the page's files.
+    # Last, so that API requests are not matched against the page's files.
     app.include_router(ui.create_router(settings.ui))
     errors.install(app)
     install_middleware(app, settings, services)
@@ -114,7 +114,7 @@ def _tracing(settings: Settings) -> Tracing | None:
     if not settings.otlp_traces_endpoint:
         return None
     try:
-        # Imported here: OpenTelemetry is an extra, and costs nothing where it is not asked for.
+        # Imported here: OpenTelemetry is an extra and only imported if tracing is on.
         from service.tracing import otlp_tracing  # noqa: PLC0415 - see above
     except ModuleNotFoundError as error:
         raise ValueError(
@@ -141,7 +141,7 @@ async def _load(app: FastAPI, services: Services, pools: Sequence[MediaPool]) ->
 
 async def _start_stores(app: FastAPI, services: Services) -> None:
     await services.files.start()
-    # Lines of batches are answered by the app's own routes.
+    # Batch lines run through the app's own routes.
     await services.batches.start(app)
 
 

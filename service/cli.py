@@ -1,4 +1,4 @@
-"""`lamm serve` and `lamm chat`: arguments in, exit status out. Called by the umbrella command."""
+"""`lamm serve` and `lamm chat`."""
 
 from __future__ import annotations
 
@@ -27,18 +27,20 @@ from service.terminal.client import run_chat
 
 _EXIT_USAGE = 2
 _MIB = 1 << 20
-# Their values are never shown.
+# Values that are never printed.
 _SECRETS = ("api_keys", "database_url")
 
 
 def serve(argv: list[str]) -> int:
-    """Serves until it is told to stop; 0 after a clean stop, 2 for wrong settings, 1 otherwise."""
+    """Serves until it is stopped. Exit status: 0 after a clean stop, 2 for invalid settings, else
+    1.
+    """
     try:
         settings = read_settings(argv)
         _check_address(settings.host, settings.port)
         configure_logging(settings.log_level, settings.log_format)
         if settings.log_format == "json" or not sys.stderr.isatty():
-            # transformers' progress bar would stand among the log's lines. Read at its import.
+            # Read when transformers is imported; its progress bar would garble the log.
             os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
         limit_malloc_arenas()
         app = create_app(settings)
@@ -57,12 +59,12 @@ def serve(argv: list[str]) -> int:
 
 
 def chat(argv: list[str]) -> int:
-    """Talks to a running service from the terminal."""
+    """Chats with a running service from the terminal."""
     return run_chat(argv)
 
 
 async def serve_app(settings: Settings, app: FastAPI) -> int:
-    """Serves an app until it is told to stop; returns the exit status."""
+    """Serves an app until it is stopped; returns the exit status."""
     services: Services = app.state.services
     lifecycle = services.lifecycle
     server = DrainingServer(
@@ -92,7 +94,7 @@ async def serve_app(settings: Settings, app: FastAPI) -> int:
 
 
 async def _announce(server: DrainingServer, settings: Settings, services: Services) -> None:
-    """Says where to go once requests are taken, or why they never will be."""
+    """Prints the address once requests are accepted, or why the models cannot be loaded."""
     lifecycle = services.lifecycle
     phase = await lifecycle.wait_loaded()
     if phase is Phase.FAILED:
@@ -108,7 +110,7 @@ async def _announce(server: DrainingServer, settings: Settings, services: Servic
 
 async def _end_on_engine_death(server: DrainingServer, lifecycle: Lifecycle) -> None:
     await lifecycle.wait_engine_death()
-    print(f"lamm serve: {lifecycle.failure}; the log says why", file=sys.stderr)
+    print(f"lamm serve: {lifecycle.failure}; see the log for the cause", file=sys.stderr)
     server.should_exit = True
 
 
@@ -125,7 +127,7 @@ def loading_message(settings: Settings, app: FastAPI) -> str:
 
 def ready_message(services: Services, url: str, settings: Settings) -> str:
     """What is printed once requests are taken: engines, memory, address."""
-    keys = "an API key is needed" if settings.api_keys or settings.api_keys_file else "no API key"
+    keys = "an API key is required" if settings.api_keys or settings.api_keys_file else "no API key"
     pairs = list(zip(services.engines, services.lifecycle.engine_infos, strict=True))
     where = pairs[0][1]
     lines = [f"Ready: {where.engine} engine on {where.device}, {where.dtype}; {keys}"]
@@ -133,28 +135,28 @@ def ready_message(services: Services, url: str, settings: Settings) -> str:
         if len(served.models) > 1:
             lines.append(f"  models    {', '.join(served.models)}: one language model, one batch")
         elif len(pairs) > 1:
-            lines.append(f"  model     {served.label}: an engine of its own")
+            lines.append(f"  model     {served.label}: its own engine")
         lines += _sizes(info, settings.enable_prefix_caching)
     page = url if settings.ui else f"{url}/docs"
-    lines.append(f"  go to     {page}, or: lamm chat --url {url}")
+    lines.append(f"  open      {page}, or run: lamm chat --url {url}")
     return "\n".join(lines)
 
 
 def _sizes(info: EngineInfo, keeps_prefixes: bool) -> tuple[str, str]:
-    prefixes = ", and finished prefixes" if keeps_prefixes else ""
+    prefixes = ", shared with finished prefixes" if keeps_prefixes else ""
     return (
         f"  memory    {info.weights_bytes / _MIB:.0f} MiB weights + "
         f"{info.kv_cache_bytes / _MIB:.0f} MiB KV cache ({info.kv_cache_tokens} tokens{prefixes})",
-        f"  requests  {info.max_num_seqs} at once; {info.max_concurrent_full_length} of them "
-        f"with the whole context of {info.max_model_len} tokens; more wait in line",
+        f"  requests  {info.max_num_seqs} at once, {info.max_concurrent_full_length} at the full "
+        f"context of {info.max_model_len} tokens; more wait",
     )
 
 
 def _check_address(host: str, port: int) -> None:
-    """Says that the address cannot be had before anything is loaded.
+    """Checks that the address can be bound before anything is loaded.
 
     Raises:
-        OSError: it is taken, not this machine's, or not allowed.
+        OSError: it is in use, not an address of this machine, or not permitted.
     """
     refusal = ""
     try:
@@ -173,8 +175,8 @@ def _check_address(host: str, port: int) -> None:
     except socket.gaierror as error:
         refusal = error.strerror or str(error)
     raise OSError(
-        f"cannot listen on {host}:{port}: {refusal}; --port takes another port (0: any free "
-        "one), --host another address"
+        f"cannot listen on {host}:{port}: {refusal}; choose another --port (0: any free one) "
+        "or --host"
     )
 
 

@@ -1,7 +1,7 @@
-"""What handlers ask for in their signatures. The objects are made once by `app.create_app`.
+"""FastAPI dependencies: what handlers declare in their signatures.
 
-All of it is `async` though nothing is awaited: the framework hands each plain function to a pool of
-threads, and a probe would wait there, and for the interpreter's lock, once for each of them.
+All are `async` although they await nothing: FastAPI runs plain functions in a thread pool, where a
+probe would wait for a thread and for the GIL once per dependency.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from service.schemas.unknown_fields import UnknownFields
 
 @dataclass(frozen=True, slots=True)
 class ServedModel:
-    """One model by its name: its identity, and what answers for it."""
+    """One served model: its identity, limits, engine and input processor."""
 
     name: str
     spec: CheckpointSpec
@@ -45,15 +45,15 @@ class ServedModel:
     metrics: Metrics
 
     def check_characters(self, text: str, param: str) -> None:
-        """Refuses a text that no tokenizer could fit, before anything looks at it.
+        """Refuses a text that cannot fit the context, before it is tokenized.
 
         Raises:
-            ContextLengthError: it is longer than the context's tokens could spell.
+            ContextLengthError: it is longer than the context's tokens can spell.
         """
         if len(text) > self.max_model_len * self.tokenizer.longest_piece:
             raise ContextLengthError(
-                f"{param} has {len(text)} characters, more than "
-                f"the context of {self.max_model_len} tokens can hold",
+                f"{param} has {len(text)} characters, more than the context of "
+                f"{self.max_model_len} tokens can hold",
                 param=param,
             )
 
@@ -62,11 +62,11 @@ class ServedModels:
     """All models of one app, in the operator's order."""
 
     def __init__(self, models: Sequence[ServedModel]) -> None:
-        """`models` has at least one, and no name twice."""
+        """`models` is not empty, and names are unique."""
         self._by_name = {model.name: model for model in models}
 
     def get(self, name: str) -> ServedModel:
-        """The model of that name.
+        """The model with that name.
 
         Raises:
             ModelNotFoundError: there is none.
@@ -82,21 +82,21 @@ class ServedModels:
 
 @dataclass(frozen=True, slots=True)
 class ServedEngine:
-    """An engine, and the names of the models that it holds."""
+    """An engine, and the names of its models."""
 
     engine: Engine
     models: tuple[str, ...]
 
     @property
     def label(self) -> str:
-        """The models' names in one word, for metrics and messages."""
+        """The models' names in one string, for metrics and messages."""
         return ",".join(self.models)
 
 
 @dataclass(frozen=True, slots=True)
 class Timeouts:
-    """Seconds: silence in a stream before a comment, no engine step before /health fails, and how
-    long a request may wait for its first token, None for as long as it takes.
+    """Seconds: silence before a stream's keep-alive comment, time without an engine step before
+    /health fails, and time to the first token (None: no limit).
     """
 
     keepalive_s: float
@@ -106,7 +106,7 @@ class Timeouts:
 
 @dataclass(frozen=True, slots=True)
 class Services:
-    """Everything of one app; `metrics` are its own, each model has a view of them."""
+    """Everything that one app holds; each model has its own view of `metrics`."""
 
     models: ServedModels
     engines: tuple[ServedEngine, ...]
@@ -120,7 +120,7 @@ class Services:
     batches: Batches
 
     async def stop_engines(self) -> None:
-        """Aborts all that runs in any engine; idempotent."""
+        """Aborts all requests in all engines; idempotent."""
         await asyncio.gather(*(served.engine.stop() for served in self.engines))
 
 
@@ -175,7 +175,7 @@ async def _batches(all_: Annotated[Services, Depends(services)]) -> Batches:
 
 
 def owner_of(request: Request) -> str:
-    """Whose files: the key's digest in hexadecimal, "" for all where no keys are asked for."""
+    """The owner of files: the key's hexadecimal digest, "" if no keys are required."""
     caller: Caller = request.scope[CALLER]
     return "" if caller.owner is None else caller.owner.hex()
 

@@ -1,7 +1,6 @@
-"""One table: domain error -> HTTP status and OpenAI error body. Registered by `app`.
+"""One table: domain error -> HTTP status and OpenAI error body.
 
-Also used by `streaming` for errors after the headers and by `middleware` for refusals before a
-route. No text of a library reaches a client: what is not in the table is "internal error".
+Library messages never reach a client: errors that are not in the table are "internal error".
 """
 
 from __future__ import annotations
@@ -67,12 +66,12 @@ _OVERLOADED = "overloaded_error"
 _RETRY: Mapping[str, str] = {"Retry-After": "1"}
 _NO_RETRY: Mapping[str, str] = {"x-should-retry": "false"}
 _CLOSE: Mapping[str, str] = {"Connection": "close"}
-_HTTP_MESSAGES = {404: "there is no such route", 405: "the route does not take this method"}
+_HTTP_MESSAGES = {404: "route not found", 405: "method not allowed on this route"}
 
 
 @dataclass(frozen=True, slots=True)
 class ErrorReply:
-    """What a client is told."""
+    """An error as a client sees it."""
 
     status: int
     type: str
@@ -87,12 +86,12 @@ class ErrorReply:
         return ErrorBody(error=detail).model_dump()
 
     def response(self) -> JSONResponse:
-        """The whole HTTP answer."""
+        """The HTTP response."""
         return JSONResponse(self.body(), self.status, headers=dict(self.headers))
 
 
 def translate(error: BaseException) -> ErrorReply:
-    """The table's reply; an error that is not in it is "internal error"."""
+    """The table's reply; "internal error" for an error that is not in it."""
     if isinstance(error, HTTPException):
         if not isinstance(error.__cause__, RequestError):
             return _http_error(error.status_code, error.headers)
@@ -111,7 +110,7 @@ def translate(error: BaseException) -> ErrorReply:
 
 
 def install(app: FastAPI) -> None:
-    """Every error of every route takes the way through the table."""
+    """Registers the table for the errors of every route."""
 
     async def handle(_: Request, error: Exception) -> JSONResponse:
         reply = translate(error)
@@ -127,7 +126,7 @@ def install(app: FastAPI) -> None:
         app.add_exception_handler(kind, handle)
 
     async def gone(_: Request, __: Exception) -> JSONResponse:
-        # Who went away reads nothing; who had the request cancelled by its id does.
+        # A client that disconnected reads nothing; one that cancelled by id reads this.
         return translate(RequestCancelledError()).response()
 
     app.add_exception_handler(ClientDisconnectedError, gone)
@@ -141,7 +140,7 @@ def _http_error(status: int, headers: Mapping[str, str] | None) -> ErrorReply:
 
 @dataclass(frozen=True, slots=True)
 class _Row:
-    """The reply to one kind of error and its subclasses; None takes the error's own words."""
+    """The reply to an error class and its subclasses; None uses the error's own message."""
 
     status: int
     type: str
@@ -174,12 +173,12 @@ _ROWS: Mapping[type[BaseException], _Row] = {
     FileQuotaError: _Row(403, "insufficient_quota", headers=_CLOSE),
     StoredFileNotFoundError: _Row(404, _INVALID),
     BatchNotFoundError: _Row(404, _INVALID),
-    # A medium of it is.
+    # A medium is wrong.
     MediaError: _Row(422, _INVALID, "media_undecodable"),
     MediaFormatError: _Row(415, _INVALID, "unsupported_media_format"),
     MediaTooLargeError: _Row(413, _INVALID, "media_too_large"),
     MediaUnreachableError: _Row(422, _INVALID, "media_unreachable"),
-    # The service cannot, now or ever.
+    # The service cannot answer now, or ever.
     StorageFullError: _Row(507, "server_error", headers=_NO_RETRY),
     StorageUnavailableError: _Row(503, "service_unavailable", headers=_RETRY),
     BatchesUnavailableError: _Row(503, "service_unavailable", headers=_RETRY),
@@ -189,11 +188,11 @@ _ROWS: Mapping[type[BaseException], _Row] = {
     NotReadyError: _Row(503, "service_unavailable", headers=_RETRY),
     EngineStoppedError: _Row(
         503, "service_unavailable", "engine_stopped",
-        message="the engine takes no requests", headers=_RETRY,
+        message="the engine accepts no requests", headers=_RETRY,
     ),
     RequestFailedError: _Row(
         500, "server_error", "request_failed",
-        message="this request failed in the engine; the log says why", headers=_NO_RETRY,
+        message="the engine failed on this request; see the server's log", headers=_NO_RETRY,
     ),
 }  # fmt: skip
 _INTERNAL = _Row(500, "server_error", "internal_error", message="internal error", headers=_NO_RETRY)

@@ -1,6 +1,6 @@
-"""What can be wrong with a request, raised where the fact is known; `service.errors` translates.
+"""Errors of a request, raised where the fact is known; `service.errors` translates them.
 
-Messages are our own words with the offending value and the limit: they reach the client unchanged.
+Messages contain the offending value and the limit, and reach the client unchanged.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from lamm_model.formats.errors import MediaError
 
 
 class RequestError(Exception):
-    """A value of the request is wrong. `param` names the part, `code` is for programs."""
+    """A value of the request is wrong. `param` names the field, `code` is for programs."""
 
     def __init__(self, message: str, *, param: str | None = None, code: str | None = None) -> None:
         super().__init__(message)
@@ -30,25 +30,25 @@ class ModelNotFoundError(RequestError):
         names = ", ".join(repr(name) for name in served)
         there_is = f"the model is {names}" if len(served) == 1 else f"the models are {names}"
         super().__init__(
-            f"model {requested[:128]!r} is not served here; {there_is}",
+            f"model {requested[:128]!r} is not served; {there_is}",
             param="model",
             code="model_not_found",
         )
 
 
 class TaskNotFoundError(RequestError):
-    """The path names a task that there is not."""
+    """The path names an unknown task."""
 
     def __init__(self, requested: str, *known: str) -> None:
         super().__init__(
-            f"there is no task {requested[:64]!r}; there are {', '.join(known)}",
+            f"task {requested[:64]!r} not found; the tasks are {', '.join(known)}",
             param="task",
             code="task_not_found",
         )
 
 
 class MediaRefusedError(RequestError):
-    """One medium of the request was refused; `reason` says why, `param` which one."""
+    """A medium of the request was refused; `reason` is the cause, `param` names the medium."""
 
     def __init__(self, reason: MediaError, *, param: str) -> None:
         super().__init__(str(reason), param=param)
@@ -56,34 +56,35 @@ class MediaRefusedError(RequestError):
 
 
 class AuthenticationError(RequestError):
-    """No API key, or not one of the operator's."""
+    """The API key is missing or unknown."""
 
     def __init__(self, message: str) -> None:
         super().__init__(message, code="invalid_api_key")
 
 
 class PermissionDeniedError(RequestError):
-    """The API key is known, but its role does not reach this route."""
+    """The API key is valid, but its role does not allow the route."""
 
     def __init__(self, needed: str, role: str) -> None:
         super().__init__(
-            f"the route needs a key with the role '{needed}'; this key's role is '{role}'",
+            f"the route needs a key with role '{needed}'; this key has role '{role}'",
             code="insufficient_role",
         )
 
 
 class CrossSiteError(RequestError):
-    """A browser sends this for a page of another site, which the operator has not allowed."""
+    """A browser sends the request for a page of another site that the operator has not allowed."""
 
     def __init__(self) -> None:
         super().__init__(
-            "pages of other sites may not call this service; --allowed-origin names those that may",
+            "requests from pages of other sites are refused; the operator can allow a "
+            "site with --allowed-origin",
             code="cross_site",
         )
 
 
 class RateLimitedError(RequestError):
-    """The caller's own limit is reached; `reason` is the label of the metric that counts it."""
+    """The key has reached its limit; `reason` is a label of the metric that counts refusals."""
 
     def __init__(self, message: str, *, retry_after_s: int, reason: str) -> None:
         super().__init__(message, code="rate_limit_exceeded")
@@ -91,29 +92,29 @@ class RateLimitedError(RequestError):
 
 
 class RequestCancelledError(RequestError):
-    """The request's own caller ended it, by its id or by going away."""
+    """The caller cancelled the request, by its id or by disconnecting."""
 
     def __init__(self) -> None:
         super().__init__("the request was cancelled", code="request_cancelled")
 
 
 class RequestNotFoundError(RequestError):
-    """The caller has no request of that id running."""
+    """The caller has no running request with that id."""
 
     def __init__(self, request_id: str) -> None:
         super().__init__(
-            f"no request {request_id[:128]!r} of yours is running",
+            f"you have no running request {request_id[:128]!r}",
             param="request_id",
             code="request_not_found",
         )
 
 
 class BodyTooLargeError(RequestError):
-    """The body is larger than the limit, by its header or by count while it came in."""
+    """The body exceeds the limit, by its Content-Length or by the bytes received."""
 
     def __init__(self, limit: int) -> None:
         super().__init__(
-            f"the request body is larger than the limit of {limit} bytes", code="body_too_large"
+            f"the request body exceeds the limit of {limit} bytes", code="body_too_large"
         )
 
 
@@ -121,13 +122,13 @@ class NotReadyError(RequestError):
     """The service is loading, draining or stopped."""
 
     def __init__(self, phase: str) -> None:
-        super().__init__(f"the service is {phase} and takes no requests", code=f"service_{phase}")
+        super().__init__(f"the service is {phase} and accepts no requests", code=f"service_{phase}")
 
 
 class OverloadedError(RequestError):
-    """Too much waits already, before the engine's own queue; later there may be room.
+    """Too much is waiting already, before the engine's own queue; retry later.
 
-    `reason` is the label of the metric that counts it.
+    `reason` is a label of the metric that counts refusals.
     """
 
     def __init__(self, message: str, *, reason: str, code: str = "queue_full") -> None:
@@ -147,45 +148,45 @@ class FirstTokenTimeoutError(OverloadedError):
 
 
 class BodyTimeoutError(RequestError):
-    """The client stopped sending in the middle of a request's body."""
+    """The client stopped sending in the middle of a body."""
 
     def __init__(self, silence_s: float) -> None:
         super().__init__(
-            f"nothing of the request body came for {silence_s:g} s", code="body_timeout"
+            f"no part of the request body arrived for {silence_s:g} s", code="body_timeout"
         )
 
 
 class StoredFileNotFoundError(RequestError):
-    """No file of that id is stored for the caller's key, or it has expired."""
+    """The caller's key has no file with that id, or it has expired."""
 
     def __init__(self, file_id: str, param: str = "file_id") -> None:
         super().__init__(
-            f"there is no file {file_id[:80]!r}, or it has expired",
+            f"file {file_id[:80]!r} not found, or it has expired",
             param=param,
             code="file_not_found",
         )
 
 
 class FileTooLargeError(RequestError):
-    """An uploaded file is larger than the limit."""
+    """An uploaded file exceeds the limit."""
 
     def __init__(self, limit: int) -> None:
         super().__init__(
-            f"the file is larger than the limit of {limit} bytes",
+            f"the file exceeds the limit of {limit} bytes",
             param="file",
             code="file_too_large",
         )
 
 
 class FileQuotaError(RequestError):
-    """The caller's key has as many files, or bytes in them, as it may have."""
+    """The caller's key has reached its limit of files or bytes."""
 
     def __init__(self, message: str) -> None:
         super().__init__(message, param="file", code="file_quota_exceeded")
 
 
 class StorageFullError(RequestError):
-    """The disk, or the share of it that uploaded files may take, is full."""
+    """The disk, or the share of it for uploaded files, is full."""
 
     def __init__(self, message: str) -> None:
         super().__init__(message, code="storage_full")
@@ -199,24 +200,24 @@ class StorageUnavailableError(RequestError):
 
 
 class BatchNotFoundError(RequestError):
-    """The caller's key has no batch of that id."""
+    """The caller's key has no batch with that id."""
 
     def __init__(self, batch_id: str) -> None:
         super().__init__(
-            f"there is no batch {batch_id[:80]!r}", param="batch_id", code="batch_not_found"
+            f"batch {batch_id[:80]!r} not found", param="batch_id", code="batch_not_found"
         )
 
 
 class BatchesUnavailableError(RequestError):
-    """The database of batches cannot be used now."""
+    """The batch database cannot be used now."""
 
     def __init__(self, message: str) -> None:
         super().__init__(message, code="batches_unavailable")
 
 
 class MediaUnreachableError(MediaError):
-    """A remote medium could not be fetched: no answer, the wrong one, or too slow."""
+    """A remote medium could not be fetched: no answer, a wrong one, or too slow."""
 
 
 class ClientDisconnectedError(Exception):
-    """The client went away before its answer was there; nobody is left to tell."""
+    """The client disconnected before its answer was complete."""

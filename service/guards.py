@@ -1,7 +1,4 @@
-"""What stands before the routes: the middleware in its order, and the keys that it asks for.
-
-Called by `app`, once for each app.
-"""
+"""The middleware around the routes, in its order, and the API keys that it checks."""
 
 from __future__ import annotations
 
@@ -19,7 +16,7 @@ from service.keys.api_keys import ApiKeys, KeyLimits
 from service.keys.auth import AccessControl, AccessMiddleware
 
 _KEYS_READ_S = 2.0
-# What an upload's form has beside the file.
+# Size of a multipart form besides its file.
 _FORM_BYTES = 1 << 16
 
 
@@ -36,14 +33,14 @@ def access_control(settings: Settings) -> AccessControl:
 
 
 async def watch_keys(keys: ApiKeys) -> None:
-    """Takes over changes of the keys' file; reading it may wait for a network's file system."""
+    """Reloads the key file when it changes; reading may wait for a network file system."""
     while True:
         await asyncio.sleep(_KEYS_READ_S)
         await asyncio.to_thread(keys.reload)
 
 
 def install_middleware(app: FastAPI, settings: Settings, services: Services) -> None:
-    """Innermost first: each call puts another one around those before."""
+    """Adds the middleware, innermost first: each call wraps those before it."""
     refused = services.metrics.rejected
     app.add_middleware(
         BodyLimitMiddleware,
@@ -62,7 +59,7 @@ def install_middleware(app: FastAPI, settings: Settings, services: Services) -> 
         allowed_origins=settings.allowed_origin,
     )
     if settings.allowed_origin:
-        # Outside of the keys: a browser asks whether it may ask without sending one.
+        # Outside of the key check: a browser's preflight request has no key.
         app.add_middleware(
             CORSMiddleware,
             allow_origins=settings.allowed_origin,

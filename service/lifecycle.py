@@ -1,8 +1,4 @@
-"""The service's phase and its requests in flight: what `/readyz` says and what a drain waits for.
-
-Changed by `app` (ready, failed, stopped), `server` (draining) and `watchdog` (an engine's death);
-read by probes and by every handler that starts work.
-"""
+"""The service's phase and the number of requests in flight: for `/readyz`, and for draining."""
 
 from __future__ import annotations
 
@@ -16,7 +12,7 @@ from service.exceptions import NotReadyError
 
 
 class Phase(StrEnum):
-    """Life of one process."""
+    """Phases of one process."""
 
     LOADING = "loading"
     READY = "ready"
@@ -45,7 +41,7 @@ class Lifecycle:
 
     @property
     def in_flight(self) -> int:
-        """Requests that were admitted and are not answered in full."""
+        """Admitted requests that have not been answered in full."""
         return self._in_flight
 
     @property
@@ -73,7 +69,7 @@ class Lifecycle:
                 self._empty.set()
 
     def loaded(self, *infos: EngineInfo) -> None:
-        """Every engine can serve; a drain that began meanwhile goes on."""
+        """Every engine is ready; a drain that began meanwhile continues."""
         self.engine_infos = infos
         if self._phase is Phase.LOADING:
             self._phase = Phase.READY
@@ -90,7 +86,7 @@ class Lifecycle:
         return self._phase
 
     def engine_died(self, error: Exception) -> None:
-        """An engine ended by itself. The phase stays: other models' engines may go on."""
+        """An engine died. The phase stays: engines of other models may still serve."""
         self.failure = error
         self._engine_died.set()
 
@@ -99,17 +95,17 @@ class Lifecycle:
         await self._engine_died.wait()
 
     def drain(self) -> None:
-        """From now on nothing is admitted; what runs goes on."""
+        """Admits no request from now on; running ones continue."""
         if self._phase in (Phase.LOADING, Phase.READY):
             self._phase = Phase.DRAINING
 
     async def wait_empty(self, timeout_s: float) -> bool:
-        """True once nothing is in flight, False when that took longer than `timeout_s`."""
+        """True once nothing is in flight, False if that takes longer than `timeout_s`."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(timeout_s):
                 await self._empty.wait()
         return self._in_flight == 0
 
     def stop(self) -> None:
-        """The end."""
+        """Ends the last phase."""
         self._phase = Phase.STOPPED

@@ -1,7 +1,7 @@
-"""How the service's log lines look: pretty or JSON, each with the id of the request it belongs to.
+"""Log formatting: pretty or JSON, with the id of the request that a line belongs to.
 
-Set up once by `cli`; `middleware` says which request is being answered. Lines never hold a body, a
-key or a header, and one line is one record: line breaks that a client sent are escaped.
+Lines never contain a body, a key or a header. One line is one record: line breaks that a client
+sent are escaped.
 """
 
 from __future__ import annotations
@@ -15,22 +15,22 @@ from typing import TextIO
 
 from pythonjsonlogger.json import JsonFormatter
 
-# What belongs to one request follows its tasks and threads by itself; it is no state of the app.
+# A context variable is inherited by the request's tasks and threads.
 _request_id: ContextVar[str] = ContextVar("request_id", default="")
 
 _PRETTY = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 _JSON_FIELDS = ("asctime", "levelname", "name", "message")
-# Their own access log has no request id; ours has. httpx logs whole addresses.
+# uvicorn's access log has no request id; ours has. httpx logs whole URLs.
 _QUIET = ("uvicorn.access", "uvicorn.error", "httpx")
 
 
 def configure_logging(level: str, style: str, stream: TextIO | None = None) -> None:
-    """Installs the one handler of the root logger.
+    """Installs the root logger's only handler.
 
     Args:
-        level: least severity that is logged: `debug`, `info`, `warning` or `error`.
-        style: `json` writes an object a line, `pretty` a line for people.
-        stream: where lines go; None is the standard error stream.
+        level: lowest severity to log: `debug`, `info`, `warning` or `error`.
+        style: `json` writes one object per line, `pretty` lines for people.
+        stream: where lines go; None is standard error.
     """
     handler = logging.StreamHandler(stream or sys.stderr)
     handler.setFormatter(_json_formatter() if style == "json" else PrettyFormatter(_PRETTY))
@@ -46,7 +46,7 @@ def configure_logging(level: str, style: str, stream: TextIO | None = None) -> N
 
 @contextmanager
 def request_logged_as(request_id: str) -> Iterator[None]:
-    """Within it, every line of this request's tasks and threads names `request_id`."""
+    """Within the context, each line of this request's tasks and threads has `request_id`."""
     token = _request_id.set(request_id)
     try:
         yield
@@ -55,10 +55,10 @@ def request_logged_as(request_id: str) -> Iterator[None]:
 
 
 class PrettyFormatter(logging.Formatter):
-    """One line a record, the request's id at its end; a traceback stands below it."""
+    """One line per record, with the request's id at its end; a traceback follows below it."""
 
     def formatMessage(self, record: logging.LogRecord) -> str:
-        """The line, without what could break out of it."""
+        """The line with control characters escaped."""
         line = super().formatMessage(record).replace("\r", "\\r").replace("\n", "\\n")
         request_id = getattr(record, "request_id", "")
         return f"{line} id={request_id}" if request_id else line

@@ -1,8 +1,8 @@
-"""Prometheus metrics of one app; the only file that knows Prometheus.
+"""Prometheus metrics of one app; the only module that imports prometheus_client.
 
-Handlers and streams report through `Metrics`; the engine's numbers are read from `Engine.stats()`
-at scrape time. Names and bucket edges follow vLLM's, so that dashboards carry over. Labels never
-hold a request, a prompt or an address.
+Handlers and streams report through `Metrics`; engine values are read from `Engine.stats()` at
+scrape time. Names and bucket edges follow vLLM's, so that dashboards carry over. Labels never
+contain a request, a prompt or an address.
 """
 
 from __future__ import annotations
@@ -27,18 +27,18 @@ _MEDIA = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0
 
 
 class Metrics:
-    """Counters and histograms of one app, in a registry of its own, seen as one model's."""
+    """Counters and histograms of one app, in its own registry, labelled with one model."""
 
     def __init__(
         self, model_name: str, engine_stats: Mapping[str, Callable[[], EngineStats]]
     ) -> None:
-        """`engine_stats` are the engines' numbers, by the names of the models that each holds."""
+        """`engine_stats` maps the model names of each engine to its `stats`."""
         self._model = model_name
         self._registry = CollectorRegistry()
         self._registry.register(_EngineCollector(engine_stats))
         self._ttft = self._histogram("time_to_first_token_seconds", "Arrival to first token", _TTFT)
         self._itl = self._histogram("inter_token_latency_seconds", "Time between tokens", _ITL)
-        # Looked up once: this one is observed for every token.
+        # Looked up once: it is observed for every token.
         self._itl_of_model = self._itl.labels(model_name)
         self._e2e = self._histogram("e2e_request_latency_seconds", "Arrival to end", _REQUEST)
         self._queue = self._histogram("request_queue_time_seconds", "Time waiting", _REQUEST)
@@ -78,22 +78,22 @@ class Metrics:
             self._batches.labels(model_name, status)
 
     def of_model(self, model_name: str) -> Metrics:
-        """The same metrics, to report under another model's name."""
+        """The same metrics, labelled with another model."""
         view = copy.copy(self)
         view._model, view._itl_of_model = model_name, self._itl.labels(model_name)
         view._begin_at_zero()
         return view
 
     def exposition(self) -> bytes:
-        """Everything, in Prometheus' text format."""
+        """All metrics in Prometheus' text format."""
         return generate_latest(self._registry)
 
     def first_token(self, seconds: float) -> None:
-        """A sequence's first token came `seconds` after its request."""
+        """A sequence's first token arrived `seconds` after its request."""
         self._ttft.labels(self._model).observe(seconds)
 
     def tokens(self, count: int, seconds: float) -> None:
-        """`count` more tokens came `seconds` after the ones before."""
+        """`count` more tokens arrived `seconds` after the previous ones."""
         for _ in range(count):
             self._itl_of_model.observe(seconds / count)
 
@@ -107,16 +107,16 @@ class Metrics:
             self._decode.labels(self._model).observe(timings.generate)
 
     def media_read(self, modality: Modality, fetch: float, decode: float) -> None:
-        """A medium was obtained and decoded, each in so many seconds."""
+        """A medium was obtained and decoded; seconds of each stage."""
         self._media_fetch.labels(self._model, modality).observe(fetch)
         self._media_decode.labels(self._model, modality).observe(decode)
 
     def preparing_media(self, change: int) -> None:
-        """One request more (1) or less (-1) has media to decode."""
+        """Changes the number of requests that have media to decode by 1 or -1."""
         self._preparing.labels(self._model).inc(change)
 
     def media_encoded(self, modality: Modality, seconds: float) -> None:
-        """A medium went through its encoder; one that a cache had did not."""
+        """A medium went through its encoder; cached ones do not count."""
         self._media_encode.labels(self._model, modality).observe(seconds)
 
     def rejected(self, reason: str) -> None:
@@ -128,16 +128,16 @@ class Metrics:
         self._task_answers.labels(self._model, task, parse_status).inc()
 
     def batch_lines(self, status: str, count: int) -> None:
-        """So many lines of batches are `completed`, `failed`, `expired`, `cancelled`, `retried`."""
+        """Counts batch lines: `completed`, `failed`, `expired`, `cancelled` or `retried`."""
         self._batch_lines.labels(self._model, status).inc(count)
 
     def batches(self, counts: Mapping[str, int]) -> None:
-        """How many batches there are now, by status."""
+        """Sets the number of batches per status."""
         for status, count in counts.items():
             self._batches.labels(self._model, status).set(count)
 
     def _begin_at_zero(self) -> None:
-        # A series that begins at 1 hides its first event from rate() and increase().
+        # A series that starts at 1 hides its first event from rate() and increase().
         for reason in (*FinishReason, "abort", "error"):
             self._success.labels(self._model, reason)
         for histogram in (self._ttft, self._e2e, self._queue, self._prefill, self._decode):
@@ -156,7 +156,7 @@ class Metrics:
 
 
 class _EngineCollector(Collector):
-    """The engines' own numbers, read when they are asked for."""
+    """Engine values, read at scrape time."""
 
     def __init__(self, engine_stats: Mapping[str, Callable[[], EngineStats]]) -> None:
         self._engine_stats = engine_stats

@@ -1,10 +1,10 @@
 """The service as a Ray Serve application: `serve run service.ray_app:build checkpoint=DIR`.
 
-`build` is an application builder, called by Ray with what stands after it on the command line or
-under `args` in a config file, such as docker/ray/serve.yaml. Arguments are the settings of
-`lamm serve` and those of `RayArgs`; `LAMM_` environment variables count here as well.
+Ray calls `build` with the arguments of its command line, or with `args` of a config file such as
+docker/ray/serve.yaml. Arguments are the settings of `lamm serve` and those of `RayArgs`; `LAMM_`
+environment variables apply too.
 
-Ray reads the type of `build`'s argument as it stands: annotations must be no strings here.
+Ray reads the type annotation of `build` at run time, so annotations must not be strings here.
 """
 
 from typing import Any, Self
@@ -23,80 +23,82 @@ from service.ray.router import MediaAffinityRouter
 
 REPLICA, GATEWAY = "Replica", "Gateway"
 
-# Beside what replicas take: probes, lists, and what waits in the gateway.
+# Beyond the requests that replicas run: probes, lists, and requests that wait in the gateway.
 _SPARE_REQUESTS = 64
 _GATEWAY_CPUS = 0.1
-# After this Ray kills a replica whose own end, at `shutdown_timeout_s`, did not come.
+# Ray kills a replica that has not ended this long after `shutdown_timeout_s`.
 _STOP_MARGIN_S = 10.0
 
 
 class RayArgs(Settings):
-    """`lamm serve`'s settings, of which host, port and write_timeout_s are Ray's affair, and these.
+    """`lamm serve`'s settings, without host, port and write_timeout_s, and Ray's own.
 
-    Limits of the settings hold for each replica.
+    Limits apply per replica.
     """
 
     model_config = SettingsConfigDict(env_prefix="LAMM_", frozen=True, extra="forbid")
 
-    min_replicas: PositiveInt = Field(default=1, description="replicas that are always there")
-    max_replicas: PositiveInt = Field(default=1, description="replicas that may be there")
+    min_replicas: PositiveInt = Field(default=1, description="minimum number of replicas")
+    max_replicas: PositiveInt = Field(default=1, description="maximum number of replicas")
     target_ongoing_requests: PositiveFloat | None = Field(
         default=None,
-        description="requests a replica, running or waiting, that scaling aims at "
-        "(default: max_num_seqs, so that what waits brings replicas)",
+        description="target number of running and waiting requests per replica (default: "
+        "max_num_seqs, so that waiting requests add replicas)",
     )
     upscale_delay_s: float = Field(
-        default=10.0, ge=0, description="seconds of too many requests before replicas come"
+        default=10.0, ge=0, description="seconds above the target before replicas are added"
     )
     downscale_delay_s: float = Field(
-        default=600.0, ge=0, description="seconds of too few requests before replicas go"
+        default=600.0, ge=0, description="seconds below the target before replicas are removed"
     )
-    num_cpus: float = Field(default=1.0, ge=0, description="CPUs that Ray sets aside for a replica")
+    num_cpus: float = Field(default=1.0, ge=0, description="CPUs that Ray reserves per replica")
     num_gpus: float = Field(
-        default=0.0, ge=0, le=1, description="GPU of a replica; 0.5 puts two on one device"
+        default=0.0, ge=0, le=1, description="GPUs per replica; 0.5 puts two on one device"
     )
     gateways: PositiveInt = Field(
-        default=1, description="processes that read requests and find them a replica"
+        default=1,
+        description="number of gateway processes, which read requests and choose replicas",
     )
     busy_at: PositiveInt | None = Field(
         default=None,
-        description="requests at a replica from which on its pictures go elsewhere "
-        "(default: max_num_seqs)",
+        description="requests on a replica from which its pictures are sent elsewhere (default: "
+        "max_num_seqs)",
     )
     replica_wait_s: PositiveFloat = Field(
-        default=30.0, description="seconds a request may wait for a replica; then it is given up"
+        default=30.0, description="seconds a request may wait for a replica before it is refused"
     )
     health_check_period_s: PositiveFloat = Field(
-        default=10.0, description="seconds between two looks at a replica's engine; three bad ones "
-        "replace it",
+        default=10.0, description="seconds between health checks; three failures replace a replica",
     )  # fmt: skip
 
     @model_validator(mode="after")
     def _fit_together(self) -> Self:
         if self.min_replicas > self.max_replicas:
             raise ValueError(
-                f"min_replicas is {self.min_replicas}, more than max_replicas, {self.max_replicas}"
+                f"min_replicas is {self.min_replicas}; it must be at most max_replicas, "
+                f"{self.max_replicas}"
             )
         if self.max_replicas > 1 and self.files_dir is None:
             raise ValueError(
-                f"max_replicas is {self.max_replicas}, and files_dir is not given: an uploaded "
-                "file would be found by one replica alone; name a directory that all of them share"
+                f"max_replicas is {self.max_replicas}, but files_dir is not set: an uploaded "
+                "file would exist on one replica only; set a directory that all replicas "
+                "share"
             )
         if 0 < self.num_gpus < 1 and self.kv_cache_bytes is None:
             raise ValueError(
-                f"num_gpus is {self.num_gpus:g}, and kv_cache_bytes is not given: each replica "
-                "would take what it finds free of the whole device"
+                f"num_gpus is {self.num_gpus:g}, but kv_cache_bytes is not set: each replica "
+                "would take the whole device's free memory"
             )
         return self
 
 
 def build(args: RayArgs) -> Application:
-    """Gateways before replicas, as `args` say; Ray has checked them against their types."""
+    """Gateways in front of replicas, as `args` configure them; Ray has validated the types."""
     return application(args, Replica)
 
 
 def application(args: RayArgs, replica: type[Replica]) -> Application:
-    """The same with replicas of another class, as tests and other engines need."""
+    """Like `build`, with another replica class, for tests and other engines."""
     settings = Settings(**{name: getattr(args, name) for name in Settings.model_fields})
     replicas = serve.deployment(replica, name=REPLICA).options(**_replica_options(args))
 
@@ -114,7 +116,7 @@ def application(args: RayArgs, replica: type[Replica]) -> Application:
 
 def _replica_options(args: RayArgs) -> dict[str, Any]:
     options: dict[str, Any] = {
-        # The engine's own queue refuses with 503; Ray's limit is above it.
+        # The engine's own queue refuses requests with 503; Ray's limit is higher.
         "max_ongoing_requests": _most_requests(args),
         "max_queued_requests": args.max_waiting_requests,
         "ray_actor_options": {"num_cpus": args.num_cpus, "num_gpus": args.num_gpus},

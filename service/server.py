@@ -1,6 +1,6 @@
-"""uvicorn with a graceful end: SIGTERM drains, and the process exits 0. Used by `cli`.
+"""uvicorn with a graceful shutdown: SIGTERM drains, and the process exits with status 0.
 
-SIGHUP has read again what may change while it runs: the API keys.
+SIGHUP reloads the API keys.
 """
 
 from __future__ import annotations
@@ -23,19 +23,18 @@ logger = logging.getLogger(__name__)
 
 _PATIENT_SIGNALS = 2
 _ABORT_TIMEOUT_S = 2.0
-# asyncio's own pool has a few threads a core. Uploads that wait for a slow disk could hold all of
-# them, and every prompt is tokenized in one.
+# asyncio's own pool has a few threads per core. Uploads that wait for a slow disk could occupy all
+# of them, and every prompt is tokenized in one.
 _THREADS = 16
 
 
 class DrainingServer(uvicorn.Server):
-    """On the first signal /readyz turns false and new work is refused while what runs goes on.
+    """On the first signal /readyz turns false and new requests are refused; running ones go on.
 
-    When nothing runs any more the server closes. After `drain_timeout_s`, or on a second signal,
-    `abort` first ends what still runs; a third signal waits for nothing. A client that reads
-    nothing of its answer for `write_timeout_s` is cut off. uvicorn's own handling
-    would close the listening socket first (probes would fail before the last answer) and end with
-    the signal's exit status.
+    The server closes once no request runs. After `drain_timeout_s`, or on a second signal, `abort`
+    ends the remaining requests; a third signal exits at once. A client that reads nothing of its
+    answer for `write_timeout_s` is disconnected. uvicorn's own handling would close the listening
+    socket first (probes would fail before the last answer) and end with the signal's exit status.
     """
 
     def __init__(
@@ -59,7 +58,7 @@ class DrainingServer(uvicorn.Server):
             access_log=False,
             server_header=False,
             lifespan="on",
-            # After the drain only what outlived it is left, and idle connections.
+            # After the drain only idle connections and aborted requests are left.
             timeout_graceful_shutdown=1,
         )
         super().__init__(config)
@@ -80,7 +79,7 @@ class DrainingServer(uvicorn.Server):
         await super().serve(sockets)  # type: ignore[arg-type]
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002 - an override
-        """Called by the interpreter on SIGTERM and SIGINT."""
+        """Handler of SIGTERM and SIGINT."""
         self._signals += 1
         if self._signals > _PATIENT_SIGNALS or self._loop is None:
             self.should_exit = self.force_exit = True
@@ -88,7 +87,7 @@ class DrainingServer(uvicorn.Server):
         self._loop.call_soon_threadsafe(self._start_drain)
 
     async def wait_url(self) -> str:
-        """The address to go to, once it is open."""
+        """The server's address, once it listens."""
         while not self.started:  # noqa: ASYNC110 - uvicorn offers a flag, not an event
             await asyncio.sleep(0.02)
         port = self.config.port
@@ -99,7 +98,7 @@ class DrainingServer(uvicorn.Server):
         return f"http://{shown}:{port}"
 
     def _reload(self, on_hangup: Callable[[], object]) -> None:
-        # Beside the event loop: what is read may lie on a network.
+        # Off the event loop: the file may be on a network file system.
         self._reloading = asyncio.ensure_future(asyncio.to_thread(on_hangup))
 
     def _start_drain(self) -> None:
@@ -115,7 +114,7 @@ class DrainingServer(uvicorn.Server):
         logger.info("draining: %d requests are running", self._lifecycle.in_flight)
         await asyncio.wait({last_answers})
         if last_answers.cancelled() or not last_answers.result():
-            logger.warning("%d requests are cut off", self._lifecycle.in_flight)
+            logger.warning("aborting %d requests", self._lifecycle.in_flight)
             await self._abort()
             await self._lifecycle.wait_empty(_ABORT_TIMEOUT_S)
         self.should_exit = True

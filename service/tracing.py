@@ -1,11 +1,11 @@
-"""OpenTelemetry traces: a span a request, and one a stage under it. Made by `app` where asked for.
+"""OpenTelemetry traces: one span per request, with one span per stage below it.
 
-The only file that knows OpenTelemetry; nothing imports it while traces are off. Stages are seen at
-the seams: around the engine (queue, encode, prefill, generate: the engine's own timings) and around
-the media pool (decode). Spans never hold a prompt, an answer, a key or an address.
+The only module that imports OpenTelemetry; it is not imported while traces are off. Stages are
+recorded at two seams: the engine (queue, encode, prefill, generate, from the engine's own timings)
+and the media pool (decode). Spans never contain a prompt, an answer, a key or an address.
 
 W3C trace context: a `traceparent` header makes the request's span part of the caller's trace.
-Sampling, resource and the exporter's headers follow the SDK's variables (`OTEL_TRACES_SAMPLER`,
+Sampling, resource and exporter headers follow the SDK's variables (`OTEL_TRACES_SAMPLER`,
 `OTEL_RESOURCE_ATTRIBUTES`, `OTEL_EXPORTER_OTLP_HEADERS`).
 """
 
@@ -39,36 +39,36 @@ from service.media.process import MediaJob
 
 _NANOSECONDS = 1_000_000_000
 _SERVER_ERROR = 500
-# They come every few seconds and tell nothing.
+# Polled every few seconds; their spans would be noise.
 _UNTRACED = frozenset({"/livez", "/readyz", "/health", "/metrics"})
 
 
 class Tracing:
-    """One app's traces; wraps what is to be seen, and sends what was seen."""
+    """One app's traces: wraps what is recorded, and exports the spans."""
 
     def __init__(self, provider: TracerProvider) -> None:
         self._provider = provider
         self.tracer = provider.get_tracer("lamm.service")
 
     def middleware(self, app: ASGIApp) -> ASGIApp:
-        """The app, with a span for each request."""
+        """Wraps the app with a span per request."""
         return TracingMiddleware(app, self.tracer)
 
     def engine(self, engine: Engine) -> Engine:
-        """The same engine, with spans of its stages."""
+        """Wraps an engine with spans of its stages."""
         return TracedEngine(engine, self.tracer)
 
     def media_pool(self, config: MediaPoolConfig) -> MediaPool:
-        """A media pool with a span for each medium."""
+        """A media pool with a span per medium."""
         return TracedMediaPool(config, self.tracer)
 
     def close(self) -> None:
-        """Sends what is left; may take as long as the exporter's timeout."""
+        """Exports what is left; may take as long as the exporter's timeout."""
         self._provider.shutdown()
 
 
 def otlp_tracing(endpoint: str, version: str) -> Tracing:
-    """Traces that go to `endpoint` by OTLP over HTTP, in batches, from a thread of their own."""
+    """Traces exported to `endpoint` by OTLP over HTTP, in batches, from a thread."""
     resource = Resource.create({"service.name": "lamm", "service.version": version})
     provider = TracerProvider(resource=resource)
     provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter(endpoint=endpoint)))
@@ -76,7 +76,7 @@ def otlp_tracing(endpoint: str, version: str) -> Tracing:
 
 
 class TracingMiddleware:
-    """A span for each request, from its first byte to the last one of its answer."""
+    """A span per request, from its first byte to the last byte of its answer."""
 
     def __init__(self, app: ASGIApp, tracer: Tracer) -> None:
         self._app, self._tracer = app, tracer
@@ -94,7 +94,7 @@ class TracingMiddleware:
             context,
             SpanKind.SERVER,
             attributes,
-            # A library's message may quote what was sent.
+            # A library's message may quote the request.
             record_exception=False,
             set_status_on_exception=False,
         ) as span:
@@ -116,7 +116,7 @@ class TracingMiddleware:
                 span.set_status(Status(StatusCode.ERROR, type(error).__name__))
                 raise
             finally:
-                # The route's pattern, never the path: clients write paths.
+                # The route's pattern, never the path: clients choose paths.
                 route = getattr(scope.get("route"), "path", None)
                 if route is not None:
                     span.set_attribute("http.route", route)
@@ -124,7 +124,7 @@ class TracingMiddleware:
 
 
 class TracedEngine(Engine):
-    """An engine whose sequences leave spans: queue, encode, prefill, generate."""
+    """An engine with spans of each sequence: queue, encode, prefill, generate."""
 
     def __init__(self, engine: Engine, tracer: Tracer) -> None:
         self._engine, self._tracer = engine, tracer
@@ -146,7 +146,7 @@ class TracedEngine(Engine):
         return self._engine.state()
 
     async def generate(self, request: GenerationRequest) -> AsyncIterator[GenerationChunk]:
-        """See `Engine.generate`; the spans come under the caller's current one."""
+        """See `Engine.generate`; the spans are children of the caller's current one."""
         arrived = time.time_ns()
         stream = self._engine.generate(request)
         try:
@@ -186,7 +186,7 @@ class TracedEngine(Engine):
 
 
 class TracedMediaPool(MediaPool):
-    """A media pool with a span for each medium, waiting for a process included."""
+    """A media pool with a span per medium, which includes the wait for a process."""
 
     def __init__(self, config: MediaPoolConfig, tracer: Tracer) -> None:
         super().__init__(config)

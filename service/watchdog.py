@@ -1,6 +1,6 @@
-"""Looks after the engines: says in the log when one makes no progress, and finds one that died.
+"""Watches the engines: logs when one stalls, and reports one that died.
 
-Runs in the app's lifespan, on the event loop, which no step can hold up.
+Runs on the event loop in the app's lifespan, where no step can block it.
 """
 
 from __future__ import annotations
@@ -22,20 +22,22 @@ class Watchdog:
     """Watches the engines of one app, by the names of the models that each holds."""
 
     def __init__(self, engines: Mapping[str, Engine], lifecycle: Lifecycle, stall_s: float) -> None:
-        """`stall_s`: seconds without the end of a step that are too many while work is pending."""
+        """`stall_s` is the time without a completed step, while work is pending, that counts as a
+        stall.
+        """
         self._engines, self._lifecycle, self._stall_s = dict(engines), lifecycle, stall_s
         self._interval_s = min(_LONGEST_INTERVAL_S, stall_s / 4)
         self._stalled: set[str] = set()
         self._dead: set[str] = set()
 
     async def run(self) -> None:
-        """Looks again and again, until it is cancelled."""
+        """Checks periodically until it is cancelled."""
         while True:
             await asyncio.sleep(self._interval_s)
             self.check()
 
     def check(self) -> None:
-        """Looks once. Each stall and each death is reported once."""
+        """Checks once. Each stall and each death is reported once."""
         for label, engine in self._engines.items():
             stats = engine.stats()
             self._check_progress(label, engine, stats)
@@ -45,21 +47,21 @@ class Watchdog:
         if not stats.stalled(self._stall_s):
             if stats.alive and label in self._stalled:
                 self._stalled.remove(label)
-                logger.warning("the engine of %s makes progress again", label)
+                logger.warning("the engine of %s is making progress again", label)
             return
         if label not in self._stalled:
             self._stalled.add(label)
             logger.error(
-                "the engine of %s has work and ended no step for %.1f s; its state: %s",
+                "the engine of %s has pending work but completed no step for %.1f s; its state: %s",
                 label,
                 stats.last_step_age,
                 json.dumps(engine.state()),
             )
 
     def _check_life(self, label: str, stats: EngineStats) -> None:
-        # Before and after this phase an engine may rightly be at rest.
+        # In other phases an engine may be stopped on purpose.
         if stats.alive or label in self._dead or self._lifecycle.phase is not Phase.READY:
             return
         self._dead.add(label)
-        logger.critical("the engine of %s is dead; its requests have been refused", label)
+        logger.critical("the engine of %s died; its requests have been refused", label)
         self._lifecycle.engine_died(EngineStoppedError(f"the engine of {label} is dead"))

@@ -1,8 +1,7 @@
-"""What an adapter directory is: PEFT's two files, the projectors, and where it came from.
+"""Reading and writing of adapter directories.
 
-Written by the trainer, read by `merge`. Files: `adapter_config.json` and
-`adapter_model.safetensors` (PEFT's own format, for the language model alone),
-`projectors.safetensors`, `provenance.json`.
+Files: `adapter_config.json` and `adapter_model.safetensors` in PEFT's format for the language
+model, `projectors.safetensors` and `provenance.json`.
 """
 
 from __future__ import annotations
@@ -28,13 +27,13 @@ from lamm_model.spec import (
     CheckpointError,
 )
 
-# PEFT names the wrapped language model so in the files that it reads.
+# PEFT's prefix of the wrapped language model in its files.
 _PREFIX = "base_model.model."
 
 
 @dataclass(frozen=True, slots=True)
 class Adapter:
-    """One adapter in memory; `lora` has PEFT's names, `projectors` the model's."""
+    """An adapter in memory; `lora` has PEFT's names, `projectors` the names of the model."""
 
     config: LoraConfig
     lora: Mapping[str, Tensor]
@@ -43,7 +42,7 @@ class Adapter:
 
 
 def projector_modules(model: LammForConditionalGeneration) -> dict[str, nn.Linear]:
-    """The projectors that the model has, by attribute name."""
+    """The model's projectors by attribute name."""
     pairs = {"image_projector": model.image_projector, "point_projector": model.point_projector}
     return {name: module for name, module in pairs.items() if module is not None}
 
@@ -54,7 +53,7 @@ def save_adapter(
     config: LoraConfig,
     provenance: Mapping[str, Any],
 ) -> None:
-    """Writes the four files of a model that carries LoRA; the caller makes it atomic."""
+    """Writes the four files of a model with injected LoRA. Not atomic."""
     lora = {
         _PREFIX + name.replace(".default.", "."): parameter.detach().cpu().contiguous()
         for name, parameter in model.language_model.named_parameters()
@@ -76,15 +75,15 @@ def load_adapter(directory: Path) -> Adapter:
     """Reads an adapter directory.
 
     Raises:
-        CheckpointError: a file is missing or broken, or it is no LoRA.
+        CheckpointError: a file is missing or broken, or the adapter is not LoRA.
     """
     try:
         provenance = json.loads((directory / PROVENANCE).read_text(encoding="utf8"))
         if not isinstance(provenance, dict) or not isinstance(provenance.get("base", {}), dict):
-            raise TypeError(f"{PROVENANCE} holds no JSON object, or names no object as its base")
+            raise TypeError(f"{PROVENANCE} is not a JSON object, or its base is not one")
         config = LoraConfig.from_pretrained(str(directory))
         if type(config) is not LoraConfig or not isinstance(config.lora_alpha, int | float):
-            raise TypeError(f"{ADAPTER_CONFIG} is not LoRA's: {config.peft_type}")
+            raise TypeError(f"{ADAPTER_CONFIG} has peft_type {config.peft_type}; expected LoRA")
         return Adapter(
             config,
             load_file(directory / ADAPTER_WEIGHTS),
@@ -100,7 +99,7 @@ def load_adapter(directory: Path) -> Adapter:
 
 
 def copy_adapter(adapter: Adapter, model: LammForConditionalGeneration, where: str) -> None:
-    """Copies an adapter's weights into a model that carries LoRA of the same configuration.
+    """Copies an adapter's weights into a model with injected LoRA of the same configuration.
 
     Raises:
         CheckpointError: keys or shapes differ; all are listed.
@@ -118,7 +117,7 @@ def copy_adapter(adapter: Adapter, model: LammForConditionalGeneration, where: s
 
 
 def check_adapter(adapter: Adapter, wanted: Mapping[str, tuple[int, ...]], where: str) -> None:
-    """The adapter's tensors are those that the base wants, by name and shape.
+    """Checks that the adapter has exactly the tensors `wanted`, by name and shape.
 
     Raises:
         CheckpointError: keys or shapes differ; all are listed.
@@ -126,7 +125,7 @@ def check_adapter(adapter: Adapter, wanted: Mapping[str, tuple[int, ...]], where
     given = {**adapter.lora, **adapter.projectors}
     problems = [
         *listed("missing from the adapter", sorted(wanted.keys() - given.keys())),
-        *listed("unknown to the base", sorted(given.keys() - wanted.keys())),
+        *listed("not in the base", sorted(given.keys() - wanted.keys())),
         *listed(
             "of another shape",
             [
@@ -137,4 +136,6 @@ def check_adapter(adapter: Adapter, wanted: Mapping[str, tuple[int, ...]], where
         ),
     ]
     if problems:
-        raise CheckpointError(f"{where}: the adapter does not fit the base\n" + "\n".join(problems))
+        raise CheckpointError(
+            f"{where}: the adapter does not match the base\n" + "\n".join(problems)
+        )

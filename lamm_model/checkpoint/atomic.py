@@ -1,4 +1,4 @@
-"""Directories that appear whole or not at all. Called by `workspace` and by the trainer."""
+"""Directories that are written completely or not at all."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from pathlib import Path
 
 @contextmanager
 def atomic_directory(target: Path, *, replace: bool = False) -> Iterator[Path]:
-    """An empty folder beside `target` to write into; renamed to `target` when the block ends well.
+    """An empty folder next to `target`, renamed to `target` when the block completes.
 
-    A block that fails, or a process that dies, leaves `target` as it was. What a dead process left
-    is swept by the next writer of the same target.
+    `target` does not change if the block raises or the process dies; the next writer of the same
+    target deletes the leftover folder.
 
     Raises:
         FileExistsError: `target` exists and `replace` is false.
     """
     if target.exists() and not replace:
-        raise FileExistsError(f"{target} exists already")
+        raise FileExistsError(f"{target} already exists")
     target.parent.mkdir(parents=True, exist_ok=True)
     temporary = target.parent / f".{target.name}.writing"
     shutil.rmtree(temporary, ignore_errors=True)
@@ -34,8 +34,8 @@ def atomic_directory(target: Path, *, replace: bool = False) -> Iterator[Path]:
 
 
 def swap_folder(temporary: Path, target: Path) -> None:
-    """Renames a folder to `target`, in place of what is there."""
-    # A rename cannot replace a full folder: the old one steps aside for the moment between.
+    """Renames a folder to `target` and replaces an existing one."""
+    # A rename cannot replace a non-empty folder, so the old one is moved away first.
     old = target.parent / f".{target.name}.old"
     shutil.rmtree(old, ignore_errors=True)
     if target.exists():
@@ -45,15 +45,15 @@ def swap_folder(temporary: Path, target: Path) -> None:
 
 
 def flush_folder(folder: Path) -> None:
-    """Puts every file of the folder on the disk, readable by all."""
+    """Flushes every file of the folder to disk and makes it readable by all users."""
     for path in folder.rglob("*"):
         if path.is_file():
             flush_file(path)
 
 
 def flush_file(path: Path) -> None:
-    """Puts one file on the disk, readable by all."""
-    # safetensors makes files that their owner alone may read; a service runs as another.
+    """Flushes a file to disk and makes it readable by all users."""
+    # safetensors creates files readable by their owner only; a service may run as another user.
     path.chmod(0o644)
     with path.open("rb") as stream:
         os.fsync(stream.fileno())

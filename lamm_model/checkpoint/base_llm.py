@@ -1,10 +1,8 @@
-"""The language model under an adapter: its configuration, its fingerprint, and whether it is the
-one that the adapter was trained on.
+"""The base language model: its configuration, its fingerprint, and whether it is Vicuna v0.
 
-LAMM's published adapters belong to Vicuna v0 and give nonsense on any other Vicuna without a
-single error, because the sizes agree. What tells them apart is listed in `objections`; the digest
-of the true Vicuna v0 is not known here, so it is recorded and compared when the caller has one.
-Called by `convert` and `inspection`.
+LAMM's published adapters were trained on Vicuna v0. With any other Vicuna they give nonsense
+without an error, because the sizes agree. `objections` lists what tells the versions apart. The
+digest of Vicuna v0 is not known; it is recorded, and compared if the caller supplies one.
 """
 
 from __future__ import annotations
@@ -23,8 +21,8 @@ from transformers import LlamaConfig
 from lamm_model.checkpoint.tensor_sources import TensorRecipe, TensorSource, open_weights
 from lamm_model.spec import CheckpointError, read_json
 
-# Vicuna v0 came out of LLaMA-1 with one row added for a padding token; v1.1 and later, and LLaMA
-# itself, have 32000 rows (FastChat issue 363).
+# Vicuna v0 is LLaMA-1 with one row for a padding token; v1.1, later versions and LLaMA itself have
+# 32000 rows (FastChat issue 363).
 VICUNA_V0_FACTS: Mapping[str, int | float] = {
     "vocab_size": 32001,
     "max_position_embeddings": 2048,
@@ -40,17 +38,17 @@ _SIZES = (
     "rms_norm_eps",
 )
 _OTHER_MODEL = re.compile(r"v1\.[0-9]|llama-?[23]|alpaca|koala", re.IGNORECASE)
-# Buffers that old transformers versions saved and that follow from the sizes.
+# Buffers that old versions of transformers saved; they follow from the sizes.
 _DROPPED = re.compile(r"model\.layers\.\d+\.self_attn\.rotary_emb\.inv_freq$")
 _SAMPLED_ROWS = 64
 
 
 @dataclass(frozen=True, slots=True)
 class BaseFingerprint:
-    """Identity of a language model's weights, as far as it can be had in a second.
+    """Identity of a language model's weights that takes about a second to compute.
 
-    `digest` is over sizes and the first 64 rows of a few matrices, rounded to float16, so that a
-    float16 copy and the float32 copy made from it agree.
+    `digest` covers the sizes and the first 64 rows of a few matrices in float16, so that a float16
+    copy and a float32 copy of it agree.
     """
 
     name: str
@@ -58,7 +56,7 @@ class BaseFingerprint:
     digest: str
 
     def to_json(self) -> dict[str, Any]:
-        """As written to provenance.json."""
+        """The entry in provenance.json."""
         return asdict(self)
 
 
@@ -76,7 +74,7 @@ class BaseModel:
 def open_base(path: Path, bos_token_id: int, eos_token_id: int) -> BaseModel:
     """Opens a Hugging Face LLaMA directory; the weights stay on disk.
 
-    The special ids come from the tokenizer: Vicuna v0's own config.json has them wrong.
+    The special ids come from the tokenizer, because those in Vicuna v0's config.json are wrong.
 
     Raises:
         CheckpointError: not a LLaMA directory, or its weights cannot be read.
@@ -91,10 +89,10 @@ def open_base(path: Path, bos_token_id: int, eos_token_id: int) -> BaseModel:
 
 
 def objections(base: BaseModel, sibling_config: Mapping[str, Any]) -> list[str]:
-    """Why this may not be the base that a delta was trained on; empty when nothing speaks against.
+    """Reasons why this is not the base of a delta; empty if there are none.
 
-    `sibling_config` is the language model's config.json saved beside the delta; where it states a
-    fact it is believed before what is known of Vicuna v0.
+    `sibling_config` is the language model's config.json saved with the delta; its values take
+    precedence over `VICUNA_V0_FACTS`.
     """
     found = []
     for name in _SIZES:
@@ -102,19 +100,18 @@ def objections(base: BaseModel, sibling_config: Mapping[str, Any]) -> list[str]:
         if name in sibling_config:
             if sibling_config[name] != have:
                 found.append(
-                    f"{name} is {have}; the config.json beside the delta says "
-                    f"{sibling_config[name]}"
+                    f"{name} is {have}; the config.json of the delta has {sibling_config[name]}"
                 )
         elif name in VICUNA_V0_FACTS and have != VICUNA_V0_FACTS[name]:
             found.append(f"{name} is {have}; Vicuna v0 has {VICUNA_V0_FACTS[name]}{_hint(name)}")
     rope = base.config.rope_parameters or {}
     if rope.get("rope_type", "default") != "default" or rope.get("rope_theta", 1e4) != 1e4:
-        found.append(f"rope is {rope}; Vicuna v0 has the plain one with theta 10000")
+        found.append(f"rope is {rope}; Vicuna v0 has the default type with theta 10000")
     if base.config.num_key_value_heads != base.config.num_attention_heads:
-        found.append("it has grouped key and value heads; Vicuna v0 has none")
+        found.append("key and value heads are grouped; those of Vicuna v0 are not")
     for name in {str(base.raw_config.get("_name_or_path", "")), base.path.resolve().name}:
         if match := _OTHER_MODEL.search(name):
-            found.append(f"its name {name!r} speaks of {match[0]!r}, not of Vicuna v0")
+            found.append(f"the name {name!r} contains {match[0]!r}")
     return found
 
 
@@ -150,7 +147,7 @@ def _read_config(path: Path) -> dict[str, Any]:
     value = read_json(path, "config.json", "a LLaMA directory")
     kind = value.get("model_type")
     if kind != "llama":
-        raise CheckpointError(f"{path}: model_type is {kind!r}; LAMM's base is a 'llama'")
+        raise CheckpointError(f"{path}: model_type is {kind!r}; expected 'llama'")
     return value
 
 
@@ -158,7 +155,7 @@ def _llama_config(
     path: Path, raw: Mapping[str, Any], bos_token_id: int, eos_token_id: int
 ) -> LlamaConfig:
     if raw.get("tie_word_embeddings"):
-        raise CheckpointError(f"{path}: embedding and head are tied; no base of LAMM's is")
+        raise CheckpointError(f"{path}: embedding and head are tied; those of LLaMA are not")
     try:
         optional = {
             name: raw[name]
@@ -171,7 +168,7 @@ def _llama_config(
             intermediate_size=int(raw["intermediate_size"]),
             num_hidden_layers=int(raw["num_hidden_layers"]),
             num_attention_heads=int(raw["num_attention_heads"]),
-            # The first conversions of LLaMA called it so.
+            # The first conversions of LLaMA use the name max_sequence_length.
             max_position_embeddings=int(
                 raw.get("max_position_embeddings") or raw.get("max_sequence_length") or 2048
             ),
@@ -179,7 +176,7 @@ def _llama_config(
             hidden_act=str(raw.get("hidden_act", "silu")),
             bos_token_id=bos_token_id,
             eos_token_id=eos_token_id,
-            # As upstream trained: padding is the end of sentence.
+            # Upstream trained with the end-of-sequence token as padding.
             pad_token_id=eos_token_id,
             tie_word_embeddings=False,
             **optional,

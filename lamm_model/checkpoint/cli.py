@@ -1,4 +1,4 @@
-"""`lamm model`: convert official checkpoints, merge an adapter into its base, look at files."""
+"""`lamm model`: convert official checkpoints, merge adapters, inspect files, import prompts."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _EPILOG = """examples:
   lamm model merge --base checkpoints/base --adapter runs/mini/adapter --out checkpoints/lamm-mini
   lamm model inspect checkpoints/lamm-mini --gpu-memory 80
 
-A checkpoint of a run (runs/mini/checkpoints/step-...) is an adapter directory too."""
+A training checkpoint (runs/mini/checkpoints/step-...) is also an adapter directory."""
 
 
 def model(argv: Sequence[str]) -> int:
@@ -36,7 +36,7 @@ def model(argv: Sequence[str]) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="lamm model",
-        description="Work on checkpoint directories.",
+        description="Convert, merge and inspect checkpoints.",
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -51,59 +51,62 @@ def _parser() -> argparse.ArgumentParser:
 def _add_convert(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     converting = commands.add_parser(
         "convert",
-        help="LAMM's published delta + Vicuna + CLIP or EPCL -> our directory",
-        description="Checks every key and shape, and that the language model is the Vicuna v0 that "
-        "the delta was trained on; then writes tensor by tensor, within the memory of a few of "
-        "them. An interrupted run goes on where it stopped when started again. Without --merge, "
-        "OUT gets base/ and adapter/, which `lamm model merge` takes.",
+        help="convert a published LAMM delta with Vicuna and CLIP or EPCL",
+        description="Convert a published LAMM delta. All keys and shapes are checked, and that the "
+        "language model is Vicuna v0, on which the delta was trained. Tensors are written one by "
+        "one, so memory use is that of a few tensors. An interrupted conversion resumes when the "
+        "same command runs again. Without --merge, OUT contains base/ and adapter/, the inputs of "
+        "`lamm model merge`.",
     )
     add = converting.add_argument
-    add("--delta", type=Path, required=True, help="pytorch_model.pt of LAMM")
-    add("--llm", type=Path, required=True, help="directory of Vicuna v0, Hugging Face layout")
+    add("--delta", type=Path, required=True, help="LAMM's pytorch_model.pt")
+    add("--llm", type=Path, required=True, help="Vicuna v0 in Hugging Face layout")
     encoder = converting.add_mutually_exclusive_group(required=True)
-    encoder.add_argument("--vision", type=Path, help="CLIP: a directory, or OpenAI's ViT-L-14.pt")
-    encoder.add_argument("--points", type=Path, help="EPCL's .pth, for a 3D delta")
-    add("--out", type=Path, required=True, help="directory to write")
-    add("--merge", action="store_true", help="add the LoRA to the weights, in float32")
+    encoder.add_argument("--vision", type=Path, help="CLIP directory, or OpenAI's ViT-L-14.pt")
+    encoder.add_argument("--points", type=Path, help="EPCL's .pth file, for a 3D delta")
+    add("--out", type=Path, required=True, help="output directory")
+    add("--merge", action="store_true", help="merge the LoRA into the weights, in float32")
     add(
         "--dtype",
         choices=_DTYPES,
         default="float16",
-        help="of the stored weights (default: %(default)s)",
+        help="data type of the stored weights (default: %(default)s)",
     )
-    add("--tokenizer", type=Path, help="directory of LLaMA's tokenizer (default: that of --llm)")
+    add("--tokenizer", type=Path, help="directory of LLaMA's tokenizer (default: --llm)")
     add(
         "--lora-alpha",
         type=_positive,
         default=32,
-        help="of the delta, which does not hold it (default: %(default)s, LAMM's)",
+        help="LoRA alpha, which the delta does not contain (default: %(default)s, as in LAMM)",
     )
     add("--force", action="store_true", help="replace --out if it exists")
     add(
         "--force-base",
         action="store_true",
-        help="go on though the language model does not look like Vicuna v0",
+        help="convert even if the language model does not look like Vicuna v0",
     )
-    add("--expect-base-digest", metavar="DIGEST", help="refuse a language model of another digest")
+    add("--expect-base-digest", metavar="DIGEST", help="required language model digest")
     converting.set_defaults(run=_convert)
 
 
 def _add_merge(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     merging = commands.add_parser(
         "merge",
-        help="base + adapter -> a directory that `lamm serve` loads",
-        description="Adds the adapter's LoRA to the base's weights in float32, puts the trained "
-        "projectors in, and writes a checkpoint directory; it appears whole or not at all. Refuses "
-        "an adapter that was trained on another base.",
+        help="merge an adapter into its base, for `lamm serve`",
+        description="Add an adapter's LoRA to the weights of its base in float32, replace the "
+        "projectors, and write a checkpoint directory, completely or not at all. An adapter of "
+        "another base is refused.",
     )
-    merging.add_argument("--base", type=Path, required=True, help="checkpoint it was trained on")
-    merging.add_argument("--adapter", type=Path, required=True, help="what `lamm train` wrote")
-    merging.add_argument("--out", type=Path, required=True, help="directory to write")
+    merging.add_argument(
+        "--base", type=Path, required=True, help="checkpoint that the adapter was trained on"
+    )
+    merging.add_argument("--adapter", type=Path, required=True, help="output of `lamm train`")
+    merging.add_argument("--out", type=Path, required=True, help="output directory")
     merging.add_argument(
         "--dtype",
         choices=_DTYPES,
         default="float16",
-        help="of the stored weights (default: %(default)s)",
+        help="data type of the stored weights (default: %(default)s)",
     )
     merging.add_argument("--force", action="store_true", help="replace --out if it exists")
     merging.set_defaults(run=_merge)
@@ -112,19 +115,21 @@ def _add_merge(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 def _add_inspect(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     inspecting = commands.add_parser(
         "inspect",
-        help="what a directory or file is, and what it takes to serve it",
-        description="Reads JSON files and headers, not the weights (but for a language model's "
-        "sampled digest, and for --verify).",
+        help="describe a checkpoint or file and the memory to serve it",
+        description="Describe a checkpoint, adapter or upstream file from its JSON files and "
+        "headers. Weights are read only for --verify and for the digest of a language model.",
     )
-    inspecting.add_argument("path", type=Path, help="checkpoint, adapter, delta, CLIP, EPCL, LLaMA")
     inspecting.add_argument(
-        "--gpu-memory", type=_positive, metavar="GIB", help="say how many requests fit a GPU"
+        "path", type=Path, help="checkpoint, adapter, delta, CLIP, EPCL or LLaMA"
+    )
+    inspecting.add_argument(
+        "--gpu-memory", type=_positive, metavar="GIB", help="also print how many requests fit"
     )
     inspecting.add_argument(
         "--context",
         type=int,
         metavar="TOKENS",
-        help="a request's length (default: the longest possible)",
+        help="tokens per request (default: the maximum context)",
     )
     inspecting.add_argument(
         "--verify", action="store_true", help="compare the weights with manifest.json"
@@ -135,22 +140,22 @@ def _add_inspect(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
 def _add_import_prompts(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     importing = commands.add_parser(
         "import-prompts",
-        help="read the task prompts out of a checkout of upstream's code",
-        description="Reads upstream's constants from the source text, without running it, into a "
-        "prompt pack that the presets use.",
+        help="import the task prompts of an OpenLAMM checkout",
+        description="Write the prompt constants of an OpenLAMM checkout to a prompt pack, which "
+        "the prompt presets use. The source is parsed, not run.",
     )
-    importing.add_argument("checkout", type=Path, help="root of a checkout of OpenLAMM")
+    importing.add_argument("checkout", type=Path, help="root of an OpenLAMM checkout")
     importing.add_argument(
         "--out",
         type=Path,
         default=Path("prompt_pack.json"),
-        help="file to write (default: %(default)s)",
+        help="output file (default: %(default)s)",
     )
     importing.set_defaults(run=_import_prompts)
 
 
 def _convert(arguments: argparse.Namespace) -> int:
-    # Only here, so that the help starts without torch; the same below.
+    # Imported here, so that --help does not load torch; likewise below.
     import torch  # noqa: PLC0415
 
     from lamm_model.checkpoint.convert import convert  # noqa: PLC0415
@@ -174,7 +179,7 @@ def _convert(arguments: argparse.Namespace) -> int:
     )
     base = provenance["base"]
     for reason in base["forced_against"]:
-        print(f"lamm model convert: forced: {reason}", file=sys.stderr)
+        print(f"lamm model convert: warning: {reason}", file=sys.stderr)
     print(f"{arguments.out}: {provenance['dtype']}, digest {provenance['digest']}")
     print(f"language model: digest {base['language_model']['digest']}")
     if not arguments.merge:
@@ -203,7 +208,7 @@ def _merge(arguments: argparse.Namespace) -> int:
 
 def _inspect(arguments: argparse.Namespace) -> int:
     if arguments.context is not None and arguments.context < 1:
-        raise CheckpointError(f"--context is {arguments.context}; at least 1 is needed")
+        raise CheckpointError(f"--context is {arguments.context}; expected at least 1")
     for line in describe(arguments.path, arguments.gpu_memory, arguments.context, arguments.verify):
         print(line)
     return 0

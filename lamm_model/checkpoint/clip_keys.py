@@ -1,8 +1,7 @@
-"""CLIP's image tower under both of its spellings -> our `CLIPVisionModel` names.
+"""Mapping of CLIP's image tower to the names of `CLIPVisionModel`.
 
-Hugging Face directories (`vision_model.*`) and OpenAI's `ViT-L-14.pt` (`visual.*`, fused q/k/v).
-`openai_blocks` also serves EPCL, whose transformer is OpenAI's. Called by `convert` and
-`inspection`.
+The sources are Hugging Face directories (`vision_model.*`) and OpenAI's `ViT-L-14.pt` (`visual.*`
+with fused q/k/v). `openai_blocks` also applies to EPCL, whose transformer is OpenAI's.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ from transformers import CLIPVisionConfig
 from lamm_model.checkpoint.tensor_sources import TensorRecipe, TensorSource, open_weights
 from lamm_model.spec import CheckpointError
 
-# OpenAI's rule for its vision transformers.
+# Head size of all of OpenAI's vision transformers.
 HEAD_SIZE = 64
 
 _BLOCK_PARTS = {
@@ -39,7 +38,7 @@ _VISUAL_PARTS = {
     "ln_post.weight": "post_layernorm.weight",
     "ln_post.bias": "post_layernorm.bias",
 }
-# The text tower and what belongs to the pair; LAMM has no use for them.
+# The text tower and the joint projections, which LAMM does not use.
 _OPENAI_DROPPED = re.compile(
     r"(transformer|ln_final|token_embedding)\.|"
     r"(positional_embedding|text_projection|logit_scale|visual\.proj|"
@@ -65,7 +64,7 @@ _CONFIG_FIELDS = (
 
 @dataclass(frozen=True, slots=True)
 class ClipTower:
-    """The image tower: its configuration, recipes by `CLIPVisionModel` name, unknown keys."""
+    """The image tower: configuration, recipes by `CLIPVisionModel` name, unknown keys."""
 
     config: CLIPVisionConfig
     recipes: Mapping[str, TensorRecipe]
@@ -74,10 +73,10 @@ class ClipTower:
 
 
 def open_clip(path: Path) -> ClipTower:
-    """The image tower of a Hugging Face directory or of a file with OpenAI's names.
+    """The image tower in a Hugging Face directory or in a file with OpenAI's names.
 
     Raises:
-        CheckpointError: nothing that can be read as CLIP's image tower is there.
+        CheckpointError: no CLIP image tower is found.
     """
     source = open_weights(path)
     if "visual.conv1.weight" in source.shapes:
@@ -85,16 +84,16 @@ def open_clip(path: Path) -> ClipTower:
     if path.is_dir():
         return _from_hugging_face(path, source)
     raise CheckpointError(
-        f"{path}: no visual.conv1.weight; a single file must have OpenAI's CLIP names"
+        f"{path}: visual.conv1.weight not found; expected OpenAI's CLIP names in a file"
     )
 
 
 def openai_blocks(
     source: TensorSource, prefix: str, target: str
 ) -> tuple[dict[str, TensorRecipe], set[str], int]:
-    """Recipes of OpenAI's `{prefix}{i}.*` blocks as `{target}{i}.*`; the keys used; how many.
+    """Recipes of OpenAI's `{prefix}{i}.*` blocks as `{target}{i}.*`, used keys, number of blocks.
 
-    `attn.in_proj_*` holds query, key and value one below the other and is cut in three.
+    `attn.in_proj_*` is query, key and value stacked in rows, and is split into three.
     """
     recipes: dict[str, TensorRecipe] = {}
     used: set[str] = set()
@@ -145,8 +144,8 @@ def _from_openai(path: Path, source: TensorSource) -> ClipTower:
     grid = isqrt(positions - 1)
     if grid * grid != positions - 1 or width % HEAD_SIZE:
         raise CheckpointError(
-            f"{path}: {positions} positions and width {width}; expected a square and 1, and a "
-            f"multiple of {HEAD_SIZE}"
+            f"{path}: {positions} positions and width {width}; expected a square number plus 1, "
+            f"and a multiple of {HEAD_SIZE}"
         )
     config = CLIPVisionConfig(
         hidden_size=width,
@@ -172,7 +171,7 @@ def _from_hugging_face(path: Path, source: TensorSource) -> ClipTower:
         if name.startswith(prefix):
             recipes[name.removeprefix(prefix)] = TensorRecipe.of(source, name)
         elif name.startswith(("embeddings.", "encoder.", "pre_layrnorm.", "post_layernorm.")):
-            # transformers 5 saves the tower alone without the prefix.
+            # transformers 5 saves a vision model without the prefix.
             recipes[name] = TensorRecipe.of(source, name)
         else:
             unexpected.append(name)
@@ -189,4 +188,4 @@ def _clip_config(path: Path) -> CLIPVisionConfig:
             raise ValueError(f"model_type is {kind!r}; expected 'clip' or 'clip_vision_model'")
         return CLIPVisionConfig(**{k: value[k] for k in _CONFIG_FIELDS if k in value})
     except (OSError, KeyError, TypeError, ValueError) as error:
-        raise CheckpointError(f"{path}/config.json: not CLIP's: {error}") from error
+        raise CheckpointError(f"{path}/config.json: not a CLIP configuration: {error}") from error

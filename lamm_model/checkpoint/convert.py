@@ -1,10 +1,8 @@
-"""LAMM's published delta + Vicuna + CLIP or EPCL -> a directory of ours. Called by `lamm model
-convert`.
+"""Conversion of a published LAMM delta with Vicuna and CLIP or EPCL into a checkpoint directory.
 
-Everything is opened, checked against the model's own list of names and shapes, and only then
-written, tensor by tensor. With `merge` the result is a checkpoint directory; without, a folder
-with `base/` (a checkpoint whose language model is untouched) and `adapter/` (what `lamm model
-merge --base OUT/base --adapter OUT/adapter` takes).
+All inputs are opened and checked against the model's names and shapes before anything is written,
+tensor by tensor. With `merge` the result is a checkpoint directory. Otherwise it has `base/`, a
+checkpoint with the unchanged language model, and `adapter/`, the inputs of `lamm model merge`.
 """
 
 from __future__ import annotations
@@ -46,16 +44,16 @@ LICENCE = (
     "LAMM's weights: CC BY-NC 4.0 by its README (its hub cards disagree). Vicuna v0 is derived "
     "from LLaMA-1: Meta's LLaMA licence, no commercial use."
 )
-# Upstream's loader draws so many points from every cloud.
+# Points that upstream's loader samples from every cloud.
 _NUM_POINTS = 40_000
 
 
 def convert(options: ConvertOptions) -> dict[str, Any]:
-    """Converts; `options.out` appears whole or not at all. Returns the provenance written.
+    """Writes `options.out`, completely or not at all; returns the provenance.
 
     Raises:
-        CheckpointError: an input cannot be read, does not fit the others, or is not Vicuna v0; or
-            the disk has too little room.
+        CheckpointError: an input cannot be read or does not match the others, the language model
+            is not Vicuna v0, or the disk has too little space.
         FileExistsError: `out` exists and `replace` is false.
     """
     opened = open_inputs(options)
@@ -63,7 +61,7 @@ def convert(options: ConvertOptions) -> dict[str, Any]:
     recipes = _recipes(opened)
     tower = opened.tower
     source = str(options.vision or options.points)
-    check_recipes(config, recipes, "the parts do not make a model", {source: tower.unexpected})
+    check_recipes(config, recipes, "the inputs do not match the model", {source: tower.unexpected})
     scale = options.lora_alpha / opened.delta.rank
     lora = LoraWeights(opened.delta.lora, scale) if options.merge else None
     tensors = plan_tensors(config, recipes, options.dtype, lora)
@@ -88,7 +86,7 @@ def convert(options: ConvertOptions) -> dict[str, Any]:
 def _config(opened: OpenedInputs) -> LammConfig:
     part = "vision_config" if isinstance(opened.tower, ClipTower) else "point_config"
     text = opened.base.config
-    # The special ids stand at the top too, where `generate` looks for them.
+    # `generate` reads the special ids from the top level.
     fields: dict[str, Any] = {
         "text_config": text,
         part: opened.tower.config,

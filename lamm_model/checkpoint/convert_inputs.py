@@ -1,4 +1,4 @@
-"""What `convert` is given, opened and checked against one another; nothing is written here."""
+"""Inputs of a conversion: opened and checked against one another."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from lamm_model.spec import CheckpointError
 
 @dataclass(frozen=True, slots=True)
 class ConvertOptions:
-    """What to convert. Exactly one of `vision` and `points`: a delta has one projector."""
+    """Options of a conversion. Exactly one of `vision` and `points` is set."""
 
     delta: Path
     llm: Path
@@ -39,7 +39,7 @@ class ConvertOptions:
 
 @dataclass(frozen=True, slots=True)
 class OpenedInputs:
-    """Everything that goes into a conversion; `tokenizer` is the text of tokenizer.json."""
+    """The opened inputs; `tokenizer` is the text of tokenizer.json."""
 
     delta: OfficialDelta
     base: BaseModel
@@ -49,7 +49,7 @@ class OpenedInputs:
 
     @property
     def projector(self) -> str:
-        """Attribute name of the model's projector that the delta's becomes."""
+        """Attribute name of the projector that the delta has weights for."""
         return "image_projector" if isinstance(self.tower, ClipTower) else "point_projector"
 
 
@@ -57,12 +57,12 @@ def open_inputs(options: ConvertOptions) -> OpenedInputs:
     """Opens all inputs.
 
     Raises:
-        CheckpointError: one cannot be read, they do not fit one another, or the language model is
-            not Vicuna v0.
+        CheckpointError: an input cannot be read, the inputs do not match, or the language model
+            is not Vicuna v0.
     """
     if (options.vision is None) == (options.points is None):
         raise CheckpointError(
-            "give --vision or --points, one of the two: a LAMM delta has one projector"
+            "expected either --vision or --points; a LAMM delta has one projector"
         )
     delta = open_delta(options.delta)
     places = [options.tokenizer] if options.tokenizer else [options.llm, options.delta.parent]
@@ -78,14 +78,14 @@ def open_inputs(options: ConvertOptions) -> OpenedInputs:
         tower = open_epcl(options.points)
     if tower.config.hidden_size != delta.encoder_width:
         raise CheckpointError(
-            f"{delta.path}: its projector takes features of {delta.encoder_width}; the encoder "
-            f"gives {tower.config.hidden_size}"
+            f"{delta.path}: the projector has input width {delta.encoder_width}, but the encoder "
+            f"has output width {tower.config.hidden_size}"
         )
     return OpenedInputs(delta, base, tower, tokenizer, against)
 
 
 def _check_base(options: ConvertOptions, base: BaseModel, delta: OfficialDelta) -> list[str]:
-    """Reasons against the base that were overridden; raises on those that were not."""
+    """Reasons against the base, if `force_base` overrides them; otherwise they are raised."""
     pairs = (
         ("hidden_size", base.config.hidden_size, delta.hidden_size),
         ("num_hidden_layers", base.config.num_hidden_layers, delta.num_layers),
@@ -94,27 +94,27 @@ def _check_base(options: ConvertOptions, base: BaseModel, delta: OfficialDelta) 
     wrong = [text for text, (_, have, want) in zip(sizes, pairs, strict=True) if have != want]
     if wrong:
         raise CheckpointError(
-            f"{base.path}: the delta belongs to a model of other sizes\n"
+            f"{base.path}: the sizes differ from those of the delta\n"
             + "\n".join(listed("different", wrong))
         )
     expected = options.expect_base_digest
     if expected is not None and expected != base.fingerprint.digest:
         raise CheckpointError(
-            f"{base.path}: its digest is {base.fingerprint.digest}; expected {expected}"
+            f"{base.path}: the digest is {base.fingerprint.digest}; expected {expected}"
         )
     against = objections(base, delta.sibling_config)
     if against and not options.force_base:
         raise CheckpointError(
-            f"{base.path}: this does not look like the Vicuna v0 that the delta was trained on; on "
-            "any other base it answers nonsense without an error\n"
+            f"{base.path}: not Vicuna v0, on which the delta was trained; with another base the "
+            "model answers nonsense without an error\n"
             + "\n".join(listed("reasons", against))
-            + "\nif you know better: --force-base"
+            + "\nuse --force-base to convert anyway"
         )
     return against
 
 
 def _tokenizer_text(places: list[Path]) -> str:
-    # tokenizer.model comes first: it is what upstream used, whatever a later tokenizer.json says.
+    # tokenizer.model takes precedence: upstream used it, and a later tokenizer.json may differ.
     for place in places:
         if (place / "tokenizer.model").is_file():
             return tokenizer_json(place / "tokenizer.model")
@@ -122,15 +122,17 @@ def _tokenizer_text(places: list[Path]) -> str:
         if (place / "tokenizer.json").is_file():
             return (place / "tokenizer.json").read_text(encoding="utf8")
     where = ", ".join(map(str, places))
-    raise CheckpointError(f"no tokenizer.model or tokenizer.json in {where}; give --tokenizer DIR")
+    raise CheckpointError(
+        f"tokenizer.model or tokenizer.json not found in {where}; use --tokenizer"
+    )
 
 
 def _special_ids(text: str) -> tuple[int, int]:
     try:
         tokenizer = Tokenizer.from_str(text)
-    except Exception as error:  # the library raises nothing narrower
+    except Exception as error:  # the library raises no narrower type
         raise CheckpointError(f"the tokenizer cannot be read: {error}") from error
     bos, eos = tokenizer.token_to_id("<s>"), tokenizer.token_to_id("</s>")
     if bos is None or eos is None:
-        raise CheckpointError("the tokenizer has no <s> or no </s>; LLaMA's has both")
+        raise CheckpointError("the tokenizer lacks <s> or </s>; expected LLaMA's tokenizer")
     return int(bos), int(eos)

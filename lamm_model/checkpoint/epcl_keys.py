@@ -1,9 +1,9 @@
-"""An EPCL checkpoint (`model`, `args`) -> our `EpclEncoder` names and configuration.
+"""Mapping of an EPCL checkpoint (`model`, `args`) to the names and configuration of `EpclEncoder`.
 
-The file is that of a 3D detector; the detector's own weights are left out by name. Layout from
-OpenLAMM `src/model/EPCL/model_3detr.py` @ d5ca246: radius 0.2 and 64 neighbours at the first
-set abstraction, both scaled by `preenc_npoints // vit_num_token` at the second; the flat
-pre-encoder is a single one. Called by `convert` and `inspection`.
+The file is a 3D detector, whose own weights are dropped by name. The layout follows OpenLAMM
+`src/model/EPCL/model_3detr.py` @ d5ca246: radius 0.2 and 64 neighbours in the first set
+abstraction, both scaled by `preenc_npoints // vit_num_token` in the second. The flat pre-encoder
+has one set abstraction.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ _PRE_ENCODER = re.compile(
     r"pre_encoder\.(?:layers\.(?P<layer>\d+)\.)?mlp_module\.layer(?P<depth>\d+)\."
     r"(?:(?P<conv>conv\.weight)|bn\.bn\.(?P<bn>\w+))$"
 )
-# The detector, and the parts of CLIP that EPCL's forward pass does not touch.
+# The detector, and the parts of CLIP that EPCL's forward pass does not use.
 _DROPPED = re.compile(
     r"(encoder_to_decoder_projection|query_projection|decoder|mlp_heads|pos_embedding)\.|"
     r"encoder\.clip_vit\.(conv1\.weight|class_embedding|positional_embedding|proj|ln_post\..+)$"
@@ -47,7 +47,7 @@ _DROPPED = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class EpclTower:
-    """The point tower: configuration, recipes by our names, unknown keys, how many were dropped."""
+    """The point tower: configuration, recipes, unknown keys, number of dropped tensors."""
 
     config: EpclConfig
     recipes: Mapping[str, TensorRecipe]
@@ -60,8 +60,8 @@ def open_epcl(path: Path) -> EpclTower:
     """Reads an EPCL file.
 
     Raises:
-        CheckpointError: the file cannot be read, is no EPCL checkpoint, or its sizes contradict
-            its arguments.
+        CheckpointError: the file cannot be read, is not an EPCL checkpoint, or its sizes do not
+            match its arguments.
     """
     source, args = _contents(path)
     recipes, used, layers = openai_blocks(
@@ -78,7 +78,7 @@ def open_epcl(path: Path) -> EpclTower:
         if match is None or (match["layer"] is None) != flat:
             continue
         target = f"pre_encoder.{match['layer'] or 0}.mlp.{match['depth']}."
-        # A 1x1 convolution is a linear layer with two axes too many.
+        # A 1x1 convolution is a linear layer with two extra axes.
         recipes[target + (match["conv"] or f"bn.{match['bn']}")] = TensorRecipe(
             source, name, shape[:2] if match["conv"] else shape
         )
@@ -94,9 +94,11 @@ def _contents(path: Path) -> tuple[TensorSource, Mapping[str, Any]]:
     value = load_torch_file(path)
     if not isinstance(value, dict) or not {"model", "args"} <= value.keys():
         keys = sorted(map(str, value))[:5] if isinstance(value, dict) else type(value).__name__
-        raise CheckpointError(f"{path}: not an EPCL checkpoint: needs model and args, has {keys}")
+        raise CheckpointError(
+            f"{path}: not an EPCL checkpoint: expected model and args, found {keys}"
+        )
     if not isinstance(value["args"], argparse.Namespace) or not isinstance(value["model"], Mapping):
-        raise CheckpointError(f"{path}: not an EPCL checkpoint: args is no Namespace")
+        raise CheckpointError(f"{path}: not an EPCL checkpoint: args is not a Namespace")
     tensors = named_tensors(path, value["model"])
     return (
         StateDictSource(path, {k.removeprefix("module."): t for k, t in tensors.items()}),
@@ -113,12 +115,12 @@ def _config(
 ) -> EpclConfig:
     def size(name: str, axis: int = 0) -> int:
         if name not in recipes or len(recipes[name].shape) <= axis:
-            raise CheckpointError(f"{path}: no EPCL encoder: nothing becomes {name}")
+            raise CheckpointError(f"{path}: not an EPCL encoder: no tensor maps to {name}")
         return recipes[name].shape[axis]
 
     width = size("pre_layrnorm.weight")
     if width % HEAD_SIZE:
-        raise CheckpointError(f"{path}: width {width}; expected a multiple of {HEAD_SIZE}")
+        raise CheckpointError(f"{path}: width is {width}; expected a multiple of {HEAD_SIZE}")
     points = _argument(path, args, "preenc_npoints", int)
     tokens = points if flat else _argument(path, args, "vit_num_token", int)
     if not 0 < tokens <= points:
@@ -128,7 +130,9 @@ def _config(
     mlps = [_channels(recipes, 0)] if flat else [_channels(recipes, 0), _channels(recipes, 1)]
     columns = size("pre_encoder.0.mlp.0.conv.weight", 1)
     if columns != (6 if color else 3):
-        raise CheckpointError(f"{path}: use_color is {color}, but the first layer sees {columns}")
+        raise CheckpointError(
+            f"{path}: use_color is {color}, but the first layer has {columns} inputs"
+        )
     try:
         return EpclConfig(
             use_color=color,

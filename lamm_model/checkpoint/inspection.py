@@ -1,7 +1,7 @@
-"""What is this file or directory? Lines of text for `lamm model inspect`.
+"""Descriptions of files and directories for `lamm model inspect`.
 
-A LAMM checkpoint is told from its JSON files and the headers of its weights, without torch; what
-needs torch (pickles, TorchScript) is imported when it is met.
+A LAMM checkpoint is described from its JSON files and the headers of its weights, without torch.
+torch is imported only for pickles and TorchScript.
 """
 
 from __future__ import annotations
@@ -32,25 +32,24 @@ from lamm_model.spec import (
 
 
 def describe(path: Path, gpu_gib: float | None, context: int | None, verify: bool) -> Iterator[str]:
-    """Lines about a checkpoint, an unmerged conversion, an adapter, a language model, CLIP, EPCL or
-    an official delta.
+    """Describes a checkpoint, unmerged conversion, adapter, language model, CLIP, EPCL or delta.
 
     Args:
         path: file or directory.
-        gpu_gib: memory of the GPU to plan for, GiB.
-        context: tokens a request; None takes the checkpoint's longest.
+        gpu_gib: GPU memory in GiB, to estimate how many requests fit.
+        context: tokens per request; None uses the maximum of the checkpoint.
         verify: compare the weights with `manifest.json`.
 
     Raises:
-        CheckpointError: it cannot be read, or is none of these.
+        CheckpointError: the path cannot be read, or is none of these.
     """
     if path.is_file():
         yield from describe_file(path)
         return
     if not path.is_dir():
-        raise CheckpointError(f"{path}: no such file or directory")
+        raise CheckpointError(f"{path}: file or directory not found")
     if (path / "base").is_dir() and (path / "adapter").is_dir():
-        yield f"{path}: unmerged; base and adapter:"
+        yield f"{path}: unmerged conversion with base and adapter:"
         yield from describe(path / "base", gpu_gib, context, verify)
         yield from describe(path / "adapter", None, None, False)
         return
@@ -76,7 +75,7 @@ def _describe_checkpoint(
         parameters[name.partition(".")[0]] += prod(shape)
     total = sum(parameters.values())
     yield f"{spec.path}"
-    yield "  kind        checkpoint that `lamm serve` loads"
+    yield "  kind        checkpoint for `lamm serve`"
     yield f"  digest      {spec.digest}"
     yield f"  weights     {total:,} parameters, {size / 1e6:.1f} MB"
     for name, count in parameters.most_common():
@@ -117,7 +116,7 @@ def _origin_lines(path: Path, provenance: Mapping[str, Any]) -> Iterator[str]:
     delta = provenance.get("delta")
     if isinstance(delta, Mapping):
         lora = delta.get("lora", {})
-        merged = "merged" if delta.get("merged") else "beside it, not merged"
+        merged = "merged" if delta.get("merged") else "not merged"
         yield (
             f"  LoRA        r {lora.get('r')}, alpha {lora.get('alpha')}, "
             f"{', '.join(lora.get('targets', ()))} ({merged})"
@@ -131,21 +130,21 @@ def _origin_lines(path: Path, provenance: Mapping[str, Any]) -> Iterator[str]:
 def _memory_lines(
     matrices: int, others: int, text: Mapping[str, Any], gpu_gib: float | None, context: int
 ) -> Iterator[str]:
-    yield "  to serve    dtype      weights    KV cache a token" + (
+    yield "  to serve    dtype      weights    KV cache per token" + (
         f"   requests of {context} tokens in {gpu_gib:g} GiB" if gpu_gib else ""
     )
     for entry in serving_memory(matrices, others, text):
         line = (
             f"              {entry.dtype:<9} {entry.weights_bytes / GIB:>6.2f} GiB "
-            f"{entry.kv_bytes_per_token / 1024:>12.1f} KiB"
+            f"{entry.kv_bytes_per_token / 1024:>14.1f} KiB"
         )
         if gpu_gib:
             line += f"   {entry.requests(gpu_gib * GIB, context):>8,}"
         yield line
     if gpu_gib:
         yield (
-            f"              (estimate: {GPU_FRACTION:.0%} of the GPU; every request counted at "
-            f"its full length)"
+            f"              (estimate for {GPU_FRACTION:.0%} of the GPU memory and requests of "
+            f"full length)"
         )
 
 
@@ -158,6 +157,6 @@ def _verified(path: Path) -> Iterator[str]:
             found = hashlib.file_digest(stream, "sha256").hexdigest()
         if found != entry["sha256"]:
             raise CheckpointError(
-                f"{path / name}: its digest is {found}; {MANIFEST} says {entry['sha256']}"
+                f"{path / name}: the digest is {found}; {MANIFEST} has {entry['sha256']}"
             )
-    yield f"  verified    {len(files)} files agree with {MANIFEST}"
+    yield f"  verified    {len(files)} files match {MANIFEST}"

@@ -1,6 +1,6 @@
-"""What inspection says of all but served checkpoints, and how it reads JSON and headers.
+"""Descriptions of adapters, language models, encoders and deltas, and reading of weight headers.
 
-Called by `inspection`. torch is imported only where a pickle or a TorchScript archive is met.
+torch is imported only for pickles and TorchScript.
 """
 
 from __future__ import annotations
@@ -25,16 +25,16 @@ from lamm_model.spec import (
 
 
 def describe_adapter(path: Path) -> Iterator[str]:
-    """Lines about an adapter directory."""
+    """Describes an adapter directory."""
     config, provenance = (
         read_json(path, ADAPTER_CONFIG, "an adapter"),
         read_json(path, PROVENANCE, "an adapter"),
     )
-    # Not all that lies there: a run's checkpoint has the optimizer's tensors beside the adapter.
+    # By name: a training checkpoint also has optimizer tensors in the directory.
     shapes, dtypes, size = read_headers(path, (ADAPTER_WEIGHTS, PROJECTORS))
     projectors = sorted({n.split(".")[0] for n in shapes if n.split(".")[0].endswith("_projector")})
     yield f"{path}"
-    yield "  kind        adapter; `lamm model merge` adds it to its base"
+    yield "  kind        adapter; input of `lamm model merge --adapter`"
     yield f"  base        digest {provenance.get('base', {}).get('digest')}"
     yield (
         f"  LoRA        r {config.get('r')}, alpha {config.get('lora_alpha')}, "
@@ -47,31 +47,31 @@ def describe_adapter(path: Path) -> Iterator[str]:
 
 
 def describe_base(path: Path) -> Iterator[str]:
-    """Lines about a LLaMA directory."""
+    """Describes a LLaMA directory."""
     from lamm_model.checkpoint.base_llm import objections, open_base  # noqa: PLC0415 - torch
 
     base = open_base(path, 1, 2)
     total = sum(prod(recipe.shape) for recipe in base.recipes.values())
     sizes = ", ".join(f"{name} {value}" for name, value in base.fingerprint.sizes.items())
     yield f"{path}"
-    yield "  kind        language model (LLaMA); a base for `lamm model convert --llm`"
+    yield "  kind        language model (LLaMA); input of `lamm model convert --llm`"
     yield f"  digest      {base.fingerprint.digest} (sampled; for --expect-base-digest)"
     yield f"  weights     {total:,} parameters"
     yield f"  sizes       {sizes}"
     against = objections(base, {})
-    yield f"  Vicuna v0?  {'nothing speaks against it' if not against else 'no:'}"
+    yield f"  Vicuna v0   {'no:' if against else 'possible; sizes and name agree'}"
     yield from (f"    {reason}" for reason in against)
 
 
 def describe_clip(path: Path) -> Iterator[str]:
-    """Lines about CLIP, a directory or a file."""
+    """Describes CLIP, a directory or a file."""
     from lamm_model.checkpoint.clip_keys import open_clip  # noqa: PLC0415 - torch
 
     tower = open_clip(path)
     config = tower.config
     grid = int(config.image_size) // int(config.patch_size)  # type: ignore[arg-type]
     yield f"{path}"
-    yield f"  kind        CLIP, {tower.layout} names; for `lamm model convert --vision`"
+    yield f"  kind        CLIP, {tower.layout} names; input of `lamm model convert --vision`"
     yield (
         f"  encoder     {config.num_hidden_layers} layers of {config.hidden_size}, "
         f"{config.image_size} x {config.image_size} pixels -> {grid * grid} tokens"
@@ -81,7 +81,7 @@ def describe_clip(path: Path) -> Iterator[str]:
 
 
 def describe_file(path: Path) -> Iterator[str]:
-    """Lines about a file: CLIP, EPCL or an official delta."""
+    """Describes a file: CLIP, EPCL or an official delta."""
     from lamm_model.checkpoint.official_delta import is_official_delta  # noqa: PLC0415 - torch
     from lamm_model.checkpoint.restricted_unpickler import is_torchscript  # noqa: PLC0415
     from lamm_model.checkpoint.torch_files import load_torch_file  # noqa: PLC0415
@@ -104,13 +104,13 @@ def _describe_epcl(path: Path) -> Iterator[str]:
     tower = open_epcl(path)
     config = tower.config
     yield f"{path}"
-    yield f"  kind        EPCL, {tower.layout} pre-encoder; for `lamm model convert --points`"
+    yield f"  kind        EPCL, {tower.layout} pre-encoder; input of `lamm model convert --points`"
     yield (
         f"  encoder     {config.num_hidden_layers} layers of {config.hidden_size} -> "
         f"{config.num_tokens} tokens, {config.num_task_tokens} task tokens, "
         f"{'with colour' if config.use_color else 'coordinates only'}"
     )
-    yield f"  left out    {tower.dropped} tensors of the detector"
+    yield f"  ignored     {tower.dropped} tensors of the detector"
     yield from _unexpected(tower.unexpected)
     yield from _file_digest(path)
 
@@ -121,15 +121,15 @@ def _describe_delta(path: Path) -> Iterator[str]:
 
     delta = open_delta(path)
     yield f"{path}"
-    yield "  kind        LAMM delta; for `lamm model convert --delta`"
+    yield "  kind        LAMM delta; input of `lamm model convert --delta`"
     yield f"  digest      {delta.sha256}"
     yield (
         f"  LoRA        r {delta.rank}, {', '.join(TARGETS)} in {delta.num_layers} layers of "
         f"{delta.hidden_size}"
     )
     yield (
-        f"  projector   {delta.encoder_width} -> {delta.hidden_size}; image or point cloud: the "
-        f"file does not say"
+        f"  projector   {delta.encoder_width} -> {delta.hidden_size} (the file does not state the "
+        f"modality)"
     )
     yield f"  weights     {delta.num_keys} tensors, {str(delta.dtype).removeprefix('torch.')}"
     yield f"  licence     {LICENCE}"
@@ -147,11 +147,11 @@ def _file_digest(path: Path) -> Iterator[str]:
 
 
 def licence_of(path: Path, provenance: Mapping[str, Any]) -> str:
-    """What is known of the weights' licence: their own, or that of what they were merged from."""
+    """The licence that the provenance states for the weights or for their sources."""
     if stated := _stated_licence(provenance):
         return stated
     if (path / "LICENSE").is_file():
-        return "see LICENSE beside the weights"
+        return "see LICENSE in the directory"
     return "not stated"
 
 
@@ -166,7 +166,7 @@ def _stated_licence(provenance: Mapping[str, Any]) -> str | None:
 def read_headers(
     path: Path, names: Sequence[str] = ("*.safetensors",)
 ) -> tuple[dict[str, tuple[int, ...]], Counter[str], int]:
-    """Shapes by name, parameters by dtype, bytes of the directory's files of some names."""
+    """Shapes by tensor, parameters by dtype, and bytes of the directory's files `names`."""
     shapes: dict[str, tuple[int, ...]] = {}
     dtypes: Counter[str] = Counter()
     size = 0

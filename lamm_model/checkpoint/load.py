@@ -1,7 +1,4 @@
-"""Strict loading of a checkpoint directory: every weight in its place, or a list of what is not.
-
-Called by the trainer, by `merge` and by whoever needs the oracle.
-"""
+"""Strict loading of a checkpoint directory: any mismatch of the weights is an error."""
 
 from __future__ import annotations
 
@@ -24,21 +21,21 @@ def load_model(
     dtype: torch.dtype | None = None,
     device: torch.device | str = "cpu",
 ) -> LammForConditionalGeneration:
-    """The directory's model in eval mode; `dtype=None` keeps the stored one.
+    """The model in eval mode; `dtype=None` keeps the stored dtype.
 
     Raises:
-        CheckpointError: a file is missing or broken, or weights are missing, unexpected or of other
-            shapes than `config.json` says; the message lists them.
+        CheckpointError: a file is missing or broken, or weights are missing, unexpected or not of
+            the shapes of `config.json`; the message lists them.
     """
     path = Path(directory)
-    CheckpointSpec.from_pretrained(path)  # names what is missing before the weights are read
+    CheckpointSpec.from_pretrained(path)  # reports missing files before the weights are read
     try:
         loaded: Any = LammForConditionalGeneration.from_pretrained(
             path,
             dtype="auto" if dtype is None else dtype,
             local_files_only=True,
             use_safetensors=True,
-            # Mis-shaped weights then come as a list, instead of as an error about the first.
+            # Reports all weights of another shape instead of raising for the first.
             ignore_mismatched_sizes=True,
             output_loading_info=True,
         )
@@ -52,19 +49,21 @@ def load_model(
         *listed(
             "of another shape",
             [
-                f"{key}: {list(stored)} stored, {list(wanted)} wanted"
+                f"{key}: {list(stored)}, expected {list(wanted)}"
                 for key, stored, wanted in sorted(report["mismatched_keys"])
             ],
         ),
     ]
     if problems:
-        raise CheckpointError(f"{path}: the weights do not fit config.json\n" + "\n".join(problems))
+        raise CheckpointError(
+            f"{path}: the weights do not match config.json\n" + "\n".join(problems)
+        )
     nn.Module.to(model, device)
     return model
 
 
 def listed(what: str, names: Sequence[str]) -> list[str]:
-    """Lines `N what:` and up to 20 names, for an error; empty without names."""
+    """Lines of an error: `N what:` and up to 20 names; empty without names."""
     if not names:
         return []
     rest = [f"  ... and {len(names) - _SHOWN} more"] if len(names) > _SHOWN else []

@@ -1,4 +1,4 @@
-"""LoRA in place on the language model. Called by the trainer and by `merge`."""
+"""Injection of LoRA into the language model."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from torch import nn
 from lamm_model.modeling import LammForConditionalGeneration
 from lamm_model.spec import CheckpointError
 
-# The language model's output layer, by its module name.
+# Module name of the language model's output layer.
 HEAD = "lm_head"
 
 
 def lora_config(r: int, alpha: float, dropout: float, target_modules: Sequence[str]) -> LoraConfig:
-    """PEFT's configuration of plain LoRA without biases, as LAMM trained."""
+    """PEFT's configuration of plain LoRA without biases, as in LAMM's training."""
     return LoraConfig(
         task_type=TaskType.CAUSAL_LM,
         r=r,
@@ -27,13 +27,13 @@ def lora_config(r: int, alpha: float, dropout: float, target_modules: Sequence[s
 
 
 def inject_lora(model: LammForConditionalGeneration, config: LoraConfig) -> None:
-    """Puts LoRA on the targets within the language model; names and structure stay as they were.
+    """Injects LoRA into the target layers of the language model; module names do not change.
 
-    The encoders have layers of the same names and are left alone.
+    The encoders have layers of the same names and are not affected.
 
     Raises:
-        CheckpointError: a target names no linear layer (PEFT itself is silent while one other
-            target matches), or a head that is tied to the embedding.
+        CheckpointError: a target matches no linear layer (PEFT raises only if no target matches),
+            or is a head that is tied to the embedding.
     """
     names = [n for n, m in model.language_model.named_modules() if isinstance(m, nn.Linear)]
     targets = sorted(config.target_modules or ())
@@ -46,12 +46,12 @@ def inject_lora(model: LammForConditionalGeneration, config: LoraConfig) -> None
         )
     if HEAD in targets and has_tied_head(model):
         raise CheckpointError(
-            f"LoRA target {HEAD}: the base ties its head to its embedding, so that LoRA could not "
-            "be merged into one of them"
+            f"LoRA target {HEAD} is tied to the embedding of the base, so LoRA cannot be merged "
+            "into it"
         )
     inject_adapter_in_model(config, model.language_model)
 
 
 def has_tied_head(model: LammForConditionalGeneration) -> bool:
-    """Whether the language model's head is its embedding."""
+    """Whether the language model's head is tied to its embedding."""
     return bool(model.language_model.config.tie_word_embeddings)

@@ -1,7 +1,7 @@
-"""Base + adapter -> the directory that the service loads. Called by `lamm model merge`.
+"""Merging of an adapter into its base.
 
-The merge streams: memory is that of the largest tensor, an interrupted run resumes. `attach` holds
-the whole model in memory instead and does not merge; tests compare the two.
+`merge` streams: memory use is that of the largest tensor, and an interrupted run resumes. `attach`
+loads the whole model with an unmerged adapter; tests compare the two.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ from lamm_model.spec import (
 )
 
 _COPIED_FILES = ("LICENSE", "NOTICE", "README.md")
-# PEFT's extensions of LoRA change the arithmetic; the trainer writes none of them.
+# Extensions of LoRA in PEFT that change the computation; the trainer does not use them.
 _PLAIN = {
     "use_dora": False,
     "use_rslora": False,
@@ -126,7 +126,7 @@ def _load_for(spec: CheckpointSpec, adapter: Path) -> Adapter:
     trained_on = loaded.provenance.get("base", {}).get("digest")
     if trained_on != spec.digest:
         raise CheckpointError(
-            f"{adapter}: trained on the base with digest {trained_on}; {spec.path} has "
+            f"{adapter}: trained on the base with digest {trained_on}, but {spec.path} has "
             f"{spec.digest}"
         )
     return loaded

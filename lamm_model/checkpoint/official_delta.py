@@ -1,10 +1,9 @@
-"""LAMM's published deltas: LoRA under peft 0.3's names and one projector, in a torch pickle.
+"""LAMM's published deltas: LoRA with the names of peft 0.3 and one projector, in a torch pickle.
 
-`pytorch_model.pt` holds what upstream trained and nothing else (OpenLAMM `model/agent.py` @
-d5ca246), four projections a layer:
+`pytorch_model.pt` has only the weights that upstream trained (OpenLAMM `model/agent.py` @ d5ca246):
+four projections per layer,
 `llama_model.base_model.model.model.layers.{i}.self_attn.{q,k,v,o}_proj.lora_{A,B}.default.weight`,
-and `llama_proj.{weight,bias}`. A leading `module.` and names without `.default` are read too.
-Called by `convert` and `inspection`.
+and `llama_proj.{weight,bias}`. A leading `module.` and names without `.default` are also read.
 """
 
 from __future__ import annotations
@@ -26,7 +25,7 @@ from lamm_model.checkpoint.torch_files import load_torch_file, named_tensors
 from lamm_model.spec import CheckpointError
 
 TARGETS = ("q_proj", "k_proj", "v_proj", "o_proj")
-# Upstream's `config/train.yaml`: r 32, alpha 32; the delta itself does not say alpha.
+# From upstream's `config/train.yaml` (r 32, alpha 32); the delta does not contain alpha.
 LORA_ALPHA = 32
 LORA_DROPOUT = 0.1
 
@@ -39,7 +38,7 @@ _PROJECTOR = re.compile(r"(?:module\.)?llama_proj\.(?P<part>weight|bias)$")
 
 @dataclass(frozen=True, slots=True)
 class OfficialDelta:
-    """One delta. `lora` has PEFT's present names (`base_model.model.model.layers...`)."""
+    """A delta. `lora` has PEFT's current names (`base_model.model.model.layers...`)."""
 
     path: Path
     lora: Mapping[str, Tensor]
@@ -55,19 +54,19 @@ class OfficialDelta:
 
     @property
     def num_keys(self) -> int:
-        """Tensors in the file."""
+        """Number of tensors in the file."""
         return len(self.lora) + 2
 
 
 def is_official_delta(names: object) -> bool:
-    """Whether key names look like a delta's, complete or not."""
+    """Whether any key has a delta's name; the delta may be incomplete."""
     return isinstance(names, Mapping) and any(
         _LORA.match(str(name)) or _PROJECTOR.match(str(name)) for name in names
     )
 
 
 def open_delta(path: Path) -> OfficialDelta:
-    """Reads a delta and checks that it is whole: every layer below the highest has all its keys.
+    """Reads a delta and checks that all layers up to the highest one are complete.
 
     Raises:
         CheckpointError: the file cannot be read, or keys are missing, unexpected, of another shape
@@ -75,11 +74,11 @@ def open_delta(path: Path) -> OfficialDelta:
     """
     value = load_torch_file(path)
     if not isinstance(value, Mapping):
-        raise CheckpointError(f"{path}: holds a {type(value).__name__}, not named tensors")
+        raise CheckpointError(f"{path}: holds a {type(value).__name__}; expected named tensors")
     lora, projector, unexpected = _sort(named_tensors(path, value))
     layers = 1 + max((int(m[1]) for n in lora if (m := re.search(r"layers\.(\d+)", n))), default=-1)
     if layers > len(lora):
-        raise CheckpointError(f"{path}: {layers} layers, but only {len(lora)} LoRA tensors")
+        raise CheckpointError(f"{path}: {layers} layers have only {len(lora)} LoRA tensors")
     expected = lora_names(layers)
     missing = [n for n in expected if n not in lora]
     missing += [f"llama_proj.{part}" for part in ("weight", "bias") if part not in projector]
@@ -88,7 +87,7 @@ def open_delta(path: Path) -> OfficialDelta:
         *listed("unexpected", sorted(unexpected)),
     ]
     if problems:
-        raise CheckpointError(f"{path}: not a whole LAMM delta\n" + "\n".join(problems))
+        raise CheckpointError(f"{path}: not a complete LAMM delta\n" + "\n".join(problems))
     rank, hidden = _common_sizes(lora)
     problems = [
         *listed("of another shape", _misshapen(lora, projector, rank, hidden)),
@@ -102,7 +101,7 @@ def open_delta(path: Path) -> OfficialDelta:
         ),
     ]
     if problems:
-        raise CheckpointError(f"{path}: the delta contradicts itself\n" + "\n".join(problems))
+        raise CheckpointError(f"{path}: the delta is inconsistent\n" + "\n".join(problems))
     return OfficialDelta(
         path=path,
         lora=lora,
@@ -119,7 +118,7 @@ def open_delta(path: Path) -> OfficialDelta:
 
 
 def lora_names(num_layers: int) -> list[str]:
-    """PEFT's names of all LoRA halves of a model with `num_layers` layers."""
+    """PEFT's names of all LoRA matrices of a model with `num_layers` layers."""
     return [
         f"base_model.model.model.layers.{layer}.self_attn.{target}.lora_{half}.weight"
         for layer in range(num_layers)
@@ -149,13 +148,13 @@ def _sort(
             unexpected.append(name)
             continue
         if key in into:
-            unexpected.append(f"{name} (a second spelling of a key that is there)")
+            unexpected.append(f"{name} (duplicates a key under another name)")
         into[key] = tensor.detach()
     return lora, projector, unexpected
 
 
 def _common_sizes(lora: Mapping[str, Tensor]) -> tuple[int, int]:
-    # The sizes that most matrices have; those that differ are then named as the odd ones.
+    # The most frequent sizes; matrices that differ from them are reported.
     shapes = Counter(
         tuple(t.shape) for n, t in lora.items() if ".lora_A." in n and t.dim() == 2
     ).most_common(1)
@@ -170,7 +169,7 @@ def _misshapen(
 ) -> list[str]:
     wanted = {n: (rank, hidden) if ".lora_A." in n else (hidden, rank) for n in lora}
     odd = [
-        f"{name}: {list(tensor.shape)}, the others {list(wanted[name])}"
+        f"{name}: {list(tensor.shape)}, expected {list(wanted[name])} as in the others"
         for name, tensor in lora.items()
         if tuple(tensor.shape) != wanted[name]
     ]
@@ -183,7 +182,7 @@ def _misshapen(
 
 
 def _sibling_config(path: Path) -> dict[str, Any]:
-    """The language model's config.json that upstream saved beside the delta; {} without one."""
+    """The language model's config.json that upstream saved with the delta, else {}."""
     try:
         value = json.loads((path.parent / "config.json").read_text(encoding="utf8"))
     except (OSError, ValueError):

@@ -1,7 +1,4 @@
-"""From recipes to planned tensors: checked against the model's own names and shapes, LoRA merged.
-
-Called by `convert` and `merge`, which differ only in where the recipes come from.
-"""
+"""Planning of a checkpoint's tensors: recipes are checked against the model, LoRA is merged."""
 
 from __future__ import annotations
 
@@ -24,7 +21,7 @@ from lamm_model.config import LammConfig
 from lamm_model.modeling import LammForConditionalGeneration
 from lamm_model.spec import CheckpointError
 
-# PEFT wraps the language model so; within LAMM it is the attribute `language_model`.
+# PEFT's prefix of the wrapped language model, which is `language_model` in LAMM.
 _PEFT_PREFIX = "base_model.model."
 _MODEL_PREFIX = "language_model."
 _HEAD_WEIGHT = f"{_MODEL_PREFIX}{HEAD}.weight"
@@ -32,13 +29,13 @@ _HEAD_WEIGHT = f"{_MODEL_PREFIX}{HEAD}.weight"
 
 @dataclass(frozen=True, slots=True)
 class LoraWeights:
-    """LoRA halves by PEFT name, and the factor `alpha / r` of their product."""
+    """LoRA matrices by PEFT name, and the scale `alpha / r` of their product."""
 
     tensors: Mapping[str, Tensor]
     scale: float
 
     def pairs(self) -> dict[str, tuple[Tensor, Tensor]]:
-        """(A [r, in], B [out, r]) by the LAMM name of the weight they change."""
+        """(A [r, in], B [out, r]) by the LAMM name of the weight that they update."""
         suffix = ".lora_A.weight"
         return {
             weight_name(name): (tensor, self.tensors[name.replace(".lora_A.", ".lora_B.")])
@@ -54,9 +51,9 @@ def weight_name(lora_name: str) -> str:
 
 
 def model_tensors(config: LammConfig) -> dict[str, tuple[tuple[int, ...], bool]]:
-    """Shape, and whether it is floating-point, of every tensor of the model; no memory is used.
+    """(shape, whether it is floating-point) of every tensor of the model, without allocating it.
 
-    A head that is tied to the embedding is not stored, and not among them.
+    A head that is tied to the embedding is not stored and not included.
     """
     with torch.device("meta"):
         model = LammForConditionalGeneration(copy.deepcopy(config))
@@ -73,12 +70,12 @@ def check_recipes(
     where: str,
     unexpected: Mapping[str, tuple[str, ...]],
 ) -> None:
-    """Every tensor of the model has one recipe of its shape, and nothing is left over.
+    """Checks that every tensor of the model has one recipe of its shape, and no other exists.
 
-    `unexpected` are keys that a source has and nobody knows, by source.
+    `unexpected` lists the unknown keys of each source.
 
     Raises:
-        CheckpointError: otherwise; everything is listed.
+        CheckpointError: tensors are missing, unexpected or of another shape; all are listed.
     """
     expected = model_tensors(config)
     strangers = [f"{name} in {source}" for source, names in unexpected.items() for name in names]
@@ -89,7 +86,7 @@ def check_recipes(
             "of another shape",
             [
                 f"{name}: {list(recipe.shape)} in {recipe.source.files[0].name} "
-                f"({recipe.name}), {list(expected[name][0])} wanted"
+                f"({recipe.name}), expected {list(expected[name][0])}"
                 for name, recipe in sorted(recipes.items())
                 if name in expected and recipe.shape != expected[name][0]
             ],
@@ -105,7 +102,7 @@ def plan_tensors(
     dtype: torch.dtype,
     lora: LoraWeights | None,
 ) -> list[PlannedTensor]:
-    """Tensors in the order of the recipes; LoRA, where given, is added in float32."""
+    """Tensors in the order of the recipes; `lora` is added in float32."""
     expected = model_tensors(config)
     pairs = lora.pairs() if lora else {}
     scale = lora.scale if lora else 0.0
@@ -121,7 +118,7 @@ def plan_tensors(
 
 
 def write_config(folder: Path, config: LammConfig, dtype: torch.dtype) -> None:
-    """`config.json` and `generation_config.json` as `save_pretrained` of the model writes them."""
+    """Writes `config.json` and `generation_config.json` as the model's `save_pretrained` does."""
     config = copy.deepcopy(config)
     config.architectures = ["LammForConditionalGeneration"]
     config.dtype = dtype
@@ -130,7 +127,7 @@ def write_config(folder: Path, config: LammConfig, dtype: torch.dtype) -> None:
 
 
 def write_json(path: Path, value: Mapping[str, Any]) -> None:
-    """Indented JSON with a newline at the end."""
+    """Writes indented JSON with a final newline."""
     path.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf8")
 
 

@@ -1,9 +1,9 @@
 """Tensors of a TorchScript archive, read without running the archive's code.
 
-OpenAI's `ViT-L-14.pt` is such an archive: a zip of a pickle (`data.pkl`), raw storages (`data/N`)
-and TorchScript source. `torch.jit.load` compiles and may run that source. Here a pickle machine
-that knows seven harmless names rebuilds the tree of modules as plain attribute bags, and tensors
-as places in the zip, which are read when asked for. Called by `tensor_sources`.
+OpenAI's `ViT-L-14.pt` is such an archive: a zip file of a pickle (`data.pkl`), raw storages
+(`data/N`) and TorchScript source. `torch.jit.load` compiles and may run that source. This unpickler
+accepts a few harmless names, rebuilds modules as plain attribute containers, and represents tensors
+by their position in the zip file; their values are read on demand.
 """
 
 from __future__ import annotations
@@ -35,14 +35,14 @@ _STORAGE_DTYPES = {
     "ByteStorage": torch.uint8,
     "BoolStorage": torch.bool,
 }
-# What TorchScript writes for lists whose element type it knows.
+# TorchScript's names for typed lists.
 _LIST_BUILDERS = frozenset({"build_intlist", "build_doublelist", "build_boollist"})
 _MAX_PICKLE_BYTES = 256 << 20
 
 
 @dataclass(frozen=True, slots=True)
 class ArchivedTensor:
-    """Where a tensor lies in the archive: a storage, and a strided view of it."""
+    """Position of a tensor in the archive: a storage and a strided view of it."""
 
     storage: str
     dtype: torch.dtype
@@ -52,7 +52,7 @@ class ArchivedTensor:
 
 
 def is_torchscript(path: Path) -> bool:
-    """Whether a file is a zip with TorchScript's constants beside its data."""
+    """Whether a file is a zip file with TorchScript's constants."""
     if not zipfile.is_zipfile(path):
         return False
     with zipfile.ZipFile(path) as archive:
@@ -60,7 +60,7 @@ def is_torchscript(path: Path) -> bool:
 
 
 def torchscript_tensors(path: Path) -> dict[str, ArchivedTensor]:
-    """Parameters and buffers by dotted name, as `state_dict()` of the module would name them.
+    """Parameters and buffers by their names in the module's `state_dict()`.
 
     Raises:
         CheckpointError: the archive is broken, or its pickle names anything outside the list.
@@ -71,8 +71,7 @@ def torchscript_tensors(path: Path) -> dict[str, ArchivedTensor]:
             info = archive.getinfo(f"{root}/data.pkl")
             if info.file_size > _MAX_PICKLE_BYTES:
                 raise CheckpointError(
-                    f"{path}: its data.pkl has {info.file_size} bytes; the limit is "
-                    f"{_MAX_PICKLE_BYTES}"
+                    f"{path}: data.pkl has {info.file_size} bytes; the limit is {_MAX_PICKLE_BYTES}"
                 )
             module = _Unpickler(io.BytesIO(archive.read(info))).load()
             return dict(_walk(module, ""))
@@ -81,12 +80,12 @@ def torchscript_tensors(path: Path) -> dict[str, ArchivedTensor]:
     except pickle.UnpicklingError as error:
         raise CheckpointError(f"{path}: refused: {error}") from None
     except Exception as error:
-        # A hostile or torn pickle can fail in any way; none of them is our defect.
+        # A hostile or truncated pickle can raise any exception.
         raise CheckpointError(f"{path}: the TorchScript archive cannot be read: {error}") from error
 
 
 def read_archived(path: Path, tensor: ArchivedTensor) -> Tensor:
-    """The tensor's values.
+    """The tensor.
 
     Raises:
         CheckpointError: the storage is missing or shorter than the view needs.
@@ -94,7 +93,7 @@ def read_archived(path: Path, tensor: ArchivedTensor) -> Tensor:
     try:
         with zipfile.ZipFile(path) as archive:
             info = archive.getinfo(f"{_root(archive)}/data/{tensor.storage}")
-            # torch stores them as they are; what is packed may be a thousand times its file's size.
+            # torch stores them uncompressed; a compressed one could expand a thousandfold.
             if info.compress_type != zipfile.ZIP_STORED:
                 raise CheckpointError(f"{path}: storage {tensor.storage} is compressed")
             data = bytearray(archive.read(info))
@@ -107,7 +106,7 @@ def read_archived(path: Path, tensor: ArchivedTensor) -> Tensor:
     wanted = (tensor.offset + (reach if prod(tensor.shape) else 0)) * size
     if len(data) < wanted or len(data) % size or min(tensor.stride, default=0) < 0:
         raise CheckpointError(
-            f"{path}: storage {tensor.storage} has {len(data)} bytes; its tensor needs {wanted}"
+            f"{path}: storage {tensor.storage} has {len(data)} bytes; its tensor requires {wanted}"
         )
     if not data:
         return torch.empty(tensor.shape, dtype=tensor.dtype)
@@ -116,14 +115,14 @@ def read_archived(path: Path, tensor: ArchivedTensor) -> Tensor:
 
 
 class _Bag:
-    """Stands for any TorchScript module: keeps its attributes, does nothing."""
+    """Replaces any TorchScript module; only keeps its attributes."""
 
     def __setstate__(self, state: Any) -> None:
         self.attributes = dict(state) if isinstance(state, dict) else {}
 
 
 class _Unpickler(pickle.Unpickler):
-    """Knows TorchScript's own names and no others."""
+    """Accepts only names that TorchScript uses."""
 
     def find_class(self, module: str, name: str) -> Any:
         if module == "__torch__" or module.startswith("__torch__."):
@@ -136,12 +135,12 @@ class _Unpickler(pickle.Unpickler):
             return list
         if module == "torch" and name in _STORAGE_DTYPES:
             return _STORAGE_DTYPES[name]
-        raise pickle.UnpicklingError(f"its pickle names {module}.{name}, which no weights file has")
+        raise pickle.UnpicklingError(f"the pickle names {module}.{name}, which is not allowed")
 
     def persistent_load(self, pid: Any) -> tuple[str, torch.dtype]:
         kind, dtype, key, _location, _count = pid
         if kind != "storage" or not isinstance(dtype, torch.dtype) or not str(key).isalnum():
-            raise pickle.UnpicklingError(f"its pickle refers to {pid!r}, which is no storage")
+            raise pickle.UnpicklingError(f"the pickle refers to {pid!r}, which is not a storage")
         return str(key), dtype
 
 
@@ -166,4 +165,4 @@ def _root(archive: zipfile.ZipFile) -> str:
     for name in archive.namelist():
         if name.endswith("/data.pkl"):
             return name.removesuffix("/data.pkl")
-    raise CheckpointError(f"{archive.filename}: no data.pkl in the archive")
+    raise CheckpointError(f"{archive.filename}: the archive has no data.pkl")

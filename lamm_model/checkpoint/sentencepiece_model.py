@@ -1,8 +1,7 @@
 """LLaMA's `tokenizer.model` (sentencepiece, BPE) -> the text of a `tokenizer.json`.
 
-The file is a protocol buffer; the few fields that matter are read here, so that neither
-sentencepiece nor protobuf is needed. Called by `convert` for language models of 2023 that come
-without `tokenizer.json`.
+The file is a protocol buffer. Only the required fields are parsed, so neither sentencepiece nor
+protobuf is needed. Language models of 2023 have no `tokenizer.json`.
 """
 
 from __future__ import annotations
@@ -29,10 +28,10 @@ class _Piece:
 
 
 def tokenizer_json(path: Path) -> str:
-    """The tokenizer as `tokenizers` reads it; each text gets its own leading word border.
+    """The text of a `tokenizer.json`; every text gets a leading word border.
 
     Raises:
-        CheckpointError: the file is torn, or not a BPE model as LLaMA's is.
+        CheckpointError: the file is truncated, or not a BPE model.
     """
     try:
         pieces, model_type = _read(path.read_bytes())
@@ -40,8 +39,8 @@ def tokenizer_json(path: Path) -> str:
         raise CheckpointError(f"{path}: not a sentencepiece model: {error}") from error
     if model_type != _BPE or not pieces:
         raise CheckpointError(
-            f"{path}: sentencepiece model of type {model_type} with {len(pieces)} pieces; "
-            f"LLaMA's is of type {_BPE} (BPE)"
+            f"{path}: the sentencepiece model has type {model_type} and {len(pieces)} pieces; "
+            f"expected type {_BPE} (BPE)"
         )
     vocab = {piece.text: number for number, piece in enumerate(pieces)}
     if len(vocab) != len(pieces):
@@ -78,7 +77,7 @@ def _document(pieces: list[_Piece], vocab: dict[str, int], unknown: str) -> dict
             ],
         },
         "pre_tokenizer": None,
-        # BOS is the prompt's affair (`LammTokenizer.encode_prompt`), never the tokenizer's.
+        # `LammTokenizer.encode_prompt` adds BOS, not the tokenizer.
         "post_processor": None,
         "decoder": {
             "type": "Sequence",
@@ -104,7 +103,7 @@ def _document(pieces: list[_Piece], vocab: dict[str, int], unknown: str) -> dict
 
 
 def _merges(pieces: list[_Piece], vocab: dict[str, int]) -> list[list[str]]:
-    # sentencepiece joins the pair whose union scores best; `tokenizers` wants the pairs in order.
+    # sentencepiece merges the pair with the best score; `tokenizers` expects ordered pairs.
     ranked: list[tuple[float, int, int, list[str]]] = []
     for piece in pieces:
         if piece.kind not in (_NORMAL, _USER_DEFINED):

@@ -1,7 +1,6 @@
-"""How much memory a checkpoint needs to serve, and how many requests fit beside it.
+"""Estimates of the memory to serve a checkpoint, and of the requests that fit into it.
 
-Estimates from sizes alone, torch-free; called by `inspection`. Weight-only int8 and int4 are
-counted for the decoder's matrices, the rest stays in float16.
+int8 and int4 apply to the weights of the decoder's matrices; everything else stays in float16.
 """
 
 from __future__ import annotations
@@ -10,9 +9,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 GIB = 1 << 30
-# The rest is left to activations, the allocator and the CUDA context.
+# The rest is for activations, the allocator and the CUDA context.
 GPU_FRACTION = 0.9
-# Bytes a weight of the decoder's matrices; int4 has a float16 scale and zero for every 128.
+# Bytes per weight of the decoder's matrices; int4 has a float16 scale and zero per 128 weights.
 _MATRIX_BYTES: Mapping[str, float] = {
     "float32": 4.0,
     "float16": 2.0,
@@ -24,14 +23,14 @@ _MATRIX_BYTES: Mapping[str, float] = {
 
 @dataclass(frozen=True, slots=True)
 class ServingMemory:
-    """Of one dtype. `requests` is how many full contexts fit the GPU given, at most."""
+    """Memory to serve a checkpoint in one dtype."""
 
     dtype: str
     weights_bytes: int
     kv_bytes_per_token: int
 
     def requests(self, gpu_bytes: float, context: int) -> int:
-        """Requests of `context` tokens that fit into 90 % of the GPU beside the weights."""
+        """Requests of `context` tokens that fit into 90 % of the GPU memory with the weights."""
         room = gpu_bytes * GPU_FRACTION - self.weights_bytes
         return max(0, int(room // (self.kv_bytes_per_token * context)))
 
@@ -39,10 +38,10 @@ class ServingMemory:
 def serving_memory(
     matrix_parameters: int, other_parameters: int, text_config: Mapping[str, int | None]
 ) -> list[ServingMemory]:
-    """One entry a dtype.
+    """One entry per dtype.
 
     Args:
-        matrix_parameters: of the decoder's linear layers, head excluded.
+        matrix_parameters: those of the decoder's linear layers, without the head.
         other_parameters: embeddings, head, norms, encoders, projectors.
         text_config: `num_hidden_layers`, `num_attention_heads`, `num_key_value_heads`,
             `hidden_size`, `head_dim`.

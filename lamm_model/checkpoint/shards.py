@@ -1,9 +1,8 @@
-"""Writing a checkpoint's weights tensor by tensor: bounded memory, resumable, checked.
+"""Writing of a checkpoint's weights tensor by tensor, in bounded memory and resumable.
 
-The safetensors header is known before the first value (names, shapes, dtype), so each tensor is
-read, merged in float32, converted and written, and then forgotten: memory is that of the largest
-tensor. A finished shard is noted in the workspace's log with its digest; a rerun of the same plan
-verifies it and goes on behind it. Called by `convert` and `merge`.
+Names, shapes and dtypes determine the safetensors header, so each tensor is read, merged in
+float32, converted, written and freed: memory use is that of the largest tensor. Finished shards are
+logged with their digests; a rerun of the same plan verifies them and continues after them.
 """
 
 from __future__ import annotations
@@ -33,23 +32,23 @@ _DTYPE_NAMES = {
     torch.float32: "F32",
     torch.int64: "I64",
 }
-# JSON files, tokenizer and the shards' headers, counted generously.
+# Upper bound of JSON files, tokenizer and shard headers.
 _OTHER_FILES_BYTES = 32 << 20
 
 
 class ShardLog(Protocol):
-    """What `Workspace` keeps of finished shards."""
+    """Log of finished shards; see `Workspace`."""
 
     def finished(self, path: Path) -> Mapping[str, Any] | None:
         """`bytes` and `sha256` of a shard that an earlier run finished, else None."""
 
     def finish(self, path: Path, entry: Mapping[str, Any]) -> None:
-        """Notes a finished shard durably."""
+        """Records a finished shard durably."""
 
 
 @dataclass(frozen=True, slots=True)
 class PlannedTensor:
-    """One tensor of the checkpoint: `read` gives float32, or int64 for counters."""
+    """A tensor of the checkpoint; `read` returns float32, or int64 for counters."""
 
     name: str
     shape: tuple[int, ...]
@@ -71,12 +70,12 @@ class WrittenWeights:
 
 
 def check_disk(where: Path, needed: int) -> None:
-    """Raises CheckpointError, with both numbers, when `where`'s disk has too little left."""
+    """Raises CheckpointError if the disk of `where` has less than `needed` bytes free."""
     free = shutil.disk_usage(where).free
     if free < needed + _OTHER_FILES_BYTES:
         raise CheckpointError(
-            f"{where}: {(needed + _OTHER_FILES_BYTES) / 1e9:.2f} GB are needed, "
-            f"{free / 1e9:.2f} GB are free"
+            f"{where}: {free / 1e9:.2f} GB of disk space are free; "
+            f"{(needed + _OTHER_FILES_BYTES) / 1e9:.2f} GB are required"
         )
 
 
@@ -91,11 +90,11 @@ def write_weights(
     log: ShardLog,
     max_shard_bytes: int = MAX_SHARD_BYTES,
 ) -> WrittenWeights:
-    """Writes `model*.safetensors` (and the index, where there are several) in the given order.
+    """Writes `model*.safetensors` in the given order, and the index of several shards.
 
     Raises:
         CheckpointError: a value is not finite in its dtype, a source cannot be read, or the disk is
-            full; finished shards stay for a rerun.
+            full; a rerun reuses the finished shards.
     """
     shards = _split(tensors, max_shard_bytes)
     digest = hashlib.sha256()
@@ -107,7 +106,7 @@ def write_weights(
         for number, shard in enumerate(shards, start=1):
             name = _shard_name(number, len(shards))
             path = folder / name
-            # In name order, so that one running digest is the directory's.
+            # In name order, so that the running digest is that of the directory.
             digest.update(name.encode())
             reused = _reuse(path, log, digest)
             if reused is not None:
@@ -130,7 +129,7 @@ def _split(tensors: Sequence[PlannedTensor], max_shard_bytes: int) -> list[list[
             size = 0
         shards[-1].append(tensor)
         size += tensor.nbytes
-    # Wider elements first: every tensor then begins at a multiple of its element size.
+    # Wider elements first, so that every tensor is aligned to its element size.
     return [sorted(shard, key=lambda t: -t.dtype.itemsize) for shard in shards]
 
 
@@ -139,7 +138,7 @@ def _shard_name(number: int, count: int) -> str:
 
 
 def _reuse(path: Path, log: ShardLog, digest: hashlib._Hash) -> Mapping[str, Any] | None:
-    """The log's entry of a shard that is there and unharmed; feeds it to `digest`."""
+    """The log entry of an intact shard, whose bytes are added to `digest`; else None."""
     entry = log.finished(path)
     if entry is None or not path.is_file() or path.stat().st_size != entry["bytes"]:
         return None
@@ -175,9 +174,9 @@ def _write(
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
         raise CheckpointError(
-            f"{path}: the disk is full: {total_bytes(shard) / 1e9:.2f} GB are needed for this "
-            f"shard, {shutil.disk_usage(path.parent).free / 1e9:.2f} GB are free; make room and "
-            f"run the same command again, finished shards are kept"
+            f"{path}: the disk is full: {shutil.disk_usage(path.parent).free / 1e9:.2f} GB are "
+            f"free, this shard requires {total_bytes(shard) / 1e9:.2f} GB; free some space and run "
+            f"the same command again; finished shards are kept"
         ) from error
     entry = {"bytes": path.stat().st_size, "sha256": own.hexdigest()}
     log.finish(path, entry)
@@ -185,7 +184,7 @@ def _write(
 
 
 def _blocks(shard: Sequence[PlannedTensor]) -> Iterator[tuple[bytes | memoryview, int]]:
-    """The file's bytes piece by piece, each with the bytes of weights in it."""
+    """Pieces of the file, each with the number of weight bytes in it."""
     yield _header(shard), 0
     for tensor in shard:
         yield _bytes_of(tensor), tensor.nbytes
@@ -210,13 +209,13 @@ def _bytes_of(tensor: PlannedTensor) -> memoryview:
     value = tensor.read()
     if tuple(value.shape) != tensor.shape:
         raise CheckpointError(
-            f"{tensor.name}: read with shape {list(value.shape)}, planned {list(tensor.shape)}"
+            f"{tensor.name} has shape {list(value.shape)}; expected {list(tensor.shape)}"
         )
     value = value.to(tensor.dtype).contiguous()
     if value.is_floating_point() and not bool(value.isfinite().all()):
         limit = torch.finfo(tensor.dtype).max
         raise CheckpointError(
-            f"weights are not finite in {tensor.dtype} (largest: {limit:g}): {tensor.name}"
+            f"{tensor.name} is not finite in {tensor.dtype} (largest value: {limit:g})"
         )
     array: Any = value.reshape(-1).view(torch.uint8).numpy()
     return memoryview(array)

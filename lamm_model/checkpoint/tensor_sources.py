@@ -1,8 +1,8 @@
-"""Weights files of every kind behind one face: names, shapes, and a tensor when it is asked for.
+"""One interface to all kinds of weights files: names, shapes, and tensors read on demand.
 
-Nothing here runs code of a file: `.pt`, `.pth` and `.bin` go through `torch_files`, TorchScript
-archives through `restricted_unpickler`. Files are mapped, not loaded, so that a 13B
-model is read within the memory of one tensor. Called by the modules that know key names.
+No code of a file runs: `.pt`, `.pth` and `.bin` are read by `torch_files`, TorchScript archives by
+`restricted_unpickler`. Files are memory-mapped, so reading a 13B model takes the memory of one
+tensor.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _SINGLE_FILES = ("model.safetensors", "pytorch_model.bin")
 
 
 class TensorSource(Protocol):
-    """Where tensors come from."""
+    """A source of named tensors."""
 
     @property
     def files(self) -> Sequence[Path]:
@@ -40,15 +40,15 @@ class TensorSource(Protocol):
         """Shape of every tensor, by name."""
 
     def read(self, name: str) -> Tensor:
-        """The values, in the stored dtype; not to be changed in place.
+        """The tensor in the stored dtype; it must not be changed in place.
 
         Raises:
-            CheckpointError: they cannot be read.
+            CheckpointError: the tensor cannot be read.
         """
 
 
 class SafetensorsSource:
-    """One safetensors file; opened anew for every tensor, so that no pages stay mapped."""
+    """A safetensors file, reopened for every tensor so that no pages stay mapped."""
 
     def __init__(self, path: Path) -> None:
         self.files: Sequence[Path] = (path,)
@@ -73,7 +73,7 @@ class SafetensorsSource:
 
 
 class StateDictSource:
-    """Tensors of a torch pickle, already opened (and mapped where the format allows)."""
+    """Tensors of a loaded torch pickle, memory-mapped if the format allows."""
 
     def __init__(self, path: Path, tensors: Mapping[str, Tensor]) -> None:
         self.files: Sequence[Path] = (path,)
@@ -99,7 +99,7 @@ class TorchScriptSource:
 
 
 class ShardedSource:
-    """Several files as one; a shard of pickles is dropped when the next one is opened."""
+    """Several shards as one source; one shard is open at a time."""
 
     def __init__(self, paths: Sequence[Path]) -> None:
         self.files: Sequence[Path] = tuple(paths)
@@ -109,7 +109,7 @@ class ShardedSource:
             source = open_weights_file(path)
             twice = sorted(source.shapes.keys() & shapes.keys())
             if twice:
-                raise CheckpointError(f"{path}: {twice[0]} is in another shard too")
+                raise CheckpointError(f"{path}: {twice[0]} is also in another shard")
             shapes.update(source.shapes)
             self._path_of.update(dict.fromkeys(source.shapes, path))
         self.shapes: Mapping[str, tuple[int, ...]] = shapes
@@ -126,10 +126,10 @@ class ShardedSource:
 
 @dataclass(frozen=True, slots=True)
 class TensorRecipe:
-    """How one tensor of the new checkpoint comes about: its shape, and where its values come from.
+    """Shape and source of one tensor of the new checkpoint.
 
-    `rows` cuts rows `[start, stop)` out of the source's tensor (fused projections). The source's
-    values are reshaped to `shape`.
+    `rows` selects the rows `[start, stop)` of the source tensor (of fused projections), which are
+    reshaped to `shape`.
     """
 
     source: TensorSource
@@ -139,11 +139,11 @@ class TensorRecipe:
 
     @classmethod
     def of(cls, source: TensorSource, name: str) -> TensorRecipe:
-        """The source's tensor as it is."""
+        """The unchanged tensor of a source."""
         return cls(source, name, tuple(source.shapes[name]))
 
     def read(self) -> Tensor:
-        """The values in the stored dtype."""
+        """The tensor in the stored dtype."""
         tensor = self.source.read(self.name)
         if self.rows is not None:
             tensor = tensor[self.rows[0] : self.rows[1]]
@@ -151,10 +151,10 @@ class TensorRecipe:
 
 
 def open_weights(path: Path) -> TensorSource:
-    """The weights of a file, or of a Hugging Face directory (safetensors before pickles).
+    """The weights of a file or of a Hugging Face directory (safetensors preferred to pickles).
 
     Raises:
-        CheckpointError: no weights there, or they cannot be read.
+        CheckpointError: no weights are found, or they cannot be read.
     """
     if path.is_file():
         return open_weights_file(path)
@@ -165,16 +165,16 @@ def open_weights(path: Path) -> TensorSource:
         if (path / name).is_file():
             return open_weights_file(path / name)
     if not path.is_dir():
-        raise CheckpointError(f"{path}: no such file or directory")
+        raise CheckpointError(f"{path}: file or directory not found")
     wanted = ", ".join((*_SINGLE_FILES, *_INDEX_FILES))
-    raise CheckpointError(f"{path}: no weights; looked for {wanted}")
+    raise CheckpointError(f"{path}: no weights found; expected one of {wanted}")
 
 
 def open_weights_file(path: Path) -> TensorSource:
-    """One file by what it is, not by what it is called.
+    """The weights of one file; its content, not its name, tells pickles from TorchScript.
 
     Raises:
-        CheckpointError: it cannot be read, or holds something else than named tensors.
+        CheckpointError: the file cannot be read, or does not hold named tensors.
     """
     if path.suffix == ".safetensors":
         return SafetensorsSource(path)
@@ -182,7 +182,7 @@ def open_weights_file(path: Path) -> TensorSource:
         return TorchScriptSource(path)
     value = load_torch_file(path)
     if not isinstance(value, Mapping) or not value:
-        raise CheckpointError(f"{path}: holds a {type(value).__name__}, not named tensors")
+        raise CheckpointError(f"{path}: holds a {type(value).__name__}; expected named tensors")
     return StateDictSource(path, named_tensors(path, value))
 
 
@@ -191,10 +191,10 @@ def _indexed(index: Path) -> list[Path]:
         weight_map = json.loads(index.read_text(encoding="utf8"))["weight_map"]
         names = sorted(set(weight_map.values()))
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise CheckpointError(f"{index}: not an index of shards: {error!r}") from error
+        raise CheckpointError(f"{index}: not a valid shard index: {error!r}") from error
     for name in names:
         if Path(name).name != name:
-            raise CheckpointError(f"{index}: names the shard {name!r} outside its directory")
+            raise CheckpointError(f"{index}: shard {name!r} is outside the directory")
         if not (index.parent / name).is_file():
-            raise CheckpointError(f"{index.parent / name} is missing; {index.name} names it")
+            raise CheckpointError(f"{index.parent / name} is missing, but {index.name} lists it")
     return [index.parent / name for name in names]

@@ -1,7 +1,6 @@
-"""Torch pickles (`.pt`, `.pth`, `.bin`) read without running what they carry.
+"""Torch pickles (`.pt`, `.pth`, `.bin`), read without running their code.
 
-torch's weights-only machine knows tensors and plain containers; a few harmless names are added.
-Called by `tensor_sources` and by the readers of upstream's files.
+torch's weights-only unpickler accepts tensors and plain containers; a few harmless names are added.
 """
 
 from __future__ import annotations
@@ -21,13 +20,13 @@ from lamm_model.spec import CheckpointError
 
 
 def load_torch_file(path: Path) -> Any:
-    """A torch pickle through the weights-only machine.
+    """The content of a torch pickle, read by the weights-only unpickler.
 
-    Allowed beside tensors and plain containers: `argparse.Namespace` (EPCL's arguments) and numpy's
-    scalars (its validation scores).
+    Besides tensors and plain containers, `argparse.Namespace` (EPCL's arguments) and NumPy scalars
+    (its validation scores) are allowed.
 
     Raises:
-        CheckpointError: the file is missing or torn, or its pickle names anything else.
+        CheckpointError: the file is missing or truncated, or its pickle names anything else.
     """
     try:
         with torch.serialization.safe_globals(_allowed()):
@@ -37,19 +36,19 @@ def load_torch_file(path: Path) -> Any:
     except pickle.UnpicklingError as error:
         raise CheckpointError(f"{path}: refused: {_first_line(error)}") from None
     except FileNotFoundError:
-        raise CheckpointError(f"{path}: no such file") from None
+        raise CheckpointError(f"{path}: file not found") from None
     except Exception as error:
-        # torch reports a torn file as RuntimeError, EOFError, KeyError or ValueError, as it falls.
+        # torch raises RuntimeError, EOFError, KeyError or ValueError for a truncated file.
         raise CheckpointError(
             f"{path}: cannot be read; is it truncated? {_first_line(error)}"
         ) from error
 
 
 def named_tensors(path: Path, value: Mapping[Any, Any]) -> dict[str, Tensor]:
-    """The mapping itself, once all its values are known to be tensors.
+    """The mapping, after checking that all values are tensors.
 
     Raises:
-        CheckpointError: some are not; they are named.
+        CheckpointError: some values are not tensors; the message names them.
     """
     strangers = [str(k) for k, v in value.items() if not isinstance(v, Tensor)]
     if strangers:
@@ -58,7 +57,7 @@ def named_tensors(path: Path, value: Mapping[Any, Any]) -> dict[str, Tensor]:
 
 
 def _allowed() -> list[Any]:
-    scalar = np.float64(0).__reduce__()[0]  # the function that numpy's own pickles name
+    scalar = np.float64(0).__reduce__()[0]  # the function that NumPy's pickles name
     names = ("numpy.core.multiarray.scalar", "numpy._core.multiarray.scalar")
     kinds = (np.float64, np.float32, np.int64, np.bool_)
     return [
@@ -71,7 +70,7 @@ def _allowed() -> list[Any]:
 
 def _first_line(error: Exception) -> str:
     text = str(error).strip()
-    # torch's advice to switch its protection off is left out.
+    # Omits torch's advice to disable the protection.
     for line in text.splitlines():
         if "GLOBAL" in line or "nsupported" in line:
             return line.strip()[:300]

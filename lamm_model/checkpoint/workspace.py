@@ -1,7 +1,6 @@
-"""A directory in the making that outlives its process: beside the target, renamed to it at the end.
+"""A resumable working directory next to its target, renamed to it at the end.
 
-`atomic_directory` throws away what a dead process left; here a rerun of the same plan goes on with
-the shards that are finished. Called by `convert` and `merge`.
+Unlike with `atomic_directory`, a rerun of the same plan after a crash reuses the finished shards.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ from typing import Any
 from lamm_model.checkpoint.atomic import flush_folder, swap_folder
 from lamm_model.spec import CheckpointError
 
-# Bytes and SHA-256 of every weights file, beside the weights.
+# Size and SHA-256 of every weights file.
 MANIFEST = "manifest.json"
 
 _LOG = "progress.json"
@@ -27,7 +26,7 @@ _CONTENT = "content"
 
 
 class Workspace:
-    """`folder` is what becomes the target; the log of finished shards stays beside it."""
+    """`folder` becomes the target; the log of finished shards is stored next to it."""
 
     def __init__(self, root: Path, plan: str) -> None:
         self._root, self._plan = root, plan
@@ -61,21 +60,23 @@ class Workspace:
 
 @contextmanager
 def workspace(target: Path, plan: Mapping[str, Any], *, replace: bool) -> Iterator[Workspace]:
-    """A workspace for `target`; its content becomes `target` when the block ends well.
+    """A workspace whose content becomes `target` when the block completes.
 
-    `plan` is everything that the result follows from (inputs by size and time, options); with the
-    same plan a rerun resumes, with another it begins anew. A block that raises leaves `target` as
-    it was; finished shards stay, in `.NAME.converting` beside it.
+    `plan` is everything that determines the result (inputs by size and time, options). A rerun with
+    the same plan resumes; with another plan it starts over. If the block raises, `target` does not
+    change, and finished shards are kept in `.NAME.converting` next to it.
 
     Raises:
         FileExistsError: `target` exists and `replace` is false.
-        CheckpointError: another process is writing the same target, or an input lies in it.
+        CheckpointError: another process writes the same target, or an input is inside it.
     """
     if target.exists() and not replace:
-        raise FileExistsError(f"{target} exists already")
+        raise FileExistsError(f"{target} already exists")
     for file in (Path(entry["path"]) for entry in plan.get("inputs", ())):
         if target.resolve() in file.parents:
-            raise CheckpointError(f"{target} holds {file}, which replacing it would delete")
+            raise CheckpointError(
+                f"{target} contains the input {file}; replacing it deletes the input"
+            )
     target.parent.mkdir(parents=True, exist_ok=True)
     root = target.parent / f".{target.name}.converting"
     root.mkdir(exist_ok=True)
@@ -91,7 +92,7 @@ def workspace(target: Path, plan: Mapping[str, Any], *, replace: bool) -> Iterat
             flush_folder(work.folder)
             swap_folder(work.folder, target)
         except BaseException:
-            # Without a finished shard there is nothing to resume: leave no trace.
+            # Without a finished shard there is nothing to resume.
             if not work.finished_bytes:
                 shutil.rmtree(root, ignore_errors=True)
             raise
@@ -99,7 +100,7 @@ def workspace(target: Path, plan: Mapping[str, Any], *, replace: bool) -> Iterat
 
 
 def file_identity(path: Path) -> dict[str, Any]:
-    """What tells one state of a file from another without reading it."""
+    """Path, size and modification time: the identity of a file without reading it."""
     status = path.stat()
     return {"path": str(path.resolve()), "bytes": status.st_size, "mtime_ns": status.st_mtime_ns}
 
@@ -109,4 +110,4 @@ def _shards_of(log: Path, plan: str) -> dict[str, Mapping[str, Any]]:
         value = json.loads(log.read_text(encoding="utf8"))
         return dict(value["shards"]) if value["plan"] == plan else {}
     except (OSError, ValueError, KeyError, TypeError):
-        return {}  # no log, or a torn one: nothing is known to be finished
+        return {}  # no log, or an incomplete one: no shard is known to be finished

@@ -1,11 +1,11 @@
-"""Attention of a flat batch over the slot cache: which rows attend what, planned once a step.
+"""Attention of a flat batch over the slot cache, planned once per step.
 
-A step's rows are the decode tokens (one a sequence, by ascending slot) and then the prefill chunks.
-Decode tokens of neighbouring slots are attended together on a view of the cache; each prefill chunk
-on its own. Called by `lamm_model.decoder.llama`; plans are made by the engine's model runner.
+The rows of a step are the decode tokens (one per sequence, by ascending slot), then the prefill
+chunks. Decode tokens of neighbouring slots are processed together on a view of the cache, prefill
+chunks one by one.
 
-Shapes: T rows, n rows of one segment, S slots, G query heads a KV head, H KV heads, C context, D
-head size.
+Shapes: T rows, n rows of one segment, S slots, G query heads per KV head, H KV heads, C context,
+D head size.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-# Positions of padding that a segment of decode tokens may carry before it is split. One attention
-# call costs about as much as 500 padded positions of a small model (measured, 2 cores).
+# Padded positions in a segment of decode tokens before it is split. An attention call costs about
+# as much as 500 padded positions of a small model (measured on 2 cores).
 _MAX_PADDING = 512
 
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """`num_tokens` consecutive tokens of one sequence, the first at `start`, in `slot`."""
+    """`num_tokens` consecutive tokens of the sequence in `slot`, from position `start`."""
 
     slot: int
     start: int
@@ -33,9 +33,9 @@ class Span:
 
 @dataclass(frozen=True, slots=True)
 class DecodeSegment:
-    """Rows `[first, first + n)` are one token each of slots `[slot, slot + n)`.
+    """Rows `[first, first + n)`, one token in each of the slots `[slot, slot + n)`.
 
-    `mask` `[n, 1, 1, C]` is true where a row may look; None when all contexts are C long.
+    `mask` `[n, 1, 1, C]` is true at attended positions; None if all contexts have length C.
     """
 
     first: int
@@ -47,9 +47,9 @@ class DecodeSegment:
 
 @dataclass(frozen=True, slots=True)
 class PrefillSegment:
-    """Rows `[first, first + n)` are one sequence's tokens, ending at position `context - 1`.
+    """Rows `[first, first + n)`, tokens of one sequence up to position `context - 1`.
 
-    `mask` `[G * n, C]` is true where a row may look; None when the chunk is its own whole context.
+    `mask` `[G * n, C]` is true at attended positions; None if the chunk is the whole context.
     """
 
     first: int
@@ -61,7 +61,7 @@ class PrefillSegment:
 
 @dataclass(frozen=True, slots=True)
 class AttentionPlan:
-    """A step's rows: their positions and slots `[T]`, and the segments that cover them."""
+    """Positions and slots `[T]` of the rows of a step, and the segments that cover them."""
 
     positions: Tensor
     slots: Tensor
@@ -70,18 +70,18 @@ class AttentionPlan:
 
 
 def plan_attention(spans: Sequence[Span], groups: int, device: torch.device) -> AttentionPlan:
-    """The plan of spans in row order: single tokens by ascending slot first, then longer spans.
+    """The plan of spans in row order: single tokens by ascending slot, then longer spans.
 
     Args:
         groups: query heads that share one KV head.
 
     Raises:
-        ValueError: the order is not the one above.
+        ValueError: the spans are not in that order.
     """
     decode = [span for span in spans if span.num_tokens == 1]
     prefill = [span for span in spans if span.num_tokens > 1]
     if [*sorted(decode, key=lambda span: span.slot), *prefill] != list(spans):
-        raise ValueError("spans must be single tokens by ascending slot, then longer ones")
+        raise ValueError("expected single tokens by ascending slot, then longer spans")
     positions = [span.start + i for span in spans for i in range(span.num_tokens)]
     slots = [span.slot for span in spans for _ in range(span.num_tokens)]
     segments, first = [], len(decode)
@@ -99,8 +99,7 @@ def plan_attention(spans: Sequence[Span], groups: int, device: torch.device) -> 
 def attend(q_THGD: Tensor, k_SHPD: Tensor, v_SHPD: Tensor, plan: AttentionPlan) -> Tensor:
     """Attention outputs `[T, H, G, D]` of queries `[T, H, G, D]` over the cache's rows.
 
-    Query heads that share a KV head are laid along the query axis, so that K and V are never
-    repeated.
+    Query heads that share a KV head are laid out along the query axis, so K and V are not repeated.
     """
     out = torch.empty_like(q_THGD)
     for seg in plan.decode:
@@ -125,7 +124,7 @@ def attend(q_THGD: Tensor, k_SHPD: Tensor, v_SHPD: Tensor, plan: AttentionPlan) 
 
 
 def _decode_segments(spans: Sequence[Span], device: torch.device) -> list[DecodeSegment]:
-    """Runs of neighbouring slots, split where padding to the longest context would be wasteful."""
+    """Runs of neighbouring slots, split if padding exceeds `_MAX_PADDING`."""
     segments: list[DecodeSegment] = []
     run: list[Span] = []
     first = 0

@@ -1,19 +1,17 @@
-"""KV tensors of the serving decoder: slots for what runs, a block store for what may be reused.
+"""KV cache of the serving decoder: slots for running sequences, a block store for prefix reuse.
 
-Called by `lamm_model.decoder.llama` (reads and writes slots) and the engine's model runner (moves
-blocks between slots and store). It knows slots and blocks, not requests; who owns which is
-`service.engine.block_manager`'s and `service.engine.prefix_cache`'s affair.
+The cache knows slots and blocks, not requests; the engine's block manager and prefix cache own the
+accounting.
 
-Design. A running sequence has one slot: for every layer and head a contiguous row of `max_len`
-positions, because attention on a CPU wants K and V contiguous (gathering small blocks every step
-costs more than the products), and neighbouring slots can be attended in one call on a view, without
-a copy. This cache is not paged: no block table is ever followed inside attention. On a CPU the
-slots are an anonymous mapping, so memory is committed as positions are written and `release` gives
-it back; the budget is therefore kept by counting tokens, not slots. On a GPU all slots are
-allocated at once.
+A running sequence has one slot: a contiguous row of `max_len` positions for every layer and head.
+Attention on a CPU needs contiguous K and V (gathering small blocks in every step costs more than
+the products), and one attention call covers neighbouring slots through a view, without a copy. The
+cache is not paged: attention follows no block table. On a CPU the slots are an anonymous mapping,
+so memory is committed as positions are written and `release` returns it; the budget therefore
+counts tokens, not slots. On a GPU all slots are allocated at once.
 
-Finished prefixes live in a store of `block_size`-token blocks, copied in and out (a few ms where
-recomputing takes hundreds). Shared prefixes are stored once.
+Finished prefixes are copied to and from a store of `block_size`-token blocks, in a few milliseconds
+instead of hundreds for recomputing them. Shared prefixes are stored once.
 
 Shapes: S slots, L layers, 2 = (K, V), H KV heads, P positions, D head size, N store blocks, B
 block.
@@ -31,7 +29,7 @@ from torch import Tensor
 
 @dataclass(frozen=True, slots=True)
 class KVCacheShape:
-    """Geometry of one model's cache. `max_len` is rounded up to whole blocks."""
+    """Sizes of a model's cache. `max_len` is rounded up to whole blocks."""
 
     num_layers: int
     num_kv_heads: int
@@ -44,12 +42,12 @@ class KVCacheShape:
 
     @property
     def row_len(self) -> int:
-        """Positions a slot's row holds."""
+        """Positions per slot."""
         return -(-self.max_len // self.block_size) * self.block_size
 
     @property
     def bytes_per_token(self) -> int:
-        """Bytes that one position takes over all layers and heads."""
+        """Bytes per position over all layers and heads."""
         return 2 * self.num_layers * self.num_kv_heads * self.head_dim * self.dtype.itemsize
 
 
@@ -68,7 +66,7 @@ class KVCache:
             self._slots = torch.frombuffer(self._mapping, dtype=shape.dtype).view(slots)
         else:
             self._slots = torch.zeros(slots, dtype=shape.dtype, device=device)
-        # Not zeroed: blocks are written before they are read, and untouched pages cost nothing.
+        # Not zeroed: blocks are written before they are read, and untouched pages take no memory.
         self._store = torch.empty(store, dtype=shape.dtype, device=device)
 
     def layer(self, index: int) -> tuple[Tensor, Tensor]:
@@ -76,7 +74,7 @@ class KVCache:
         return self._slots[:, index, 0], self._slots[:, index, 1]
 
     def save(self, slot: int, first_block: int, blocks: Sequence[int]) -> None:
-        """Copies the slot's blocks from `first_block` on into the store blocks named."""
+        """Copies the slot's blocks from `first_block` on into the store blocks `blocks`."""
         start, size = first_block * self.shape.block_size, self.shape.block_size
         rows = self._slots[slot, :, :, :, start : start + len(blocks) * size]
         split = rows.unflatten(3, (len(blocks), size)).permute(3, 0, 1, 2, 4, 5)
@@ -90,9 +88,9 @@ class KVCache:
         rows.copy_(found.permute(1, 2, 3, 0, 4, 5))
 
     def release(self, slot: int) -> None:
-        """Gives a slot's memory back to the system, where the system can take it (CPU, Linux)."""
+        """Returns a slot's memory to the system (on a CPU under Linux)."""
         if self._mapping is None or not hasattr(mmap, "MADV_DONTNEED"):
-            # Masked positions are still multiplied, so nothing that is not finite may stay.
+            # Masked positions are still multiplied, so no non-finite value may remain.
             self._slots[slot].zero_()
             return
         page = mmap.PAGESIZE
@@ -103,10 +101,10 @@ class KVCache:
 
 
 def _reserve(nbytes: int) -> mmap.mmap:
-    """Zeroed address space that takes memory page by page as it is written."""
-    # Private: what is released from a shared mapping would stay in memory.
+    """Zeroed address space whose memory is committed page by page when written."""
+    # Private: released pages of a shared mapping would stay in memory.
     mapping = mmap.mmap(-1, nbytes, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
     if hasattr(mmap, "MADV_NOHUGEPAGE"):
-        # A huge page would commit the unwritten rest of a row with its first position.
+        # A huge page would commit the unwritten rest of a row.
         mapping.madvise(mmap.MADV_NOHUGEPAGE)
     return mapping

@@ -1,7 +1,7 @@
-"""Linear layers for serving: weights packed once for the shapes that decoding uses.
+"""Linear layers for serving, with weights packed once for the shapes of decoding.
 
-torch's plain fp32 linear repacks its weight at every call, which costs 2-4x at 1-32 rows on a CPU;
-oneDNN's prepacked form does it once. Called by `lamm_model.decoder.llama`.
+torch's fp32 linear layer repacks its weight in every call, which costs 2-4x at 1-32 rows on a CPU.
+oneDNN's prepacked form avoids this.
 """
 
 from __future__ import annotations
@@ -12,18 +12,19 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-# Measured on 2 cores (AVX-512): below this many weights the packed call's fixed cost (about 10 us)
-# exceeds what the packing saves at one row.
+# Measured on 2 cores (AVX-512): below this size the fixed cost of a packed call (about 10 us)
+# exceeds the time saved at one row.
 _MIN_PACKED_WEIGHTS = 128 * 1024
-# Up to so many rows, so large a step; a batch of few rows is decoded so often that it stays exact.
+# (rows, step): row counts up to `rows` are padded to multiples of `step`. Small batches are the
+# most frequent and are not padded.
 _ROW_STEPS = ((8, 1), (64, 4), (128, 8), (512, 16), (2048, 64))
 _LARGEST_STEP = 256
 
 
 class PackedLinear:
-    """`x [..., I] -> [..., O]` without bias; the weight is packed when that is faster.
+    """`x [..., I] -> [..., O]` without bias; the weight is packed if that is faster.
 
-    The original weight is not kept: a packed layer holds one copy.
+    A packed layer does not keep the original weight.
     """
 
     def __init__(self, weight_OI: Tensor) -> None:
@@ -43,14 +44,14 @@ class PackedLinear:
         padded = padded_rows(rows)
         if padded == rows:
             return self._multiply(x)
-        # Zeros, since what an allocation holds may be denormal, and then slow.
+        # Zeroed, because uninitialised memory may hold denormal values, which are slow.
         wider = x.new_zeros(padded, self.in_features)
         wider[:rows] = x.reshape(rows, self.in_features)
         return self._multiply(wider)[:rows].reshape(*x.shape[:-1], self.out_features)
 
     @property
     def kernel_key(self) -> tuple[int, int] | None:
-        """Equal for layers with the same kernels; None where there is none to compile."""
+        """Equal for layers that share compiled kernels; None if nothing is compiled."""
         return None if self._packed is None else (self.out_features, self.in_features)
 
     def _multiply(self, x: Tensor) -> Tensor:
@@ -59,12 +60,11 @@ class PackedLinear:
 
 
 def padded_rows(rows: int) -> int:
-    """The number of rows, `rows` or a few more, that a packed product is computed with.
+    """The padded number of rows of a packed product, at least `rows`.
 
-    oneDNN compiles a kernel for every number of rows that it sees (0.6 ms, half a megabyte each,
-    1,024 kept). Served batches have any number: without steps a server's memory grows for hours,
-    and every new number stalls a step. The steps cost 3 % of the rows on average, 12 % at most
-    from 32 rows on.
+    oneDNN compiles a kernel for every number of rows (0.6 ms and half a megabyte each, 1,024 are
+    kept). Batch sizes vary, so without padding a server's memory grows for hours and every new size
+    stalls a step. Padding adds 3 % of the rows on average, and at most 12 % from 32 rows on.
     """
     for limit, step in _ROW_STEPS:
         if rows <= limit:
@@ -73,12 +73,12 @@ def padded_rows(rows: int) -> int:
 
 
 def row_sizes(most: int) -> list[int]:
-    """Every number of rows that a packed product of at most `most` rows is computed with."""
+    """All padded numbers of rows for products of at most `most` rows."""
     return sorted({padded_rows(rows) for rows in range(1, most + 1)})
 
 
 def can_pack(weight_OI: Tensor) -> bool:
-    """Whether oneDNN has a prepacked form of this weight here, and it is worth having."""
+    """Whether oneDNN can prepack this weight on this machine, and it is worthwhile."""
     return (
         weight_OI.device.type == "cpu"
         and weight_OI.dtype is torch.float32

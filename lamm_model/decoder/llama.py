@@ -1,12 +1,11 @@
-"""The LLaMA decoder that serves: a flat batch of prefill and decode tokens over a slot KV cache.
+"""LLaMA decoder for serving: a flat batch of prefill and decode tokens over a slot KV cache.
 
-It loads the weights of `transformers.LlamaForCausalLM` and gives its logits (the tests hold it to
-that, token by token). QKV and gate/up are fused, weights are packed for small batches on a CPU, and
-only the rows whose logits are wanted pass the last feed-forward and the head. Called by the
-engine's model runner.
+It loads the weights of `transformers.LlamaForCausalLM` and computes the same logits; the tests
+compare them token by token. QKV and gate/up are fused, weights are packed for small batches on a
+CPU, and only rows whose logits are computed pass the last feed-forward layer and the head.
 
-Shapes: T rows (tokens of a step), R rows whose logits are wanted, C hidden size, V vocabulary, H KV
-heads, G query heads a KV head, D head size.
+Shapes: T rows (tokens of a step), R rows with logits, C hidden size, V vocabulary, H KV heads,
+G query heads per KV head, D head size.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ from lamm_model.decoder.kv_cache import KVCache
 from lamm_model.decoder.linear import PackedLinear, padded_rows, row_sizes
 from lamm_model.decoder.lora import AdapterPlan
 
-# Those whose angles depend on the position alone, so that one table serves every sequence.
+# Types whose angles depend only on the position, so that all sequences share one table.
 _ROPE_TYPES = ("default", "linear", "llama3", "yarn")
 
 _Take = Callable[[str], Tensor]
@@ -44,7 +43,7 @@ class _Layer:
 
 
 class LlamaDecoder:
-    """Runs LLaMA blocks over `KVCache` slots; holds weights, no state of any request."""
+    """Runs LLaMA blocks over `KVCache` slots; holds weights but no request state."""
 
     def __init__(
         self,
@@ -56,11 +55,11 @@ class LlamaDecoder:
     ) -> None:
         """Takes the weights out of `weights` (named as in `LlamaForCausalLM.state_dict()`).
 
-        Entries are removed as they are packed, so that both copies never exist in whole.
+        Entries are removed as they are packed, so that two complete copies never exist.
 
         Raises:
             KeyError: a weight is missing; its name is the key.
-            ValueError: the config asks for something that this decoder does not do.
+            ValueError: the config has an option that the decoder does not support.
         """
         _check(config)
         self.config, self.device, self.dtype = config, device, dtype
@@ -82,7 +81,7 @@ class LlamaDecoder:
 
     @property
     def out_features(self) -> dict[str, int]:
-        """Outputs of each linear layer of a block that an adapter may have an update for."""
+        """Output sizes of the linear layers of a block that adapters may update."""
         hidden, inner = int(self.config.hidden_size), int(self.config.intermediate_size)
         kv = self.num_kv_heads * self.head_dim
         return {
@@ -96,10 +95,10 @@ class LlamaDecoder:
         }
 
     def warm_up(self, max_rows: int, max_logit_rows: int) -> Iterator[None]:
-        """Compiles the kernels of batches up to these sizes, a few milliseconds' work at a time.
+        """Compiles the kernels of batches up to these sizes, in steps of a few milliseconds.
 
-        oneDNN compiles at a size's first use: half a megabyte, and a stall of that step. Small
-        batches come first, so that whoever stops early has those that are most frequent.
+        oneDNN compiles a kernel (half a megabyte) when a size is first used, which stalls the step.
+        Small batches, the most frequent ones, are compiled first.
         """
         layers = {
             linear.kernel_key: linear for linear in self._linears() if linear is not self._head
@@ -128,16 +127,16 @@ class LlamaDecoder:
         logit_rows_R: Tensor,
         adapters: AdapterPlan | None = None,
     ) -> Tensor:
-        """Logits `[R, V]` of the rows asked for; every row's K and V are written to its slot.
+        """Logits `[R, V]` of `logit_rows_R`; K and V of all rows are written to their slots.
 
-        `adapters` says which rows see these weights through which LoRA; None: all see them bare.
+        `adapters` maps rows to LoRA adapters; None: no row has an adapter.
         """
         x = embeds_TC
         cos, sin = self._cos[plan.positions], self._sin[plan.positions]
         residual_rows: Tensor | None = None
         for index, layer in enumerate(self._layers):
             if index == len(self._layers) - 1:
-                # Past the last K and V only the wanted rows matter.
+                # After the last K and V only rows with logits are needed.
                 residual_rows = logit_rows_R
             kv = cache.layer(index)
             x = self._block(layer, x, cos, sin, plan, kv, residual_rows, adapters, index)
@@ -162,7 +161,7 @@ class LlamaDecoder:
             adapters.add_(qkv, normed, index, "qkv", adapters.rows)
         qkv = qkv.view(rows, -1, self.head_dim)
         heads = self.groups * self.num_kv_heads
-        # Query and key heads turn together: one set of kernels for both.
+        # Query and key heads are rotated together, in one set of kernels.
         rotated = _rotate(qkv[:, : heads + self.num_kv_heads], cos, sin)
         q = rotated[:, :heads].view(rows, self.num_kv_heads, self.groups, self.head_dim)
         k_cache, v_cache = kv
@@ -186,7 +185,7 @@ class LlamaDecoder:
         index: int,
         only_logit_rows: bool,
     ) -> Tensor:
-        """The block after its attention, through the rows' adapters."""
+        """The rest of a block after attention, with the adapters of the rows."""
         segments = adapters.logit_rows if only_logit_rows else adapters.rows
         out = layer.o(attended)
         adapters.add_(out, attended, index, "o", segments)
@@ -247,8 +246,8 @@ def _rotary_table(
 def _check(config: LlamaConfig) -> None:
     rope_type = (config.rope_parameters or {}).get("rope_type", "default")
     if rope_type not in _ROPE_TYPES:
-        raise ValueError(f"rope_type is {rope_type!r}; this decoder does {', '.join(_ROPE_TYPES)}")
+        raise ValueError(f"rope_type is {rope_type!r}; expected one of {', '.join(_ROPE_TYPES)}")
     if config.attention_bias or config.mlp_bias:
-        raise ValueError("this decoder has no biases; the config sets attention_bias or mlp_bias")
+        raise ValueError("attention_bias or mlp_bias is set; the decoder does not support biases")
     if config.hidden_act != "silu":
-        raise ValueError(f"hidden_act is {config.hidden_act!r}; this decoder does 'silu'")
+        raise ValueError(f"hidden_act is {config.hidden_act!r}; expected 'silu'")

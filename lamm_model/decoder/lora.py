@@ -1,10 +1,10 @@
-"""LoRA beside the weights: several adapters over one decoder, each row with its own.
+"""Unmerged LoRA: several adapters on one decoder, selected per row.
 
-The adapters' matrices are stacked once, at load. A step's rows are cut into segments: a long chunk
-is one sequence's and meets its own adapter's matrices alone; single tokens of several adapters go
-through the stack together, and a mask keeps each row's own ranks. A row's result never depends on
-the others' adapters. Called by `lamm_model.decoder.llama`; plans are made by the engine's model
-runner. A decoder without adapters never enters this file.
+The matrices of all adapters are stacked once, when they are loaded. The rows of a step are split
+into segments: a prefill chunk is multiplied with the matrices of its own adapter; single tokens of
+several adapters are multiplied with the stack, and a mask keeps the ranks of each row's adapter.
+The result of a row does not depend on the adapters of other rows. A decoder without adapters does
+not run this code.
 
 Shapes: T rows, n rows of one segment, K adapters, R ranks of one adapter, I inputs, O outputs.
 """
@@ -19,7 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-# The decoder's fused linear layers, and the checkpoint's layers that each is made of.
+# Fused linear layers of the decoder, and the checkpoint layers that they consist of.
 FUSED: Mapping[str, tuple[str, ...]] = {
     "qkv": ("q_proj", "k_proj", "v_proj"),
     "o": ("o_proj",),
@@ -30,14 +30,14 @@ FUSED: Mapping[str, tuple[str, ...]] = {
 
 @dataclass(frozen=True, slots=True)
 class LoraPair:
-    """One adapter's update of one linear layer: `weight_OI += scale * up_OR @ down_RI`."""
+    """Update of one linear layer: `weight_OI += scale * up_OR @ down_RI`."""
 
     down_RI: Tensor
     up_OR: Tensor
     scale: float
 
 
-# One adapter: (index of the block, name of the layer such as "q_proj") -> its update.
+# An adapter: (index of the block, name of the layer such as "q_proj") -> update.
 LoraWeights = Mapping[tuple[int, str], LoraPair]
 
 
@@ -45,8 +45,8 @@ LoraWeights = Mapping[tuple[int, str], LoraPair]
 class AdapterSegment:
     """Rows `[first, first + count)` of adapters `[adapter, adapter_end)`.
 
-    `others` `[n, adapter_end - adapter]` is true but at each row's own adapter; None when all rows
-    are of one and the same.
+    `others` `[n, adapter_end - adapter]` is true for all but each row's own adapter; None if all
+    rows have the same adapter.
     """
 
     first: int
@@ -58,7 +58,7 @@ class AdapterSegment:
 
 @dataclass(frozen=True, slots=True)
 class AdapterPlan:
-    """A step's segments: of all its rows, and of the rows whose logits are wanted."""
+    """Segments of all rows of a step, and of the rows whose logits are computed."""
 
     layers: tuple[Mapping[str, _StackedPairs], ...]
     rows: tuple[AdapterSegment, ...]
@@ -72,7 +72,7 @@ class AdapterPlan:
         linear: str,
         segments: Sequence[AdapterSegment],
     ) -> None:
-        """Adds to a fused layer's output what its rows' adapters make of its input, in place."""
+        """Adds the updates of the rows' adapters to a fused layer's output, in place."""
         pairs = self.layers[layer].get(linear)
         if pairs is not None:
             for segment in segments:
@@ -80,7 +80,7 @@ class AdapterPlan:
 
 
 class LoraStack:
-    """All adapters of one decoder; adapter k is the k-th of the constructor's."""
+    """All adapters of a decoder, numbered in the order of the constructor's argument."""
 
     def __init__(
         self,
@@ -90,10 +90,10 @@ class LoraStack:
         device: torch.device,
         dtype: torch.dtype,
     ) -> None:
-        """Stacks the matrices, with their scales multiplied in.
+        """Stacks the matrices, multiplied by their scales.
 
         Args:
-            out_features: O of each of the checkpoint's layers that may have an update.
+            out_features: O of each checkpoint layer that may have an update.
         """
         self._device = device
         self._layers = tuple(
@@ -109,11 +109,11 @@ class LoraStack:
     def plan(
         self, spans: Sequence[tuple[int | None, int]], logit_rows: Sequence[int | None]
     ) -> AdapterPlan | None:
-        """The plan of a step; None when no row has an adapter.
+        """The plan of a step; None if no row has an adapter.
 
         Args:
             spans: (adapter or None for the base, number of rows) of each sequence, in row order.
-            logit_rows: the adapter of each row whose logits are wanted.
+            logit_rows: the adapter of each row whose logits are computed.
         """
         rows = self._segments(spans)
         if not rows:
@@ -150,15 +150,15 @@ class LoraStack:
 
 
 class _StackedPairs:
-    """One fused layer's updates of all adapters: `down` `[K * R, I]` and `up` `[K * R, O]`.
+    """Updates of one fused layer by all adapters: `down` `[K * R, I]` and `up` `[K * R, O]`.
 
-    Adapters of smaller rank are filled up with zeros.
+    Adapters of smaller rank are padded with zeros.
     """
 
     def __init__(
         self, blocks: Sequence[tuple[Tensor, Tensor]], device: torch.device, dtype: torch.dtype
     ) -> None:
-        """`blocks` are each adapter's `down` `[R_k, I]` and `up` `[R_k, O]`, R_k perhaps 0."""
+        """`blocks` are `down` `[R_k, I]` and `up` `[R_k, O]` of each adapter; R_k may be 0."""
         self._rank = max(len(down) for down, _ in blocks)
 
         def stack(parts: Sequence[Tensor]) -> Tensor:
@@ -170,13 +170,13 @@ class _StackedPairs:
         self.nbytes = self._down.nbytes + self._up.nbytes
 
     def add_(self, out_TO: Tensor, x_TI: Tensor, segment: AdapterSegment) -> None:
-        """Adds the segment's part, in place."""
+        """Adds the update of a segment, in place."""
         rows = slice(segment.first, segment.first + segment.count)
         ranks = slice(segment.adapter * self._rank, segment.adapter_end * self._rank)
         inner = F.linear(x_TI[rows], self._down[ranks])
         if segment.others is not None:
             split = inner.view(segment.count, -1, self._rank)
-            # Not a product with zeros: what overflowed in another adapter would become NaN here.
+            # Multiplying by zero would turn an overflow in another adapter into NaN.
             inner = split.masked_fill(segment.others[:, :, None], 0.0).view(segment.count, -1)
         out_TO[rows].addmm_(inner, self._up[ranks])
 
@@ -187,9 +187,10 @@ def _fuse(
     parts: Sequence[str],
     out_features: Mapping[str, int],
 ) -> list[tuple[Tensor, Tensor]] | None:
-    """Each adapter's `down` and `up` of a fused layer; None when no adapter touches it.
+    """`down` and `up` of each adapter for a fused layer; None if no adapter updates it.
 
-    Parts are laid side by side in the ranks, and each one's `up` reaches its own outputs alone.
+    The parts are concatenated along the ranks, and the `up` of each part is zero outside its own
+    outputs.
     """
     present = [
         [(part, weights[layer, part]) for part in parts if (layer, part) in weights]

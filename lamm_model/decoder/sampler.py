@@ -1,8 +1,8 @@
-"""Logits become tokens: greedy or drawn, each row by its own parameters.
+"""Sampling of tokens from logits, greedy or random, with parameters per row.
 
-Called by the engine's model runner. A row's draw depends on its seed, its position and its logits
-alone, never on what else is in the batch: the randomness is one uniform number hashed from (seed,
-position), turned into a token by the inverse of the row's cumulative distribution.
+The draw of a row depends only on its seed, its position and its logits, not on the rest of the
+batch: a uniform number is hashed from (seed, position) and mapped to a token through the inverse of
+the row's cumulative distribution.
 
 Shapes: R rows, V vocabulary, K candidates.
 """
@@ -20,18 +20,18 @@ from torch import Tensor
 
 from lamm_model.sampling_params import SamplingParams
 
-# Candidates tried before a row's whole vocabulary is sorted (a sort of 32,000 costs over 1 ms).
+# Candidates tried before the whole vocabulary is sorted (sorting 32,000 costs over 1 ms).
 _NUM_CANDIDATES = 256
 _LOWEST_TEMPERATURE = 1e-5
 
 
 @dataclass(frozen=True, slots=True)
 class SamplingRow:
-    """What sampling one row needs to know.
+    """Sampling input of one row.
 
-    `position` counts the tokens generated before this one. `prompt_token_ids` may hold media
-    placeholders; they are passed over. `banned` tokens cannot be chosen (an end before
-    `min_tokens`); `allowed`, where given, has V bytes, 0 for each token that cannot be chosen.
+    `position` counts the tokens generated before this one. Media placeholders in
+    `prompt_token_ids` are ignored. `banned` tokens are never chosen (end tokens before
+    `min_tokens`). `allowed` has V bytes, 0 for tokens that are never chosen.
     """
 
     params: SamplingParams
@@ -45,7 +45,7 @@ class SamplingRow:
 
 @dataclass(frozen=True, slots=True)
 class SampledToken:
-    """A token; with `logprobs` asked for, its log-probability and the best (id, value)."""
+    """A token; if `logprobs` is set, its log-probability and the best (id, value) pairs."""
 
     token_id: int
     logprob: float | None = None
@@ -53,13 +53,13 @@ class SampledToken:
 
 
 class Sampler:
-    """Stateless; one call samples a step."""
+    """Samples one step per call; stateless."""
 
     @torch.inference_mode()
     def sample(self, logits_RV: Tensor, rows: Sequence[SamplingRow]) -> list[SampledToken]:
-        """One token a row, in the order of the rows."""
+        """One token per row, in the order of the rows."""
         raw_RV = logits_RV.float()
-        # Reported log-probabilities are the model's own, before penalties and temperature.
+        # Reported log-probabilities do not include penalties and temperature.
         shaped_RV = self._shape(raw_RV, rows)
         tokens: list[int] = shaped_RV.argmax(dim=-1).tolist()
         drawn = [i for i, row in enumerate(rows) if not row.params.greedy]
@@ -70,7 +70,7 @@ class Sampler:
         return self._with_logprobs(raw_RV, rows, tokens)
 
     def _shape(self, logits_RV: Tensor, rows: Sequence[SamplingRow]) -> Tensor:
-        """Penalties, biases and bans; the input is left as it was."""
+        """Logits with penalties, biases and bans; the input is not changed."""
         touched = [i for i, row in enumerate(rows) if _is_touched(row)]
         if not touched:
             return logits_RV
@@ -80,14 +80,14 @@ class Sampler:
         return shaped_RV
 
     def _draw(self, logits_RV: Tensor, rows: Sequence[SamplingRow]) -> list[int]:
-        # Below this a float32 quotient overflows, and the likeliest token is drawn long before.
+        # A lower temperature overflows float32; the most likely token is certain long before.
         temperatures = logits_RV.new_tensor(
             [max(row.params.temperature, _LOWEST_TEMPERATURE) for row in rows]
         )
         logits_RV = logits_RV / temperatures[:, None]
         uniforms = [_uniform(row.seed, row.position) for row in rows]
         tokens = [0] * len(rows)
-        # A row's path is decided by its own parameters, so that a batch cannot change its token.
+        # The code path depends only on the row's parameters, so the batch cannot change its token.
         plain = [i for i, row in enumerate(rows) if not _is_filtered(row.params)]
         filtered = [i for i, row in enumerate(rows) if _is_filtered(row.params)]
         if plain:
@@ -157,7 +157,7 @@ def _shape_row(logits_V: Tensor, row: SamplingRow) -> None:
     if row.banned:
         logits_V[_index(logits_V, list(row.banned))] = -torch.inf
     if row.allowed is not None:
-        # A copy: the bytes are read-only, and torch has no tensors that are.
+        # A copy, because torch has no read-only tensors.
         allowed_V = torch.frombuffer(bytearray(row.allowed), dtype=torch.uint8).bool()
         logits_V.masked_fill_(~allowed_V.to(logits_V.device), -torch.inf)
 
@@ -169,14 +169,14 @@ def _index(like: Tensor, ids: list[int]) -> Tensor:
 def _draw_filtered(
     logits_RV: Tensor, rows: Sequence[SamplingRow], uniforms: Sequence[float]
 ) -> list[int]:
-    """A draw among each row's candidates: top-k first, then top-p of what is left, and min-p."""
+    """Draws from the candidates of each row: top-k, then top-p of the rest, and min-p."""
     vocab = logits_RV.shape[1]
     width = min(_NUM_CANDIDATES, vocab)
     top_k = torch.tensor([row.params.top_k or vocab for row in rows], device=logits_RV.device)
     top_p = logits_RV.new_tensor([row.params.top_p for row in rows])
     min_p = logits_RV.new_tensor([row.params.min_p for row in rows])
     values_RK, ids_RK = logits_RV.topk(width, dim=-1)
-    # A row is done with the candidates when nothing beyond them can pass its filters.
+    # The candidates suffice for a row if no other token can pass its filters.
     total_R = logits_RV.logsumexp(dim=-1)
     mass_R = (values_RK.logsumexp(dim=-1) - total_R).exp()
     ratio_R = (values_RK[:, -1] - values_RK[:, 0]).exp()
@@ -199,7 +199,7 @@ def _pick(
     filters: tuple[Tensor, Tensor, Tensor],
     uniforms: Sequence[float],
 ) -> list[int]:
-    """Draws from descending candidates; `total_R`: all tokens' log-mass (inf: the top-k's own)."""
+    """Draws from descending candidates; `total_R` is the log-mass (inf: that of the top-k)."""
     top_k, top_p, min_p = (values[:, None] for values in filters)
     ranks = torch.arange(values_RK.shape[1], device=values_RK.device)
     values_RK = values_RK.masked_fill(ranks >= top_k, -torch.inf)
@@ -218,13 +218,13 @@ def _invert(probs_RK: Tensor, uniforms: Sequence[float]) -> list[int]:
     cumulative = probs_RK.double().cumsum(dim=-1)
     targets = cumulative.new_tensor(uniforms) * cumulative[:, -1]
     found = torch.searchsorted(cumulative, targets[:, None], right=True)[:, 0]
-    # A product rounded up to the total would point past the end: take the last possible token.
+    # A product rounded up to the total points past the end; use the last possible token.
     last = cumulative.shape[1] - 1 - (probs_RK.flip(-1) > 0).int().argmax(dim=-1)
     choices: list[int] = torch.minimum(found, last).tolist()
     return choices
 
 
 def _uniform(seed: int, position: int) -> float:
-    """A number in [0, 1) that depends on nothing else."""
+    """A deterministic number in [0, 1)."""
     digest = hashlib.blake2b(struct.pack("<qq", seed, position), digest_size=8).digest()
     return float(int.from_bytes(digest, "little") >> 11) * 2.0**-53

@@ -1,1 +1,1 @@
-"""Encoders: a prepared medium becomes features."""
+"""Encoders of prepared media: arrays -> features."""

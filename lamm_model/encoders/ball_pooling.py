@@ -1,9 +1,9 @@
-"""Set abstraction's shared MLP and pooling without gradients. Called by `encoders.epcl`.
+"""Shared MLP and pooling of set abstraction, without gradients.
 
-The same function of the weights as the layers one by one, with less of everything but the products
-that cannot be saved: the first layer meets each point's features once instead of once a ball,
-normalisation is folded into the weights, a short ball's repeats are left out, and a few balls at a
-time go through all layers while their rows are in the processor's cache.
+It computes the same function as the layers one by one, but faster: the first layer processes the
+features of each point once instead of once per ball, normalisation is folded into the weights,
+repeated points of short balls are skipped, and a few balls at a time pass all layers while their
+rows are in the processor's cache.
 
 Shapes: N points, M centres, m centres of one part, K neighbours, C channels, I inputs, O outputs.
 """
@@ -15,7 +15,7 @@ from collections.abc import Iterator, Sequence
 import torch.nn.functional as F
 from torch import Tensor
 
-# Rows at a time: few enough to stay in a processor's cache, or enough to fill a GPU.
+# Rows per part: they fit into the cache of a CPU, or fill a GPU.
 _CPU_ROWS, _GPU_ROWS = 1 << 11, 1 << 17
 
 
@@ -27,15 +27,15 @@ def pool_balls(
     radius: float,
     layers: Sequence[tuple[Tensor, Tensor]],
 ) -> Tensor:
-    """The largest of each ball's points' outputs, channel by channel: [M, O].
+    """The maximum of the outputs over the points of each ball, per channel: [M, O].
 
     Args:
         xyz_N3: float32 coordinates, metres.
-        features_NC: the points' features, if any; they follow the coordinates in a layer's inputs.
-        centre_M3: the balls' centres, float32.
-        index_MK: the balls' points in rising order; a short ball repeats its first (`ball_query`).
-        radius: what offsets from the centre are divided by.
-        layers: weight [O, I] and bias [O] of each layer, with ReLU behind it.
+        features_NC: features of the points; they follow the coordinates in the input, if given.
+        centre_M3: centres of the balls, float32.
+        index_MK: points of the balls in ascending order; a short ball repeats its first point.
+        radius: divisor of the offsets from the centre.
+        layers: weight [O, I] and bias [O] of each layer, followed by ReLU.
     """
     (weight, bias), *rest = layers
     point_NO = None if features_NC is None else F.linear(features_NC.to(bias), weight[:, 3:], bias)
@@ -49,15 +49,15 @@ def pool_balls(
             hidden = point_NO.index_select(0, index_R).addmm_(offset_R3, weight[:, :3].T)
         for next_weight, next_bias in rest:
             hidden = F.linear(hidden.relu_(), next_weight, next_bias)
-        # ReLU keeps the order, so the largest value alone needs it.
+        # ReLU is monotonic, so it is applied to the maximum only.
         pooled_MO[part_m] = hidden.unflatten(0, index_mK.shape).amax(1).relu_()
     return pooled_MO
 
 
 def _parts(index_MK: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
-    """Centres [m] and their points [m, k], balls of like size together, so that k is small."""
+    """Centres [m] and their points [m, k]; balls of similar size are grouped to keep k small."""
     first_M1 = index_MK[:, :1]
-    # Real neighbours rise from the first one; an empty ball is zeros and counts as one point.
+    # Neighbours are in ascending order; an empty ball has zeros and counts as one point.
     count_M = 1 + (index_MK > first_M1).sum(1)
     order_M = count_M.argsort(descending=True, stable=True)
     counts = count_M[order_M].tolist()

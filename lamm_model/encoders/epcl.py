@@ -1,7 +1,7 @@
-"""EPCL: a point cloud seen through CLIP's transformer (arXiv:2212.04098), as LAMM uses it.
+"""EPCL, a point-cloud encoder with CLIP's transformer (arXiv:2212.04098), as used by LAMM.
 
-Set abstraction twice, a position MLP, CLIP's `ln_pre`, task tokens, CLIP's blocks; the point tokens
-come out. Source of the layout: OpenLAMM `src/model/EPCL` @ d5ca246.
+Set abstraction layers, a position MLP, CLIP's `ln_pre`, task tokens and CLIP's blocks; the output
+is the point tokens. Source of the layout: OpenLAMM `src/model/EPCL` @ d5ca246.
 
 Shapes: B clouds, N points, M centres, K neighbours, C channels, T tokens, D width.
 """
@@ -21,7 +21,7 @@ from lamm_model.encoders.point_ops import ball_query, farthest_point_sample, gat
 
 
 class EpclEncoder(PreTrainedModel):
-    """Clouds `[B, N, 3]` (or `[B, N, 6]` with colour), metres, -> features `[B, T, D]`."""
+    """Clouds `[B, N, 3]` (`[B, N, 6]` with colour) in metres -> features `[B, T, D]`."""
 
     config_class = EpclConfig
     base_model_prefix = "epcl"
@@ -57,14 +57,14 @@ class EpclEncoder(PreTrainedModel):
         """Features [B, T, D] of clouds [B, N, 3 + C].
 
         Raises:
-            ValueError: the clouds have other columns than the configuration says.
+            ValueError: the number of columns does not match the configuration.
         """
         expected = 6 if self.config.use_color else 3
         if points.dim() != 3 or points.shape[-1] != expected:
             raise ValueError(
                 f"points have shape {tuple(points.shape)}; expected [B, N, {expected}]"
             )
-        # Coordinates stay float32 whatever the weights' dtype: half precision moves points by
+        # Coordinates stay float32 for all dtypes of the weights: half precision moves points by
         # millimetres and more.
         xyz_BN3 = points[..., :3].float()
         features: Tensor | None = points[..., 3:] if self.config.use_color else None
@@ -80,7 +80,7 @@ class EpclEncoder(PreTrainedModel):
         return hidden[:, : xyz_BN3.shape[1]]
 
     def token_positions(self, points: Tensor) -> Tensor:
-        """Centres [B, T, 3] of the tokens, metres: where `forward`'s tokens stand in the cloud."""
+        """Centres [B, T, 3] of the tokens of `forward`, in metres."""
         xyz_BN3 = points[..., :3].float()
         for layer in self.pre_encoder:
             assert isinstance(layer, SetAbstraction)
@@ -100,11 +100,11 @@ class EpclEncoder(PreTrainedModel):
 
 
 class SetAbstraction(nn.Module):
-    """One PointNet++ layer (arXiv:1706.02413): sample centres, group balls, share an MLP, pool.
+    """A PointNet++ layer (arXiv:1706.02413): sample centres, group balls, shared MLP, pooling.
 
-    The products of the MLP's wide layers limit it: at LAMM's sizes the second set abstraction takes
-    137 GFLOP a cloud, for 256 full balls of 512 points and the layer of 512 x 1024. Without
-    gradients `pool_balls` does those and little else; with them every step is spelled out.
+    Most time is spent in the products of the wide MLP layers: at LAMM's sizes the second set
+    abstraction takes 137 GFLOP per cloud, for 256 full balls of 512 points and the layer of
+    512 x 1024. `pool_balls` is the fast path without gradients.
     """
 
     def __init__(
@@ -124,7 +124,7 @@ class SetAbstraction(nn.Module):
         if self.training or torch.is_grad_enabled():
             return centre_BM3, self._pool(xyz_BN3, features_BNC, centre_BM3, index_BMK)
         layers = [layer.folded() for layer in self.mlp if isinstance(layer, SharedLayer)]
-        # One cloud at a time, so that its features do not depend on which others came with it.
+        # One cloud at a time, so that its features do not depend on the batch.
         pooled = [
             pool_balls(
                 xyz_BN3[b],
@@ -141,7 +141,7 @@ class SetAbstraction(nn.Module):
     def _pool(
         self, xyz_BN3: Tensor, features_BNC: Tensor | None, centre_BM3: Tensor, index_BMK: Tensor
     ) -> Tensor:
-        """What `pool_balls` computes, step by step: for training, and to be compared with."""
+        """The same as `pool_balls` step by step, for training and as its reference."""
         grouped = (group(xyz_BN3, index_BMK) - centre_BM3.unsqueeze(2)) / self.radius
         grouped = grouped.to(self.mlp[0].conv.weight.dtype)  # type: ignore[arg-type, union-attr]
         if features_BNC is not None:
@@ -152,7 +152,7 @@ class SetAbstraction(nn.Module):
 
 
 class SharedLayer(nn.Module):
-    """A linear layer without bias, batch normalisation over all positions, ReLU."""
+    """A linear layer without bias, batch normalisation over all positions, and ReLU."""
 
     def __init__(self, size_in: int, size_out: int) -> None:
         super().__init__()
@@ -166,9 +166,9 @@ class SharedLayer(nn.Module):
         return torch.relu(out).view(*shape, -1)
 
     def folded(self) -> tuple[Tensor, Tensor]:
-        """Weight [O, I] and bias [O] of layer and normalisation in one, by the running statistics.
+        """Weight [O, I] and bias [O] with the normalisation folded in (running statistics).
 
-        Computed in float32: a half-precision variance would carry its error into every weight.
+        Computed in float32, because the error of a half-precision variance affects all weights.
         """
         mean, variance = self.bn.running_mean, self.bn.running_var
         assert mean is not None
@@ -180,7 +180,7 @@ class SharedLayer(nn.Module):
 
 
 class TaskTokens(nn.Module):
-    """EPCL's learned task tokens: an embedding through a two-layer MLP; [1, num_tokens, D]."""
+    """EPCL's learned task tokens [1, num_tokens, D]: an embedding and a two-layer MLP."""
 
     def __init__(self, num_tokens: int, size: int) -> None:
         super().__init__()

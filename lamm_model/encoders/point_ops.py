@@ -1,10 +1,10 @@
 """Farthest-point sampling, ball query and grouping in plain torch, for CPU and GPU.
 
-Called by `encoders.epcl`. The rules are those of the CUDA operations that LAMM's EPCL was trained
-with (OpenLAMM `src/model/EPCL/third_party/pointnet2/_ext_src` @ d5ca246), down to which of two
-equally far points is taken and in which precision a limit is compared. Distances are float32 sums
-of squares, x first, each operation rounded: a compiler that fuses the kernel's multiplications and
-additions may differ in the last bit, and so between two points that are equally far but for it.
+The functions follow the CUDA operations of EPCL's training (OpenLAMM
+`src/model/EPCL/third_party/pointnet2/_ext_src` @ d5ca246), including the choice between equally far
+points and the precision of comparisons. Distances are float32 sums of squares, x first, with every
+operation rounded. A compiler that fuses the kernel's multiplications and additions may differ in
+the last bit, and so choose another of two points that are almost equally far.
 
 Shapes: B clouds, N points, M sampled points, K neighbours, C channels, P pairs.
 """
@@ -19,8 +19,8 @@ from torch import Tensor
 
 ORIGIN_SQUARED_RADIUS = 1e-3
 MAX_KERNEL_THREADS = 512
-# A ball looks through the first points, then through 4 times as many, and so on: full balls drop
-# out early in dense clouds, and in sparse ones the grid leaves little to look at.
+# A ball searches the first points, then 4 times as many, and so on: in dense clouds balls are full
+# early, and in sparse clouds the grid excludes most points.
 _FIRST_POINTS = 1024
 _BLOCK_GROWTH = 4
 _PAIRS_AT_ONCE = 1 << 22
@@ -28,20 +28,19 @@ _MAX_CELLS_AN_AXIS = 1 << 20
 
 
 def farthest_point_sample(xyz_BN3: Tensor, num_samples: int) -> Tensor:
-    """Indices [B, M] of points each farthest from all chosen before it; the first is index 0.
+    """Indices [B, M]; each point is the farthest from all points before it, from index 0 on.
 
-    Points with |p|^2 <= 1e-3 are skipped; where all points are, index 0 repeats. Of equally far
-    points the kernel's own choice is taken (see `_kernel_order`). Computed in float32 whatever the
-    input's dtype.
+    Points with |p|^2 <= 1e-3 are skipped; index 0 repeats if all are. Ties are resolved as in the
+    kernel (see `_kernel_order`). Computed in float32 for all input dtypes.
     """
     batch, count, _ = xyz_BN3.shape
     order_N = _kernel_order(count).to(xyz_BN3.device)
-    # One contiguous row an axis: three times faster than rows of three.
+    # One contiguous row per axis is three times faster than rows of three.
     axes = [axis.contiguous() for axis in xyz_BN3.detach().float()[:, order_N].unbind(-1)]
     squared_norm_BN = (axes[0] * axes[0] + axes[1] * axes[1]).add_(axes[2] * axes[2])
     nearest_BN = torch.full_like(squared_norm_BN, 1e10)
-    # A skipped point keeps distance -1: the kernel's running best starts there, so it never wins.
-    # The kernel compares with a double: float32's 1e-3 lies above it.
+    # A skipped point keeps distance -1, the kernel's initial best, so it is never chosen.
+    # The kernel compares with a double, which is below the float32 value of 1e-3.
     nearest_BN[squared_norm_BN.double() <= ORIGIN_SQUARED_RADIUS] = -1.0
     distance_BN, gap_BN = torch.empty_like(nearest_BN), torch.empty_like(nearest_BN)
     places_BM = torch.zeros(batch, num_samples, dtype=torch.long, device=xyz_BN3.device)
@@ -58,9 +57,9 @@ def farthest_point_sample(xyz_BN3: Tensor, num_samples: int) -> Tensor:
 
 
 def ball_query(radius: float, num_samples: int, xyz_BN3: Tensor, centre_BM3: Tensor) -> Tensor:
-    """Indices [B, M, K] of the first K points, in index order, nearer than `radius` to each centre.
+    """Indices [B, M, K] of the first K points within `radius` of each centre, in index order.
 
-    Short balls repeat their first hit; an empty ball holds zeros.
+    Short balls repeat their first point; an empty ball has zeros.
     """
     index_BMK = torch.stack(
         [
@@ -79,22 +78,22 @@ def group(features_BNC: Tensor, index_BMK: Tensor) -> Tensor:
     batch, count, channels = features_BNC.shape
     first_B = torch.arange(batch, device=index_BMK.device) * count
     flat = (index_BMK + first_B.view(-1, *[1] * (index_BMK.dim() - 1))).flatten()
-    # Whole rows are copied; `gather` would look every channel's index up.
+    # Copies whole rows; `gather` would look up an index per channel.
     rows = features_BNC.reshape(batch * count, channels).index_select(0, flat)
     return rows.view(*index_BMK.shape, channels)
 
 
 def gather(features_BNC: Tensor, index_BM: Tensor) -> Tensor:
-    """Features of one indexed point each, [B, M, C]."""
+    """Features of the indexed points, [B, M, C]."""
     return group(features_BNC, index_BM)
 
 
 def _kernel_order(count: int) -> Tensor:
-    """Indices [N] in the order in which the CUDA kernel prefers equally far points.
+    """Indices [N] in the order of the CUDA kernel's preference among equally far points.
 
-    Thread t of T (the largest power of two up to `count` and 512) walks the points t, t + T, ...
-    and keeps the first best; then halves of the threads are compared, the lower half winning a tie,
-    down to one. So ties go to the thread whose number is lowest when its bits are read backwards.
+    Thread t of T (the largest power of two up to `count` and 512) visits the points t, t + T, ...
+    and keeps the first best. Then halves of the threads are compared, and the lower half wins ties.
+    So a tie goes to the thread with the lowest bit-reversed number.
     """
     threads = min(1 << max(count.bit_length() - 1, 0), MAX_KERNEL_THREADS)
     bits = threads.bit_length() - 1
@@ -105,15 +104,15 @@ def _kernel_order(count: int) -> Tensor:
 
 
 def _first_largest(values_BN: Tensor) -> Tensor:
-    """Index [B] of each row's largest value, the first of equals."""
+    """Index [B] of the largest value per row, the first of equal ones."""
     if values_BN.device.type == "cpu":
-        # torch's own argmax is not vectorised on CPUs: a hundred times slower than numpy's.
+        # torch's argmax is not vectorised on CPUs: 100 times slower than NumPy's.
         return torch.from_numpy(np.argmax(values_BN.numpy(), axis=-1))
     return values_BN.argmax(-1)
 
 
 def _first_hits(radius: float, num_samples: int, xyz_N3: Tensor, centre_M3: Tensor) -> Tensor:
-    """Indices [M, K] of one cloud's hits in index order; -1 where there is none."""
+    """Indices [M, K] of one cloud's points in each ball, in index order, padded with -1."""
     # The kernel squares a float32 radius in float32.
     limit = float(np.float32(radius) * np.float32(radius))
     count, centres = len(xyz_N3), len(centre_M3)
@@ -137,7 +136,7 @@ def _first_hits(radius: float, num_samples: int, xyz_N3: Tensor, centre_M3: Tens
 
 
 def _append(index_MK: Tensor, found_M: Tensor, centre_P: Tensor, point_P: Tensor) -> None:
-    """Adds hits, ordered by centre and point, behind those found; what exceeds K is left out."""
+    """Appends hits, ordered by centre and point, to those found; drops those beyond K."""
     hits_M = torch.bincount(centre_P, minlength=len(found_M))
     before_M = hits_M.cumsum(0) - hits_M - found_M
     place_P = torch.arange(len(centre_P), device=centre_P.device) - before_M[centre_P]
@@ -151,8 +150,8 @@ def _dense_hits(limit: float, xyz_N3: Tensor, centre_M3: Tensor) -> Iterator[tup
     step = max(1, _PAIRS_AT_ONCE // len(xyz_N3))
     points = [axis.contiguous() for axis in xyz_N3.unbind(-1)]
     for first in range(0, len(centre_M3), step):
-        # Summed per axis rather than by |a|^2 - 2ab + |b|^2, whose cancellation moves points near
-        # the radius across it.
+        # Summed per axis: the cancellation in |a|^2 - 2ab + |b|^2 would change the result for
+        # points close to the radius.
         gaps = (centre_M3[first : first + step, axis, None] - points[axis] for axis in range(3))
         centre_P, point_P = (_sum_of_squares(gaps) < limit).nonzero(as_tuple=True)
         yield centre_P + first, point_P
@@ -161,16 +160,16 @@ def _dense_hits(limit: float, xyz_N3: Tensor, centre_M3: Tensor) -> Iterator[tup
 def _grid_hits(
     radius: float, limit: float, xyz_N3: Tensor, centre_M3: Tensor
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """As `_dense_hits`, but each centre looks at the points of the 27 grid cells around it alone.
+    """Like `_dense_hits`, but searches only the 27 grid cells around each centre.
 
-    Cells are a little wider than the radius, so that a distance rounded down to it is not missed.
+    Cells are slightly wider than the radius, so that a distance rounded down to it is found.
     """
     low_3, high_3 = xyz_N3.amin(0).double(), xyz_N3.amax(0).double()
     width = max(1.001 * radius, float((high_3 - low_3).max()) / _MAX_CELLS_AN_AXIS)
     cell_N3 = ((xyz_N3.double() - low_3) / width).floor().long()
     centre_cell_M3 = ((centre_M3.double() - low_3) / width).floor().long()
     sides_3 = cell_N3.amax(0) + 1
-    # Cells that follow one another along z have keys that do: three cells are one run of points.
+    # Cells adjacent along z have consecutive keys, so three cells are one run of points.
     key_N, point_N = _key(cell_N3, sides_3).sort()
     steps = torch.tensor([(x, y) for x in (-1, 0, 1) for y in (-1, 0, 1)], device=xyz_N3.device)
     column_MS2 = centre_cell_M3[:, None, :2] + steps
@@ -199,7 +198,7 @@ def _key(cell_3: Tensor, sides_3: Tensor) -> Tensor:
 
 
 def _slices(size_M: Tensor) -> Iterator[slice]:
-    """Consecutive parts of about `_PAIRS_AT_ONCE` in sum, one row at least."""
+    """Consecutive slices with a sum of about `_PAIRS_AT_ONCE`, of at least one row."""
     part_M = size_M.cumsum(0).sub_(1).clamp_(min=0) // _PAIRS_AT_ONCE
     rows = torch.unique_consecutive(part_M, return_counts=True)[1].tolist()
     first = 0
@@ -211,7 +210,7 @@ def _slices(size_M: Tensor) -> Iterator[slice]:
 def _expand(
     first: int, start_MS: Tensor, length_MS: Tensor, point_N: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """Runs of points (start, length) spelled out as (centre, point) pairs [P]."""
+    """(centre, point) pairs [P] of runs of points (start, length)."""
     start_R, length_R = start_MS.flatten(), length_MS.flatten()
     run_P = torch.arange(len(length_R), device=length_R.device).repeat_interleave(length_R)
     shift_R = start_R - (length_R.cumsum(0) - length_R)

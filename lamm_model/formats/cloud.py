@@ -68,7 +68,8 @@ def cloud_from_table(table: Array) -> RawCloud:
 
 def colours(values: Array) -> FloatArray:
     """[N, 3] float32, 0-255. Floats that never exceed 1 are fractions of 255."""
-    rgb = values.astype(np.float32)
+    with np.errstate(over="ignore", invalid="ignore"):  # refused below
+        rgb = values.astype(np.float32)
     low, high = float(rgb.min()), float(rgb.max())
     if not (low >= 0.0 and high <= MAX_COLOUR):
         bad = low if low < 0.0 else high

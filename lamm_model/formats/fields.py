@@ -95,7 +95,8 @@ class PointFields:
 
     def cloud(self, column: Callable[[int], Array]) -> RawCloud:
         """The cloud whose field `index` has the values `column(index)` [N] of the field's type."""
-        xyz = np.stack([column(index).astype(np.float64) for index in self._axes], axis=1)
+        with np.errstate(invalid="ignore"):  # a signalling NaN; the caller refuses all NaNs
+            xyz = np.stack([column(index).astype(np.float64) for index in self._axes], axis=1)
         if self._packed is not None:
             return RawCloud(xyz, _unpacked(column(self._packed)))
         if self._channels is None:
@@ -196,5 +197,5 @@ def _unpacked(packed: Array) -> FloatArray:
 def _separate(channels: Array) -> FloatArray:
     # LAS converters write 8-bit colours into 16-bit fields, so the largest value tells the range.
     if channels.dtype.name == "uint16" and channels.max() > MAX_COLOUR:
-        return channels / np.float32(_UINT16_PER_UINT8)
+        return (channels / _UINT16_PER_UINT8).astype(np.float32)
     return colours(channels)

@@ -1,1 +1,1 @@
-"""Engine chunks become an answer: one JSON body, server-sent events, or log-probabilities."""
+"""Engine chunks become an answer: a JSON body, server-sent events, or log-probabilities."""

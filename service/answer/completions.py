@@ -1,7 +1,4 @@
-"""Text completions: a prompt as it stands becomes what the engine runs, and the answer's body.
-
-Called by `endpoints.completions`; `input_processor` and `streaming` do the same for conversations.
-"""
+"""Plans and answers text completions."""
 
 from __future__ import annotations
 
@@ -25,15 +22,15 @@ from service.schemas.completions import (
 )
 from service.schemas.events import DONE, KEEP_ALIVE, event
 
-_LEAST_LOGPROB = -9999.0  # JSON knows no infinities; OpenAI's own stand-in
+_LEAST_LOGPROB = -9999.0  # OpenAI's value for -inf, which JSON cannot express
 
 
 def plan_completion(body: CompletionRequest, model: ServedModel) -> PlannedRequest:
-    """The request in the engine's terms; blocks while the prompts are tokenised.
+    """Plans a request; blocks while the prompts are tokenized.
 
     Raises:
-        RequestError: it asks for what is not made here, or for more answers than ever fit, or names
-            a token that is none.
+        RequestError: a field is not supported, more answers are requested than ever fit, or a token
+            id is not in the vocabulary.
         ContextLengthError: a prompt leaves no room for its answer.
         SamplingParamsError: a sampling value is out of range.
     """
@@ -80,9 +77,10 @@ async def collect_completion(generation: Generation, envelope: Envelope) -> Comp
 
 
 async def completion_events(generation: Generation, envelope: Envelope) -> AsyncIterator[bytes]:
-    """Deltas, a finish chunk a choice, the usage chunk if asked, `[DONE]`; comments in silence.
+    """Deltas, a finish chunk per choice, the usage chunk if requested, `[DONE]`; keep-alive
+    comments.
 
-    A failure is an `{"error": ...}` event before `[DONE]`: the status line has long been sent.
+    A failure is an `{"error": ...}` event before `[DONE]`, since the status has been sent already.
     """
     created, offsets = int(time.time()), [0] * generation.choices
 
@@ -113,12 +111,12 @@ async def completion_events(generation: Generation, envelope: Envelope) -> Async
 
 def _check_supported(body: CompletionRequest) -> None:
     if body.echo:
-        raise RequestError("echo is not supported here", param="echo", code="unsupported_value")
+        raise RequestError("echo is not supported", param="echo", code="unsupported_value")
     if body.suffix:
-        raise RequestError("suffix is not supported here", param="suffix", code="unsupported_value")
+        raise RequestError("suffix is not supported", param="suffix", code="unsupported_value")
     if body.best_of is not None and body.best_of != (body.n or 1):
         raise RequestError(
-            f"best_of is {body.best_of}, but n is {body.n or 1}; all answers are returned",
+            f"best_of is {body.best_of}, but n is {body.n or 1}; they must be equal",
             param="best_of",
             code="unsupported_value",
         )
@@ -129,14 +127,14 @@ def _check_supported(body: CompletionRequest) -> None:
 
 
 def _check_sequences(body: CompletionRequest, model: ServedModel) -> None:
-    """Each prompt has its own answers; a list of numbers is one prompt, of token ids."""
+    """Each prompt has its own answers; a list of numbers is one prompt."""
     prompt = body.prompt
     prompts = 1 if isinstance(prompt, str) or isinstance(prompt[0], int) else len(prompt)
     model.sequences.check(prompts * (body.n or 1), "n" if prompts == 1 else "prompt")
 
 
 def _prompts(body: CompletionRequest, model: ServedModel) -> list[tuple[int, ...]]:
-    """Token ids of each prompt; a text gets BOS before it, ids are taken as they are."""
+    """Token ids of each prompt; BOS is added to texts, while ids are used unchanged."""
     prompt = body.prompt
     if isinstance(prompt, str):
         return [_encode(prompt, model)]
@@ -170,13 +168,12 @@ def _check_ids(ids: Sequence[int], model: ServedModel) -> None:
 
 
 def _answer_tokens(body: CompletionRequest, prompt_tokens: int, model: ServedModel) -> int:
-    """How long the answer may be: as asked for, else the default as far as there is room."""
+    """The answer's maximum length: as requested, otherwise the default as far as there is room."""
     left = model.max_model_len - prompt_tokens
     if left < max(body.max_tokens or 1, body.min_tokens):
-        asked = f"max_tokens asks for {body.max_tokens} more"
+        answer = f"max_tokens is {body.max_tokens}" if body.max_tokens else "the answer needs more"
         raise ContextLengthError(
-            f"the prompt has {prompt_tokens} tokens and "
-            f"{asked if body.max_tokens else 'the answer needs room'}; "
+            f"the prompt has {prompt_tokens} tokens and {answer}; "
             f"the context limit is {model.max_model_len}",
             param="prompt",
         )

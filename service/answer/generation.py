@@ -28,7 +28,9 @@ from service.schemas.openai_answers import PromptTokensDetails, Usage
 
 @dataclass(frozen=True, slots=True)
 class Delta:
-    """What one choice gained: text without surrounding white space, tokens, and perhaps its end."""
+    """New text of one choice, without surrounding white space, its tokens, and its finish
+    reason.
+    """
 
     index: int
     text: str
@@ -50,11 +52,12 @@ class Generation:
         queue_timeout_s: float | None = None,
         strip: bool = True,
     ) -> None:
-        """Args:
-        arrived: `time.perf_counter()` when the request came.
-        account: what the caller's key uses; None is without limit.
-        queue_timeout_s: how long it may wait for its first token; None is without limit.
-        strip: whether answers lose the white space around them.
+        """
+        Args:
+            arrived: `time.perf_counter()` at the request's arrival.
+            account: the key's account; None is without limit.
+            queue_timeout_s: maximum time to the first token; None is without limit.
+            strip: whether white space around answers is removed.
         """
         self._engine, self._planned, self.metrics = engine, planned, metrics
         self.completion_id, self.choices = planned.completion_id, len(planned.sequences)
@@ -70,9 +73,9 @@ class Generation:
         """Returns with the first delta, or after `silence_s` without one; closed if it raises.
 
         Raises:
-            EngineError: the engine refused the request: there is still time for a status code.
-            RateLimitedError: it may take more tokens than the caller's key has left.
-            OverloadedError: it waited longer for its first token than it may.
+            EngineError: the engine refused the request; the status can still be set.
+            RateLimitedError: it may use more tokens than the key has left.
+            OverloadedError: it waited too long for its first token.
         """
         if self._account is not None:
             answers = sum(one.sampling_params.max_tokens for one in self._planned.sequences)
@@ -87,7 +90,7 @@ class Generation:
             raise
 
     async def deltas(self) -> AsyncIterator[Delta | None]:
-        """Every delta, first ones first; None after each `silence_s` seconds without any.
+        """Every delta in order; None after each `silence_s` seconds without one.
 
         Raises:
             EngineError, OverloadedError: as `start`.
@@ -105,7 +108,7 @@ class Generation:
 
     def usage(self) -> Usage:
         """Tokens so far."""
-        # Choices of one prompt share its tokens; the prompts of one request count each by itself.
+        # Choices of one prompt share its tokens; each prompt of a request counts.
         prompts = {id(one.prompt_token_ids): one for one in self._planned.sequences}
         prompt = sum(len(one.prompt_token_ids) for one in prompts.values())
         completion = sum(choice.completion_tokens for choice in self._choices)
@@ -151,7 +154,7 @@ class Generation:
             try:
                 await asyncio.gather(*tasks, return_exceptions=True)
             finally:
-                # A second cancellation meets the wait, and what was reserved must go back.
+                # A second cancellation interrupts the wait, and reserved tokens must be refunded.
                 self._settle(reason)
 
     async def _next_item(self, silence_s: float) -> tuple[int, GenerationChunk] | Exception | None:

@@ -1,7 +1,7 @@
-"""How probable given answers are after a prompt: what choice tasks are answered by. Torch-free.
+"""Log-probabilities of given answers after a prompt, for choice tasks. Torch-free.
 
-Called by the task endpoints. Every option is one scoring request of the engine, beside live
-traffic in the same batch; the prompt's blocks and encoded media are shared among them.
+Each option is one scoring request, batched with live traffic; options share the prompt's KV blocks
+and encoded media.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from lamm_model.tokenizer import LammTokenizer
 from service.engine.base import Engine, GenerationRequest, RequestFailedError, RequestTimings
 from service.exceptions import FirstTokenTimeoutError
 
-# Options of one call that run side by side, so that one question with many options leaves seats.
+# Options that run at once, so that a question with many options leaves seats free.
 _MAX_CONCURRENT = 8
 
 
 @dataclass(frozen=True, slots=True)
 class OptionScore:
-    """Sum of the natural-log probabilities of an option's tokens, and how many they are."""
+    """Sum of the natural-log probabilities of an option's tokens, and their number."""
 
     logprob: float
     num_tokens: int
@@ -35,29 +35,29 @@ async def option_logprobs(
     *,
     queue_timeout_s: float | None = None,
 ) -> list[OptionScore]:
-    """Scores of options, in their order, each right after the request's prompt.
+    """Scores of options, in order, each directly after the request's prompt.
 
     Args:
-        request: the prompt with its media, its model and its priority; sampling parameters have no
-            effect, and a continuation of its own is replaced.
+        request: prompt, media, model and priority; sampling parameters have no effect, and its own
+            continuation is replaced.
         options: token ids of each option (`continuation_ids`), at least one each. They are scored
             with the model's own probabilities: before temperature, penalties and biases.
-        queue_timeout_s: how long the first of them may wait for its score; None is without limit.
+        queue_timeout_s: maximum time to the first score; None is without limit.
 
-    Cancelling aborts what runs, within one step.
+    Cancelling aborts the running requests within one step.
 
     Raises:
         ValueError: an option has no tokens.
-        EngineError: as `Engine.generate`; one option that fails fails the call, and the others are
-            aborted. `PromptTooLongError` counts prompt and option.
-        OverloadedError: the first option waited longer than it may.
+        EngineError: as `Engine.generate`; if one option fails, the others are aborted.
+            `PromptTooLongError` counts prompt and option.
+        OverloadedError: the first option waited too long.
     """
     for number, option in enumerate(options):
         if not option:
             raise ValueError(f"option {number} of {len(options)} has 0 tokens; it needs at least 1")
     if not options:
         return []
-    # The first one alone: it leaves the prompt's blocks where the others find them.
+    # The first one alone, so that the others find the prompt's blocks in the cache.
     scores = [await _first_score(engine, request, options[0], queue_timeout_s)]
     seats = asyncio.Semaphore(_MAX_CONCURRENT)
 
@@ -77,10 +77,10 @@ async def option_logprobs(
 
 
 def continuation_ids(tokenizer: LammTokenizer, text: str) -> tuple[int, ...]:
-    """Ids of an answer as training tokenises it: a chunk apart from the prompt's.
+    """Token ids of an answer as training tokenizes it: separately from the prompt.
 
-    The tokenizer's own leading word border is among them; what follows an answer in training (a
-    line break and the marks) is not, unless the caller writes it.
+    The tokenizer's leading word border is included; what follows an answer in training (a line
+    break and the marks) is not.
     """
     return tuple(tokenizer.encode(text))
 

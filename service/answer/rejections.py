@@ -1,4 +1,4 @@
-"""Counts what is refused before it runs, by its reason. Called by `endpoints`."""
+"""Counts refused requests by reason."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _REJECTIONS: Mapping[type[Exception], str] = {
 
 @contextlib.contextmanager
 def counted_rejections(metrics: Metrics) -> Iterator[None]:
-    """Counts what is refused within it, by its reason."""
+    """Counts a refusal that is raised within the context."""
     try:
         yield
     except (OverloadedError, RateLimitedError) as error:

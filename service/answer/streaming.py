@@ -1,7 +1,7 @@
-"""A running answer becomes one JSON body or server-sent events. Called by `endpoints.chat`.
+"""Chat answers as one JSON body or as server-sent events.
 
-Both are made of the same deltas, so the text of a stream is the text of the body. Event format:
-WHATWG HTML, server-sent events; payloads are OpenAI's chunks.
+Both are made from the same deltas, so their texts are equal. Event format: WHATWG HTML, server-sent
+events; payloads are OpenAI's chunks.
 """
 
 from __future__ import annotations
@@ -33,13 +33,13 @@ from service.schemas.openai_answers import (
 
 logger = logging.getLogger(__name__)
 
-# How `detokenizer.token_text` writes a byte that is no character.
+# How `detokenizer.token_text` writes a byte that is not a character.
 _BYTE = re.compile(r"bytes:\\x([0-9a-f]{2})")
 
 
 @dataclass(frozen=True, slots=True)
 class Envelope:
-    """What every body and every chunk of one answer repeats."""
+    """Fields that every body and every chunk of one answer repeats."""
 
     model: str
     fingerprint: str
@@ -73,7 +73,7 @@ async def collect(generation: Generation, envelope: Envelope) -> ChatCompletion:
 
 @dataclass(frozen=True, slots=True)
 class WholeChoice:
-    """One choice of an answer, from its first token to its last."""
+    """One complete choice of an answer."""
 
     text: str
     logprobs: list[TokenLogprob]
@@ -81,7 +81,7 @@ class WholeChoice:
 
 
 async def whole_choices(generation: Generation) -> list[WholeChoice]:
-    """Every choice of a generation, put together from its deltas.
+    """The complete choices of a generation.
 
     Raises:
         EngineError, OverloadedError: as `Generation.deltas`.
@@ -103,9 +103,10 @@ async def whole_choices(generation: Generation) -> list[WholeChoice]:
 
 
 async def events(generation: Generation, envelope: Envelope) -> AsyncIterator[bytes]:
-    """Role chunks, deltas, finish chunks, the usage chunk if asked, `[DONE]`; comments in silence.
+    """Role chunks, deltas, finish chunks, the usage chunk if requested, `[DONE]`; keep-alive
+    comments.
 
-    A failure is an `{"error": ...}` event before `[DONE]`: the status line has long been sent.
+    A failure is an `{"error": ...}` event before `[DONE]`, since the status has been sent already.
     """
     chunk = _chunk_maker(generation.completion_id, envelope)
     try:
@@ -127,17 +128,17 @@ async def events(generation: Generation, envelope: Envelope) -> AsyncIterator[by
 
 
 def failure_event(generation: Generation, error: Exception) -> bytes:
-    """The event of an error after the headers: logged, and counted where it is a refusal."""
+    """The event of an error after the headers; refusals are counted."""
     if isinstance(error, OverloadedError):
         generation.metrics.rejected(error.reason)
-        logger.warning("a stream was given up after its headers: %s", error)
+        logger.warning("a stream was refused after its headers: %s", error)
     else:
         logger.error("a stream failed after its headers", exc_info=error)
     return event(translate(error).body())
 
 
 class EventStream(StreamingResponse):
-    """Sends events until they end or the client goes away; closes the generation either way."""
+    """Sends events until they end or the client disconnects; then closes the generation."""
 
     def __init__(
         self,
@@ -164,7 +165,7 @@ class EventStream(StreamingResponse):
         try:
             await until_disconnect(receive, self.stream_response(send))
         except (ClientDisconnectedError, OSError):
-            logger.debug("a client left in the middle of its stream")
+            logger.debug("a client disconnected in the middle of its stream")
         finally:
             await self._generation.close()
             self._on_close()
@@ -220,10 +221,10 @@ def _logprobs(tokens: Sequence[TokenLogprob]) -> ChoiceLogprobs | None:
 
 
 def _entry(text: str, logprob: float) -> dict[str, Any]:
-    # A token may be one byte of a character; part of one otherwise has bytes of its own unknown.
+    # A token may be one byte of a character; the bytes of a partial character are unknown.
     byte = _BYTE.fullmatch(text)
     known = "\ufffd" not in text
-    # JSON knows no infinities: a token that cannot come has OpenAI's customary -9999.
+    # JSON cannot express -inf; OpenAI uses -9999 for it.
     return {
         "token": text,
         "logprob": max(logprob, -9999.0),

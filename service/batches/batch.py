@@ -1,6 +1,6 @@
-"""What is known of a batch and of its lines: the values that the other files here pass around.
+"""The records of a batch and its lines.
 
-A batch goes validating -> in_progress -> finalizing -> its outcome; OpenAI's words for each.
+A batch goes validating -> in_progress -> finalizing -> its outcome, in OpenAI's terms.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from enum import StrEnum
 
 
 class BatchStatus(StrEnum):
-    """Where a batch stands."""
+    """States of a batch."""
 
     VALIDATING = "validating"
     FAILED = "failed"
@@ -22,7 +22,7 @@ class BatchStatus(StrEnum):
     CANCELLED = "cancelled"
 
 
-# What a worker still has to do something about.
+# States in which a worker still has work to do.
 UNFINISHED = (
     BatchStatus.VALIDATING,
     BatchStatus.IN_PROGRESS,
@@ -32,7 +32,7 @@ UNFINISHED = (
 
 
 class LineStatus(StrEnum):
-    """Where a line stands; a line is `pending` until its answer is committed."""
+    """States of a line; it is `pending` until its answer is committed."""
 
     PENDING = "pending"
     COMPLETED = "completed"
@@ -43,7 +43,7 @@ class LineStatus(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class BatchLimits:
-    """What one key may ask for, and how long things are kept."""
+    """Limits per key, and retention times."""
 
     max_lines: int
     max_line_bytes: int
@@ -55,7 +55,7 @@ class BatchLimits:
 
 @dataclass(frozen=True, slots=True)
 class LineProblem:
-    """Why an input file is refused; `line` counts from 1, None where it is the whole file's."""
+    """Why an input file is refused; `line` counts from 1, None for the whole file."""
 
     code: str
     message: str
@@ -65,7 +65,7 @@ class LineProblem:
 
 @dataclass(frozen=True, slots=True)
 class Tokens:
-    """Tokens of answered lines together."""
+    """Sums of tokens over answered lines."""
 
     input: int = 0
     cached: int = 0
@@ -74,9 +74,10 @@ class Tokens:
 
 @dataclass(frozen=True, slots=True)
 class NewBatch:
-    """What a client asks for; times in seconds since 1970, `output_expiry_s` from the batch's end.
+    """A client's request for a batch. Times are seconds since 1970; `output_expiry_s` counts from
+    the batch's end.
 
-    `owner` is whose files it reads and writes (`dependencies.owner_of`).
+    `owner` is the owner of the files that it reads and writes (`dependencies.owner_of`).
     """
 
     owner: str
@@ -91,7 +92,7 @@ class NewBatch:
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """A batch as the database has it. `number` orders batches by creation."""
+    """A batch as stored in the database. `number` orders batches by creation."""
 
     number: int
     id: str
@@ -116,7 +117,7 @@ class Batch:
 
 @dataclass(frozen=True, slots=True)
 class InputLine:
-    """A sound line of an input file; `body` is the request as JSON text."""
+    """A valid line of an input file; `body` is the request as JSON text."""
 
     line: int
     custom_id: str
@@ -125,7 +126,7 @@ class InputLine:
 
 @dataclass(frozen=True, slots=True)
 class TakenLine:
-    """A line to be answered now; `attempts` of it ended with the process or with the engine."""
+    """A line to run now; `attempts` of it ended with the process or the engine."""
 
     line: int
     custom_id: str
@@ -135,7 +136,7 @@ class TakenLine:
 
 @dataclass(frozen=True, slots=True)
 class LineResult:
-    """What a line came to: its status, its line of the output or error file, and its tokens."""
+    """A line's outcome: status, line of the output or error file, and tokens."""
 
     status: LineStatus
     output: str
@@ -144,7 +145,7 @@ class LineResult:
 
 @dataclass(frozen=True, slots=True)
 class LineEnding:
-    """A line of a closed batch; `output` is None where it was never answered."""
+    """A line of a closed batch; `output` is None if it was never answered."""
 
     line: int
     custom_id: str

@@ -1,7 +1,7 @@
-"""The database that batches live in: SQLite in a file of our own, or PostgreSQL by URL.
+"""The database of batches: an SQLite file, or PostgreSQL by URL.
 
-Opened by `service`, used by the stores. Everything that waits for it runs in threads of its own
-(`Database.run`): a slow database holds up batches, and nothing else.
+All access runs in the database's own threads (`Database.run`), so a slow database delays batches
+only.
 """
 
 from __future__ import annotations
@@ -31,43 +31,44 @@ T = TypeVar("T")
 SQLITE_FILE = "batches.sqlite3"
 _THREADS = 4
 _BUSY_S = 30
-# Any number, as long as no other program on the same database takes it.
+# Any number that no other program uses on the same database.
 _SETUP_LOCK = 0x6C616D6D
 _CLOCKS = {"sqlite": "unixepoch()", "postgresql": "extract(epoch from clock_timestamp())"}
 
 
 class DatabaseError(ValueError):
-    """The database cannot be used as it is configured; the message says why, and has no secret."""
+    """The database is misconfigured; the message says why and contains no secret."""
 
 
 class DatabaseBusyError(Exception):
-    """Another server holds the SQLite file; it may end."""
+    """Another server holds the lock of the SQLite file."""
 
 
 class Database:
-    """One open database. Methods block; call them through `run`."""
+    """An open database. Methods block; call them through `run`."""
 
     def __init__(self, engine: sa.Engine, lock_file: int | None = None) -> None:
-        """`lock_file` is held open, and locked, for as long as the database is."""
+        """`lock_file` is kept open, and locked, as long as the database."""
         self._engine, self._lock_file = engine, lock_file
         self.exclusive = lock_file is not None
         self._executor = ThreadPoolExecutor(_THREADS, "lamm-batches")
-        # A file answers; a server may stand still, and hold up all threads for as long.
+        # A file always answers; a server may hang and block all threads.
         remote = engine.dialect.name == "postgresql"
         self._connections = postgres.OpenConnections(engine) if remote else None
-        # SQLite takes one writer at a time; waiting here is cheaper and fairer than asking it.
+        # SQLite allows one writer at a time; a lock here is cheaper and fairer than its busy
+        # handler.
         self._writing = threading.Lock() if self.exclusive else contextlib.nullcontext()
-        # Seconds since 1970, by which leases are told: servers' own clocks differ.
+        # Seconds since 1970 by the database's clock: leases must not depend on servers' own clocks.
         self.clock: sa.ColumnElement[float] = sa.literal_column(
             _CLOCKS[engine.dialect.name], sa.Double()
         )
 
     async def run(self, work: Callable[P, T], *args: P.args, **options: P.kwargs) -> T:
-        """The result of `work`, done beside the event loop.
+        """The result of `work`, run in a thread.
 
         Raises:
-            BatchesUnavailableError: the database failed, or said nothing for `postgres.ANSWER_S`,
-                or is closed.
+            BatchesUnavailableError: the database failed, gave no answer for `postgres.ANSWER_S`, or
+                is closed.
         """
         loop = asyncio.get_running_loop()
         try:
@@ -79,7 +80,7 @@ class Database:
                 ended, _ = await asyncio.wait({pending}, timeout=postgres.ANSWER_S)
                 if ended:
                     break
-                logger.error("the batch database said nothing for %g s", postgres.ANSWER_S)
+                logger.error("the batch database did not answer for %g s", postgres.ANSWER_S)
                 self._connections.cut()
             return await pending
         except asyncio.CancelledError:
@@ -88,7 +89,7 @@ class Database:
 
     @contextlib.contextmanager
     def reading(self) -> Iterator[sa.Connection]:
-        """A connection to look at the database with.
+        """A connection for reading.
 
         Raises:
             BatchesUnavailableError: the database failed.
@@ -98,16 +99,16 @@ class Database:
 
     @contextlib.contextmanager
     def writing(self) -> Iterator[sa.Connection]:
-        """A transaction: committed when it ends, undone when it raises.
+        """A transaction: committed at its end, rolled back if it raises.
 
         Raises:
-            BatchesUnavailableError: the database failed, and nothing is changed.
+            BatchesUnavailableError: the database failed, and nothing was changed.
         """
         with self._writing, _translated(), self._engine.begin() as connection:
             yield connection
 
     def close(self) -> None:
-        """Waits for what runs, then ends all connections and lets others have the file."""
+        """Waits for running work, then closes all connections and releases the lock."""
         self._executor.shutdown()
         self._engine.dispose()
         if self._lock_file is not None:
@@ -116,33 +117,35 @@ class Database:
 
 
 def database_url(given: str | None, directory: Path) -> sa.URL:
-    """The address of the database: the given one, or the SQLite file in `directory`.
+    """The database's URL: the given one, or the SQLite file in `directory`.
 
     Raises:
-        DatabaseError: it is no URL of a kind that is known here, or its driver is not installed.
+        DatabaseError: the URL is invalid or of an unknown kind, or its driver is not installed.
     """
     if given is None:
         return sa.URL.create("sqlite", database=str(directory / SQLITE_FILE))
     try:
         url = sa.make_url(given)
     except ArgumentError:
-        raise DatabaseError("--database-url is no URL; one is postgresql://host/name") from None
+        raise DatabaseError(
+            "--database-url is not a valid URL; expected postgresql://host/name"
+        ) from None
     kind = url.get_backend_name()
     if kind == "sqlite":
         if not url.database or url.database == ":memory:":
-            raise DatabaseError("--database-url names no file; one is sqlite:////path/file.sqlite3")
+            raise DatabaseError("--database-url has no file; expected sqlite:////path/file.sqlite3")
         return url.set(drivername="sqlite")
     if kind in ("postgresql", "postgres"):
         return url.set(drivername="postgresql+psycopg")
-    raise DatabaseError(f"--database-url is of kind {kind[:32]!r}; known are postgresql and sqlite")
+    raise DatabaseError(f"--database-url is of kind {kind[:32]!r}; it must be postgresql or sqlite")
 
 
 def open_database(url: sa.URL) -> Database:
-    """The database behind `url`, its tables made where there are none. Blocks.
+    """Opens the database and creates missing tables. Blocks.
 
     Raises:
-        DatabaseError: its tables are another release's, or the driver is not installed.
-        DatabaseBusyError: another server has the SQLite file.
+        DatabaseError: the tables belong to another release, or the driver is not installed.
+        DatabaseBusyError: another server holds the SQLite file.
         BatchesUnavailableError: it cannot be reached or written.
     """
     if url.get_backend_name() == "sqlite":
@@ -186,7 +189,7 @@ def _open_sqlite(path: Path, url: sa.URL) -> Database:
 
 
 def _prepare_sqlite(connection: Any, _: Any) -> None:
-    """Readers beside the writer, and a commit that outlives a loss of power."""
+    """Readers do not block the writer, and commits survive a power failure."""
     cursor = connection.cursor()
     for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
         cursor.execute(f"PRAGMA {pragma}")
@@ -205,7 +208,7 @@ def _set_up(database: Database) -> Database:
 
 def _check_tables(connection: sa.Connection) -> None:
     if connection.dialect.name == "postgresql":
-        # Servers that start together must not make the tables together.
+        # Servers that start together must not create the tables twice.
         connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_SETUP_LOCK)))
     tables.versions.create(connection, checkfirst=True)
     found = connection.execute(sa.select(tables.versions.c.version)).scalars().all()
@@ -214,15 +217,15 @@ def _check_tables(connection: sa.Connection) -> None:
         connection.execute(sa.insert(tables.versions).values(version=tables.SCHEMA_VERSION))
     elif found != [tables.SCHEMA_VERSION]:
         raise DatabaseError(
-            f"the batch database has tables of version {', '.join(map(str, found))}; this release "
-            f"reads version {tables.SCHEMA_VERSION}. Let the release that made them finish its "
-            "batches, or give another --database-url"
+            f"the batch database has tables of version {', '.join(map(str, found))}; this "
+            f"release needs version {tables.SCHEMA_VERSION}. Finish its batches with the "
+            "release that created them, or set another --database-url"
         )
 
 
 @contextlib.contextmanager
 def _translated() -> Iterator[None]:
-    # What a database says may hold addresses and values: for the log alone.
+    # The database's error may contain addresses and values: for the log only.
     try:
         yield
     except SQLAlchemyError as error:

@@ -1,10 +1,9 @@
-"""Runs lines of batches, a bounded number at once, and commits what they come to.
+"""Runs lines of batches, a bounded number at once, and commits their results.
 
-Called by `worker`. What the service has no room for now, and what ended with it, goes back; an
-answer counts once it is in the database. A line that was running when the process or the engine
-ended runs alone the next time: should it be the cause, it takes no others with it, and is given up
-in the end. So does one that found no room: where there is none while nothing else runs, there never
-is.
+A line that the service has no room for, or that ended with the service, is put back; an answer
+counts once it is committed. A line that was running when the process or the engine ended runs alone
+the next time: if it is the cause, it affects no others, and is given up in the end. The same
+applies to a line that found no room: if there is none while nothing else runs, there never will be.
 """
 
 from __future__ import annotations
@@ -31,8 +30,8 @@ _COMMIT_WAITS_S = (0.5, 1, 2, 4, 8, 16)
 
 @dataclass(slots=True)
 class _Feed:
-    """One batch's place: lines up to `after` have been taken, `running` have not come back, and for
-    `refused` there was no room when they were asked last.
+    """State of one batch: lines up to `after` have been taken, `running` are in flight, and
+    `refused` found no room the last time.
     """
 
     batch: Batch
@@ -53,12 +52,13 @@ class Feeder:
         reported: Callable[[str], None],
         woken: Callable[[], None],
     ) -> None:
-        """Args:
-        database, lines: where lines come from and answers go.
-        runner: answers them.
-        room: says when one may start.
-        reported: told a line's status as it is committed, or `retried`.
-        woken: called when a line has ended, so that the next may start.
+        """
+        Args:
+            database, lines: where lines are stored.
+            runner: runs a line.
+            room: tells when a line may start.
+            reported: called with a line's status once committed, or `retried`.
+            woken: called when a line has ended, so that the next may start.
         """
         self._database, self._lines, self._runner, self._room = database, lines, runner, room
         self._reported, self._woken = reported, woken
@@ -72,7 +72,7 @@ class Feeder:
         return bool(number in self._feeds and self._feeds[number].running)
 
     async def feed(self, batches: Sequence[Batch]) -> None:
-        """Starts lines of these batches by turns, as long as there is room and there are any.
+        """Starts lines of these batches in turns, as long as there is room.
 
         Raises:
             BatchesUnavailableError: the database failed.
@@ -95,7 +95,7 @@ class Feeder:
                 spent.add(number)
 
     async def abort(self, number: int) -> None:
-        """Ends the batch's lines in flight; what was committed of them stays."""
+        """Aborts the batch's lines in flight; committed answers stay."""
         feed = self._feeds.pop(number, None)
         if feed is None:
             return
@@ -108,11 +108,11 @@ class Feeder:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         for line in lines:
-            # No fault of its own; one that has an answer by now is left as it is.
+            # Not the line's fault; one that has been answered meanwhile stays as it is.
             await self._database.run(self._lines.put_back, number, line)
 
     async def abort_all(self, but: Collection[int] = ()) -> None:
-        """As `abort`, for every batch but these."""
+        """Aborts the lines of every batch but these."""
         for number in [number for number in self._feeds if number not in but]:
             await self.abort(number)
 
@@ -131,7 +131,7 @@ class Feeder:
         return self._room.may_start(in_flight)
 
     async def _start_next(self, feed: _Feed) -> bool:
-        """Starts the batch's next line; False where it has none that could start now."""
+        """Starts the batch's next line; False if none can start now."""
         line = await self._take(feed)
         if line is None:
             return False
@@ -149,7 +149,7 @@ class Feeder:
         take = self._lines.take
         line = await self._database.run(take, number, feed.after, list(feed.running))
         if line is None and feed.after:
-            # From the beginning: some may have been put back.
+            # From the beginning, since some may have been put back.
             feed.after = 0
             line = await self._database.run(take, number, 0, list(feed.running))
         if line is not None:
@@ -178,10 +178,12 @@ class Feeder:
             told = never_fits if hopeless else result_of
             await self._commit(batch, line, await self._database.run(told, batch, line, answer))
         except BatchesUnavailableError:
-            logger.error("line %d of %s is asked again: its answer was lost", line.line, batch.id)
+            logger.error("line %d of %s is run again: its answer was lost", line.line, batch.id)
             self._room.refused()
         except Exception:
-            logger.exception("line %d of %s failed here; it is asked again", line.line, batch.id)
+            logger.exception(
+                "line %d of %s failed in the service; it is run again", line.line, batch.id
+            )
             self._room.refused()
         finally:
             feed.running.pop(line.line, None)
@@ -194,15 +196,15 @@ class Feeder:
         if answer.no_room:
             feed.refused.add(line.line)
             feed.after = min(feed.after, line.line - 1)  # by itself, before those behind it
-        # Where the engine ended in the middle of it, the attempt stays counted.
+        # If the engine ended during the line, the attempt stays counted.
         if self._room.stopping or not answer.engine_died:
             await self._database.run(self._lines.put_back, feed.batch.number, line.line)
 
     async def _commit(self, batch: Batch, line: TakenLine, result: LineResult) -> None:
-        """Commits a result, over short absences of the database.
+        """Commits a result; retries over short outages of the database.
 
         Raises:
-            BatchesUnavailableError: it stays away.
+            BatchesUnavailableError: the outage lasts.
         """
         for wait_s in (*_COMMIT_WAITS_S, None):
             try:

@@ -1,7 +1,7 @@
-"""Reads a batch's input file line by line, and says of each what is wrong with it.
+"""Reads a batch's input file line by line, and reports what is wrong with each.
 
-Called by `worker`, in threads. Memory: one line, and sixteen bytes for each that came before.
-Format: OpenAI's batch input, JSON Lines of `custom_id`, `method`, `url` and `body`.
+Blocks; call it in a thread. Memory: one line, and sixteen bytes per previous line. Format: OpenAI's
+batch input, JSON Lines with `custom_id`, `method`, `url` and `body`.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from pydantic_core import from_json
 from service.batches.batch import BatchLimits, InputLine, LineProblem
 from service.http.request_body import MAX_VALUES
 
-# Behind every request that does not say otherwise; `Priorities` in docs/chat.md.
+# Behind all requests with a default priority; see `Priorities` in docs/chat.md.
 PRIORITY = 100
 MAX_PROBLEMS = 100
 MAX_CUSTOM_ID = 256
@@ -25,7 +25,7 @@ _SHOWN = 64
 
 
 class InvalidLineError(Exception):
-    """A line cannot be run."""
+    """A line that cannot be run."""
 
     def __init__(self, code: str, message: str, param: str | None = None) -> None:
         super().__init__(message)
@@ -35,9 +35,9 @@ class InvalidLineError(Exception):
 def read_lines(
     file: BinaryIO, endpoint: str, limits: BatchLimits
 ) -> Iterator[InputLine | LineProblem | None]:
-    """Each line as a request to `endpoint`, or what is wrong with it; None for an empty one.
+    """Each line as a request to `endpoint`, or its problem; None for an empty line.
 
-    Ends early with the problem that there are too many lines, or too many problems.
+    Ends early, with a problem, if there are too many lines or too many problems.
     """
     seen: dict[bytes, int] = {}
     found = problems = 0
@@ -60,14 +60,16 @@ def read_lines(
             problems += 1
             yield LineProblem(error.code, error.message, number, error.param)
             if problems == MAX_PROBLEMS:
-                yield LineProblem("too_many_errors", "the rest of the file was not looked at")
+                yield LineProblem(
+                    "too_many_errors", "too many errors; the rest of the file was not checked"
+                )
                 return
     if found == 0:
         yield LineProblem("empty_file", "the file has no lines")
 
 
 def _numbered_lines(file: BinaryIO, max_bytes: int) -> Iterator[tuple[int, bytes | None]]:
-    """(number from 1, line) of a file; None for a line that is longer than it may be."""
+    """(number from 1, line) of a file; None for a line that is too long."""
     number = 0
     while line := file.readline(max_bytes + 1):
         number += 1
@@ -97,7 +99,7 @@ def _sound_line(line: bytes, number: int, endpoint: str, seen: dict[bytes, int])
     if digest in seen:
         raise InvalidLineError(
             "duplicate_custom_id",
-            f"custom_id {custom_id[:_SHOWN]!r} stands on line {seen[digest]} already",
+            f"custom_id {custom_id[:_SHOWN]!r} is already used on line {seen[digest]}",
             "custom_id",
         )
     seen[digest] = number
@@ -113,9 +115,13 @@ def _custom_id(request: dict[str, Any]) -> str:
             f"custom_id must be a string of 1 to {MAX_CUSTOM_ID} characters",
             "custom_id",
         )
-    # PostgreSQL has no NUL in texts, and no encoding half a surrogate pair.
+    # PostgreSQL accepts no NUL in texts, and no encoding accepts half a surrogate pair.
     if "\0" in custom_id or any("\ud800" <= letter <= "\udfff" for letter in custom_id):
-        raise InvalidLineError("invalid_custom_id", "custom_id must be plain Unicode", "custom_id")
+        raise InvalidLineError(
+            "invalid_custom_id",
+            "custom_id must be valid Unicode without NUL characters",
+            "custom_id",
+        )
     return custom_id
 
 
@@ -133,19 +139,19 @@ def _check_target(request: dict[str, Any], endpoint: str) -> None:
 
 
 def _body(request: dict[str, Any]) -> str:
-    """The request's body as JSON, at a batch's priority or behind it."""
+    """The request's body as JSON, with a batch's priority or a lower one."""
     body = request.get("body")
     if not isinstance(body, dict):
         raise InvalidLineError("invalid_body", "body must be a JSON object", "body")
     if body.get("stream"):
         raise InvalidLineError(
-            "unsupported_value", "stream is true; a batch's answers are whole", "body.stream"
+            "unsupported_value", "stream is true; batches do not support streaming", "body.stream"
         )
     given = body.get("priority", PRIORITY)
     if not isinstance(given, int):
-        # A route takes "-5" and -5.0 for numbers too, and would let them before live requests.
+        # Routes also accept "-5" and -5.0, which would put the line before live requests.
         raise InvalidLineError(
-            "invalid_value", "priority must be a whole number, and no text", "body.priority"
+            "invalid_value", "priority must be an integer, not a string", "body.priority"
         )
     body["priority"] = max(given, PRIORITY)
     return json.dumps(body, separators=(",", ":"))

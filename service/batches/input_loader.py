@@ -1,4 +1,4 @@
-"""A batch's input file becomes lines in the database, or the reasons why not. For `worker`."""
+"""Loads a batch's input file into the database, or finds out what is wrong with it."""
 
 from __future__ import annotations
 
@@ -18,12 +18,15 @@ from service.files.store import FileStore
 _LINES_AT_ONCE, _BYTES_AT_ONCE, _LOOKED_AT_ONCE = 256, 1 << 22, 1 << 15
 _Read = Iterator[InputLine | LineProblem | None]
 _UNREAD = LineProblem(
-    "batch_expired", "the input file could not be read in time", None, "input_file_id"
+    "batch_expired",
+    "the input file could not be read before the batch expired",
+    None,
+    "input_file_id",
 )
 
 
 class InputLoader:
-    """Reads one input file at a time."""
+    """Loads one input file at a time."""
 
     def __init__(
         self,
@@ -41,19 +44,19 @@ class InputLoader:
         self._stopped = False
 
     def give_up(self, number: int) -> None:
-        """The batch is cancelled: what is still being read of it is not wanted."""
+        """Stops loading a batch that was cancelled."""
         self._given_up.add(number)
 
     def stop(self) -> None:
-        """No more is read."""
+        """Stops loading."""
         self._stopped = True
 
     async def load(self, batch: Batch) -> None:
-        """Stores the batch's lines and lets it begin, or fails it with what is wrong.
+        """Stores the batch's lines and starts it, or fails it with its problems.
 
         Raises:
-            BatchesUnavailableError, StorageUnavailableError, OSError: database or files failed;
-                once more, until the batch's time is over.
+            BatchesUnavailableError, StorageUnavailableError, OSError: the database or the files
+                failed; to be retried until the batch expires.
         """
         async with self._turn:
             try:
@@ -73,15 +76,19 @@ class InputLoader:
             await self._database.run(self._store.begin_progress, batch.number, now)
 
     async def _read(self, batch: Batch) -> list[LineProblem] | None:
-        """What is wrong with the input; None where the batch is this worker's to read no more."""
+        """The input's problems; None if the batch no longer belongs to this worker."""
         number, asked = batch.number, batch.asked
-        # An earlier attempt may have been cut off.
+        # An earlier attempt may have been interrupted.
         if not await self._database.run(self._lines.clear, number):
             return None
         try:
             file = await self._database.run(self._open, asked.owner, asked.input_file_id)
         except (StoredFileNotFoundError, FileNotFoundError):
-            return [LineProblem("file_not_found", "the input file is gone", None, "input_file_id")]
+            return [
+                LineProblem(
+                    "file_not_found", "the input file no longer exists", None, "input_file_id"
+                )
+            ]
         problems: list[LineProblem] = []
         total = 0
         try:
@@ -95,7 +102,7 @@ class InputLoader:
                 total += len(lines)
                 if total > room:
                     return [*problems, self._too_many(room)]
-                # Of a file with a fault no line is run.
+                # If the file has a fault, none of its lines is run.
                 wanted = lines and not problems
                 if wanted and not await self._database.run(self._lines.add, number, lines):
                     return None
@@ -118,7 +125,7 @@ class InputLoader:
 
 
 def _next_lines(read: _Read) -> tuple[list[InputLine], list[LineProblem], bool]:
-    """So many lines as one transaction takes, what is wrong among them, and whether all is read."""
+    """The lines of one transaction, their problems, and whether the file has ended."""
     lines: list[InputLine] = []
     problems: list[LineProblem] = []
     size = 0

@@ -1,7 +1,4 @@
-"""What a line comes to: the line of an output or error file, in OpenAI's shape.
-
-Called by `feeder` for answers and by `output_files` for lines that never had one.
-"""
+"""Lines of output and error files, in OpenAI's format."""
 
 from __future__ import annotations
 
@@ -15,27 +12,27 @@ from service.batches.batch import Batch, LineEnding, LineResult, LineStatus, Tak
 from service.batches.line_runner import LineAnswer
 
 _UNANSWERED = {
-    LineStatus.EXPIRED: ("batch_expired", "the batch's completion window ended before this line"),
-    LineStatus.CANCELLED: ("batch_cancelled", "the batch was cancelled before this line"),
+    LineStatus.EXPIRED: ("batch_expired", "the batch expired before this line was run"),
+    LineStatus.CANCELLED: ("batch_cancelled", "the batch was cancelled before this line was run"),
 }
 
 
 def line_id(batch: Batch, line: int) -> str:
-    """Names a line's request, in the log too."""
+    """The id of a line's request, also used in the log."""
     return f"batch_req_{batch.id.removeprefix('batch_')}_{line}"
 
 
 def result_of(batch: Batch, line: TakenLine, answer: LineAnswer) -> LineResult:
-    """A line that was answered, be it with an error."""
+    """The result of a line that was answered, possibly with an error."""
     good = answer.status == 200
     body = answer.body.decode("utf8")
-    # Letters that JSON lets stand as they are, and many readers of lines take for their ends.
+    # JSON allows these characters unescaped, but many line readers take them for line ends.
     for letter in "\x85\u2028\u2029":
         body = body.replace(letter, f"\\u{ord(letter):04x}")
     told = json.dumps(
         {"status_code": answer.status, "request_id": line_id(batch, line.line), "body": None}
     )
-    # The answer as it was given: a picture in it need not be read and written again.
+    # The answer's own bytes: a picture in it need not be parsed and written again.
     response = f"{told.removesuffix('null}')}{body}}}"
     return LineResult(
         LineStatus.COMPLETED if good else LineStatus.FAILED,
@@ -45,27 +42,27 @@ def result_of(batch: Batch, line: TakenLine, answer: LineAnswer) -> LineResult:
 
 
 def given_up(batch: Batch, line: TakenLine) -> LineResult:
-    """A line that is not tried again: the service ended too often while it was being answered."""
+    """The result of a line that is not retried: the service ended too often while it ran."""
     error = {
         "code": "too_many_attempts",
-        "message": f"the service ended {line.attempts} times while it answered this line",
+        "message": f"the service ended {line.attempts} times while this line ran",
     }
     output = _written(batch, line.line, line.custom_id, "null", json.dumps(error))
     return LineResult(LineStatus.FAILED, output)
 
 
 def never_fits(batch: Batch, line: TakenLine, refusal: LineAnswer) -> LineResult:
-    """A line that is not tried again: it was refused for want of room when nothing else ran."""
+    """The result of a line that is not retried: it found no room while nothing else ran."""
     error = {
         "code": "no_room",
-        "message": f"there was no room for this line by itself: {refusal.error_message}",
+        "message": f"the line was refused although nothing else ran: {refusal.error_message}",
     }
     output = _written(batch, line.line, line.custom_id, "null", json.dumps(error))
     return LineResult(LineStatus.FAILED, output)
 
 
 def unanswered(batch: Batch, ending: LineEnding) -> str:
-    """The error of a line that never had an answer."""
+    """The error of a line that was never answered."""
     code, message = _UNANSWERED[ending.status]
     error = json.dumps({"code": code, "message": message})
     return _written(batch, ending.line, ending.custom_id, "null", error)
@@ -77,7 +74,7 @@ def _written(batch: Batch, line: int, custom_id: str, response: str, error: str)
 
 
 def _tokens(body: bytes) -> Tokens:
-    """Of the answer's `usage`; every route here has one."""
+    """From the answer's `usage`, which every route has."""
     usage: Mapping[str, Any] = from_json(body).get("usage") or {}
     details: Mapping[str, Any] = usage.get("prompt_tokens_details") or {}
     return Tokens(

@@ -1,7 +1,7 @@
-"""Runs one line of a batch through the app's own routes, without a socket. Called by `feeder`.
+"""Runs one line of a batch through the app's own routes, without a socket.
 
-The request is an ASGI call like any other: the same reading, checking, limits, logs and errors, in
-the name of the key that made the batch. Cancelling it aborts what it started.
+The request is an ordinary ASGI call for the key that created the batch: the same parsing, checks,
+limits, logs and errors. Cancelling it aborts its work.
 """
 
 from __future__ import annotations
@@ -22,29 +22,29 @@ _BUSY = (429, 503)
 
 @dataclass(frozen=True, slots=True)
 class LineAnswer:
-    """What a route answered."""
+    """A route's answer."""
 
     status: int
     body: bytes
 
     @property
     def retriable(self) -> bool:
-        """Whether the service could not do it now, and the line itself is not at fault."""
+        """Whether the service failed or refused for now, and the line itself is not at fault."""
         return self.status in _BUSY
 
     @property
     def engine_died(self) -> bool:
-        """Whether the engine ended, be it because of this line."""
+        """Whether the engine died, possibly because of this line."""
         return self.status == 503 and self._error.get("code") == "engine_stopped"
 
     @property
     def no_room(self) -> bool:
-        """Whether too much waited already, be it because of this line alone."""
+        """Whether the service was overloaded, possibly because of this line."""
         return self.status == 503 and self._error.get("code") == "queue_full"
 
     @property
     def error_message(self) -> str:
-        """What the route said is wrong; "" where it gave an answer."""
+        """The route's error message; "" for an answer."""
         return str(self._error.get("message", ""))
 
     @property
@@ -54,7 +54,7 @@ class LineAnswer:
 
 
 class LineRunner:
-    """Asks one app."""
+    """Sends requests to one app."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -68,7 +68,7 @@ class LineRunner:
 
 
 class _Exchange:
-    """The channels of one request whose client stays until the answer is there."""
+    """The ASGI channels of one request, whose client never disconnects."""
 
     def __init__(self, body: bytes) -> None:
         self.size = len(body)

@@ -1,8 +1,7 @@
 """Lines of batches in the database: stored, taken, answered once, and read in order at the end.
 
-Called by `feeder`, `worker` and `output_files`, in threads. An answer and its count are
-one transaction, and only a line without an answer takes one: whatever is killed when, none is lost
-that was counted and none comes twice.
+Blocks; call it in a thread. An answer and its count are one transaction, and only an unanswered
+line accepts one: whatever is killed at any time, no counted answer is lost and none occurs twice.
 """
 
 from __future__ import annotations
@@ -28,20 +27,22 @@ _ANSWERING = (BatchStatus.IN_PROGRESS.value, BatchStatus.CANCELLING.value)
 
 
 class _TooLate(Exception):
-    """Undoes a transaction: the line has an answer, or the batch is closed or another's."""
+    """Rolls back: the line has an answer, or the batch is closed or another worker's."""
 
 
 class LineStore:
-    """All lines of one database, seen by one worker."""
+    """All lines of one database, as seen by one worker."""
 
     def __init__(self, database: Database, worker: str) -> None:
-        """`worker` is `BatchStore`'s: lines of other workers' batches are not changed."""
+        """`worker` is the same as `BatchStore`'s: lines of other workers' batches are not
+        changed.
+        """
         self._database, self._worker = database, worker
 
     def clear(self, number: int) -> bool:
-        """Removes what an earlier attempt to read the batch's input has stored.
+        """Removes lines that an earlier attempt to load the input has stored.
 
-        False, and nothing is removed: the batch is another worker's, or not being read any more.
+        False, and nothing is removed, if the batch is another worker's or no longer validating.
         """
         with self._database.writing() as connection:
             if not self._read_into(connection, number, total=sa.literal(0)):
@@ -50,7 +51,7 @@ class LineStore:
         return True
 
     def add(self, number: int, lines: Sequence[InputLine]) -> bool:
-        """Stores more lines of a batch's input, and counts them; False as `clear`."""
+        """Stores and counts more lines of a batch's input; False as in `clear`."""
         rows = [
             {
                 "batch": number,
@@ -69,7 +70,7 @@ class LineStore:
         return True
 
     def count_unfinished(self, owner: str, but: int) -> int:
-        """Lines of all unfinished batches of an owner, one batch left out."""
+        """The number of lines in an owner's unfinished batches, one batch excluded."""
         unfinished = (*_ANSWERING, BatchStatus.VALIDATING.value)
         query = sa.select(sa.func.coalesce(sa.func.sum(_b.c.total), 0)).where(
             _b.c.owner == owner, _b.c.number != but, _b.c.status.in_(unfinished)
@@ -78,9 +79,9 @@ class LineStore:
             return int(connection.execute(query).scalar_one())
 
     def take(self, number: int, after: int, running: Collection[int]) -> TakenLine | None:
-        """The first line behind `after` that has no answer and does not run; None for none.
+        """The first unanswered line behind `after` that is not running; None if there is none.
 
-        That it is tried is noted first: a line that kills the process is found out by that.
+        The attempt is recorded first, to identify a line that kills the process.
         """
         query = (
             sa.select(_l.c.line, _l.c.custom_id, _l.c.body, _l.c.attempts)
@@ -97,11 +98,13 @@ class LineStore:
         return TakenLine(row.line, row.custom_id, row.body, row.attempts)
 
     def put_back(self, number: int, line: int) -> None:
-        """The line was not answered for no fault of its own: that attempt does not count."""
+        """Puts back a line that failed through no fault of its own: the attempt does not count."""
         self._count_attempt(number, line, -1)
 
     def answer(self, number: int, line: int, result: LineResult) -> bool:
-        """Commits a line's result. False: it has one, or the batch is another's or has ended."""
+        """Commits a line's result. False if it has one, or if the batch has ended or is another
+        worker's.
+        """
         try:
             self._commit(number, line, result)
         except _TooLate:
@@ -109,7 +112,9 @@ class LineStore:
         return True
 
     def endings(self, number: int, good: bool) -> Iterator[LineEnding]:
-        """How each answered line ended, or each other one, in order. Blocks at every page."""
+        """The ending of each answered line, or of each other one, in order. Blocks at every
+        page.
+        """
         status = _l.c.status
         chosen = status == LineStatus.COMPLETED.value
         query = (
@@ -131,7 +136,7 @@ class LineStore:
     def _read_into(
         self, connection: sa.Connection, number: int, total: sa.ColumnElement[int]
     ) -> bool:
-        # A worker that stood still while another took its batch over must not spoil what is there.
+        # A stalled worker must not overwrite results after another took its batch over.
         changed = connection.execute(
             sa.update(_b)
             .where(_b.c.number == number, _b.c.worker == self._worker)
@@ -143,7 +148,7 @@ class LineStore:
     def _commit(self, number: int, line: int, result: LineResult) -> None:
         good, tokens = result.status is LineStatus.COMPLETED, result.tokens
         with self._database.writing() as connection:
-            # The batch first: whoever wants to close it waits for this, or this finds it closed.
+            # The batch's row first: whoever closes it waits for this, or this finds it closed.
             counted = connection.execute(
                 sa.update(_b)
                 .where(_b.c.number == number, _b.c.worker == self._worker)

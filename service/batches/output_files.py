@@ -1,6 +1,6 @@
-"""Puts a closed batch's output and error files together from the database. Called by `worker`.
+"""Writes the output and error files of a closed batch.
 
-The same lines make the same bytes, and so the same file id: what was cut off is done again.
+The same lines give the same bytes, and so the same file id: an interrupted write is repeated.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ _WRITTEN_AT_ONCE = 1 << 20
 async def store_output(
     files: FileStore, database: Database, lines: LineStore, batch: Batch, good: bool
 ) -> str | None:
-    """The id of the stored file of all answers, or of all errors; None where there are none.
+    """The id of the stored file of all answers, or of all errors; None if there are none.
 
     Raises:
-        StorageFullError, StorageUnavailableError: the files cannot take it now.
+        StorageFullError, StorageUnavailableError: the file cannot be stored now.
         BatchesUnavailableError: the database failed.
     """
     pieces = _pieces(batch, lines, good)

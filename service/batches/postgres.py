@@ -1,7 +1,7 @@
-"""How long a PostgreSQL server may be silent. Used by `database`.
+"""Time limits for a PostgreSQL server.
 
-A network that is cut says nothing, and a server that stands still has its kernel say that all is
-well. The first is left to libpq and TCP; from the second, connections are cut off.
+A broken network is silent, and the kernel of a hung server still answers keep-alives. libpq and TCP
+detect the first; connections to the second are cut.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from typing import Any
 
 import sqlalchemy as sa
 
-# Seconds that any one piece of work may take: reading a line is milliseconds, and forgetting a
-# batch of many large lines is seconds.
+# Seconds for any one operation: reading a line takes milliseconds, deleting a batch of many large
+# lines takes seconds.
 ANSWER_S = 30.0
-# libpq's names (PostgreSQL manual, "Parameter Key Words"): seconds, but for the last.
+# libpq's names (PostgreSQL manual, "Parameter Key Words"), in seconds except for the last.
 _LIBPQ = {
     "connect_timeout": 5,
     "keepalives": 1,
@@ -30,12 +30,12 @@ _LIBPQ = {
 
 
 def connect_args(url: sa.URL) -> dict[str, int]:
-    """libpq's parameters for a connection; what the URL has of them is left as it is."""
+    """libpq's parameters for a connection; those in the URL take precedence."""
     return {name: value for name, value in _LIBPQ.items() if name not in url.query}
 
 
 class OpenConnections:
-    """All connections that an engine has made and not closed."""
+    """All open connections of an SQLAlchemy engine."""
 
     def __init__(self, engine: sa.Engine) -> None:
         self._changing = threading.Lock()
@@ -43,10 +43,7 @@ class OpenConnections:
         sa.event.listen(engine, "connect", self._note)
 
     def cut(self) -> None:
-        """Ends every wait for the server: it raises where it is waited, as if the server had gone.
-
-        Safe from any thread.
-        """
+        """Ends every wait for the server: it raises as if the server had gone."""
         with self._changing:
             connections = list(self._all)
         for connection in connections:

@@ -1,9 +1,9 @@
-"""Whether a batch's line may start now: live requests come first. Asked by `feeder`.
+"""Whether a batch line may start now: live requests come first.
 
 A line takes a seat in the engine only while the busiest engine has a quarter of its seats free.
-Lines take no more than half of the seats, so that a live request finds one whatever a batch does.
-Where live traffic leaves no room for long, one line at a time is put in line all the same: behind
-all that wait, but for the ageing of priorities, which lets it through in the end.
+Lines take at most half of the seats, so that a live request always finds one. If live traffic
+leaves no room for long, one line at a time is queued nevertheless: behind all that wait, until
+ageing of priorities lets it through.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.25, 30.0
 
 
 class Room:
-    """What the engines have left for lines of batches."""
+    """The room that the engines have for batch lines."""
 
     def __init__(
         self,
@@ -28,11 +28,12 @@ class Room:
         max_in_flight: int | None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Args:
-        stats: each engine's.
-        lifecycle: whether anything may start, and how many seats the engines have.
-        max_in_flight: lines at once; None takes half of the seats.
-        clock: seconds.
+        """
+        Args:
+            stats: of each engine.
+            lifecycle: whether anything may start, and how many seats the engines have.
+            max_in_flight: lines at once; None is half of the seats.
+            clock: seconds.
         """
         self._stats, self._lifecycle, self._clock = stats, lifecycle, clock
         self._max_in_flight = max_in_flight
@@ -40,7 +41,7 @@ class Room:
         self._pause_s, self._resumes_at = 0.0, 0.0
 
     def may_start(self, in_flight: int) -> bool:
-        """Whether one line more may start beside so many others."""
+        """Whether one more line may start beside those in flight."""
         if self._lifecycle.phase is not Phase.READY or self._clock() < self._resumes_at:
             return False
         stats = [read() for read in self._stats]
@@ -54,10 +55,10 @@ class Room:
         return in_flight == 0 and self._clock() - self._started_at >= _PATIENCE_S
 
     def watch(self) -> Callable[[], bool]:
-        """Called before a line is asked.
+        """To be called before a line is run.
 
-        What it returns tells afterwards whether the line was let in, and the service did nothing
-        else from before it until after it.
+        The returned function tells afterwards whether the line was admitted while the service ran
+        nothing else.
         """
         before = self._lifecycle.admitted
         idle = self._lifecycle.in_flight == 0
@@ -73,7 +74,7 @@ class Room:
 
     @property
     def stopping(self) -> bool:
-        """Whether what ends now ends because the service does."""
+        """Whether work that ends now ends because the service stops."""
         return self._lifecycle.phase is not Phase.READY
 
     def started(self) -> None:
@@ -81,11 +82,11 @@ class Room:
         self._started_at = self._clock()
 
     def refused(self) -> None:
-        """The service had no room for a line: none starts for a while, each time a longer one."""
+        """The service had no room for a line: none starts for a while, each time longer."""
         if self._clock() >= self._resumes_at:
             self._pause_s = min(_LONGEST_PAUSE_S, 2 * self._pause_s or _FIRST_PAUSE_S)
             self._resumes_at = self._clock() + self._pause_s
 
     def answered(self) -> None:
-        """A line was answered: there is room again."""
+        """A line was answered, so there is room again."""
         self._pause_s = 0.0

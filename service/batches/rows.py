@@ -20,10 +20,10 @@ def unfinished() -> sa.ColumnElement[bool]:
 
 
 def owned_batch(connection: sa.Connection, owner: str, batch_id: str) -> Batch:
-    """The owner's batch of that id.
+    """The owner's batch with that id.
 
     Raises:
-        BatchNotFoundError: there is none, or it is another's.
+        BatchNotFoundError: there is none, or it is another owner's.
     """
     if not _ID.fullmatch(batch_id):
         raise BatchNotFoundError(batch_id)  # PostgreSQL cannot even be asked for some texts

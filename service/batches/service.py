@@ -1,8 +1,7 @@
-"""Batches of one app: what clients ask for, and the worker behind it. Made by `assembly`.
+"""Batches of one app: the clients' operations, and the worker behind them.
 
-Opened in the app's lifespan. A database that cannot be reached holds up nothing else: batches
-answer 503 and it is tried again. So it is where another server holds the SQLite file, until that
-one ends.
+A database that cannot be reached, or whose SQLite file another server holds, delays nothing else:
+batches answer 503 and opening it is retried.
 """
 
 from __future__ import annotations
@@ -39,7 +38,7 @@ _REOPENED_S = 2.0
 
 @dataclass(frozen=True, slots=True)
 class BatchConfig:
-    """Where batches live (None: a SQLite file beside the stored files), and what they may take.
+    """Where batches are stored (None: an SQLite file beside the uploaded files), and their limits.
 
     `max_in_flight` lines run at once; None is half of the engine's seats.
     """
@@ -62,17 +61,18 @@ class Batches:
         knows_owner: Callable[[str], bool],
         clock: Callable[[], float] = time.time,
     ) -> None:
-        """Args:
-        config: see `BatchConfig`.
-        files: where input comes from and output goes.
-        stats: each engine's numbers: live requests come first.
-        lifecycle: whether the service takes requests.
-        metrics: told of batches and their lines.
-        knows_owner: whether an owner's API key is still one; the lines of others rest.
-        clock: seconds since 1970.
+        """
+        Args:
+            config: see `BatchConfig`.
+            files: input and output files.
+            stats: of each engine, since live requests come first.
+            lifecycle: whether the service accepts requests.
+            metrics: counts batches and lines.
+            knows_owner: whether an owner's API key is still valid; lines of other owners wait.
+            clock: seconds since 1970.
 
         Raises:
-            DatabaseError: the database's URL is none.
+            DatabaseError: the database's URL is invalid.
         """
         database_url(config.database_url, Path())  # wrong ones stop the start
         self._config, self._files, self._stats = config, files, stats
@@ -84,17 +84,17 @@ class Batches:
         self._tasks: list[asyncio.Task[None]] = []
 
     async def start(self, app: ASGIApp) -> None:
-        """Opens the database, and has lines answered by `app` from now on.
+        """Opens the database, and runs lines through `app` from now on.
 
         Raises:
-            DatabaseError: the database is another release's, or its driver is not installed.
+            DatabaseError: the tables belong to another release, or the driver is not installed.
         """
         if not await self._open(app):
-            logger.warning("/v1/batches answers 503 until then")
+            logger.warning("/v1/batches answers 503 until the database is open")
             self._tasks.append(asyncio.create_task(self._keep_opening(app)))
 
     async def stop(self) -> None:
-        """Ends what runs, and leaves it to the next start; idempotent."""
+        """Ends running lines, which the next start continues; idempotent."""
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -106,12 +106,12 @@ class Batches:
         self._worker = self._store = self._database = None
 
     async def create(self, asked: NewBatch) -> Batch:
-        """A new batch, whose lines are about to be looked at.
+        """A new batch, whose input is validated next.
 
         Raises:
             StoredFileNotFoundError, StorageUnavailableError: as `FileStore.get`.
-            RequestError: the file is not for batches.
-            RateLimitedError: the owner has too many unfinished ones.
+            RequestError: the file's purpose is not batch.
+            RateLimitedError: the owner has too many unfinished batches.
             BatchesUnavailableError: the database cannot be used.
         """
         database, store = self._opened
@@ -136,7 +136,7 @@ class Batches:
         return await database.run(store.list_batches, owner, after, limit)
 
     async def cancel(self, owner: str, batch_id: str) -> Batch:
-        """See `BatchStore.request_cancel`; raises BatchesUnavailableError besides."""
+        """See `BatchStore.request_cancel`; also raises BatchesUnavailableError."""
         database, store = self._opened
         batch = await database.run(store.request_cancel, owner, batch_id, int(self.clock()))
         self._look()
@@ -173,8 +173,8 @@ class Batches:
         except DatabaseBusyError:
             if not again:
                 logger.warning(
-                    "another server has the batch database %s; servers that shall share their "
-                    "batches need a PostgreSQL --database-url",
+                    "another server holds the batch database %s; to share batches, set a "
+                    "PostgreSQL --database-url on both",
                     url.database,
                 )
             return False
@@ -183,7 +183,7 @@ class Batches:
         worker_id = uuid.uuid4().hex
         store, lines = BatchStore(database, worker_id, _LEASE_S), LineStore(database, worker_id)
         if database.exclusive:
-            # Who had them before was killed, and holds no lock any more.
+            # The previous worker was killed and holds no lock any more.
             with contextlib.suppress(BatchesUnavailableError):
                 await database.run(store.free_all)
         self._database, self._store = database, store

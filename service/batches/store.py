@@ -1,7 +1,7 @@
-"""Batches in the database: made, found, listed, claimed by a worker, and taken to their end.
+"""Batches in the database: created, found, listed, claimed by a worker, and finished.
 
-Called by `service` for clients and by `worker`, in threads. Lines are `line_store`'s. Every change
-names the states that it starts from, so that of two that meet (a cancel and an end) one wins whole.
+Blocks; call it in a thread. Every change names the states that it starts from, so that of two
+concurrent changes (a cancel and an end) only one takes effect.
 """
 
 from __future__ import annotations
@@ -35,13 +35,14 @@ _STATUS_OF = {
 
 
 class BatchStore:
-    """All batches of one database, seen by one worker."""
+    """All batches of one database, as seen by one worker."""
 
     def __init__(self, database: Database, worker: str, lease_s: float) -> None:
-        """Args:
-        database: where they are.
-        worker: names this process among those that share the database.
-        lease_s: seconds that a batch stays a worker's that says nothing.
+        """
+        Args:
+            database: where batches are stored.
+            worker: identifies this process among those that share the database.
+            lease_s: seconds until a silent worker loses its batches.
         """
         self._database, self._worker, self._lease_s = database, worker, lease_s
 
@@ -49,7 +50,7 @@ class BatchStore:
         """Stores a new batch, to be validated.
 
         Raises:
-            RateLimitedError: the owner has as many unfinished batches as it may.
+            RateLimitedError: the owner has reached its limit of unfinished batches.
         """
         batch_id = f"batch_{uuid.uuid4().hex}"
         values = asdict(asked)
@@ -71,19 +72,15 @@ class BatchStore:
         return Batch(number, batch_id, BatchStatus.VALIDATING, asked)
 
     def get(self, owner: str, batch_id: str) -> Batch:
-        """The owner's batch of that id.
-
-        Raises:
-            BatchNotFoundError: there is none, or it is another's.
-        """
+        """As `owned_batch`."""
         with self._database.reading() as connection:
             return owned_batch(connection, owner, batch_id)
 
     def list_batches(self, owner: str, after: str | None, limit: int) -> list[Batch]:
-        """The owner's batches, newest first, from the one behind `after` on; at most `limit`.
+        """The owner's batches behind `after`, newest first; at most `limit`.
 
         Raises:
-            RequestError: `after` is none of them.
+            RequestError: `after` is not one of them.
         """
         query = sa.select(_b).where(_b.c.owner == owner).order_by(_b.c.number.desc()).limit(limit)
         with self._database.reading() as connection:
@@ -92,13 +89,13 @@ class BatchStore:
                     last = owned_batch(connection, owner, after)
                 except BatchNotFoundError:
                     raise RequestError(
-                        f"after is {after[:80]!r}, which is no batch here", param="after"
+                        f"after is {after[:80]!r}; no batch has that id", param="after"
                     ) from None
                 query = query.where(_b.c.number < last.number)
             return [read_batch(row) for row in connection.execute(query)]
 
     def request_cancel(self, owner: str, batch_id: str, now: int) -> Batch:
-        """Marks a batch to be ended; one that is being cancelled, or was, stays as it is.
+        """Marks a batch to be cancelled; one that is being cancelled, or was, stays as it is.
 
         Raises:
             BatchNotFoundError: as `get`.
@@ -115,21 +112,21 @@ class BatchStore:
             batch = owned_batch(connection, owner, batch_id)
         if batch.status not in (BatchStatus.CANCELLING, BatchStatus.CANCELLED):
             raise RequestError(
-                f"the batch is {batch.status.value} and cannot be cancelled any more",
+                f"the batch is {batch.status.value} and can no longer be cancelled",
                 param="batch_id",
                 code="batch_not_cancellable",
             )
         return batch
 
     def free_all(self) -> None:
-        """Takes every batch from whoever had it: nobody else can be there."""
+        """Releases every batch, whoever claimed it; for a database that no other process uses."""
         with self._database.writing() as connection:
             connection.execute(sa.update(_b).where(unfinished()).values(leased_until=None))
 
     def claim(self, more: int) -> list[Batch]:
-        """The unfinished batches that are this worker's, oldest first, and the lease renewed.
+        """This worker's unfinished batches, oldest first, with their leases renewed.
 
-        Up to `more` that are nobody's are taken besides. One whose worker fell silent is nobody's.
+        Also claims up to `more` unclaimed ones. A batch whose lease has expired is unclaimed.
         """
         clock = self._database.clock
         until, half = clock + self._lease_s, clock + self._lease_s / 2
@@ -144,7 +141,7 @@ class BatchStore:
             connection.execute(
                 sa.update(_b)
                 .where(_b.c.number.in_(found.limit(more)))
-                # Again: between the two another worker may have been here.
+                # Checked again: another worker may have claimed them in between.
                 .where(nobodys, unfinished())
                 .values(worker=self._worker, leased_until=until)
             )
@@ -154,29 +151,29 @@ class BatchStore:
         return [read_batch(row) for row in rows]
 
     def release_all(self) -> None:
-        """Leaves all batches to the next worker at once."""
+        """Releases all batches for the next worker."""
         with self._database.writing() as connection:
             connection.execute(
                 sa.update(_b).where(self._own(), unfinished()).values(leased_until=None)
             )
 
     def begin_progress(self, number: int, now: int) -> bool:
-        """The lines are sound and stored: they may be answered. False: it was cancelled."""
+        """Starts a batch whose lines are valid and stored. False if it was cancelled."""
         values: dict[str, object] = {"status": BatchStatus.IN_PROGRESS.value, "in_progress_at": now}
         return self._change(number, (BatchStatus.VALIDATING,), values)
 
     def fail(self, number: int, problems: Sequence[LineProblem], now: int) -> bool:
-        """The input is refused: nothing of it is kept but why."""
+        """Fails a batch whose input is invalid; only the problems are kept."""
         told = json.dumps([asdict(problem) for problem in problems])
         values = {"status": BatchStatus.FAILED.value, "failed_at": now, "problems": told}
         return self._change(number, (BatchStatus.VALIDATING,), values, forget_lines=True)
 
     def close(self, number: int, outcome: BatchStatus, now: int) -> bool:
-        """No line of it runs any more: those without an answer never will have one.
+        """Closes a batch none of whose lines runs any more; unanswered lines get no answer.
 
         Args:
             number: the batch's.
-            outcome: what it comes to: completed, expired or cancelled.
+            outcome: completed, expired or cancelled.
             now: seconds since 1970.
         """
         unanswered = {
@@ -184,7 +181,7 @@ class BatchStore:
         }  # fmt: skip
         cancelled = outcome is BatchStatus.CANCELLED
         before = BatchStatus.CANCELLING if cancelled else BatchStatus.IN_PROGRESS
-        # A cancelled one goes on being called so: OpenAI's words have it.
+        # A cancelled batch stays `cancelling` while it is finalised, as OpenAI's API has it.
         status = before if cancelled else BatchStatus.FINALIZING
         with self._database.writing() as connection:
             closed = connection.execute(
@@ -208,7 +205,7 @@ class BatchStore:
     def finish(
         self, batch: Batch, output_file_id: str | None, error_file_id: str | None, now: int
     ) -> bool:
-        """The files are there: the batch has its outcome, and its lines are not needed any more."""
+        """Gives a batch with stored files its outcome, and deletes its lines."""
         if batch.outcome is None:
             raise ValueError(f"batch {batch.id} has no outcome yet")
         values: dict[str, object] = {
@@ -221,7 +218,7 @@ class BatchStore:
         return self._change(batch.number, before, values, forget_lines=True)
 
     def forget_ended(self, before: int) -> None:
-        """Removes batches that have ended before that time (seconds since 1970)."""
+        """Deletes batches that ended before that time (seconds since 1970)."""
         ended_at = sa.func.coalesce(_b.c.failed_at, *_STATUS_OF.values())
         with self._database.writing() as connection:
             connection.execute(sa.delete(_b).where(ended_at < before, sa.not_(unfinished())))
@@ -233,7 +230,7 @@ class BatchStore:
         values: dict[str, object],
         forget_lines: bool = False,
     ) -> bool:
-        """Changes this worker's batch if it is in a state of `before`; whether it was."""
+        """Changes this worker's batch if its state is in `before`; returns whether it was."""
         with self._database.writing() as connection:
             changed = connection.execute(
                 sa.update(_b)

@@ -1,7 +1,7 @@
-"""The tables of the batch database, in SQLAlchemy's terms. Used by `database` and the stores.
+"""The tables of the batch database, as SQLAlchemy defines them.
 
-All names begin with `lamm_batch`: a PostgreSQL database may be shared with other programs. A change
-of anything here is a new `SCHEMA_VERSION`.
+All names begin with `lamm_batch`, since a PostgreSQL database may be shared with other programs.
+Any change here needs a new `SCHEMA_VERSION`.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ batches = Table(
     Column("expired_at", BigInteger),
     Column("cancelling_at", BigInteger),
     Column("cancelled_at", BigInteger),
-    # Which worker has it, until when by the database's own clock.
+    # The worker that claimed it, until when by the database's clock.
     Column("worker", String(64)),
     Column("leased_until", Float(53)),
     Index("lamm_batches_owner", "owner", "number"),
@@ -75,7 +75,7 @@ lines = Table(
     Column("custom_id", Text, nullable=False),
     Column("status", String(16), nullable=False),
     Column("attempts", Integer, nullable=False, default=0),
-    # The request, until it is answered; then the line of the output or error file.
+    # The request until it is answered, then the line of the output or error file.
     Column("body", Text),
     Column("output", Text),
     UniqueConstraint("batch", "custom_id", name="lamm_batch_lines_custom_id"),

@@ -1,6 +1,6 @@
-"""Whose line is next: owners by turns, and the batches of each by turns. Used by `feeder`.
+"""The order of lines: owners take turns, and so do the batches of each owner.
 
-A key with ten batches has no more of the engine than a key with one.
+A key with ten batches gets no more of the engine than a key with one.
 """
 
 from __future__ import annotations
@@ -10,17 +10,17 @@ from collections.abc import Collection
 
 
 class Turns:
-    """Batches by their numbers; who had a turn goes to the end."""
+    """Batches by number; one that had its turn goes to the end."""
 
     def __init__(self) -> None:
         self._batches_of: dict[str, deque[int]] = {}
 
     def add(self, owner: str, number: int) -> None:
-        """One more batch, behind its owner's others."""
+        """Adds a batch behind its owner's others."""
         self._batches_of.setdefault(owner, deque()).append(number)
 
     def remove(self, owner: str, number: int) -> None:
-        """The batch has no turns any more; nothing for one that has none."""
+        """Removes a batch, if it is present."""
         numbers = self._batches_of.get(owner)
         if numbers is None or number not in numbers:
             return
@@ -29,7 +29,7 @@ class Turns:
             del self._batches_of[owner]
 
     def next(self, but: Collection[int]) -> int | None:
-        """The batch that is next, of all but these; None for none."""
+        """The next batch that is not excluded; None if there is none."""
         for owner, numbers in self._batches_of.items():
             for number in numbers:
                 if number not in but:

@@ -1,8 +1,8 @@
-"""Takes batches from their input file to their outcome. One task of the app; made by `service`.
+"""Takes batches from their input file to their outcome, as one task of the app.
 
-`run` looks at the worker's batches, again and again: one that is new has its lines read, one in
-progress is fed, one whose lines are through gets its files. Each step begins from what the database
-says and ends with a change there, so that a killed worker's batches go on with the next.
+`run` visits the worker's batches periodically: it loads the lines of a new one, feeds one in
+progress, and writes the files of one whose lines have ended. Each step starts from the database's
+state and ends with a change there, so that the next worker continues a killed one's batches.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _LOOK_S = 1.0
 _FEED_S = 0.2
 _RETRY_S = 10.0
 _FORGET_S = 3600.0
-# Servers that share a database share its batches: each takes a few at a time.
+# Servers that share a database share its batches: each claims a few at a time.
 _TAKEN_AT_ONCE = 2
 
 
@@ -56,15 +56,16 @@ class BatchWorker:
         knows_owner: Callable[[str], bool],
         clock: Callable[[], float] = time.time,
     ) -> None:
-        """Args:
-        database, store, lines: where batches are.
-        files: where input comes from and output goes.
-        runner, room: answers lines, and says when one may start.
-        limits: see `BatchLimits`.
-        lifecycle: nothing new is begun while the service does not take requests.
-        metrics: told of batches and lines.
-        knows_owner: whether an owner's key still stands; the lines of others rest.
-        clock: seconds since 1970.
+        """
+        Args:
+            database, store, lines: where batches are stored.
+            files: input and output files.
+            runner, room: runs lines, and tells when one may start.
+            limits: see `BatchLimits`.
+            lifecycle: nothing is started unless the service accepts requests.
+            metrics: counts batches and lines.
+            knows_owner: whether an owner's key is still valid; lines of other owners wait.
+            clock: seconds since 1970.
         """
         self._database, self._store, self._lines = database, store, lines
         self._files, self._limits = files, limits
@@ -78,7 +79,7 @@ class BatchWorker:
         self._looked_at = self._forgot_at = 0.0
 
     def look(self) -> None:
-        """Something in the database has changed that this worker should see soon."""
+        """The database has changed in a way that this worker should see soon."""
         self._changed = True
         self._woken.set()
 
@@ -93,14 +94,14 @@ class BatchWorker:
             except BatchesUnavailableError:
                 self._changed = True  # and tried again with the next round
             except Exception:
-                logger.exception("batches were held up; they go on")
+                logger.exception("a round over the batches failed; it is repeated")
             fed = any(batch.status is BatchStatus.IN_PROGRESS for batch in self._batches)
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(_FEED_S if fed else _LOOK_S):
                     await self._woken.wait()
 
     async def stop(self) -> None:
-        """Ends what runs and leaves all batches to the next worker; after `run` has ended."""
+        """Ends running work and releases all batches; after `run` has ended."""
         self._loader.stop()
         jobs = list(self._jobs.values())
         for job in jobs:
@@ -169,7 +170,7 @@ class BatchWorker:
         self.look()
 
     def _start(self, batch: Batch, work: Callable[[Batch], Coroutine[Any, Any, None]]) -> None:
-        """Does one step beside the others; it is tried again until the database says it is done."""
+        """Runs one step as a task; it is repeated until the database shows it as done."""
 
         async def job() -> None:
             try:
@@ -178,7 +179,7 @@ class BatchWorker:
                 logger.warning("%s waits: %s", batch.id, error)
                 await asyncio.sleep(_RETRY_S)
             except Exception:
-                logger.exception("%s is held up; it is tried again", batch.id)
+                logger.exception("a step of %s failed; it is repeated", batch.id)
                 await asyncio.sleep(_RETRY_S)
             finally:
                 self._jobs.pop(batch.number, None)

@@ -1,1 +1,1 @@
-"""Settings of the service: flags and environment variables, checked once at start-up."""
+"""Settings of the service: flags and environment variables, validated once at start-up."""

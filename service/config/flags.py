@@ -17,9 +17,9 @@ from service.config.settings import Settings
 from service.config.storage import StorageSettings
 
 _MIB = 1 << 20
-# Lists that are given an entry at a time also have a flag for one.
+# List settings whose singular form is a flag too.
 _REPEATED = {"allowed_media_hosts": ("--allowed-media-host",)}
-# The help's headings, and whose fields stand under each.
+# Headings of the help, and the settings under each.
 _GROUPS: tuple[tuple[str, type[BaseModel]], ...] = (
     ("models, address, logs", ServingSettings),
     ("engine and queue", EngineSettings),
@@ -27,19 +27,19 @@ _GROUPS: tuple[tuple[str, type[BaseModel]], ...] = (
     ("stored files and batches", StorageSettings),
 )
 _SERVE_HELP = """\
-Serve LAMM checkpoints over HTTP, in OpenAI's protocol.
+Serve LAMM checkpoints over an OpenAI-compatible HTTP API.
 
   lamm serve --checkpoint checkpoints/lamm-mini
   lamm serve --checkpoint DIR --device cuda --dtype bfloat16 --host 0.0.0.0 --port 8000
   lamm serve --checkpoint pictures=ADAPTER@BASE --checkpoint clouds=ADAPTER@BASE
 
-Give --checkpoint once for each model; clients choose by `model`. ADAPTER@BASE serves an adapter
-directory unmerged: models whose bases have the same language model share it, in one batch.
-An adapter whose base is another --checkpoint's needs no @BASE. Memory given in bytes is for all.
+Repeat --checkpoint for each model; clients choose one with `model`. ADAPTER@BASE serves an adapter
+directory without merging it: models with the same language model share it and run in one batch.
+@BASE can be left out if the base is another --checkpoint. Sizes in bytes are for all models.
 
-Then: http://127.0.0.1:8000 in a browser, `lamm chat`, or any OpenAI client with base_url .../v1.
-Every flag is also an environment variable: --max-num-seqs is LAMM_MAX_NUM_SEQS. SIGTERM finishes
-what runs, refuses what is new, and exits 0.
+Then open http://127.0.0.1:8000, run `lamm chat`, or point an OpenAI client to .../v1.
+Every flag is also an environment variable: --max-num-seqs is LAMM_MAX_NUM_SEQS. On SIGTERM the
+server finishes running requests, refuses new ones, and exits with status 0.
 """
 
 
@@ -85,7 +85,7 @@ def _add_flag(parser: argparse._ActionsContainer, name: str, field: FieldInfo) -
 
 
 def _shown(name: str, default: Any) -> str:
-    """A default in words; empty where there is none, or where the description tells it."""
+    """A default as text; empty if there is none, or if the description names it."""
     if default is None:
         return ""
     if isinstance(default, bool):

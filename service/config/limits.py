@@ -1,4 +1,4 @@
-"""Who may ask, and for how much at once: a part of `config.Settings`."""
+"""Access and request limits: a part of `config.Settings`."""
 
 from __future__ import annotations
 
@@ -13,89 +13,94 @@ _MIB = 1 << 20
 
 
 class LimitSettings(BaseModel):
-    """API keys, other sites' pages, bodies, and media."""
+    """API keys, allowed origins, request bodies and media."""
 
     api_keys: SecretStr | None = Field(
         default=None,
-        description="comma-separated KEY or ROLE:KEY, the role user, admin or metrics; one must "
-        "come as a Bearer token",
+        description="comma-separated KEY or ROLE:KEY with role user, admin or metrics; clients "
+        "send one as a Bearer token",
     )
     api_keys_file: Path | None = Field(
         default=None,
-        description="file with one API key a line: KEY [ROLE] [NAME] [max_concurrent=N] "
+        description="file with one API key per line: KEY [ROLE] [NAME] [max_concurrent=N] "
         "[tokens_per_minute=N]; read again when it changes",
     )
     key_max_concurrent: PositiveInt | None = Field(
-        default=None, description="requests that a key may have running; more are refused with 429"
+        default=None, description="concurrent requests per key; more are refused with 429"
     )
     key_tokens_per_minute: PositiveInt | None = Field(
-        default=None, description="tokens that a key may use a minute; more are refused with 429"
+        default=None, description="tokens per minute and key; more are refused with 429"
     )
     protect_metrics: bool = Field(
-        default=False, description="where there are keys, /metrics asks for one of role metrics"
+        default=False, description="if API keys are set, require one with role metrics for /metrics"
     )
     allowed_origin: Annotated[tuple[str, ...], NoDecode] = Field(
         default=(),
-        description="origin (https://host) whose pages may call this service from a browser; * for "
-        "all; once for each (LAMM_ALLOWED_ORIGIN: separated by commas)",
+        description="origin (https://host) whose pages may call this service from a browser; * "
+        "allows all; repeat for each (LAMM_ALLOWED_ORIGIN: separated by commas)",
     )
 
     default_max_tokens: PositiveInt = Field(
-        default=256, description="answer tokens where the request names no max_tokens"
+        default=256, description="maximum answer tokens if the request sets no max_tokens"
     )
-    max_body_bytes: PositiveInt = Field(default=48 * _MIB, description="size limit of a request")
+    max_body_bytes: PositiveInt = Field(
+        default=48 * _MIB, description="maximum size of a request body"
+    )
     max_buffered_bytes: PositiveInt = Field(
         default=512 * _MIB,
-        description="memory of all request bodies together; more are refused with 503",
+        description="memory for all request bodies together; more are refused with 503",
     )
     body_timeout_s: PositiveFloat = Field(
-        default=30.0, description="seconds within which the next part of a body must come"
+        default=30.0, description="maximum seconds between two parts of a request body"
     )
     max_media_items: PositiveInt = Field(
-        default=16, description="pictures and clouds in one request"
+        default=16, description="maximum pictures and clouds per request"
     )
-    max_media_bytes: PositiveInt = Field(default=32 * _MIB, description="size limit of one medium")
-    max_pixels: PositiveInt = Field(default=40_000_000, description="pixel limit of one picture")
-    max_points: PositiveInt = Field(default=2_000_000, description="point limit of one cloud")
+    max_media_bytes: PositiveInt = Field(
+        default=32 * _MIB, description="maximum size of one picture or cloud"
+    )
+    max_pixels: PositiveInt = Field(default=40_000_000, description="maximum pixels of one picture")
+    max_points: PositiveInt = Field(default=2_000_000, description="maximum points of one cloud")
     max_request_pixels: PositiveInt = Field(
-        default=80_000_000, description="pixel limit of all pictures of a request together"
+        default=80_000_000, description="maximum pixels of all pictures of one request"
     )
     max_request_points: PositiveInt = Field(
-        default=4_000_000, description="point limit of all clouds of a request together"
+        default=4_000_000, description="maximum points of all clouds of one request"
     )
     media_workers: PositiveInt = Field(
-        default=min(2, os.cpu_count() or 1), description="processes that decode media"
+        default=min(2, os.cpu_count() or 1), description="number of processes that decode media"
     )
     media_timeout_s: PositiveFloat = Field(
-        default=10.0, description="seconds one medium may take to decode"
+        default=10.0, description="maximum seconds for decoding one medium"
     )
     media_memory_bytes: PositiveInt = Field(
-        default=4096 * _MIB, description="address space of one decoding process"
+        default=4096 * _MIB, description="address space of each decoding process"
     )
     max_media_requests: PositiveInt = Field(
         default=64,
-        description="requests that decode media or wait for it; more are refused with 503",
+        description="maximum requests whose media are being decoded or wait for it; more are "
+        "refused with 503",
     )
     max_held_media_bytes: PositiveInt = Field(
         default=1024 * _MIB,
-        description="memory of the decoded media of all requests that wait and run; more are "
+        description="memory for the decoded media of all waiting and running requests; more are "
         "refused with 503",
     )
     media_queue_timeout_s: PositiveFloat = Field(
-        default=15.0, description="seconds a medium may wait for a decoding process"
+        default=15.0, description="maximum seconds that a medium waits for a decoding process"
     )
     media_cache_bytes: Annotated[int, Field(ge=0)] = Field(
-        default=64 * _MIB, description="memory of the cache of decoded media"
+        default=64 * _MIB, description="memory for the cache of decoded media"
     )
 
     allowed_media_hosts: Annotated[tuple[str, ...], NoDecode] = Field(
         default=(),
-        description="host, or HOST:PORT, that pictures and clouds may be fetched from by https; "
-        "once for each (LAMM_ALLOWED_MEDIA_HOSTS: separated by commas)",
+        description="HOST or HOST:PORT that pictures and clouds may be fetched from over https; "
+        "repeat for each (LAMM_ALLOWED_MEDIA_HOSTS: separated by commas)",
     )
     media_fetch_timeout_s: PositiveFloat = Field(
-        default=10.0, description="seconds that fetching one medium may take, redirects and all"
+        default=10.0, description="maximum seconds for fetching one medium, redirects included"
     )
     max_media_fetches: PositiveInt = Field(
-        default=16, description="media that are fetched, or read from stored files, at once"
+        default=16, description="maximum media that are fetched or read from stored files at once"
     )

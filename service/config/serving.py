@@ -1,4 +1,4 @@
-"""What is served, where, and by which engine: a part of `config.Settings`."""
+"""Models, address and engine: a part of `config.Settings`."""
 
 from __future__ import annotations
 
@@ -15,86 +15,94 @@ _MIB = 1 << 20
 
 
 class ServingSettings(BaseModel):
-    """The models, the address, logs and traces."""
+    """Models, address, logs and traces."""
 
     checkpoint: Annotated[tuple[str, ...], NoDecode] = Field(
         default=("checkpoints/lamm-mini",),
         min_length=1,
-        description="what to serve: DIR, NAME=DIR, or an adapter over its base, "
-        "NAME=ADAPTER@BASE; once for each model (LAMM_CHECKPOINT: separated by commas)",
+        description="checkpoint to serve: DIR, NAME=DIR, or NAME=ADAPTER@BASE for an adapter; "
+        "repeat for each model (LAMM_CHECKPOINT: separated by commas)",
     )
     served_model_name: str | None = Field(
         default=None,
-        description="name clients use as `model` where there is one checkpoint "
-        "(default: the directory's name)",
+        description="model name if there is one checkpoint (default: the directory's name)",
     )
     prompt_preset: str | None = Field(
         default=None,
-        description=f"how prompts are written, for all models: {', '.join(PromptPreset)} "
-        "(default: each checkpoint's own)",
+        description=f"prompt preset of all models: {', '.join(PromptPreset)} (default: each "
+        "checkpoint's own)",
     )
     image_preset: str | None = Field(
         default=None,
-        description=f"how pictures are made to fit, for all models: {', '.join(IMAGE_PRESETS)} "
-        "(default: each checkpoint's own)",
+        description=f"image preset of all models: {', '.join(IMAGE_PRESETS)} (default: each "
+        "checkpoint's own)",
     )
     prompt_pack: Path | None = Field(
         default=None,
-        description="file of `lamm model import-prompts` with the presets' system texts "
-        "(default: each checkpoint's own prompt_pack.json, if there)",
+        description="file from `lamm model import-prompts` with system prompts (default: each "
+        "checkpoint's own prompt_pack.json, if present)",
     )
     engine: Literal["torch", "echo"] = Field(
-        default="torch", description="`echo` repeats a fixed text: for trying clients"
+        default="torch",
+        description="torch runs the model; echo repeats a fixed text, for testing clients",
     )
 
-    host: str = Field(default="127.0.0.1", description="address to listen on; 0.0.0.0 for all")
-    port: int = Field(default=8000, ge=0, le=65535, description="port to listen on; 0 picks one")
-    ui: bool = Field(default=True, description="the web page at /; without it / leads to /docs")
+    host: str = Field(
+        default="127.0.0.1", description="address to listen on; 0.0.0.0 for all interfaces"
+    )
+    port: int = Field(
+        default=8000, ge=0, le=65535, description="port to listen on; 0 picks a free one"
+    )
+    ui: bool = Field(
+        default=True, description="serve the web page at /; otherwise / redirects to /docs"
+    )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
-        default="info", description="least severity that is logged"
+        default="info", description="lowest severity to log"
     )
     shutdown_timeout_s: PositiveFloat = Field(
-        default=30.0, description="seconds that running requests get to finish after SIGTERM"
+        default=30.0, description="seconds for running requests to finish after SIGTERM"
     )
     keepalive_s: PositiveFloat = Field(
-        default=15.0, description="seconds of silence in a stream before a keep-alive comment"
+        default=15.0,
+        description="seconds without a token before a stream sends a keep-alive comment",
     )
     write_timeout_s: PositiveFloat = Field(
         default=60.0,
-        description="seconds that a client may leave an answer unread; then it is cut off",
+        description="seconds before a client that does not read its answer is disconnected",
     )
     log_format: Literal["pretty", "json"] = Field(
-        default="pretty", description="`json` logs one object a line"
+        default="pretty", description="log format; json writes one object per line"
     )
     log_bodies: bool = Field(
         default=False,
-        description="log the beginning of every request's and answer's body: what people wrote",
+        description="log the beginning of request and answer bodies (contains user content)",
     )
     log_body_chars: PositiveInt = Field(
-        default=1024, description="how much of a body --log-bodies logs"
+        default=1024, description="characters of each body that --log-bodies logs"
     )
     stall_timeout_s: PositiveFloat = Field(
         default=60.0,
-        description="/health fails, and the log has the engine's state, when work waits and no "
-        "step ended for so long",
+        description="seconds without a completed step, while requests wait, after which /health "
+        "fails and the engine state is logged",
     )
     exit_on_engine_death: bool = Field(
         default=False,
-        description="end with status 1 when an engine has died, for a supervisor to start anew",
+        description="exit with status 1 when an engine dies, so that a supervisor restarts the "
+        "server",
     )
 
     otlp_traces_endpoint: str | None = Field(
         default=None,
-        description="where traces go by OTLP over HTTP, as http://collector:4318/v1/traces; "
-        "needs the extra `otel` (default: no traces)",
+        description="OTLP/HTTP endpoint for traces, such as http://collector:4318/v1/traces; needs "
+        "the extra `otel` (default: no traces)",
     )
 
 
 class EngineSettings(BaseModel):
-    """Where the tensors live, what runs at once, and what waits."""
+    """Device, precision, batching and queue."""
 
     device: Literal["auto", "cpu", "cuda"] = Field(
-        default="auto", description="where the tensors live; auto takes CUDA when there is a device"
+        default="auto", description="device to run on; auto uses CUDA if available"
     )
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
         default="auto", description="precision; auto is float32 on a CPU, bfloat16 on CUDA"
@@ -103,47 +111,47 @@ class EngineSettings(BaseModel):
         default=None, description="context limit in tokens (default: the checkpoint's)"
     )
     max_num_seqs: PositiveInt = Field(
-        default=32, description="requests generated at once; more wait"
+        default=32, description="maximum sequences that run at once; more wait"
     )
     max_num_batched_tokens: PositiveInt = Field(
-        default=512, description="tokens a step; longer prompts are cut in chunks"
+        default=512, description="maximum tokens per step; longer prompts are split into chunks"
     )
     kv_cache_bytes: PositiveInt | None = Field(
         default=None,
-        description="memory of the KV cache (default: 80 % of a GPU's free memory, 40 % of a "
+        description="memory for the KV cache (default: 80 % of a GPU's free memory, 40 % of a "
         "machine's)",
     )
     enable_prefix_caching: bool = Field(
-        default=True, description="reuse the KV cache of prompts that begin alike"
+        default=True, description="reuse the KV cache of prompts with a common prefix"
     )
     mm_cache_bytes: Annotated[int, Field(ge=0)] = Field(
-        default=256 * _MIB, description="memory of the cache of encoded pictures and clouds"
+        default=256 * _MIB, description="memory for the cache of encoded pictures and clouds"
     )
     max_waiting_requests: PositiveInt = Field(
-        default=256, description="requests that may wait; more are refused with 503"
+        default=256, description="maximum waiting requests; more are refused with 503"
     )
     max_waiting_tokens: PositiveInt = Field(
-        default=1 << 20, description="prompt tokens that may wait; more are refused with 503"
+        default=1 << 20,
+        description="maximum prompt tokens of waiting requests; more are refused with 503",
     )
     queue_timeout_s: PositiveFloat = Field(
         default=120.0,
-        description="seconds a request may wait for its first token; then it is given up with 503",
+        description="seconds a request may wait for its first token before it is refused with 503",
     )
     priority_ageing_s: float = Field(
         default=3.0, ge=0, le=3600,
-        description="seconds of waiting that make up for one level of priority; 0: order of "
-        "arrival alone",
+        description="seconds of waiting that equal one level of priority; 0: order of arrival only",
     )  # fmt: skip
     min_priority: int = Field(
-        default=0, description="least `priority` of a request; smaller ones are raised to it"
+        default=0, description="lowest `priority` of a request; lower values are raised to it"
     )
     max_priority: int = Field(
-        default=100, description="greatest `priority` of a request; greater ones are lowered to it"
+        default=100, description="highest `priority` of a request; higher values are lowered to it"
     )
     num_threads: PositiveInt | None = Field(
-        default=None, description="CPU threads of the engine (default: torch's choice)"
+        default=None, description="CPU threads of the engine (default: torch decides)"
     )
     chunk_interval_s: float = Field(
         default=0.02, ge=0, le=10,
-        description="least seconds between two chunks of one stream; 0 sends every token alone",
+        description="minimum seconds between two chunks of a stream; 0 sends every token by itself",
     )  # fmt: skip

@@ -1,8 +1,7 @@
 """Settings of the service: one frozen object, from flags and `LAMM_` environment variables.
 
-Built by `service.cli`, handed to `service.app.create_app`, and passed on in its narrowest parts.
 Each field is a flag (`--max-num-seqs`) and a variable (`LAMM_MAX_NUM_SEQS`); its description is the
-help. The fields stand in `config_serving`, `config_limits` and `config_storage`.
+help text. The app passes on only the part that each component needs.
 """
 
 from __future__ import annotations
@@ -23,14 +22,14 @@ _ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://[^/?#@\s]+")
 
 # The help lists the fields of the last one first.
 class Settings(StorageSettings, LimitSettings, EngineSettings, ServingSettings, BaseSettings):
-    """Everything an operator can set; the defaults are safe for a machine on a network."""
+    """All operator settings; the defaults are safe for a machine on a network."""
 
     model_config = SettingsConfigDict(env_prefix="LAMM_", frozen=True, extra="ignore")
 
     @field_validator("checkpoint", "allowed_origin", "allowed_media_hosts", mode="before")
     @classmethod
     def _split_list(cls, value: Any) -> Any:
-        """One of them, a comma-separated list, or several as they stand."""
+        """Accepts one entry, a comma-separated list, or a sequence."""
         if isinstance(value, str):
             return tuple(part.strip() for part in value.split(",") if part.strip())
         if isinstance(value, Path):
@@ -42,10 +41,12 @@ class Settings(StorageSettings, LimitSettings, EngineSettings, ServingSettings, 
     @field_validator("allowed_origin")
     @classmethod
     def _check_origins(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        """Browsers send an origin without a path; one that has one would never match."""
+        """Refuses origins with a path: browsers send an origin without one, so it would never
+        match.
+        """
         for origin in value:
             if origin != "*" and not _ORIGIN.fullmatch(origin):
                 raise ValueError(
-                    f"{origin!r} is no origin; one is https://host or http://host:port"
+                    f"{origin!r} is not a valid origin; expected https://host or http://host:port"
                 )
         return value

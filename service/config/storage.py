@@ -1,4 +1,4 @@
-"""What is kept beyond a request, uploaded files and batches: a part of `config.Settings`."""
+"""Uploaded files and batches: a part of `config.Settings`."""
 
 from __future__ import annotations
 
@@ -10,55 +10,57 @@ _MIB = 1 << 20
 
 
 class StorageSettings(BaseModel):
-    """How much of them there may be, and for how long."""
+    """Limits of stored files and batches."""
 
     files_dir: Path | None = Field(
         default=None,
-        description="where uploaded files lie (default: a temporary directory, gone with the "
-        "process)",
+        description="directory for uploaded files "
+        "(default: a temporary directory, removed at exit)",
     )
     max_file_bytes: PositiveInt = Field(
-        default=128 * _MIB, description="size limit of one uploaded file"
+        default=128 * _MIB, description="maximum size of one uploaded file"
     )
     max_stored_bytes: PositiveInt = Field(
-        default=2048 * _MIB, description="what all uploaded files may take; more are refused"
+        default=2048 * _MIB,
+        description="disk space for all uploaded files; more are refused with 507",
     )
     max_stored_files: PositiveInt = Field(
-        default=10_000, description="uploaded files that may be there; more are refused"
+        default=10_000, description="maximum number of uploaded files; more are refused with 507"
     )
     key_max_stored_bytes: PositiveInt | None = Field(
         default=None,
-        description="what the uploaded files of one key may take; more are refused with 403",
+        description="disk space for the uploaded files of one key; more are refused with 403",
     )
     key_max_stored_files: PositiveInt | None = Field(
-        default=None, description="uploaded files that one key may have; more are refused with 403"
+        default=None,
+        description="maximum number of uploaded files per key; more are refused with 403",
     )
     file_expiry_s: PositiveFloat = Field(
-        default=7 * 86400.0, description="seconds after which an uploaded file is removed"
+        default=7 * 86400.0, description="seconds after which an uploaded file is deleted"
     )
 
     database_url: SecretStr | None = Field(
         default=None,
-        description="where batches are kept, as postgresql://user:password@host/name; needs the "
-        "extra `postgres` (default: an SQLite file in the files' directory)",
+        description="database for batches, such as postgresql://user:password@host/name; needs the "
+        "extra `postgres` (default: an SQLite file beside the uploaded files)",
     )
-    batch_max_lines: PositiveInt = Field(default=50_000, description="requests in one batch")
+    batch_max_lines: PositiveInt = Field(default=50_000, description="maximum requests per batch")
     batch_max_line_bytes: PositiveInt = Field(
-        default=8 * _MIB, description="size limit of one line of a batch's input"
+        default=8 * _MIB, description="maximum size of one line of a batch's input file"
     )
     batch_max_unfinished: PositiveInt = Field(
-        default=16, description="unfinished batches of one key; more are refused with 429"
+        default=16, description="maximum unfinished batches per key; more are refused with 429"
     )
     batch_max_unfinished_lines: PositiveInt = Field(
-        default=200_000, description="requests in all unfinished batches of one key"
+        default=200_000, description="maximum requests in all unfinished batches of one key"
     )
     batch_max_window_s: PositiveFloat = Field(
         default=7 * 86400.0, description="longest `completion_window` of a batch, in seconds"
     )
     batch_max_in_flight: PositiveInt | None = Field(
         default=None,
-        description="requests of batches that run at once (default: half of --max-num-seqs)",
+        description="batch requests that run at once (default: half of --max-num-seqs)",
     )
     batch_retention_s: PositiveFloat = Field(
-        default=30 * 86400.0, description="seconds after which an ended batch is forgotten"
+        default=30 * 86400.0, description="seconds after which an ended batch is deleted"
     )

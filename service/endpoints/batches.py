@@ -1,4 +1,4 @@
-"""`/v1/batches`: many requests in a file, answered when there is room, in OpenAI's shapes."""
+"""`/v1/batches`: many requests in a file, answered when there is room, in OpenAI's format."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ _ERRORS: dict[int | str, dict[str, Any]] = {
 _FOUND_ERRORS: dict[int | str, dict[str, Any]] = {
     status: {"model": ErrorBody} for status in (400, 401, 403, 404, 503)
 }
-# What the moments of a batch's life are called, in the record and in the answer.
+# Names of a batch's timestamps, in the record and in the answer.
 _MOMENTS = (
     "in_progress_at", "finalizing_at", "completed_at", "failed_at", "expired_at",
     "cancelling_at", "cancelled_at",
@@ -55,7 +55,7 @@ _MOMENTS = (
 async def create_batch(
     body: CreateBatchRequest, batches: BatchesDep, owner: OwnerDep, lifecycle: LifecycleDep
 ) -> BatchObject:
-    """Takes on an uploaded file of requests; its lines are looked at next, and then answered."""
+    """Creates a batch from an uploaded file of requests, which is validated and then run."""
     if body.endpoint not in ENDPOINTS:
         raise RequestError(
             f"endpoint is {body.endpoint[:64]!r}; it must be one of {', '.join(ENDPOINTS)}",
@@ -83,7 +83,7 @@ async def list_batches(
     after: Annotated[str | None, Query(max_length=128)] = None,
     limit: Annotated[int, Query(ge=1, le=_MAX_PAGE)] = _DEFAULT_PAGE,
 ) -> BatchList:
-    """The key's own batches, newest first; `after` is the last id of the page before."""
+    """Lists the key's batches, newest first; `after` is the last id of the previous page."""
     found = await batches.list_batches(owner, after, limit + 1)
     page = [_object(batch) for batch in found[:limit]]
     return BatchList(
@@ -96,13 +96,13 @@ async def list_batches(
 
 @router.get("/{batch_id}", responses=_FOUND_ERRORS)
 async def retrieve_batch(batch_id: str, batches: BatchesDep, owner: OwnerDep) -> BatchObject:
-    """How far a batch is."""
+    """Returns a batch with its progress."""
     return _object(await batches.get(owner, batch_id))
 
 
 @router.post("/{batch_id}/cancel", responses=_FOUND_ERRORS)
 async def cancel_batch(batch_id: str, batches: BatchesDep, owner: OwnerDep) -> BatchObject:
-    """Ends a batch; what it has answered so far is in its output file."""
+    """Cancels a batch; finished answers are in its output file."""
     return _object(await batches.cancel(owner, batch_id))
 
 

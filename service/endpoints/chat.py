@@ -47,7 +47,7 @@ async def create_chat_completion(
     caller: CallerDep,
     unknown_fields: UnknownFieldsDep,
 ) -> Response:
-    """Answers a conversation about text, pictures and clouds; streams where `stream` is true."""
+    """Answers a conversation about text, pictures and clouds; streams if `stream` is true."""
     arrived = time.perf_counter()
     unknown_fields.name_once(body)
     model = models.get(body.model)
@@ -77,7 +77,7 @@ async def _start(
     caller: Caller,
 ) -> Generation:
     planned = await model.processor.plan(body, owner_of(request), patient=caller.patient)
-    # The base64 of its media would wait in the engine's queue with it, and stay for its answer.
+    # Otherwise the base64 of its media would stay in memory until the answer is complete.
     body.messages.clear()
     if body.model_extra:
         body.model_extra.clear()

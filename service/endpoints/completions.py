@@ -1,4 +1,4 @@
-"""`POST /v1/completions`: OpenAI's text completions, streamed or not."""
+"""`POST /v1/completions`: OpenAI's text completions."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ async def create_completion(
     caller: CallerDep,
     unknown_fields: UnknownFieldsDep,
 ) -> Response:
-    """Goes on with a text, or with each of several; streams where `stream` is true."""
+    """Continues one text or several; streams if `stream` is true."""
     arrived = time.perf_counter()
     unknown_fields.name_once(body)
     model = models.get(body.model)

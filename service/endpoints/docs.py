@@ -1,6 +1,6 @@
-"""The OpenAPI document, and the page that shows it: all of it from this server, nothing else's.
+"""The OpenAPI document and its page, Swagger UI, served from this origin only.
 
-The page's script and style are the copies of Swagger UI that the package `fastapi-offline` ships.
+The page's script and style come from the package `fastapi-offline`.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _INLINE_SCRIPT = re.compile(r"<script>(.*?)</script>", re.DOTALL)
 @router.get("/openapi.json")
 async def openapi(request: Request) -> JSONResponse:
     """The OpenAPI document."""
-    # Made when it is first asked for, which takes longer than a probe may wait.
+    # Made on first use: it takes longer than a probe may wait.
     document: dict[str, Any] = await asyncio.to_thread(request.app.openapi)
     return JSONResponse(document)
 
@@ -44,7 +44,7 @@ async def docs(request: Request) -> HTMLResponse:
         swagger_js_url=f"{root}/docs/swagger-ui-bundle.js",
         swagger_css_url=f"{root}/docs/swagger-ui.css",
         swagger_favicon_url=f"{root}/docs/favicon.png",
-        # No badge of an online validator, which would be sent the document's address.
+        # No badge of the online validator, which would receive the document's address.
         swagger_ui_parameters={"validatorUrl": None},
     )
     scripts = _INLINE_SCRIPT.findall(bytes(page.body).decode())
@@ -54,6 +54,6 @@ async def docs(request: Request) -> HTMLResponse:
 
 @router.get("/docs/{asset}")
 async def docs_asset(asset: Asset) -> FileResponse:
-    """One of the page's files."""
+    """A file of the page."""
     folder = Path(str(files("fastapi_offline"))) / "static"
     return FileResponse(folder / asset, headers={"Cache-Control": "public, max-age=86400"})

@@ -1,4 +1,4 @@
-"""`/v1/files`: upload, list, look at, fetch and delete files, in OpenAI's shapes."""
+"""`/v1/files`: upload, list, retrieve, download and delete files, in OpenAI's format."""
 
 from __future__ import annotations
 
@@ -43,9 +43,9 @@ _ERRORS: dict[int | str, dict[str, Any]] = {
 async def create_file(
     request: Request, files: FilesDep, owner: OwnerDep, lifecycle: LifecycleDep
 ) -> FileObject:
-    """Stores a file for `file_id` in a request's place of a picture or cloud, or for a batch.
+    """Stores a file, to be used as `file_id` of a picture or cloud, or as a batch's input.
 
-    The same content again is the same file, kept from then on for as long as a new one.
+    Uploading the same content again returns the same file and renews its expiry.
     """
     content_type = request.headers.get("content-type", "")
     with lifecycle.admit():
@@ -69,13 +69,13 @@ async def list_files(
     order: Literal["asc", "desc"] = "desc",
     after: Annotated[str | None, Query(max_length=128)] = None,
 ) -> FileList:
-    """The key's own files, newest first; `after` is the last id of the page before."""
+    """Lists the key's files, newest first; `after` is the last id of the previous page."""
     return await asyncio.to_thread(_page, files, owner, purpose, limit, order, after)
 
 
 @router.get("/{file_id}", responses=_NOT_FOUND)
 async def retrieve_file(file_id: str, files: FilesDep, owner: OwnerDep) -> FileObject:
-    """What is known of a file."""
+    """Returns a file's metadata."""
     return _object(await asyncio.to_thread(files.get, owner, file_id))
 
 
@@ -87,7 +87,7 @@ async def retrieve_file(file_id: str, files: FilesDep, owner: OwnerDep) -> FileO
 async def retrieve_file_content(
     file_id: str, files: FilesDep, owner: OwnerDep
 ) -> StreamingResponse:
-    """The file's bytes."""
+    """Returns a file's content."""
     stored = await asyncio.to_thread(files.get, owner, file_id)
     try:
         content = await asyncio.to_thread(_open, stored.path)
@@ -95,7 +95,7 @@ async def retrieve_file_content(
         raise StoredFileNotFoundError(file_id) from None
     headers = {
         "Content-Length": str(stored.bytes),
-        # Never shown by a browser as if it were a page of ours.
+        # Never displayed by a browser as a page of this origin.
         "Content-Disposition": f"attachment; filename*=utf-8''{_quoted(stored.filename)}",
         "X-Content-Type-Options": "nosniff",
     }
@@ -104,7 +104,7 @@ async def retrieve_file_content(
 
 @router.delete("/{file_id}", responses=_NOT_FOUND)
 async def delete_file(file_id: str, files: FilesDep, owner: OwnerDep) -> FileDeleted:
-    """Removes a file for good."""
+    """Deletes a file."""
     await files.delete(owner, file_id)
     return FileDeleted(id=file_id)
 
@@ -118,7 +118,7 @@ def _page(
     if after is not None:
         ids = [stored.id for stored in found]
         if after not in ids:
-            raise RequestError(f"after is {after!r}, which is no file here", param="after")
+            raise RequestError(f"after is {after!r}; no stored file has that id", param="after")
         found = found[ids.index(after) + 1 :]
     chosen = [stored for stored in found if purpose is None or stored.purpose == purpose]
     page = [_object(stored) for stored in chosen[:limit]]
@@ -151,13 +151,13 @@ def _purpose(form: FileForm) -> Purpose:
 
 
 def _expiry_s(form: FileForm) -> float:
-    """Seconds that the client asks for, if it does; the store's own limit applies besides."""
+    """The expiry that the client asks for, if any; the store's own limit applies too."""
     given = form.fields.get("expires_after[seconds]")
     if given is None:
         return float("inf")
     if not given.isascii() or not given.isdigit() or not 0 < len(given) <= 9 or int(given) < 1:
         raise RequestError(
-            f"expires_after[seconds] is {given[:64]!r}; it must be a whole number from 1",
+            f"expires_after[seconds] is {given[:64]!r}; it must be an integer of at least 1",
             param="expires_after[seconds]",
         )
     return float(given)

@@ -1,4 +1,4 @@
-"""`GET /v1/models` and `GET /v1/models/{model}`: what is served and what it takes."""
+"""`GET /v1/models` and `GET /v1/models/{model}`: the served models and what they accept."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ router = APIRouter(prefix="/v1/models", tags=["models"], dependencies=[USER])
 
 @router.get("")
 async def list_models(models: ModelsDep) -> ModelList:
-    """The models of this server."""
+    """Lists the served models."""
     return ModelList(data=[_card(model) for model in models])
 
 
 @router.get("/{name:path}", responses={404: {"model": ErrorBody}})
 async def retrieve_model(name: str, models: ModelsDep) -> ModelCard:
-    """The model of that name."""
+    """Returns a model by its name."""
     return _card(models.get(name))
 
 

@@ -1,4 +1,4 @@
-"""Probes, metrics and version: answered from memory, never behind inference."""
+"""Probes, metrics and version: answered from memory, independent of inference."""
 
 from __future__ import annotations
 
@@ -26,13 +26,15 @@ router = APIRouter(tags=["operations"])
 
 @router.get("/livez", dependencies=[OPEN])
 async def livez() -> dict[str, str]:
-    """The process answers."""
+    """Answers 200 while the process runs."""
     return {"status": "alive"}
 
 
 @router.get("/readyz", dependencies=[OPEN])
 async def readyz(lifecycle: LifecycleDep, engines: EnginesDep) -> JSONResponse:
-    """Requests are accepted: 200, or 503 while loading, draining or any model's engine is dead."""
+    """Answers 200 if requests are accepted; 503 while loading, draining, or if an engine is
+    dead.
+    """
     accepts = lifecycle.phase is Phase.READY
     models = {
         name: accepts and alive
@@ -48,7 +50,7 @@ async def readyz(lifecycle: LifecycleDep, engines: EnginesDep) -> JSONResponse:
 async def health(
     lifecycle: LifecycleDep, engines: EnginesDep, timeouts: TimeoutsDep
 ) -> JSONResponse:
-    """The process answers and every engine makes progress; an idle engine is healthy."""
+    """Answers 200 if every engine makes progress; an idle engine is healthy."""
     all_stats = [served.engine.stats() for served in engines]
     stalled = any(stats.stalled(timeouts.stall_s) for stats in all_stats)
     alive = all(stats.alive for stats in all_stats)
@@ -73,7 +75,7 @@ async def metrics(metrics: MetricsDep) -> Response:
 async def read_version(models: ModelsDep) -> dict[str, Any]:
     """Version of the service, and each model's fingerprint and prompt preset.
 
-    The first one's fingerprint stands by itself too.
+    The first model's fingerprint is repeated at the top level.
     """
     fingerprints = {model.name: model.fingerprint for model in models}
     name, fingerprint = next(iter(fingerprints.items()))
@@ -87,7 +89,7 @@ async def read_version(models: ModelsDep) -> dict[str, Any]:
 
 
 def package_version() -> str:
-    """Version of the installed distribution, or "unknown" from a bare source tree."""
+    """Version of the installed distribution, "unknown" in a source tree."""
     try:
         return version("lamm")
     except PackageNotFoundError:

@@ -1,4 +1,4 @@
-"""`DELETE /v1/requests/{request_id}`: ends a request that is running."""
+"""`DELETE /v1/requests/{request_id}`: cancels a running request."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ router = APIRouter(prefix="/v1/requests", tags=["chat"], dependencies=[USER])
 async def cancel_request(
     request_id: Annotated[str, Path(max_length=128)], access: AccessDep, caller: CallerDep
 ) -> CancelledRequest:
-    """Ends the caller's requests with this `X-Request-Id`, as their disconnecting would.
+    """Cancels the caller's requests with this `X-Request-Id`, as a disconnect would.
 
-    A key ends its own requests alone, an admin's key anyone's. Where no keys are asked for, who
-    knows an id may end its request.
+    A key cancels its own requests only, an admin's key anyone's. If no keys are required, anyone
+    who knows an id may cancel its request.
     """
     count = access.running.cancel(request_id, caller.owner, any_owner=caller.role is Role.ADMIN)
     if count == 0:

@@ -1,4 +1,4 @@
-"""`GET /v1/tasks` and `POST /v1/tasks/{task}`: the vision tasks, each a typed route of its own."""
+"""`GET /v1/tasks` and `POST /v1/tasks/{task}`: the vision tasks, each with a typed route."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ _ERRORS: dict[int | str, dict[str, Any]] = {
 
 @functools.cache
 def create_router() -> APIRouter:
-    """The routes: the list, one for each task of the registry, and one for every other name.
+    """The routes: the list, one per registered task, and one for every other name.
 
     They hold no state: every app gets the same ones.
     """
@@ -75,7 +75,7 @@ def create_router() -> APIRouter:
 
 
 async def list_tasks(models: ModelsDep) -> TaskList:
-    """The tasks that the served models can do."""
+    """Lists the tasks that the served models support."""
     able = tuple(
         (modality, tuple(m.name for m in models if modality in m.spec.modalities))
         for modality in Modality
@@ -84,7 +84,7 @@ async def list_tasks(models: ModelsDep) -> TaskList:
 
 
 async def refuse_unknown(task: str) -> NoReturn:
-    """There is no such task.
+    """Refuses a name that is not a task's.
 
     Raises:
         TaskNotFoundError: always.
@@ -93,7 +93,7 @@ async def refuse_unknown(task: str) -> NoReturn:
 
 
 def _handler(task: AnyTask, request_model: type[TaskRequest]) -> Callable[..., Awaitable[Response]]:
-    """The handler of one task's route; its body is of the task's own model."""
+    """The handler of one task's route, with a body of the task's own model."""
 
     async def answer(
         body: TaskRequest,
@@ -110,22 +110,22 @@ def _handler(task: AnyTask, request_model: type[TaskRequest]) -> Callable[..., A
         with counted_rejections(model.metrics), lifecycle.admit():
             work = answer_task(question, timeouts, functools.partial(release_body, request))
             response, timing = await until_disconnect(request.receive, work)
-        # An overlay is megabytes of text.
+        # An overlay has megabytes of text.
         content = await asyncio.to_thread(response.model_dump_json)
         headers = {"Server-Timing": timing}
         return Response(content, headers=headers, media_type="application/json")
 
-    # What the framework reads: which model to parse, and to show in the document.
+    # FastAPI reads these: the model to parse, and to show in the OpenAPI document.
     answer.__annotations__["body"] = request_model
     return answer
 
 
 def _model_for(task: AnyTask, name: str | None, models: ServedModels) -> ServedModel:
-    """The named model, else the first that can do the task.
+    """The named model, or the first that supports the task.
 
     Raises:
-        ModelNotFoundError: there is none of that name.
-        RequestError: no model can do the task.
+        ModelNotFoundError: there is no model of that name.
+        RequestError: no model supports the task.
     """
     if name is not None:
         return models.get(name)
@@ -133,7 +133,8 @@ def _model_for(task: AnyTask, name: str | None, models: ServedModels) -> ServedM
         if task.modality in model.spec.modalities:
             return model
     raise RequestError(
-        f"task {task.name!r} is about a {task.modality.replace('_', ' ')}; no model here takes one",
+        f"task {task.name!r} needs a {task.modality.replace('_', ' ')}; no served "
+        "model accepts one",
         code="unsupported_modality",
     )
 

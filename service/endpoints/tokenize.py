@@ -1,4 +1,4 @@
-"""`POST /tokenize`, `/detokenize` and `/v1/chat/completions/estimate`: counted, nothing is run."""
+"""`POST /tokenize`, `/detokenize` and `/v1/chat/completions/estimate`."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ router = APIRouter(tags=["tokens"], route_class=JsonBodyRoute)
 async def tokenize(
     body: TokenizeRequest, models: ModelsDep, unknown_fields: UnknownFieldsDep
 ) -> TokenizeResponse:
-    """Token ids of a text as it stands, with the token that begins a prompt before them.
+    """Returns the token ids of a text, with the token that begins a prompt before them.
 
-    A text that no context could hold is refused.
+    A text longer than any context is refused.
     """
     unknown_fields.name_once(body)
     model = models.get(body.model)
@@ -42,7 +42,7 @@ async def tokenize(
 async def detokenize(
     body: DetokenizeRequest, models: ModelsDep, unknown_fields: UnknownFieldsDep
 ) -> DetokenizeResponse:
-    """The text of token ids."""
+    """Returns the text of token ids."""
     unknown_fields.name_once(body)
     model = models.get(body.model)
     largest, size = max(body.tokens, default=0), model.spec.vocab_size
@@ -62,9 +62,9 @@ async def estimate(
     owner: OwnerDep,
     unknown_fields: UnknownFieldsDep,
 ) -> Estimate:
-    """The tokens of a chat request by what they stand for, and whether it fits; nothing is run.
+    """Counts the tokens of a chat request by modality, and tells whether it fits; runs nothing.
 
-    A text that no context could hold is refused as the chat request itself would be.
+    A text longer than any context is refused as in the chat request itself.
     """
     unknown_fields.name_once(body)
     model = models.get(body.model)

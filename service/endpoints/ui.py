@@ -1,8 +1,7 @@
-"""`GET /` and `GET /ui/...`: the web page and its files, which are data of this package.
+"""`GET /` and `GET /ui/...`: the web page and its files, which are package data.
 
-Called by `app`. The page is open to everyone, since a browser that opens it has no key to send; it
-holds nothing but itself, and what it asks for needs a key where keys are asked for. Each file is a
-route of its own, so that no path reaches anything else.
+The page is open to everyone, since a browser has no key to send; its API requests need a key if
+keys are required. Each file is a route of its own, so that no path reaches anything else.
 """
 
 from __future__ import annotations
@@ -37,7 +36,7 @@ _MEDIA_TYPES: Mapping[str, str] = {
 
 @dataclass(frozen=True, slots=True)
 class Asset:
-    """One file of the page; `tag` is its digest, as the `ETag` header has it."""
+    """One file of the page; `tag` is its digest, for the `ETag` header."""
 
     name: str
     content: bytes
@@ -45,9 +44,8 @@ class Asset:
     tag: str
 
     def response(self, known_tags: str) -> Response:
-        """The file, or 304 where `known_tags` (If-None-Match, RFC 9110) names it."""
-        # Names stay the same from version to version, so a browser asks each time whether it may
-        # keep what it has.
+        """The file, or 304 if `known_tags` (If-None-Match, RFC 9110) contains its tag."""
+        # Names do not change between versions, so browsers must revalidate.
         headers = {"Cache-Control": "no-cache", "ETag": self.tag}
         if self.name == PAGE:
             headers["Content-Security-Policy"] = APP_POLICY
@@ -59,7 +57,7 @@ class Asset:
 
 @functools.cache
 def create_router(enabled: bool) -> APIRouter:
-    """The routes of the page and its files; where it is not `enabled`, one to the documentation.
+    """The routes of the page and its files; unless `enabled`, a redirect to the documentation.
 
     They hold no state: every app gets the same ones.
     """
@@ -80,13 +78,13 @@ def assets() -> tuple[Asset, ...]:
     """Every file of the page, by name.
 
     Raises:
-        ValueError: a file's ending has no media type here.
+        ValueError: a file's suffix has no media type here.
     """
     return tuple(_asset(name, file) for name, file in _walk(files("service") / _FOLDER, ""))
 
 
 async def documentation() -> RedirectResponse:
-    """The documentation, in the page's place."""
+    """Redirects to the documentation."""
     return RedirectResponse("/docs")
 
 
@@ -108,7 +106,7 @@ def _walk(folder: Traversable, prefix: str) -> Iterator[tuple[str, Traversable]]
 def _asset(name: str, file: Traversable) -> Asset:
     suffix = name.rpartition(".")[2]
     if suffix not in _MEDIA_TYPES:
-        raise ValueError(f"{name} has no media type; known endings: {', '.join(_MEDIA_TYPES)}")
+        raise ValueError(f"{name} has no media type; known suffixes: {', '.join(_MEDIA_TYPES)}")
     content = file.read_bytes()
     tag = f'"{hashlib.sha256(content).hexdigest()[:32]}"'
     return Asset(name, content, _MEDIA_TYPES[suffix], tag)

@@ -1,8 +1,8 @@
-"""An adapter directory as it is served: LoRA and projectors, read from its files without PEFT.
+"""Reads an adapter directory, LoRA and projectors, without PEFT.
 
-Called by `model_loader`. `adapter_config.json` and `adapter_model.safetensors` are in PEFT's own
-format: the first says which linear layers have an update and at what scale, the second has the
-matrices. What else PEFT can train (DoRA, biases, tokens) is refused here, and merged elsewhere.
+`adapter_config.json` and `adapter_model.safetensors` have PEFT's format: the first lists the linear
+layers with an update and its scale, the second has the matrices. Anything else that PEFT can train
+(DoRA, biases, tokens) is refused; such adapters must be merged.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ from lamm_model.spec import (
     read_json,
 )
 
-# PEFT names the wrapped language model so.
+# PEFT's prefix for the wrapped language model.
 _PREFIX = "base_model.model."
 _DOWN, _UP = ".lora_A.weight", ".lora_B.weight"
 
-# What of PEFT's configuration is read here, and what says nothing of the trained layers.
+# Options of PEFT's configuration that are read here, or do not affect the trained layers.
 _READ = frozenset(
     {"r", "lora_alpha", "target_modules", "rank_pattern", "alpha_pattern", "use_rslora"}
 )
@@ -43,8 +43,8 @@ _WITHOUT_EFFECT = frozenset(
         "ensure_weight_tying", "runtime_config", "eva_config",
     }
 )  # fmt: skip
-# Any other option changes what a layer computes, unless it is turned off. Some initialisations
-# change the base's weights as well: those that do not are named.
+# Any other option that is on changes what a layer computes. Some initialisations change the base's
+# weights too: those that do not are listed.
 _OFF: tuple[object, ...] = (None, False, "none", [], {})
 _ALLOWED: Mapping[str, tuple[object, ...]] = {
     "peft_type": ("LORA",),
@@ -54,7 +54,7 @@ _ALLOWED: Mapping[str, tuple[object, ...]] = {
 
 @dataclass(frozen=True, slots=True)
 class ServedAdapter:
-    """One adapter in memory: updates by the layers' names, and the projectors' tensors."""
+    """One adapter in memory: updates by layer name, and the projectors' tensors."""
 
     lora: Mapping[str, LoraPair]
     projectors: Mapping[str, Tensor]
@@ -65,7 +65,7 @@ def read_adapter(
     linears: Mapping[str, tuple[int, int]],
     projectors: Mapping[str, tuple[int, ...]],
 ) -> ServedAdapter:
-    """The adapter there, held against the base that it is for.
+    """Reads an adapter and checks that it fits its base.
 
     Args:
         linears: (inputs, outputs) of the language model's linear layers, by name.
@@ -73,7 +73,7 @@ def read_adapter(
 
     Raises:
         CheckpointError: a file is missing or broken, the adapter is not plain LoRA, or its tensors
-            are not those that the base wants; all are listed.
+            do not fit the base; the message lists all of them.
     """
     config = _read_config(directory)
     try:
@@ -81,7 +81,7 @@ def read_adapter(
     except FileNotFoundError as error:
         raise CheckpointError(f"{directory}: {error}; is this an adapter?") from None
     except (OSError, SafetensorError) as error:
-        raise CheckpointError(f"{directory}: the adapter cannot be read: {error}") from error
+        raise CheckpointError(f"{directory}: cannot read the adapter: {error}") from error
     targets = _targets(directory, config, linears)
     ranks = {name: int(_of_layer(directory, config, "rank_pattern", "r", name)) for name in targets}
     wanted = {
@@ -112,8 +112,8 @@ def _read_config(directory: Path) -> dict[str, Any]:
     ]
     if strange:
         raise CheckpointError(
-            f"{directory}: plain LoRA alone is served unmerged; it has {', '.join(strange)}. "
-            "Merge it (lamm model merge)"
+            f"{directory}: only plain LoRA can be served without merging; this adapter "
+            f"has {', '.join(strange)}. Merge it (lamm model merge)"
         )
     return config
 
@@ -121,7 +121,9 @@ def _read_config(directory: Path) -> dict[str, Any]:
 def _targets(
     directory: Path, config: Mapping[str, Any], linears: Mapping[str, tuple[int, int]]
 ) -> list[str]:
-    """Names of the layers with an update: a list of their ends, or one pattern of whole names."""
+    """Names of the layers with an update: a list of name suffixes, or one pattern for whole
+    names.
+    """
     modules = config.get("target_modules")
     if isinstance(modules, str):
         found = [name for name in linears if _matches(directory, modules, name)]
@@ -145,18 +147,18 @@ def _targets(
 def _of_layer(
     directory: Path, config: Mapping[str, Any], patterns: str, default: str, name: str
 ) -> float:
-    """A layer's rank or alpha: of the first pattern that its name ends in, else the default."""
+    """A layer's rank or alpha: that of the first pattern which its name ends in, or the default."""
     own = config.get(patterns) or {}
     if not isinstance(own, dict):
         raise CheckpointError(
-            f"{directory}: {ADAPTER_CONFIG} has {patterns} {own!r}, not an object"
+            f"{directory}: {ADAPTER_CONFIG} has {patterns} {own!r}; expected an object"
         )
     matching = (v for key, v in own.items() if _matches(directory, rf"(?:.*\.)?(?:{key})", name))
     value = next(matching, config.get(default))
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not value > 0:
         raise CheckpointError(
-            f"{directory}: {ADAPTER_CONFIG} has {default} {value!r} for {name}, "
-            "not a positive number"
+            f"{directory}: {ADAPTER_CONFIG} has {default} {value!r} for {name}; expected "
+            "a positive number"
         )
     return value
 
@@ -166,19 +168,19 @@ def _matches(directory: Path, pattern: str, name: str) -> bool:
         return re.fullmatch(pattern, name) is not None
     except re.error as error:
         raise CheckpointError(
-            f"{directory}: {ADAPTER_CONFIG} has a pattern that cannot be read, {pattern!r}: {error}"
+            f"{directory}: {ADAPTER_CONFIG} has an invalid pattern {pattern!r}: {error}"
         ) from None
 
 
 def _check(
     directory: Path, given: Mapping[str, Tensor], wanted: Mapping[str, tuple[int, ...]]
 ) -> None:
-    """The adapter's tensors are those that the base wants, by name and shape."""
+    """Checks the names and shapes of the adapter's tensors against the base."""
     problems = [
         *listed("missing from the adapter", sorted(wanted.keys() - given.keys())),
         *listed("unknown to the base", sorted(given.keys() - wanted.keys())),
         *listed(
-            "of another shape",
+            "with another shape",
             [
                 f"{key}: {list(tensor.shape)} in the adapter, {list(wanted[key])} in the base"
                 for key, tensor in sorted(given.items())

@@ -1,6 +1,7 @@
-"""The seam between HTTP and inference: what goes in, what comes out, and the engine's four verbs.
+"""The interface between HTTP and inference: requests, chunks, and the engine's four methods.
 
-Handlers see this file alone. An engine knows nothing of HTTP; a handler knows nothing of tensors.
+Handlers import only this module of the engine. An engine does not know HTTP, and handlers do not
+know tensors.
 """
 
 from __future__ import annotations
@@ -17,18 +18,18 @@ from lamm_model.sampling_params import SamplingParams
 
 
 class FinishReason(StrEnum):
-    """Why a sequence ended, in OpenAI's words."""
+    """Why a sequence ended, in OpenAI's terms."""
 
     STOP = "stop"
     LENGTH = "length"
 
 
 class EngineError(Exception):
-    """Base of what an engine raises on purpose."""
+    """Base class of errors that an engine raises on purpose."""
 
 
 class QueueFullError(EngineError):
-    """Admission refused: the waiting queue holds its limit of requests or of tokens."""
+    """The waiting queue has reached its limit of requests or of tokens."""
 
     def __init__(self, waiting: int, limit: int, unit: str) -> None:
         super().__init__(f"{waiting} {unit} are waiting; the limit is {limit}")
@@ -36,7 +37,7 @@ class QueueFullError(EngineError):
 
 
 class PromptTooLongError(EngineError):
-    """The prompt cannot fit the model's context or the whole KV cache."""
+    """The prompt exceeds the model's context or the whole KV cache."""
 
     def __init__(self, prompt_tokens: int, limit: int) -> None:
         super().__init__(f"the prompt has {prompt_tokens} tokens; the limit is {limit}")
@@ -44,15 +45,15 @@ class PromptTooLongError(EngineError):
 
 
 class EngineStoppedError(EngineError):
-    """The engine is draining, stopped or dead; nothing more is admitted."""
+    """The engine is stopped or dead; it accepts no requests."""
 
 
 class RequestFailedError(EngineError):
-    """This request alone failed inside the engine; others go on."""
+    """This request alone failed in the engine; others continue."""
 
 
 class GrammarError(EngineError):
-    """The request's grammar cannot be compiled; `reason` says why, without a library's words."""
+    """The request's grammar cannot be compiled; `reason` contains no library message."""
 
     def __init__(self, reason: str) -> None:
         super().__init__(f"the grammar cannot be compiled: {reason}")
@@ -71,7 +72,7 @@ class GrammarQueueTimeoutError(EngineError):
 
 
 class GrammarKind(StrEnum):
-    """Languages that a grammar can be written in."""
+    """Languages in which a grammar can be written."""
 
     JSON_SCHEMA = "json_schema"
     LARK = "lark"
@@ -87,7 +88,7 @@ class GrammarSource:
 
 @dataclass(frozen=True, slots=True)
 class MediaSpan:
-    """A medium and its placeholders' place: `prompt_token_ids[offset : offset + num_tokens]`."""
+    """A medium and its placeholders: `prompt_token_ids[offset : offset + num_tokens]`."""
 
     offset: int
     num_tokens: int
@@ -98,17 +99,18 @@ class MediaSpan:
 class GenerationRequest:
     """One sequence to generate (`n > 1` is fanned out by the caller).
 
-    `prompt_token_ids` starts with BOS; the ids in media spans are at or above the vocabulary size.
-    Lower `priority` values run first, equal ones in order of arrival; a level is worth so many
-    seconds of waiting (`EngineConfig.priority_ageing_s`). `model` names the one of the engine's
-    models that answers; None is the engine's first.
+    `prompt_token_ids` starts with BOS; ids in media spans are at or above the vocabulary size.
+    Lower `priority` values run first, equal ones in order of arrival; a level equals some seconds
+    of waiting (`EngineConfig.priority_ageing_s`). `model` is one of the engine's models; None is
+    the first.
 
-    With `continuation_token_ids` nothing is generated: the one chunk that comes has, in `logprobs`,
-    each of these tokens after the prompt and those before it (teacher forcing), no alternatives,
-    and the finish reason `length`. Sampling parameters then have no effect.
+    With `continuation_token_ids` nothing is generated: the only chunk has, in `logprobs`, the
+    log-probability of each of these tokens after the prompt and the tokens before it (teacher
+    forcing), no alternatives, and the finish reason `length`. Sampling parameters have no effect
+    then.
 
-    With `grammar` the answer matches it, and ends where it ends. All fields can be pickled, so that
-    an engine may run in another process.
+    With `grammar` the answer matches it, and ends where the grammar ends. All fields can be
+    pickled, so that an engine can run in another process.
     """
 
     request_id: str
@@ -123,7 +125,7 @@ class GenerationRequest:
 
 @dataclass(frozen=True, slots=True)
 class TokenLogprob:
-    """Natural-log probability of one token and its best alternatives, before any temperature."""
+    """Natural-log probability of a token and of its best alternatives, before any temperature."""
 
     token_id: int
     text: str
@@ -133,7 +135,7 @@ class TokenLogprob:
 
 @dataclass(frozen=True, slots=True)
 class EncodedMedium:
-    """A medium that went through its encoder; `seconds` are its part of the time of its batch."""
+    """A medium that was encoded; `seconds` is its share of its batch's time."""
 
     modality: Modality
     seconds: float
@@ -141,10 +143,10 @@ class EncodedMedium:
 
 @dataclass(frozen=True, slots=True)
 class RequestTimings:
-    """Seconds spent by one request, each from its own start to its own end.
+    """Seconds of one request per stage.
 
-    `encoded_media` are those that were encoded for this request, in order: none that a cache had,
-    nor one that another request of the same step was the first to need.
+    `encoded_media` were encoded for this request, in order, without those from the cache or encoded
+    for another request of the same step.
     """
 
     queue: float = 0.0
@@ -158,8 +160,8 @@ class RequestTimings:
 class GenerationChunk:
     """What one step (or several) added to a sequence.
 
-    `text` is a delta that never splits a UTF-8 character and never holds a stop string; it may be
-    empty. The last chunk, and it alone, has `finish_reason`; counts are running totals.
+    `text` is a delta that never splits a UTF-8 character and never contains a stop string; it may
+    be empty. Only the last chunk has a `finish_reason`; counts are running totals.
     """
 
     text: str
@@ -175,7 +177,7 @@ class GenerationChunk:
 
 @dataclass(frozen=True, slots=True)
 class EngineInfo:
-    """Facts fixed at start, for the start-up message and `/v1/models`."""
+    """Constants of a started engine, for the start-up message and `/v1/models`."""
 
     engine: str
     device: str
@@ -188,7 +190,7 @@ class EngineInfo:
 
     @property
     def max_concurrent_full_length(self) -> int:
-        """How many sequences of the whole context length fit the KV cache at once."""
+        """How many sequences of the full context length fit the KV cache at once."""
         return self.kv_cache_tokens // self.max_model_len
 
 
@@ -211,7 +213,7 @@ class EngineStats:
     mm_cache_hits_total: int = 0
 
     def stalled(self, limit_s: float) -> bool:
-        """Whether work is pending, and no step has ended for more than so many seconds."""
+        """Whether work is pending and no step has completed for more than `limit_s`."""
         return self.running + self.waiting > 0 and self.last_step_age > limit_s
 
 
@@ -220,15 +222,15 @@ class Engine(ABC):
 
     @abstractmethod
     async def start(self) -> EngineInfo:
-        """Loads weights and starts working; returns once requests can be served."""
+        """Loads the weights; returns once requests are accepted."""
 
     @abstractmethod
     async def stop(self) -> None:
-        """Aborts what runs and frees everything; idempotent."""
+        """Aborts running requests and frees all resources; idempotent."""
 
     @abstractmethod
     def generate(self, request: GenerationRequest) -> AsyncIterator[GenerationChunk]:
-        """Chunks of one request as they come; closing the iterator aborts it within one step.
+        """Streams the chunks of one request; closing the iterator aborts it within one step.
 
         Raises (from the first `__anext__`): QueueFullError, PromptTooLongError, GrammarError,
         GrammarQueueTimeoutError, EngineStoppedError; later: RequestFailedError, EngineStoppedError.
@@ -239,9 +241,9 @@ class Engine(ABC):
         """A snapshot; safe from any thread, never blocks on a step."""
 
     def state(self) -> dict[str, Any]:
-        """What an operator wants to see of an engine that makes no progress, as JSON values.
+        """Details of a stalled engine for operators, as JSON values.
 
-        Safe from any thread, never blocks on a step; holds nothing that a request said.
+        Safe from any thread, never blocks on a step; contains nothing of a request's content.
         """
         stats = self.stats()
         return {"running_total": stats.running, "waiting_total": stats.waiting}

@@ -1,8 +1,7 @@
-"""Who holds which slot and how many blocks of KV memory. Torch-free; called by the scheduler.
+"""Accounting of slots and blocks of KV memory. Torch-free.
 
-Slots bound how many sequences run; blocks bound how many tokens they hold together. The transfers
-named here are what a step must move before it runs. The tensors are `lamm_model.decoder.kv_cache`'s
-affair.
+Slots bound how many sequences run, blocks how many tokens they hold together. The transfers defined
+here must be done before a step. The tensors are in `lamm_model.decoder.kv_cache`.
 """
 
 from __future__ import annotations
@@ -13,7 +12,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class SaveBlocks:
-    """Copy the slot's blocks from `first_block` on into these store blocks."""
+    """Copy the slot's blocks from `first_block` on to these store blocks."""
 
     slot: int
     first_block: int
@@ -22,7 +21,7 @@ class SaveBlocks:
 
 @dataclass(frozen=True, slots=True)
 class LoadBlocks:
-    """Copy these store blocks into the slot's beginning."""
+    """Copy these store blocks to the slot's beginning."""
 
     slot: int
     blocks: tuple[int, ...]
@@ -30,7 +29,7 @@ class LoadBlocks:
 
 @dataclass(frozen=True, slots=True)
 class ReleaseSlot:
-    """The slot's contents are no longer wanted."""
+    """The slot's contents are no longer needed."""
 
     slot: int
 
@@ -39,15 +38,16 @@ KVTransfer = SaveBlocks | LoadBlocks | ReleaseSlot
 
 
 class BlockManager:
-    """Counts blocks of `block_size` tokens against slots; the lowest free slot is taken first.
+    """Counts blocks of `block_size` tokens per slot; the lowest free slot is used first.
 
-    Low slots first keeps running sequences neighbours, which is what attention is fast on.
+    That keeps running sequences adjacent, which makes attention faster.
     """
 
     def __init__(self, num_slots: int, num_blocks: int, block_size: int) -> None:
         if min(num_slots, num_blocks, block_size) < 1:
             raise ValueError(
-                f"{num_slots} slots, {num_blocks} blocks of {block_size} tokens; each must be >= 1"
+                f"{num_slots} slots, {num_blocks} blocks of {block_size} tokens; each must be "
+                "at least 1"
             )
         self.num_blocks, self.block_size = num_blocks, block_size
         self._free_slots = list(range(num_slots))
@@ -55,19 +55,19 @@ class BlockManager:
         self._free_blocks = num_blocks
 
     def can_admit(self, num_tokens: int, reserve: int = 0) -> bool:
-        """Whether a slot is free and blocks for so many tokens, with `reserve` blocks to spare."""
+        """Whether a slot and enough blocks are free, with `reserve` blocks to spare."""
         return bool(self._free_slots) and self._blocks(num_tokens) + reserve <= self._free_blocks
 
     def admit(self, num_tokens: int) -> int:
-        """Takes a slot with blocks for so many tokens.
+        """Takes a slot with blocks for `num_tokens`.
 
         Raises:
-            ValueError: there is no slot, or too few blocks are free.
+            ValueError: no slot is free, or too few blocks are.
         """
         need = self._blocks(num_tokens)
         if not self.can_admit(num_tokens):
             raise ValueError(
-                f"{need} blocks wanted; {self._free_blocks} blocks and "
+                f"{need} blocks are needed; {self._free_blocks} blocks and "
                 f"{len(self._free_slots)} slots are free"
             )
         slot = heapq.heappop(self._free_slots)
@@ -76,7 +76,7 @@ class BlockManager:
         return slot
 
     def grow(self, slot: int, num_tokens: int) -> bool:
-        """Makes the slot hold `num_tokens`; False (and no change) when too few blocks are free."""
+        """Extends the slot to `num_tokens`; False (and no change) if too few blocks are free."""
         more = max(0, self._blocks(num_tokens) - self._held[slot])
         if more > self._free_blocks:
             return False
@@ -88,13 +88,13 @@ class BlockManager:
         """Returns a slot and its blocks.
 
         Raises:
-            KeyError: the slot is not held.
+            KeyError: the slot is not in use.
         """
         self._free_blocks += self._held.pop(slot)
         heapq.heappush(self._free_slots, slot)
 
     def held(self, slot: int) -> int:
-        """Blocks that the slot holds; 0 when nobody has it."""
+        """Blocks of the slot; 0 if it is free."""
         return self._held.get(slot, 0)
 
     @property

@@ -1,4 +1,4 @@
-"""How one engine runs: made from the service's settings, read by the engine. Torch-free."""
+"""Configuration of one engine. Torch-free."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from pathlib import Path
 
 
 class EngineConfigError(ValueError):
-    """Values that no engine can run with; the message holds the value and the limit."""
+    """Invalid configuration values; the message contains the value and the limit."""
 
 
 class DeviceKind(StrEnum):
-    """Where the tensors live; `auto` takes CUDA when there is a device."""
+    """The device; `auto` uses CUDA if available."""
 
     AUTO = "auto"
     CPU = "cpu"
@@ -30,9 +30,9 @@ class Dtype(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class MemoryShare:
-    """One engine's part of a device that `num_engines` engines load onto, one after another.
+    """How several engines share a device, on which they are loaded one after another.
 
-    `load_later` are the checkpoints whose weights the engines behind it will still put there.
+    `load_later` are the checkpoints that the engines after this one will load.
     """
 
     num_engines: int = 1
@@ -46,13 +46,15 @@ class EngineConfig:
     `max_num_seqs` sequences run at once; a step computes at most `max_num_batched_tokens` tokens.
     `kv_cache_bytes` (None: a share of free memory) holds running sequences and, with prefix
     caching, reusable prefixes; `mm_cache_bytes` holds encoded media. `max_model_len` None is the
-    model's own. `max_waiting_requests` and `max_waiting_tokens` bound the queue beyond the free
-    seats. `num_threads` None leaves torch's own count. Priorities are moved to within
-    `min_priority` and `max_priority`, lest a client put itself before all others. A level of
-    priority puts a request behind those that come up to `priority_ageing_s` seconds later, and
-    behind no others, so that nobody waits for ever; 0 serves in order of arrival alone. Tokens that
-    come within `chunk_interval_s` of a sequence's last chunk go out together in its next one: every
-    chunk costs an event, and eyes do not see fiftieths of a second. 0 sends each token by itself.
+    model's own. `max_waiting_requests` and `max_waiting_tokens` limit the queue beyond the free
+    seats. `num_threads` None keeps torch's default.
+
+    Priorities are clamped to `min_priority` and `max_priority`, so that no client gets ahead of all
+    others. A level of priority puts a request behind those that arrive up to `priority_ageing_s`
+    seconds later, and behind no others, so that none waits forever; 0 serves in order of arrival.
+    Tokens that follow a sequence's last chunk within `chunk_interval_s` are sent together: every
+    chunk costs an event, and people do not notice a few hundredths of a second. 0 sends each token
+    by itself.
 
     Raises:
         EngineConfigError: a value is out of its range.
@@ -75,7 +77,7 @@ class EngineConfig:
     chunk_interval_s: float = 0.02
 
     def __post_init__(self) -> None:
-        # Strings from a command line become members, and unknown ones are refused by name.
+        # Strings from a command line become enum members; unknown ones are refused.
         object.__setattr__(self, "device", DeviceKind(self.device))
         object.__setattr__(self, "dtype", Dtype(self.dtype))
         for name in ("max_num_seqs", "max_waiting_requests", "max_waiting_tokens"):

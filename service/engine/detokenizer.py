@@ -1,7 +1,7 @@
-"""Token ids become streamed text: whole characters only, and never a piece of a stop string.
+"""Incremental detokenization: whole characters only, and never a part of a stop string.
 
-`IncrementalDecoder` turns ids into text, `StopMatcher` lets text through up to a stop string,
-`Detokenizer` is both for one sequence. Called by the engines after each step. Torch-free.
+`IncrementalDecoder` turns ids into text, `StopMatcher` passes text on up to a stop string,
+`Detokenizer` combines both for one sequence. Torch-free.
 """
 
 from __future__ import annotations
@@ -11,24 +11,24 @@ from collections.abc import Sequence
 from lamm_model.tokenizer import LammTokenizer
 
 _REPLACEMENT = "\ufffd"
-# A character is at most four bytes, so at most four ids; beyond this the bytes are simply no UTF-8.
+# A character has at most four bytes, so at most four ids; beyond this the bytes are not UTF-8.
 _MAX_HELD_IDS = 16
-# How far back in a prompt a word is looked for.
+# How far back in a prompt a word is searched.
 _MAX_PROMPT_IDS = 32
 
 
 class IncrementalDecoder:
-    """Decodes a growing id list; the pieces joined equal decoding the list at once.
+    """Decodes a growing list of ids; the pieces joined equal decoding the list at once.
 
-    Only a short window is decoded a step. A tail that may be part of a character is held until the
-    character is whole. (Where ids spell bytes that are no UTF-8, what was already given out stays.)
-    After a prompt of words the text keeps the space that it begins with: decoded alone it has none.
+    Only a short window is decoded per step. A tail that may be part of a character is held until
+    the character is complete. (If ids are not valid UTF-8, text that was already returned stays.)
+    After a prompt of words the text keeps its leading space, which decoding it alone would drop.
     """
 
     def __init__(self, tokenizer: LammTokenizer, prompt_token_ids: Sequence[int] = ()) -> None:
         self._tokenizer = tokenizer
         self._ids = _last_word(tokenizer, prompt_token_ids)
-        # ids[context:given] have been given out and are decoded again for their effect on spaces.
+        # ids[context:given] have been returned and are decoded again for their effect on spaces.
         self._context = 0
         self._given = len(self._ids)
 
@@ -36,8 +36,8 @@ class IncrementalDecoder:
         """Text that one more id completes; may be empty."""
         self._ids.append(token_id)
         text = self._pending_text()
-        # A space at the very beginning spells nothing by itself; a special token never does, and
-        # were it kept, the window would grow for as long as they come.
+        # A leading space has no text by itself; a special token never has any, and keeping it would
+        # let the window grow.
         if not text and not self._tokenizer.decode((token_id, token_id)):
             self._ids.pop()
             return ""
@@ -48,7 +48,7 @@ class IncrementalDecoder:
         return text
 
     def flush(self) -> str:
-        """What is still held, an incomplete character as U+FFFD."""
+        """The text still held, with U+FFFD for an incomplete character."""
         text = self._pending_text()
         self._context = self._given = len(self._ids)
         return text
@@ -58,12 +58,15 @@ class IncrementalDecoder:
         text = self._tokenizer.decode(self._ids[self._context :])
         if text.startswith(before):
             return text[len(before) :]
-        # A broken byte run spoils the decoding of its valid beginning, which was given out already.
+        # An invalid byte sequence changes the decoding of its valid beginning, which was returned
+        # already.
         return self._tokenizer.decode(self._ids[self._given :])
 
 
 class StopMatcher:
-    """Passes text on up to the first stop string completed; holds back only possible starts."""
+    """Passes text on up to the first complete stop string; holds back only possible beginnings
+    of one.
+    """
 
     def __init__(self, stop: Sequence[str]) -> None:
         self._stop = tuple(stop)
@@ -71,10 +74,10 @@ class StopMatcher:
         self.matched: str | None = None
 
     def push(self, text: str, may_stop: bool = True) -> str:
-        """Text safe to show; after a match, what stood before it and then nothing.
+        """Text that can be shown; after a match, the text before it and then nothing.
 
         Args:
-            may_stop: False lets everything through unread (before `min_tokens`).
+            may_stop: False passes everything on unread (before `min_tokens`).
         """
         if self.matched is not None:
             return ""
@@ -92,7 +95,7 @@ class StopMatcher:
         return text[:cut]
 
     def flush(self) -> str:
-        """What is held back, once nothing more can complete a stop string."""
+        """The held text, once nothing more can complete a stop string."""
         text, self._held = self._held, ""
         return text
 
@@ -116,13 +119,13 @@ class Detokenizer:
         return self._matcher.push(self._decoder.push(token_id), may_stop)
 
     def flush(self, may_stop: bool = True) -> str:
-        """The rest, when the sequence ends for another reason than a stop string."""
+        """The rest of the text, if the sequence ends for another reason than a stop string."""
         text = self._matcher.push(self._decoder.flush(), may_stop)
         return text + self._matcher.flush()
 
 
 def token_text(tokenizer: LammTokenizer, token_id: int) -> str:
-    """One token on its own, as logprobs show it: with its leading space, bytes as `bytes:\\xNN`."""
+    """One token's text as logprobs show it: with its leading space, bytes as `bytes:\\xNN`."""
     piece = tokenizer.id_to_piece(token_id)
     if piece is None:
         return ""
@@ -134,7 +137,7 @@ def token_text(tokenizer: LammTokenizer, token_id: int) -> str:
 
 
 def _last_word(tokenizer: LammTokenizer, ids: Sequence[int]) -> list[int]:
-    """The last id, if any, that is text by itself: no special token, placeholder, space or byte."""
+    """The last id, if any, with a text of its own: no special token, placeholder, space or byte."""
     for token_id in reversed(ids[-_MAX_PROMPT_IDS:]):
         text = tokenizer.decode([token_id])
         if text and _REPLACEMENT not in text:
@@ -143,7 +146,7 @@ def _last_word(tokenizer: LammTokenizer, ids: Sequence[int]) -> list[int]:
 
 
 def _overlap(text: str, stop: str) -> int:
-    """Length of the longest proper beginning of `stop` that `text` ends with."""
+    """Length of the longest proper prefix of `stop` that `text` ends with."""
     for length in range(min(len(stop) - 1, len(text)), 0, -1):
         if text.endswith(stop[:length]):
             return length

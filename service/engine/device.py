@@ -1,7 +1,4 @@
-"""Which device and precision an engine takes, and what a checkpoint will weigh there.
-
-Called by the model runner.
-"""
+"""Chooses an engine's device and precision, and predicts the size of a checkpoint there."""
 
 from __future__ import annotations
 
@@ -15,24 +12,24 @@ from service.engine.config import DeviceKind, Dtype, EngineConfigError
 
 
 def choose_device(kind: DeviceKind) -> torch.device:
-    """The device meant.
+    """The device of that kind.
 
     Raises:
-        EngineConfigError: CUDA is asked for, and there is none.
+        EngineConfigError: CUDA is requested but not available.
     """
     if kind is DeviceKind.AUTO:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     if kind is DeviceKind.CUDA and not torch.cuda.is_available():
         raise EngineConfigError(
-            "device is cuda, but torch finds no CUDA device; nvidia-smi tells whether the driver "
-            f"sees one, torch {torch.__version__} is built for CUDA {torch.version.cuda}; "
-            "--device cpu serves without"
+            "device is cuda, but torch finds no CUDA device; check nvidia-smi for the "
+            f"driver (torch {torch.__version__} is built for CUDA {torch.version.cuda}), "
+            "or use --device cpu"
         )
     return torch.device(kind.value)
 
 
 def choose_dtype(dtype: Dtype, device: torch.device) -> torch.dtype:
-    """The precision meant; `auto` depends on the device."""
+    """The precision of that name; `auto` depends on the device."""
     if dtype is Dtype.AUTO:
         return torch.bfloat16 if device.type == "cuda" else torch.float32
     chosen = {
@@ -44,10 +41,10 @@ def choose_dtype(dtype: Dtype, device: torch.device) -> torch.dtype:
 
 
 def recover(device: torch.device) -> None:
-    """After work that failed: gives cached memory back, if the device still works.
+    """Frees cached memory after a failure, if the device still works.
 
     Raises:
-        RuntimeError: torch's own; the device's context is broken, and nothing will run on it.
+        RuntimeError: from torch; the device's context is broken and nothing will run on it.
     """
     if device.type == "cuda":
         torch.cuda.synchronize(device)
@@ -55,7 +52,7 @@ def recover(device: torch.device) -> None:
 
 
 def weights_bytes(base: Path, dtype: torch.dtype) -> int:
-    """Bytes that a checkpoint's weights will take in `dtype`."""
+    """Bytes of a checkpoint's weights in `dtype`."""
     total = 0
     for file in base.glob("*.safetensors"):
         with safe_open(file, framework="pt") as stored:

@@ -1,7 +1,7 @@
-"""An engine without a model: it streams a given text word by word, for tests and work on the UI.
+"""An engine without a model: it streams a fixed text word by word, for tests and UI development.
 
-It keeps the whole contract of `base.Engine` (queue bounds, stop strings, aborts, counts), so that
-what works against it works against the real one.
+It fulfils the whole contract of `base.Engine` (queue limits, stop strings, aborts, counts), so that
+code which works with it works with the real engine.
 """
 
 from __future__ import annotations
@@ -35,7 +35,10 @@ _WORD = re.compile(r"\s*\S+|\s+")
 
 
 class EchoEngine(Engine):
-    """Answers every request with `reply`, one word a token, `delay` seconds apart."""
+    """Answers every request with `reply`, one word per token, `delay` seconds apart.
+
+    Grammars are accepted and have no effect.
+    """
 
     def __init__(
         self, config: EngineConfig, reply: str = DEFAULT_REPLY, delay: float = 0.0
@@ -120,7 +123,7 @@ class EchoEngine(Engine):
             return
         params, prompt_tokens = request.sampling_params, len(request.prompt_token_ids)
         limit = min(params.max_tokens, self._max_len - prompt_tokens)
-        # ignore_eos and min_tokens go past the end of the text: it starts again.
+        # ignore_eos and min_tokens may continue past the end of the text: it starts again.
         endless = itertools.cycle(enumerate(self._words or ("",)))
         length = max(len(self._words), params.min_tokens, 1)
         if params.ignore_eos:
@@ -158,7 +161,9 @@ class EchoEngine(Engine):
     async def _score(
         self, request: GenerationRequest, arrived: float, stopped: asyncio.Event
     ) -> GenerationChunk:
-        """A scoring request's one chunk: made-up values that depend on the tokens so far alone."""
+        """The chunk of a scoring request: fictitious values that depend only on the tokens so
+        far.
+        """
         started = time.monotonic()
         await self._pause(stopped)
         self._steps += 1
@@ -178,7 +183,7 @@ class EchoEngine(Engine):
         )
 
     async def _pause(self, stopped: asyncio.Event) -> None:
-        """Waits until the next word is due; raises when the engine is stopped meanwhile."""
+        """Waits until the next word is due; raises if the engine is stopped meanwhile."""
         await asyncio.sleep(self.delay)
         if stopped.is_set():
             raise EngineStoppedError("the engine stopped")

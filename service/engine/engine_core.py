@@ -1,7 +1,6 @@
-"""The engine without threads or asyncio: `step` is the table of contents of one step.
+"""The engine without threads or asyncio; `step` is one step from scheduling to output.
 
-Driven by `torch_engine` on one thread; what a step brings is collected in an outbox, addressed to
-the readers' streams.
+Runs on one thread. Chunks and errors are collected in an outbox, addressed to the readers' streams.
 """
 
 from __future__ import annotations
@@ -54,10 +53,10 @@ class EngineCore:
             [Seq[ModelSource], EngineConfig, MemoryShare], ModelRunner
         ] = ModelRunner,
     ) -> None:
-        """Loads the models; `make_runner` makes what runs them.
+        """Loads the models; `make_runner` makes their model runner.
 
         Raises:
-            EngineConfigError: the device is missing, or the memory budget holds nothing.
+            EngineConfigError: the device is missing, or the memory budget is too small.
         """
         self._chunk_interval_s = config.chunk_interval_s
         tokenizers = {m.base: LammTokenizer.from_pretrained(m.base) for m in models}
@@ -94,14 +93,14 @@ class EngineCore:
         )
 
     def step(self) -> None:
-        """One step of all running sequences."""
+        """Runs one step of all running sequences."""
         output = self._scheduler.schedule()
         self._last_step = StepNote.of(output)
         result = self._runner.run(output)
         self._postprocess(output, result)
 
     def add(self, sequence: Sequence, stream: ChunkStream) -> None:
-        """Queues a sequence; a refusal goes to its stream."""
+        """Queues a sequence; a refusal is sent to its stream."""
         spec, tokenizer = self._models[sequence.request.model]
         max_len, interval = self._scheduler.max_len, self._chunk_interval_s
         try:
@@ -110,41 +109,41 @@ class EngineCore:
         except EngineError as error:
             self._outbox.append((stream, error))
         except Exception:
-            _log.exception("taking in %s failed", sequence.request.request_id)
-            failure = RequestFailedError("the engine could not take this request in")
+            _log.exception("queueing %s failed", sequence.request.request_id)
+            failure = RequestFailedError("the engine could not queue this request")
             self._outbox.append((stream, failure))
         else:
             self._outputs[sequence] = (output, stream)
 
     def abort(self, sequence: Sequence) -> None:
-        """Frees a sequence at once; nothing happens if it has ended."""
+        """Frees a sequence at once; has no effect if it has ended."""
         if self._outputs.pop(sequence, None) is not None:
             self._scheduler.finish(sequence)
 
     def give_up_step(self) -> None:
-        """After an exception in `step`: its sequences fail, those that wait stay."""
+        """Fails the running sequences after an exception in `step`; waiting ones stay."""
         for sequence in self._scheduler.discard_running():
             if sequence in self._outputs:
                 self._emit(sequence, RequestFailedError("the engine failed in this step"))
 
     def close(self) -> None:
-        """Ends everything that is left."""
+        """Ends all remaining sequences."""
         for sequence in list(self._outputs):
             self._scheduler.finish(sequence)
             self._emit(sequence, EngineStoppedError("the engine stopped"))
 
     def take_outbox(self) -> list[Delivery]:
-        """What has come up since the last call, in order."""
+        """Chunks and errors since the last call, in order."""
         outbox, self._outbox = self._outbox, []
         return outbox
 
     @property
     def has_work(self) -> bool:
-        """Whether a step would do anything."""
+        """Whether a step has anything to do."""
         return self._scheduler.has_work
 
     def stats(self, alive: bool) -> EngineStats:
-        """The numbers of this moment."""
+        """Current statistics."""
         scheduler, encoder = self._scheduler, self._runner.encoder
         return EngineStats(
             running=len(scheduler.running),
@@ -162,13 +161,13 @@ class EngineCore:
         )
 
     def state(self) -> dict[str, Any]:
-        """What stands in the queues and in the step; safe from any thread."""
+        """Queues and last step; safe from any thread."""
         return describe(self._scheduler, self._blocks, self._steps, self._last_step)
 
     def _postprocess(self, output: SchedulerOutput, result: StepResult) -> None:
         for sequence, error in result.failed.items():
             self._scheduler.finish(sequence, keep_prefix=False)
-            # A library's own message is in the log already; what a client may see is this.
+            # The library's message is in the log; a client sees this one.
             own = isinstance(error, RequestFailedError)
             shown = error if own else RequestFailedError(_ENCODING_FAILED)
             self._emit(sequence, shown)

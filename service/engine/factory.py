@@ -1,4 +1,4 @@
-"""Makes the chosen engine, importing only what it needs. Called by the service's app."""
+"""Makes the engine of the configured kind, importing only what it needs."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from service.engine.grammar import GrammarCompiler
 from service.engine.model_source import ModelSource
 
 ENGINES = ("torch", "echo")
-# No setting: it is for proving what the engine promises, and no operator's choice.
+# An environment variable, not a setting: it is for tests of the engine, not for operators.
 FAULT_DIRECTORY = "LAMM_FAULT_DIRECTORY"
 
 
@@ -23,15 +23,14 @@ def create_engine(
     memory: MemoryShare | None = None,
     grammars: Mapping[str, GrammarCompiler] | None = None,
 ) -> Engine:
-    """An engine over models that share a language model; it has not been started.
+    """An engine for models that share a language model; it has not been started.
 
-    `grammars` has a compiler per model, to share what callers compile; None: it has its own.
+    `grammars` has a compiler per model to share with the caller; None: the engine has its own.
 
     Raises:
-        ValueError: no engine has that name.
+        ValueError: the kind is unknown.
     """
-    # Imported here so that a service on scripted tokens, and every tool that reads the service's
-    # settings, starts without torch.
+    # Imported here so that the echo engine, and tools that only read settings, start without torch.
     if kind == "torch" and (directory := os.environ.get(FAULT_DIRECTORY)):
         from service.engine.fault_injection import FaultyEngine  # noqa: PLC0415 - see above
 
@@ -44,4 +43,4 @@ def create_engine(
         from service.engine.echo_engine import EchoEngine  # noqa: PLC0415 - see above
 
         return EchoEngine(config)
-    raise ValueError(f"there is no engine {kind!r}; there are {', '.join(ENGINES)}")
+    raise ValueError(f"engine {kind!r} is unknown; it must be one of {', '.join(ENGINES)}")

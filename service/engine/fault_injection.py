@@ -1,8 +1,8 @@
-"""Faults on purpose, to prove that the engine keeps its promises under them. Made by `factory`.
+"""Injects faults, to test that the engine recovers from them.
 
-Only where the environment names a directory (`FAULT_DIRECTORY`), and never by anything that a
-client sends: a file that appears there under a fault's name is taken away, and the fault happens
-once, in the middle of the engine's own work. Nothing imports this module otherwise.
+Only active if the environment names a directory (`FAULT_DIRECTORY`), and never through a client's
+request: when a file with a fault's name appears there, it is removed, and the fault happens once,
+within the engine's own work.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _LOOKED_AGAIN_S = 0.02
 
 
 class Fault(StrEnum):
-    """What can be made to happen; the values are the files' names."""
+    """The faults; values are file names."""
 
     ENCODE = "encode"  # the next medium to be encoded breaks its encoder, in every try
     PREFILL = "prefill"  # the next prompt to be computed breaks its step, in every try
@@ -44,11 +44,11 @@ class Fault(StrEnum):
 
 
 class InjectedFaultError(RuntimeError):
-    """What breaks where a fault was asked for; the engine takes it for any other defect."""
+    """An injected fault; the engine treats it like any other defect."""
 
 
 class FaultyEngine(TorchEngine):
-    """The engine that serves, with faults when files ask for them."""
+    """The torch engine with faults that files request."""
 
     def __init__(
         self,
@@ -58,10 +58,10 @@ class FaultyEngine(TorchEngine):
         directory: Path,
         grammars: Mapping[str, GrammarCompiler] | None = None,
     ) -> None:
-        """`directory` is looked into before each step; it must be there."""
+        """`directory` is checked before each step; it must exist."""
         super().__init__(models, config, memory, grammars)
         self._faults = Faults(directory)
-        _log.warning("faults are injected into this engine as files in %s ask for", directory)
+        _log.warning("files in %s inject faults into this engine", directory)
 
     def _load(self) -> EngineCore:
         runner = functools.partial(_FaultyRunner, self._faults)
@@ -69,14 +69,14 @@ class FaultyEngine(TorchEngine):
 
 
 class Faults:
-    """The directory where faults are asked for, and whom each has hit."""
+    """The directory of requested faults, and the victim of each."""
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
         self._victims: dict[Fault, str] = {}
 
     def take(self, fault: Fault) -> bool:
-        """Whether the fault is asked for; it is asked for no longer."""
+        """Whether the fault is requested; removes the request."""
         try:
             (self._directory / fault).unlink()
         except FileNotFoundError:
@@ -85,10 +85,10 @@ class Faults:
         return True
 
     def hit(self, fault: Fault, keys: Seq[str]) -> None:
-        """Breaks what is about to be done for the `keys`, if the fault's victim is among them.
+        """Raises if the fault's victim is among the `keys`.
 
-        The first key that comes once the fault is asked for is the victim, and stays it: the same
-        work breaks again when it is tried in parts.
+        The first key after the fault is requested is the victim, and remains it: its work fails
+        again when it is retried in parts.
 
         Raises:
             InjectedFaultError: it is.
@@ -96,10 +96,10 @@ class Faults:
         if keys and self.take(fault):
             self._victims[fault] = keys[0]
         if self._victims.get(fault) in keys:
-            raise InjectedFaultError(f"the fault {fault.value!r} was asked for")
+            raise InjectedFaultError(f"injected fault {fault.value!r}")
 
     def hold(self, fault: Fault) -> None:
-        """Returns once the fault is not asked for any more."""
+        """Returns once the fault is no longer requested."""
         while (self._directory / fault).exists():
             time.sleep(_LOOKED_AGAIN_S)
 
@@ -112,11 +112,11 @@ class _FaultyRunner(ModelRunner):
 
     def run(self, output: SchedulerOutput) -> StepResult:
         self._faults.hold(Fault.STALL)
-        # An idle step has nobody who could notice.
+        # In an idle step nobody would notice.
         if output.chunks and self._faults.take(Fault.STEP):
-            raise InjectedFaultError("the fault 'step' was asked for")
+            raise InjectedFaultError("injected fault 'step'")
         if output.chunks and self._faults.take(Fault.DEATH):
-            raise SystemExit("the fault 'death' was asked for")
+            raise SystemExit("injected fault 'death'")
         return super().run(output)
 
     def _compute(

@@ -1,8 +1,8 @@
 """Grammars that constrain answers, compiled by llguidance. Torch-free.
 
-Compiling takes milliseconds to seconds, in threads, a few at a time, and the most recent grammars
-are kept. The readout asks a compiled grammar at each step which tokens may come next. llguidance is
-an extra and imported on first use.
+Compiling takes milliseconds to seconds. It happens in threads, a few at a time, and recent grammars
+are cached. At each step the readout asks a compiled grammar which tokens are allowed next.
+llguidance is an extra and imported on first use.
 
 Shapes: V vocabulary.
 """
@@ -33,25 +33,28 @@ if TYPE_CHECKING:
     from llguidance._lib import JsonCompileOptions
 
 _COMPILED_AT_ONCE = 2
-# The compiler calls itself for each level of a schema, and for each $ref on the way. A schema of
-# 64 KiB needs 8 to 64 MB, and a thread's usual 8 would end the process; pages that are not touched
+# The compiler recurses for each level of a schema and each $ref on the way. A schema of 64 KiB
+# needs 8 to 64 MB of stack, and a thread's default of 8 MB would crash the process; untouched pages
 # cost nothing.
 _COMPILER_STACK_BYTES = 256 << 20
 _KEPT = 64
-# As Python's and most programs' JSON is written: a model has seen it, and cannot dwell on spaces.
+# The layout of Python's json module: models have seen it, and cannot loop on white space.
 _LAYOUT: JsonCompileOptions = {
     "whitespace_flexible": False,
     "item_separator": ", ",
     "key_separator": ": ",
 }
 _UNIMPLEMENTED = re.compile(r"Unimplemented keys: \[([^\]]*)\]")
-# What llguidance says of a schema it cannot take -> what a client is told.
+# llguidance's error -> the message for the client.
 _REASONS = (
-    ("retrieving it failed", "a $ref leads out of the schema; only #/... is followed"),
-    ("Pointer", "a $ref names nothing in the schema"),
-    ("regex parse error", "a pattern is no regular expression, or one that looks around or back"),
-    ("Invalid type", "a type is none of JSON's"),
-    ("Unsatisfiable", "nothing satisfies it"),
+    ("retrieving it failed", "a $ref points outside the schema; only #/... is supported"),
+    ("Pointer", "a $ref has no target in the schema"),
+    (
+        "regex parse error",
+        "a pattern is not a valid regular expression, or uses look-around or back-references",
+    ),
+    ("a type is not a JSON type", "a type is none of JSON's"),
+    ("Unsatisfiable", "no value satisfies it"),
     ("limit", "it is too complex"),
     ("fuel", "it is too complex"),
     ("too", "it is too complex"),
@@ -60,18 +63,18 @@ _KEYWORD = re.compile(r"[\w$-]{1,64}")
 
 
 class Grammar:
-    """A compiled grammar; any number of answers may follow it, each with a state of its own."""
+    """A compiled grammar; each answer has its own state in it."""
 
     def __init__(self, matcher: LLMatcher) -> None:
         self._matcher = matcher
 
     def start(self) -> GrammarState:
-        """The state of an answer that has not begun."""
+        """The state of an empty answer."""
         return GrammarState(self._matcher.deep_copy())
 
 
 class GrammarState:
-    """How far one answer is in its grammar. Used from one thread."""
+    """The position of one answer in its grammar. Used from one thread."""
 
     def __init__(self, matcher: LLMatcher) -> None:
         self._matcher, self._consumed = matcher, 0
@@ -79,11 +82,11 @@ class GrammarState:
     def allowed(self, output_token_ids: Sequence[int]) -> bytes:
         """Which tokens may follow the answer so far: V bytes, 0 for those that may not.
 
-        Where the grammar has come to its end, only ends of sequence. Asking again for the same
-        answer gives the same; the answer may only have grown since the last time.
+        At the end of the grammar, only end-of-sequence tokens. Calling it again for the same answer
+        returns the same; the answer may only have grown since the last call.
 
         Raises:
-            RequestFailedError: the answer left the grammar, or a step costs more than its limit.
+            RequestFailedError: the answer does not match the grammar, or the step is too expensive.
         """
         new = list(output_token_ids[self._consumed :])
         self._consumed += len(new)
@@ -91,14 +94,14 @@ class GrammarState:
             raise RequestFailedError("the answer cannot be continued in its response_format")
         mask = self._matcher.compute_logit_bias()
         if self._matcher.is_error():
-            raise RequestFailedError("the response_format is too complex at this place")
+            raise RequestFailedError("the response_format is too complex to continue this answer")
         return mask
 
 
 class GrammarCompiler:
     """Compiles grammars for one tokenizer; used from one event loop.
 
-    A compilation cannot be stopped: one that is given up keeps its turn until it ends.
+    A compilation cannot be interrupted: one that exceeds its time keeps its turn until it ends.
     """
 
     def __init__(
@@ -124,16 +127,16 @@ class GrammarCompiler:
 
     @classmethod
     def of_model(cls, model: ModelSource) -> GrammarCompiler:
-        """For the answers of that model; reads its tokenizer."""
+        """A compiler for the answers of that model; reads its tokenizer."""
         tokenizer = LammTokenizer.from_pretrained(model.base)
         return cls(tokenizer, model.spec.vocab_size, model.spec.eos_token_ids)
 
     async def get(self, source: GrammarSource) -> Grammar:
-        """The compiled grammar; compiles it unless it is kept.
+        """The compiled grammar, from the cache or a new compilation.
 
         Raises:
             GrammarError: as `compile`, or compiling takes too long.
-            GrammarQueueTimeoutError: others are being compiled, and none of them ended in time.
+            GrammarQueueTimeoutError: too many others are being compiled.
             ModuleNotFoundError: llguidance is not installed.
         """
         grammar = self._kept.get(source)
@@ -143,11 +146,10 @@ class GrammarCompiler:
         return grammar
 
     def compile(self, source: GrammarSource) -> Grammar:
-        """Compiles in the calling thread, and keeps nothing.
+        """Compiles in the calling thread, without the cache.
 
         Raises:
-            GrammarError: the grammar uses what is not supported, contradicts itself or is too
-                complex.
+            GrammarError: the grammar uses unsupported features, is contradictory or too complex.
             ModuleNotFoundError: llguidance is not installed.
         """
         from llguidance import LLMatcher, LLParserLimits  # noqa: PLC0415 - an extra
@@ -158,8 +160,8 @@ class GrammarCompiler:
             try:
                 grammar = LLMatcher.grammar_from_json_schema(source.text, overrides=_LAYOUT)
             except ValueError as error:
-                # The text is valid JSON; what the parser refuses is its depth.
-                raise GrammarError("it is nested too deep") from error
+                # The text is valid JSON; only its depth is refused.
+                raise GrammarError("it is nested too deeply") from error
         if self._view is None:
             self._view = self._read_tokenizer()
         limits = LLParserLimits(verbose_errors=False)
@@ -196,11 +198,11 @@ class GrammarCompiler:
 
 
 def _in_thread(work: Callable[[], Grammar]) -> Future[Grammar]:
-    """Runs in a daemon thread: the process ends without waiting for it, as it would for a pool."""
+    """Runs in a daemon thread, which the process does not wait for at exit."""
     future: Future[Grammar] = Future()
 
     def run() -> None:
-        # From here on it cannot be cancelled; a result for a cancelled future would raise.
+        # From here on it cannot be cancelled; setting a cancelled future's result would raise.
         if not future.set_running_or_notify_cancel():
             return
         try:
@@ -208,7 +210,7 @@ def _in_thread(work: Callable[[], Grammar]) -> Future[Grammar]:
         except BaseException as error:
             future.set_exception(error)
 
-    # The stack size is the whole process's, for threads that start meanwhile.
+    # The stack size applies to all threads that start meanwhile.
     usual = threading.stack_size(_COMPILER_STACK_BYTES)
     try:
         threading.Thread(target=run, name="grammar", daemon=True).start()
@@ -225,4 +227,4 @@ def _reason(message: str) -> str:
     for sign, reason in _REASONS:
         if sign in message:
             return reason
-    return "it cannot be made a grammar"
+    return "it cannot be compiled"

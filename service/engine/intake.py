@@ -17,7 +17,7 @@ from service.engine.sequence import Sequence
 
 
 class RequestIntake:
-    """Makes the sequences of one engine, on the event loop."""
+    """Makes the sequences of one engine; used on the event loop."""
 
     def __init__(
         self,
@@ -25,9 +25,9 @@ class RequestIntake:
         config: EngineConfig,
         shared_grammars: Mapping[str, GrammarCompiler],
     ) -> None:
-        """Models that are not in `shared_grammars` get compilers of their own."""
+        """Models without an entry in `shared_grammars` get their own compilers."""
         self._config = config
-        # The models of an engine share a language model, and so its vocabulary.
+        # The models of an engine share a language model, and so a vocabulary.
         self._vocab_size = models[0].spec.vocab_size
         self._grammars: dict[str | None, GrammarCompiler] = {
             model.name: shared_grammars.get(model.name) or GrammarCompiler.of_model(model)
@@ -38,7 +38,7 @@ class RequestIntake:
         self._arrivals = itertools.count()
 
     async def sequence(self, request: GenerationRequest) -> Sequence:
-        """A new sequence, with its priority within the limits and a seed.
+        """A new sequence with a clamped priority and a seed.
 
         Raises:
             RequestFailedError: the request is malformed.
@@ -64,7 +64,7 @@ class RequestIntake:
 
 
 def _check(request: GenerationRequest, vocab_size: int) -> None:
-    """Refuses what no model could run: ids that are no tokens, and media spans out of place.
+    """Refuses requests that no model could run: invalid token ids and misplaced media spans.
 
     Raises:
         RequestFailedError: with the offending value and the limit.
@@ -75,12 +75,12 @@ def _check(request: GenerationRequest, vocab_size: int) -> None:
     for token in request.sampling_params.logit_bias:
         if not 0 <= token < vocab_size:
             raise RequestFailedError(
-                f"logit_bias names token {token}; the vocabulary has {vocab_size}"
+                f"logit_bias has token id {token}; the vocabulary has {vocab_size}"
             )
     for token in request.continuation_token_ids:
         if not 0 <= token < vocab_size:
             raise RequestFailedError(
-                f"the continuation has token {token}; the vocabulary has {vocab_size}"
+                f"the continuation has token id {token}; the vocabulary has {vocab_size}"
             )
     covered = 0
     end = 0

@@ -1,7 +1,4 @@
-"""Work done for several requests at once, of which only the guilty one may fail. Torch-free.
-
-Called by the model runner with a step's chunks and by the media encoder with a batch of media.
-"""
+"""Runs work for several requests at once such that only the faulty ones fail. Torch-free."""
 
 from __future__ import annotations
 
@@ -18,15 +15,15 @@ T = TypeVar("T")
 def run_isolated(
     items: Seq[T], run: Callable[[Seq[T]], None], recover: Callable[[], None]
 ) -> list[tuple[T, Exception]]:
-    """Runs items together; what fails is run again in halves, down to those that fail alone.
+    """Runs items together; a failing part is run again in halves, down to items that fail alone.
 
-    Parts keep the order of the items. A batch that is too large for the memory that is left
-    passes in halves, and nobody fails.
+    Parts keep the order of the items. A batch that is too large for the free memory succeeds in
+    halves.
 
     Args:
-        run: does a part's work; after it raised, doing the same again must do no harm.
-        recover: called after each failure, before the next try. What it raises ends everything:
-            then it is not the items' fault.
+        run: does a part's work; repeating it after an exception must be harmless.
+        recover: called after each failure, before the next attempt. If it raises, all work ends:
+            the items are not at fault then.
 
     Returns:
         The items that failed alone, with their errors, which no longer hold a traceback.
@@ -54,14 +51,16 @@ def _attempt(run: Callable[[Seq[T]], None], part: Seq[T]) -> Exception | None:
         if len(part) == 1:
             _log.exception("the work of one request failed")
         else:
-            _log.warning("%d together failed and are tried in parts: %r", len(part), error)
+            _log.warning(
+                "%d requests failed together and are retried in parts: %r", len(part), error
+            )
         _forget_frames(error)
         return error
     return None
 
 
 def _forget_frames(error: BaseException) -> None:
-    """Frees the failed try's tensors, which its frames hold: what ran out may be memory."""
+    """Frees the tensors in the frames of the failed attempt: it may have run out of memory."""
     seen: BaseException | None = error
     while seen is not None:
         seen.__traceback__ = None

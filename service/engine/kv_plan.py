@@ -1,4 +1,4 @@
-"""How a memory budget becomes slots and blocks. Torch-free; called by the model runner."""
+"""Divides a memory budget into slots and blocks. Torch-free."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from pathlib import Path
 from service.engine.config import EngineConfig, EngineConfigError
 
 BLOCK_SIZE = 16
-# Share of the budget that keeps finished prefixes when prefix caching is on.
+# Share of the budget for finished prefixes, with prefix caching.
 _STORE_SHARE = 0.25
-# Share of free memory taken when no budget is given: a GPU is ours alone, a host is not.
+# Share of free memory used without a budget: a GPU is not shared, a host is.
 _FREE_SHARE_CPU, _FREE_SHARE_CUDA = 0.4, 0.8
 
 
 @dataclass(frozen=True, slots=True)
 class KVPlan:
-    """Sizes of the KV cache: `num_blocks` bounds what running sequences hold together."""
+    """Sizes of the KV cache: `num_blocks` limits what running sequences hold together."""
 
     num_slots: int
     max_model_len: int
@@ -35,15 +35,15 @@ def plan_kv_cache(
     """Divides the budget.
 
     Args:
-        config: the limits asked for.
-        model_max_len: the context that the checkpoint was made for, tokens.
+        config: the requested limits.
+        model_max_len: the checkpoint's context length in tokens.
         bytes_per_token: K and V of one position over all layers.
-        free_bytes: memory free on the device once the weights are loaded.
-        preallocated: slots take their whole memory at once (CUDA), not as they fill (CPU).
+        free_bytes: free memory of the device after loading the weights.
+        preallocated: whether slots are allocated at once (CUDA) or as they fill (CPU).
 
     Raises:
-        EngineConfigError: the context asked for is longer than the model's, or the budget does not
-            hold it once: a context shorter than the one that clients are told would fail them.
+        EngineConfigError: the requested context is longer than the model's, or the budget cannot
+            hold it once: requests within the announced context would fail.
     """
     if config.max_model_len is not None and config.max_model_len > model_max_len:
         raise EngineConfigError(
@@ -59,16 +59,16 @@ def plan_kv_cache(
     budget_blocks = budget // block_bytes
     if budget_blocks < slot_blocks:
         raise EngineConfigError(_too_small(config, budget, max_len, block_bytes))
-    # Finished prefixes get their share of what one whole context leaves.
+    # Finished prefixes get their share of what one full context leaves.
     store_share = _STORE_SHARE if config.enable_prefix_caching else 0.0
     running = max(int(budget * (1 - store_share)) // block_bytes, slot_blocks)
-    # Beyond all sequences at full length memory is of no use to running ones.
+    # Running sequences cannot use more memory than all at full length.
     num_blocks = min(running, config.max_num_seqs * slot_blocks)
     slots = config.max_num_seqs
     if preallocated:
         slots = min(slots, num_blocks // slot_blocks)
         num_blocks = slots * slot_blocks
-    # A store four times what can run at once is more than any step could want back.
+    # No step could load more than four times what runs at once.
     store = min(
         int(budget * store_share) // block_bytes,
         budget_blocks - num_blocks,
@@ -78,7 +78,7 @@ def plan_kv_cache(
 
 
 def available_host_bytes() -> int:
-    """Memory that this process may still take: the host's free pages, within its cgroup's limit."""
+    """Memory that this process may still use: the host's, within its cgroup's limit."""
     available = _meminfo_available()
     limit, used = (
         _read_number(Path("/sys/fs/cgroup") / name) for name in ("memory.max", "memory.current")
@@ -91,11 +91,12 @@ def available_host_bytes() -> int:
 def _too_small(config: EngineConfig, budget: int, max_len: int, block_bytes: int) -> str:
     needed = -(-max_len // BLOCK_SIZE) * block_bytes
     room = budget // block_bytes * BLOCK_SIZE
-    source = "is" if config.kv_cache_bytes is not None else "would be, by the free memory,"
-    shorter = f", or max_model_len {room} at most" if room else ""
+    source = "is" if config.kv_cache_bytes is not None else "would be, from free memory,"
+    shorter = f", or max_model_len to at most {room}" if room else ""
     return (
-        f"kv_cache_bytes {source} {budget}, which holds {room} tokens; one context of {max_len} "
-        f"tokens needs {needed} bytes: set kv_cache_bytes to {needed} at least{shorter}"
+        f"kv_cache_bytes {source} {budget}, which holds {room} tokens; one context of "
+        f"{max_len} tokens needs {needed} bytes: set kv_cache_bytes to at least "
+        f"{needed}{shorter}"
     )
 
 

@@ -17,15 +17,15 @@ from service.engine.kv_plan import BLOCK_SIZE, available_host_bytes, plan_kv_cac
 
 
 class KVTensors:
-    """`cache` as `plan` lays it out, in `nbytes`."""
+    """The KV cache and its plan; `nbytes` is its size."""
 
     def __init__(
         self, decoder: LlamaDecoder, config: EngineConfig, memory: MemoryShare, max_len: int
     ) -> None:
-        """Takes what is left of the memory's budget.
+        """Allocates from the rest of the memory budget.
 
         Raises:
-            EngineConfigError: the budget holds nothing.
+            EngineConfigError: the budget is too small.
         """
         self._device, dtype = decoder.device, decoder.dtype
         heads, dim = decoder.num_kv_heads, decoder.head_dim
@@ -33,7 +33,7 @@ class KVTensors:
         on_cuda = self._device.type == "cuda"
         free = torch.cuda.mem_get_info(self._device)[0] if on_cuda else available_host_bytes()
         later = sum(weights_bytes(base, dtype) for base in memory.load_later)
-        # What an engine takes of a GPU is gone for the next one; of a host's, only as it is used.
+        # On a GPU an engine's memory is allocated at once; on a host only as it is used.
         sharing = len(memory.load_later) + 1 if on_cuda else memory.num_engines
         free = max(0, free - later) // sharing
         per_token = 2 * num_layers * heads * dim * dtype.itemsize
@@ -53,14 +53,14 @@ class KVTensors:
         self.nbytes = shape.bytes_per_token * BLOCK_SIZE * num_blocks
 
     def transfer_all(self, transfers: Seq[KVTransfer]) -> set[int]:
-        """Moves blocks, in this order; the slots whose blocks could not be loaded."""
+        """Moves blocks, in order; returns the slots whose blocks could not be loaded."""
         empty: set[int] = set()
         give_back = functools.partial(recover, self._device)
         for transfer in transfers:
             failed = run_isolated([transfer], lambda part: self._transfer(part[0]), give_back)
             for lost, error in failed:
                 if not isinstance(lost, LoadBlocks):
-                    # The store would hold what its hashes do not say.
+                    # The store's contents would not match its hashes.
                     raise error
                 empty.add(lost.slot)
         return empty

@@ -1,6 +1,5 @@
-"""Pictures and clouds become projected features, each once a model: an LRU cache by content digest.
-
-Called by the model runner with the media that a step first needs.
+"""Encodes pictures and clouds to projected features, with an LRU cache by model and content
+digest.
 """
 
 from __future__ import annotations
@@ -21,12 +20,12 @@ from lamm_model.media import PreparedMedia
 from service.engine.device import recover
 from service.engine.isolation import run_isolated
 
-# (which of the models, modality, content digest): projectors differ from model to model.
+# (index of the model, modality, content digest): projectors differ between models.
 _Key = tuple[int, Modality, str]
 
 
 class EncodesMedia(Protocol):
-    """What of a model is needed here."""
+    """The part of a model that is needed here."""
 
     def encode_images(self, pixel_values: Tensor) -> Tensor:
         """Projected features [M, N, H] of pictures [M, 3, S, S]."""
@@ -37,10 +36,10 @@ class EncodesMedia(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class EncoderOutput:
-    """What came of some media, by digest.
+    """Results of some media, by digest.
 
-    `features` `[N, C]` of what could be encoded, the `failures` of the rest, and the `seconds` that
-    encoding took of those that no cache had: a batch's time in equal parts.
+    `features` `[N, C]` of those that could be encoded, `failures` of the others, and `seconds` of
+    those that were not cached: equal shares of their batch's time.
     """
 
     features: dict[str, Tensor] = field(default_factory=dict)
@@ -49,7 +48,7 @@ class EncoderOutput:
 
 
 class MediaEncoder:
-    """Runs each model's frozen encoders and projectors; keeps `max_bytes` of results in all."""
+    """Runs each model's frozen encoders and projectors; caches up to `max_bytes` of results."""
 
     def __init__(
         self, models: Sequence[EncodesMedia], device: torch.device, max_bytes: int
@@ -61,18 +60,18 @@ class MediaEncoder:
 
     @property
     def cached_bytes(self) -> int:
-        """What the kept results take."""
+        """Bytes in the cache."""
         return int(self._cache.currsize)
 
     @torch.inference_mode()
     def rehearse(self, modality: Modality, shape: tuple[int, ...], count: int, model: int) -> None:
-        """Encodes `count` blank media of this shape, and keeps nothing."""
+        """Encodes `count` blank media of this shape, and caches nothing."""
         blank = PreparedMedia(modality, "", np.zeros(shape, dtype=np.float32), {})
         self._run([blank] * count, model)
 
     @torch.inference_mode()
     def encode(self, media: Sequence[PreparedMedia], model: int = 0) -> EncoderOutput:
-        """Each medium once; `model` is the index of the model whose projectors are wanted."""
+        """Encodes each medium once; `model` is the index of the model whose projectors are used."""
         output = EncoderOutput()
         missing: dict[str, PreparedMedia] = {}
         for medium in media:
@@ -97,9 +96,9 @@ class MediaEncoder:
     ) -> None:
         started = time.monotonic()
         encoded = self._run(group, model)
-        # Looking at the values waits for the device, so the time is that of the work.
+        # Reading the values waits for the device, so the time includes the work.
         if not bool(encoded.isfinite().all()):
-            # Attention multiplies masked positions too: one NaN would reach its neighbours.
+            # Attention also multiplies masked positions: one NaN would spread to its neighbours.
             raise ValueError("the features are not finite")
         seconds = (time.monotonic() - started) / len(group)
         for medium, result in zip(group, encoded, strict=True):
@@ -113,7 +112,7 @@ class MediaEncoder:
         return self._models[model].encode_points(batch)
 
     def _keep(self, key: _Key, result: Tensor) -> None:
-        # A copy of its own: a view would keep the whole batch alive.
+        # A copy: a view would keep the whole batch alive.
         result = result.clone()
         if result.nbytes <= self._max_bytes:
             self._cache[key] = result

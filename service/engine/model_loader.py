@@ -1,7 +1,7 @@
-"""Weights of all models of one engine: one language model, their encoders, projectors and LoRA.
+"""Loads the weights of all models of one engine: language model, encoders, projectors and LoRA.
 
-Called by the model runner. The models of an engine share a language model, bit for bit; the service
-has seen to that (`service.startup.model_groups`). What they do not share is loaded for each.
+The models share a language model, bit for bit (see `service.startup.model_groups`). The rest is
+loaded for each.
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ _TARGETS = frozenset(part for parts in FUSED.values() for part in parts)
 
 @dataclass(frozen=True, slots=True)
 class LoadedModels:
-    """What the models need; lists have one entry a model, in the engine's order.
+    """The loaded weights; lists have one entry per model, in the engine's order.
 
-    `language_weights` is handed over: the decoder takes its entries out.
+    The decoder takes its entries out of `language_weights`.
     """
 
     text_config: LlamaConfig
@@ -50,12 +50,13 @@ def load_models(
     """Loads everything strictly; the language model stays on the CPU, the rest goes to `device`.
 
     Raises:
-        CheckpointError: weights are missing, unexpected or mis-shaped; the message lists them.
+        CheckpointError: weights are missing, unexpected or have wrong shapes; the message lists
+            them.
     """
     first = load_model(models[0].base, dtype)
     text_config = first.config.text_config
     weights = dict(first.language_model.state_dict())
-    # The decoder takes the language model's weights over; what stays are encoders, projectors.
+    # The decoder takes the language model's weights; encoders and projectors stay.
     del first.language_model
     bases: dict[Path, LammForConditionalGeneration] = {models[0].base: first}
     for source in models:
@@ -101,17 +102,17 @@ class _AdapterMedia:
 
     def _project(self, name: str, features: Tensor) -> Tensor:
         if f"{name}.weight" not in self._projectors:
-            raise ValueError(f"this adapter has no {name}")
+            raise ValueError(f"the adapter has no {name}")
         weight, bias = self._projectors[f"{name}.weight"], self._projectors[f"{name}.bias"]
         return F.linear(features.to(weight.dtype), weight, bias)
 
 
 def _load_encoders(base: Path, dtype: torch.dtype) -> LammForConditionalGeneration:
-    """A checkpoint without its language model, which another one of the engine has brought."""
+    """A checkpoint without its language model, which another checkpoint of the engine provides."""
     config = LammConfig.from_pretrained(base)
     text = config.text_config
     assert isinstance(text, LlamaConfig)
-    # One token and no block stand in for what is not wanted, so that nothing large is ever made.
+    # A language model with one token and no layer, so that nothing large is allocated.
     text.num_hidden_layers, text.vocab_size, text.pad_token_id = 0, 1, None
     model = LammForConditionalGeneration(config)
     del model.language_model
@@ -124,14 +125,14 @@ def _load_encoders(base: Path, dtype: torch.dtype) -> LammForConditionalGenerati
                         tensors[key] = stored.get_tensor(key)
         model.load_state_dict(tensors, strict=True)
     except (OSError, SafetensorError, RuntimeError) as error:
-        raise CheckpointError(f"{base}: the encoders do not fit config.json: {error}") from error
+        raise CheckpointError(f"{base}: the encoders do not match config.json: {error}") from error
     nn.Module.to(model, dtype)
     nn.Module.eval(model)
     return model
 
 
 def _load_adapter(base: Path, adapter: Path) -> tuple[LoraWeights, Mapping[str, Tensor]]:
-    """An adapter's LoRA and projectors, held against a model of the base's sizes without memory."""
+    """An adapter's LoRA and projectors, checked against a model of the base on the meta device."""
     with torch.device("meta"):
         skeleton = LammForConditionalGeneration(LammConfig.from_pretrained(base))
     linears = {
@@ -154,7 +155,7 @@ def _place(name: str, adapter: Path) -> tuple[int, str]:
     parts = name.split(".")
     if parts[:2] != ["model", "layers"] or parts[-1] not in _TARGETS:
         raise CheckpointError(
-            f"{adapter}: LoRA on {name} is not served unmerged; merge it (lamm model merge), or "
-            f"train {', '.join(sorted(_TARGETS))}"
+            f"{adapter}: LoRA on {name} cannot be served without merging; merge it (lamm "
+            f"model merge), or train {', '.join(sorted(_TARGETS))}"
         )
     return int(parts[2]), parts[-1]

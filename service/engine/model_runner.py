@@ -1,7 +1,7 @@
-"""Scheduled chunks become tensors, run through the model, and come back as sampled tokens.
+"""Runs scheduled chunks through the model and returns sampled tokens.
 
-Called by `torch_engine.step` on the engine's thread. It owns the weights, the KV tensors and the
-media cache; it knows nothing of queues.
+Runs on the engine's thread. It owns the weights, the KV tensors and the media cache; it does not
+know the queues.
 
 Shapes: T rows (tokens of a step), R rows that sample, N tokens of a medium, C hidden size.
 """
@@ -34,19 +34,19 @@ from service.engine.scheduler_output import ScheduledChunk, SchedulerOutput
 from service.engine.sequence import Sequence
 from service.engine.warm_up import warm_up
 
-# The library's own message is in the log; what a client may see is this.
+# The library's message is in the log; a client sees this one.
 _STEP_FAILED = "the engine failed in this request's step"
 
-# By the index of the model, then by the medium's digest: `[N, C]`.
+# By the model's index, then by the medium's digest: `[N, C]`.
 _Features = dict[int, dict[str, Tensor]]
 
 
 @dataclass(frozen=True, slots=True)
 class StepResult:
-    """What one step brought: a token for each sampling sequence, or why a sequence failed alone.
+    """The result of one step: a token per sampling sequence, or why a sequence failed.
 
     `scored` are the next log-probabilities of scoring sequences' continuations. `encode_seconds` is
-    how long each sequence with media waited for them all, `encoded` what was encoded for it alone.
+    how long each sequence with media waited for them, `encoded` what was encoded for it.
     """
 
     sampled: dict[Sequence, SampledToken] = field(default_factory=dict)
@@ -57,14 +57,15 @@ class StepResult:
 
 
 class ModelRunner:
-    """One language model on one device, and the models that are made of it."""
+    """One language model on one device, and the models that share it."""
 
     def __init__(self, models: Seq[ModelSource], config: EngineConfig, memory: MemoryShare) -> None:
-        """Loads the models and lays out the KV cache.
+        """Loads the models and allocates the KV cache.
 
         Raises:
-            CheckpointError: weights are missing, unexpected or mis-shaped; the message lists them.
-            EngineConfigError: the device is missing, or the budget holds nothing.
+            CheckpointError: weights are missing, unexpected or have wrong shapes; the message lists
+                them.
+            EngineConfigError: the device is missing, or the memory budget is too small.
         """
         if config.num_threads is not None:
             torch.set_num_threads(config.num_threads)
@@ -79,7 +80,8 @@ class ModelRunner:
         )
         self._encoder = MediaEncoder(loaded.media, self.device, config.mm_cache_bytes)
         self.weights_bytes = self._decoder.weights_bytes + loaded.media_bytes
-        # Models without LoRA see the decoder's weights bare; the others have a place in the stack.
+        # Models without LoRA use the decoder's weights unchanged; others have an index in the
+        # stack.
         self._lora: LoraStack | None = None
         adapters = [adapter for adapter in loaded.adapters if adapter is not None]
         places = iter(range(len(adapters)))
@@ -103,8 +105,8 @@ class ModelRunner:
         """Executes one step.
 
         Sequences whose own media cannot be encoded, or whose own chunk cannot be loaded or
-        computed, are reported as failed; the others go on. An exception is the whole step's: the
-        device's or the cache's state is lost.
+        computed, are reported as failed; the others continue. An exception affects the whole step:
+        the state of the device or of the cache is lost.
         """
         empty = self.kv.transfer_all(output.transfers)
         result = StepResult()
@@ -123,7 +125,7 @@ class ModelRunner:
     def _compute(
         self, features: _Features, result: StepResult, chunks: Seq[ScheduledChunk]
     ) -> None:
-        """Runs chunks through the decoder; doing so again writes the same to the cache."""
+        """Runs chunks through the decoder; repeating it writes the same to the cache."""
         spans = [Span(chunk.slot, chunk.start, chunk.num_tokens) for chunk in chunks]
         plan = plan_attention(spans, self._decoder.groups, self.device)
         adapters = None if self._lora is None else self._plan_adapters(self._lora, chunks)
@@ -146,7 +148,7 @@ class ModelRunner:
         return self._index[sequence.request.model]
 
     def _encode_media(self, chunks: Seq[ScheduledChunk], result: StepResult) -> _Features:
-        """Features of all media that the chunks reach into, by model and digest."""
+        """Features of all media within the chunks, by model and digest."""
         needed = {chunk.sequence: _reached(chunk) for chunk in chunks}
         wanted: dict[int, list[PreparedMedia]] = {}
         for sequence, spans in needed.items():
@@ -172,7 +174,7 @@ class ModelRunner:
         return features
 
     def _embed(self, chunks: Seq[ScheduledChunk], features: _Features) -> Tensor:
-        """Embeddings `[T, C]`: text looked up, media positions filled with their features."""
+        """Embeddings `[T, C]`: looked up for text, features at media positions."""
         ids: list[int] = []
         fills: list[tuple[int, Tensor]] = []
         for chunk in chunks:
@@ -183,7 +185,7 @@ class ModelRunner:
                 encoded = features[self._model_of(chunk.sequence)][span.media.digest]
                 rows = encoded[low - span.offset : high - span.offset]
                 at = first + low - chunk.start
-                # Placeholders lie above the vocabulary; row 0 stands in until they are filled.
+                # Placeholder ids exceed the vocabulary; row 0 is looked up until they are filled.
                 ids[at : at + high - low] = [0] * (high - low)
                 fills.append((at, rows))
         embeds = self._decoder.embed(torch.tensor(ids, device=self.device))
@@ -202,7 +204,7 @@ def _reached(chunk: ScheduledChunk) -> list[MediaSpan]:
 
 
 def _claim(seconds: dict[str, float], spans: Seq[MediaSpan]) -> tuple[EncodedMedium, ...]:
-    """What was encoded of these media; who comes next with the same finds it taken."""
+    """Assigns encoded media to a sequence; each is assigned once."""
     return tuple(
         EncodedMedium(span.media.modality, seconds.pop(span.media.digest))
         for span in spans

@@ -1,4 +1,4 @@
-"""Where one model of an engine comes from. Torch-free; made by the service, read by the engine."""
+"""The source of one model of an engine. Torch-free."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from lamm_model.spec import CheckpointSpec
 
 @dataclass(frozen=True, slots=True)
 class ModelSource:
-    """One model by its name: a checkpoint, or an adapter directory over a checkpoint.
+    """A named model: a checkpoint, or an adapter directory over a checkpoint.
 
-    `base` holds the language model, the encoders and the tokenizer; `adapter` the LoRA and the
-    projectors that were trained on it, None where the checkpoint is served as it is. `spec` is the
-    model's own: an adapter without a projector for a medium does not take that medium.
+    `base` has the language model, the encoders and the tokenizer; `adapter` the LoRA and the
+    projectors trained on it, None for a plain checkpoint. `spec` is the model's own: without a
+    projector for a modality, an adapter does not accept it.
     """
 
     name: str
@@ -24,10 +24,10 @@ class ModelSource:
 
     @classmethod
     def from_pretrained(cls, directory: Path, name: str | None = None) -> ModelSource:
-        """A checkpoint directory, named as the directory unless told otherwise.
+        """A checkpoint directory; its name is the default.
 
         Raises:
-            CheckpointError: it is no checkpoint.
+            CheckpointError: it is not a checkpoint.
         """
         spec = CheckpointSpec.from_pretrained(directory)
         return cls(name or directory.resolve().name, spec, directory)

@@ -1,6 +1,5 @@
-"""One sequence's sampled tokens become chunks: text, counts, and the decision to end. Torch-free.
-
-Called by `torch_engine` after each step, for every sequence that sampled a token.
+"""Turns a sequence's sampled tokens into chunks: text, counts, and the finish reason.
+Torch-free.
 """
 
 from __future__ import annotations
@@ -29,7 +28,7 @@ class _Ending:
 
 
 class SequenceOutput:
-    """Follows one sequence from its first token to its last."""
+    """The output of one sequence from its first token to its last."""
 
     def __init__(
         self,
@@ -56,7 +55,7 @@ class SequenceOutput:
     def push(
         self, token_id: int, logprob: float | None = None, top: Seq[tuple[int, float]] = ()
     ) -> GenerationChunk:
-        """The chunk of the token that the sequence has just been given."""
+        """The chunk of the sequence's newest token."""
         text, ending = self._read(token_id)
         logprobs: tuple[TokenLogprob, ...] = ()
         if logprob is not None:
@@ -76,7 +75,7 @@ class SequenceOutput:
         )
 
     def score(self) -> GenerationChunk:
-        """The one chunk of a scoring sequence, once its continuation is scored."""
+        """The only chunk of a scoring sequence, once its continuation is scored."""
         request = self.sequence.request
         pairs = zip(
             request.continuation_token_ids, self.sequence.continuation_logprobs, strict=True
@@ -94,7 +93,7 @@ class SequenceOutput:
         )
 
     def hold(self, chunk: GenerationChunk) -> GenerationChunk | None:
-        """The chunk to send now, with what was held before it; None while it is too early."""
+        """The chunk to send now, merged with the held one; None while it is too early."""
         self._held = chunk if self._held is None else merge(self._held, chunk)
         now = time.monotonic()
         if chunk.finish_reason is None and now - self._sent_at < self._chunk_interval_s:
@@ -103,7 +102,7 @@ class SequenceOutput:
         return self.take_held()
 
     def take_held(self) -> GenerationChunk | None:
-        """What is held, for a sequence that ends another way."""
+        """The held chunk, for a sequence that ends otherwise."""
         held, self._held = self._held, None
         return held
 
@@ -122,7 +121,7 @@ class SequenceOutput:
                 ended = _Ending(FinishReason.LENGTH)
         if ended is not None:
             text += self._detokenizer.flush(may_stop)
-        # A stop string completed by this very token (or by the tail let out now) goes before all.
+        # A stop string completed by this token (or by the tail released now) takes precedence.
         if self._detokenizer.stop_string is not None:
             ended = _Ending(FinishReason.STOP, self._detokenizer.stop_string)
         return text, ended or _Ending()

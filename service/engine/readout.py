@@ -1,8 +1,6 @@
-"""What is read off a step's logits: sampled tokens, and log-probabilities of given ones.
+"""Samples tokens from a step's logits, and reads log-probabilities of given tokens.
 
-Called by the model runner, with the step's chunks in the order of their rows.
-
-Shapes: R rows whose logits are wanted, V vocabulary.
+Shapes: R rows whose logits are needed, V vocabulary.
 """
 
 from __future__ import annotations
@@ -24,15 +22,15 @@ from service.engine.sequence import Sequence
 
 
 class Readout:
-    """Knows which rows' logits are wanted, and what each sequence wants of its own."""
+    """Selects the rows that need logits, and applies each sequence's sampling parameters."""
 
     def __init__(self, spec_of: Callable[[Sequence], CheckpointSpec]) -> None:
-        """`spec_of` is the checkpoint that answers a sequence."""
+        """`spec_of` returns the spec of a sequence's model."""
         self._spec_of, self._sampler = spec_of, Sampler()
         self._grammars: WeakKeyDictionary[Sequence, GrammarState] = WeakKeyDictionary()
 
     def rows(self, chunks: Seq[ScheduledChunk]) -> list[int]:
-        """Indices of the R rows whose logits are wanted, among all rows of the chunks."""
+        """Indices of the R rows whose logits are needed, among all rows of the chunks."""
         rows: list[int] = []
         end = 0
         for chunk in chunks:
@@ -43,10 +41,10 @@ class Readout:
     def read(
         self, logits_RV: Tensor, chunks: Seq[ScheduledChunk]
     ) -> tuple[dict[Sequence, SampledToken], dict[Sequence, list[float]]]:
-        """A token of each sampling sequence; of each scoring one, its next tokens' logprobs.
+        """A token per sampling sequence; the next tokens' log-probabilities per scoring sequence.
 
         Raises:
-            RequestFailedError: of some sequence there is nothing to read, see `_check_finite` and
+            RequestFailedError: a sequence's logits are unusable, see `_check_finite` and
                 `GrammarState.allowed`.
         """
         sampling: list[Sequence] = []
@@ -67,7 +65,7 @@ class Readout:
                 rows_of_sampling += rows
         sampled: dict[Sequence, SampledToken] = {}
         if sampling:
-            # Nothing is copied where no one scores, which is nearly always.
+            # No copy unless a sequence is scored, which is rare.
             own_RV = logits_RV[rows_of_sampling] if scoring else logits_RV
             tokens = self._sampler.sample(own_RV, [self._sampling_row(s) for s in sampling])
             _check_finite(own_RV, tokens)
@@ -93,17 +91,17 @@ class Readout:
         grammar = sequence.grammar
         if grammar is None:
             return None
-        # A sequence set back to recompute keeps its tokens, and so its state.
+        # A preempted sequence keeps its tokens, and so its state.
         if sequence not in self._grammars:
             self._grammars[sequence] = grammar.start()
         return self._grammars[sequence].allowed(sequence.output_token_ids)
 
 
 def _check_finite(logits_RV: Tensor, tokens: Seq[SampledToken]) -> None:
-    """Refuses tokens of rows that are no numbers, which any token would be as good for.
+    """Refuses tokens of rows with NaN or infinite logits.
 
-    The tokens' own logits tell, without a look at all: of a row that was computed from what is not
-    finite, none is.
+    The sampled token's logit suffices: in a row that was computed from non-finite values, none is
+    finite.
     """
     ids_R = torch.tensor([token.token_id for token in tokens], device=logits_RV.device)
     if not bool(logits_RV.gather(1, ids_R[:, None]).isfinite().all()):
@@ -111,7 +109,7 @@ def _check_finite(logits_RV: Tensor, tokens: Seq[SampledToken]) -> None:
 
 
 def _score(logits_RV: Tensor, scoring: Seq[tuple[Sequence, int]]) -> dict[Sequence, list[float]]:
-    """Natural-log probabilities, in float32, of the tokens that come at the rows' places."""
+    """Natural-log probabilities, in float32, of the tokens that follow the rows' positions."""
     targets: list[int] = []
     for sequence, count in scoring:
         known = len(sequence.continuation_logprobs)

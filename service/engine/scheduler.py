@@ -1,8 +1,8 @@
-"""Continuous batching: what the next step computes, and who waits. Torch-free.
+"""Continuous batching: decides what the next step computes, and who waits. Torch-free.
 
-Called by `torch_engine.step`: `schedule` before the run, `update` and `finish` after it. Sequences
-join and leave at every step. Decode tokens come first, so that a long prompt never stalls a running
-answer; what is left of the step's token budget goes to prompts, in chunks.
+`schedule` runs before a step, `update` and `finish` after it. Sequences join and leave at every
+step. Decode tokens come first, so that a long prompt never stalls a running answer; the rest of the
+step's token budget goes to prompts, in chunks.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from service.engine.sequence import Sequence, SequenceStatus
 
 
 class Scheduler:
-    """Holds the waiting and the running queue; the only one to change a `Sequence`."""
+    """The waiting and the running queue; only the scheduler changes a `Sequence`."""
 
     def __init__(
         self,
@@ -58,13 +58,13 @@ class Scheduler:
 
         Raises:
             PromptTooLongError: it leaves no room for a token in the context or the KV cache; a
-                continuation to be scored counts with the prompt, but for that token.
-            QueueFullError: too many requests or tokens wait already.
+                continuation to be scored counts, except for its last token.
+            QueueFullError: too many requests or tokens are waiting.
         """
         length = len(sequence.token_ids)
         if length >= self.max_len:
             raise PromptTooLongError(length, self.max_len - 1)
-        # Those who find a free seat in the next step are not waiting in earnest.
+        # Sequences that get a free seat in the next step do not count as waiting.
         seats = self._max_num_seqs - len(self.running)
         if len(self.waiting) - seats >= self._max_waiting_requests:
             raise QueueFullError(len(self.waiting), self._max_waiting_requests, "requests")
@@ -74,7 +74,7 @@ class Scheduler:
         bisect.insort(self.waiting, sequence, key=_order)
 
     def schedule(self) -> SchedulerOutput:
-        """What the next step computes; sequences that do not fit are preempted or go on waiting."""
+        """Decides the next step; sequences that do not fit are preempted or keep waiting."""
         budget = self._max_num_batched_tokens
         chunks, preempted = self._schedule_decodes()
         budget -= len(chunks)
@@ -85,7 +85,7 @@ class Scheduler:
         while budget and not preempted and self._head_fits():
             chunks.append(self._chunk(self._admit(), budget))
             budget -= chunks[-1].num_tokens
-        # The attention plan wants single tokens first and by slot, and then longer chunks.
+        # The attention plan needs single tokens first, by slot, and then longer chunks.
         chunks.sort(key=lambda chunk: (chunk.num_tokens > 1, chunk.slot))
         transfers, self._transfers = tuple(self._transfers), []
         return SchedulerOutput(transfers, tuple(chunks))
@@ -96,11 +96,11 @@ class Scheduler:
         tokens: Mapping[Sequence, int],
         logprobs: Mapping[Sequence, Seq[float]],
     ) -> None:
-        """Takes in a step's result: the chunks are computed.
+        """Applies a step's result.
 
         Args:
-            tokens: what was sampled.
-            logprobs: of scoring sequences, their continuations' next ones.
+            tokens: the sampled tokens.
+            logprobs: the next log-probabilities of scoring sequences' continuations.
         """
         now = time.monotonic()
         for chunk in output.chunks:
@@ -112,9 +112,10 @@ class Scheduler:
                 continue
             if sequence.first_token_at is None:
                 sequence.first_token_at = now
-            # A prompt's last chunk may be one token, as each of an answer's is.
+            # A prompt's last chunk may be a single token, like each chunk of an answer.
             if chunk.num_tokens > 1 or chunk.start < sequence.num_given_tokens:
-                # Others may use the prompt from now on, while this answer is still being written.
+                # Others can reuse the prompt from now on, while this answer is still being
+                # generated.
                 self._save_prefix(sequence)
             if chunk.samples:
                 sequence.token_ids.append(tokens[sequence])
@@ -122,9 +123,9 @@ class Scheduler:
                 sequence.continuation_logprobs += logprobs[sequence]
 
     def finish(self, sequence: Sequence, keep_prefix: bool = True) -> None:
-        """Ends a sequence, done or aborted, wherever it stands; a second call does nothing.
+        """Ends a sequence, finished or aborted, in any state; a second call has no effect.
 
-        `keep_prefix` False: it failed, and nobody shall reuse what it left in the cache.
+        `keep_prefix` is False for a failed sequence, whose cache contents must not be reused.
         """
         if sequence.status is SequenceStatus.RUNNING:
             self._leave_slot(sequence, keep_prefix)
@@ -133,7 +134,7 @@ class Scheduler:
         sequence.status = SequenceStatus.FINISHED
 
     def discard_running(self) -> list[Sequence]:
-        """Ends all running sequences after a failed step; what the cache holds is not trusted."""
+        """Ends all running sequences after a failed step; the cached prefixes are discarded too."""
         failed, self.running = self.running, []
         self._transfers.clear()
         for sequence in failed:
@@ -147,7 +148,7 @@ class Scheduler:
 
     @property
     def has_work(self) -> bool:
-        """Whether a step would do anything."""
+        """Whether a step has anything to do."""
         return bool(self.running or self.waiting or self._transfers)
 
     @property
@@ -158,7 +159,7 @@ class Scheduler:
     def _schedule_decodes(self) -> tuple[list[ScheduledChunk], bool]:
         chunks: list[ScheduledChunk] = []
         preempted = False
-        # In queue order; victims come from its end, so none has been scheduled yet.
+        # In queue order; victims are taken from the end, so none has been scheduled yet.
         for sequence in list(self.running):
             if sequence.num_uncomputed_tokens > 1:
                 continue
@@ -180,7 +181,7 @@ class Scheduler:
     def _head_fits(self) -> bool:
         if not self.waiting or len(self.running) >= self._max_num_seqs:
             return False
-        # One spare block for each that runs, lest the newcomer be preempted in the next step.
+        # One spare block per running sequence, or the new one might be preempted in the next step.
         return self._blocks.can_admit(len(self.waiting[0].token_ids), reserve=len(self.running))
 
     def _admit(self) -> Sequence:
@@ -211,11 +212,13 @@ class Scheduler:
         self.running.remove(sequence)
 
     def _load_prefix(self, sequence: Sequence) -> int:
-        """Finds the sequence's beginning in the store; how many tokens need not be computed."""
+        """Loads the sequence's cached prefix; returns the number of tokens that need not be
+        computed.
+        """
         if self._prefix_cache is None:
             return 0
         size = self._blocks.block_size
-        # What wanted logits belong to is always computed.
+        # Positions whose logits are needed are always computed.
         count = sequence.first_logit_position // size
         found = self._prefix_cache.match(sequence.block_hashes(count, size))
         self.prefix_queries_total += len(sequence.token_ids)

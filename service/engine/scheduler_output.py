@@ -1,4 +1,4 @@
-"""What the scheduler decides for one step. Torch-free."""
+"""The scheduler's decision for one step. Torch-free."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from service.engine.sequence import Sequence
 
 @dataclass(frozen=True, slots=True)
 class ScheduledChunk:
-    """`num_tokens` of a sequence from `start`, in `slot`; the last `num_logits`' logits are wanted.
+    """`num_tokens` of a sequence from `start`, in `slot`; the last `num_logits` need logits.
 
-    They are wanted to sample the next token, or to score a given continuation.
+    Logits are needed to sample the next token, or to score a given continuation.
     """
 
     sequence: Sequence
@@ -23,13 +23,13 @@ class ScheduledChunk:
 
     @property
     def samples(self) -> bool:
-        """Whether the sequence's next token is due."""
+        """Whether the sequence's next token is sampled."""
         return self.num_logits > 0 and not self.sequence.is_scoring
 
 
 @dataclass(frozen=True, slots=True)
 class SchedulerOutput:
-    """One step: transfers in this order, then the chunks (single tokens come first, by slot)."""
+    """One step: transfers in order, then the chunks (single tokens first, by slot)."""
 
     transfers: tuple[KVTransfer, ...]
     chunks: tuple[ScheduledChunk, ...]

@@ -1,4 +1,4 @@
-"""The one mutable record of a request; only the scheduler changes it. Torch-free."""
+"""The mutable record of a request; only the scheduler changes it. Torch-free."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from service.engine.grammar import Grammar
 
 
 class SequenceStatus(StrEnum):
-    """Where a sequence stands; it is in the queue of that name and in no other."""
+    """States of a sequence; it is in the queue of that name and in no other."""
 
     WAITING = "waiting"
     RUNNING = "running"
@@ -19,12 +19,12 @@ class SequenceStatus(StrEnum):
 
 
 class Sequence:
-    """A request, its tokens so far and how many of them have their K and V in the cache.
+    """A request, its tokens so far, and how many of them have their K and V in the cache.
 
-    `token_ids` is the prompt and then the output; of a scoring request, the prompt and then all of
-    the continuation but its last token, whose probability alone is wanted. `arrival` numbers
-    requests in order of arrival. `seed` is the request's own, or one drawn for it. Times are
-    `time.monotonic()` seconds, None before the event. Each level of priority is worth
+    `token_ids` is the prompt and then the output; of a scoring request, the prompt and the
+    continuation without its last token, of which only the probability is needed. `arrival` numbers
+    requests in order of arrival. `seed` is the request's own, or a random one. Times are
+    `time.monotonic()` seconds, None before the event. Each level of priority equals
     `priority_ageing_s` seconds of waiting. `grammar` is the request's, compiled.
     """
 
@@ -50,8 +50,8 @@ class Sequence:
         self.slot: int | None = None
         self.status = SequenceStatus.WAITING
         self.arrived_at = arrived_at
-        # Waiting makes up for priority at a fixed rate, and for all alike. So the order of any two
-        # never changes, and the queues need no sorting anew.
+        # Waiting compensates for priority at the same rate for all. So the order of any two
+        # sequences never changes, and the queues need no re-sorting.
         self._order = (arrived_at + request.priority * priority_ageing_s, arrival)
         self.scheduled_at: float | None = None
         self.first_token_at: float | None = None
@@ -59,7 +59,7 @@ class Sequence:
 
     @property
     def order(self) -> tuple[float, int]:
-        """Sort key of all queues: time of arrival, put off by priority; equal ones by arrival."""
+        """Sort key of all queues: time of arrival plus a delay for priority, then arrival."""
         return self._order
 
     @property
@@ -69,12 +69,12 @@ class Sequence:
 
     @property
     def num_output_tokens(self) -> int:
-        """How many tokens have been generated."""
+        """Number of tokens generated so far."""
         return len(self.token_ids) - self.num_given_tokens
 
     @property
     def is_scoring(self) -> bool:
-        """Whether a given continuation is scored, and nothing generated."""
+        """Whether a given continuation is scored instead of generating."""
         return bool(self.request.continuation_token_ids)
 
     @property
@@ -84,9 +84,9 @@ class Sequence:
 
     @property
     def first_logit_position(self) -> int:
-        """The first position whose logits are wanted: it is computed, whatever else is cached.
+        """The first position whose logits are needed; it is computed even if it is cached.
 
-        Of a scoring sequence all positions from there on are wanted, else the last one alone.
+        A scoring sequence needs all positions from there on, any other only the last one.
         """
         if self.is_scoring:
             return self.num_prompt_tokens - 1 + len(self.continuation_logprobs)
@@ -94,16 +94,16 @@ class Sequence:
 
     @property
     def num_uncomputed_tokens(self) -> int:
-        """Known tokens whose K and V are not in the cache; 1 while decoding."""
+        """Tokens whose K and V are not in the cache; 1 while decoding."""
         return len(self.token_ids) - self.num_computed_tokens
 
     def block_hashes(self, count: int, block_size: int) -> list[bytes]:
-        """Hashes of the first `count` full blocks; each covers all that stands before it.
+        """Hashes of the first `count` full blocks; each covers everything before it.
 
-        A block's hash is over its token ids, the digests of the media whose placeholders it holds
-        (placeholders are the same for all pictures) and the hash of the block before; the first
-        one's is over the model's name, whose adapter is in every K and V. SHA-256, so that no
-        prompt can be made to meet another's blocks.
+        A block's hash covers its token ids, the digests of the media whose placeholders it contains
+        (placeholders are equal for all pictures) and the previous block's hash; the first one
+        covers the model's name, whose adapter affects every K and V. SHA-256, so that no prompt can
+        be crafted to match another's blocks.
         """
         while len(self._block_hashes) < count:
             start = len(self._block_hashes) * block_size

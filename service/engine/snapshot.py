@@ -1,8 +1,7 @@
-"""The engine's state in words, for the log of a stalled or dying engine. Torch-free.
+"""Describes the engine's state for the log of a stalled or dying engine. Torch-free.
 
-Called by the engine and its core; what comes out is JSON, and holds no token and no text of any
-request. It may be read while the engine's thread is in the middle of a step, so numbers may be a
-step apart.
+The result is JSON without tokens or texts of any request. It may be read during a step, so numbers
+may be one step apart.
 """
 
 from __future__ import annotations
@@ -20,13 +19,13 @@ from service.engine.scheduler import Scheduler
 from service.engine.scheduler_output import SchedulerOutput
 from service.engine.sequence import Sequence
 
-# Waiting sequences that are shown; the rest are counted.
+# Waiting sequences that are listed; the others are counted.
 _MAX_WAITING = 32
 
 
 @dataclass(frozen=True, slots=True)
 class StepNote:
-    """What one step was to compute; `started_at` is `time.monotonic()`."""
+    """Summary of one scheduled step; `started_at` is `time.monotonic()`."""
 
     started_at: float
     num_transfers: int
@@ -34,7 +33,7 @@ class StepNote:
 
     @classmethod
     def of(cls, output: SchedulerOutput) -> StepNote:
-        """Holds no sequence: their media must be free to go when the step is over."""
+        """References no sequence, so that its media can be freed after the step."""
         return cls(
             time.monotonic(),
             len(output.transfers),
@@ -57,7 +56,7 @@ class StepNote:
 def describe(
     scheduler: Scheduler, blocks: BlockManager, steps: int, last_step: StepNote | None
 ) -> dict[str, Any]:
-    """Both queues with lengths and blocks, the KV cache, and the step that began last."""
+    """Both queues with lengths and blocks, the KV cache, and the last step."""
     waiting = list(scheduler.waiting)
     return {
         "steps_total": steps,
@@ -71,7 +70,7 @@ def describe(
 
 
 def describe_thread(thread: threading.Thread | None) -> dict[str, Any]:
-    """Whether a thread lives, and where in the code it is, outermost call first."""
+    """Whether a thread is alive, and its stack, outermost call first."""
     if thread is None:
         return {"thread_alive": False, "stack": []}
     frame = sys._current_frames().get(thread.ident or 0)

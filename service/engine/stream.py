@@ -1,6 +1,6 @@
-"""A request's chunks on their way from an engine to one reader on the event loop. Torch-free.
+"""Carries a request's chunks from an engine to its reader on the event loop. Torch-free.
 
-Made by an engine's `generate`. All methods belong to the event loop's thread.
+All methods belong to the event loop's thread.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from service.engine.base import GenerationChunk
 
 
 class ChunkStream:
-    """A mailbox that merges what its reader was too slow to take: it holds one chunk at most."""
+    """Holds at most one chunk: chunks that its reader has not taken are merged."""
 
     def __init__(self) -> None:
         self._pending: GenerationChunk | None = None
@@ -20,16 +20,16 @@ class ChunkStream:
         self._ready = asyncio.Event()
 
     def put(self, item: GenerationChunk | Exception) -> None:
-        """Adds a chunk, or the error that ends the stream once earlier chunks are read."""
+        """Adds a chunk, or the error that ends the stream after earlier chunks are read."""
         if isinstance(item, Exception):
-            # The first says what befell this request; the engine's end, right after, does not.
+            # The first error is the request's own; a later one is only the engine's end.
             self._error = self._error or item
         else:
             self._pending = item if self._pending is None else merge(self._pending, item)
         self._ready.set()
 
     async def next(self) -> GenerationChunk:
-        """The next chunk; raises the error that was put when nothing else is left."""
+        """The next chunk; raises the error once no chunk is left."""
         await self._ready.wait()
         chunk, self._pending = self._pending, None
         if chunk is None:
@@ -41,7 +41,7 @@ class ChunkStream:
 
 
 def merge(first: GenerationChunk, second: GenerationChunk) -> GenerationChunk:
-    """Two chunks in a row as one; counts are running totals, so the later ones hold."""
+    """Two consecutive chunks as one; counts are running totals, so the later ones apply."""
     return dataclasses.replace(
         second,
         text=first.text + second.text,

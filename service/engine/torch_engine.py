@@ -1,7 +1,7 @@
-"""The engine that serves: one thread that steps, and its one crossing to asyncio.
+"""The torch engine: one thread that runs steps, and its only crossing to asyncio.
 
-`generate` runs on the event loop and talks to the thread through an inbox; the thread answers once
-a step with all that the step brought. What a step is stands in `engine_core`.
+`generate` runs on the event loop and sends commands to the thread through an inbox; the thread
+replies once per step. A step itself is in `engine_core`.
 """
 
 from __future__ import annotations
@@ -34,11 +34,11 @@ from service.engine.stream import ChunkStream
 
 _log = logging.getLogger(__name__)
 
-# Steps that may fail one after another before the engine gives itself up: a broken device context
-# fails every step, one poisonous batch fails once.
+# Consecutive failed steps before the engine gives up: a broken device context fails every step, one
+# faulty batch fails once.
 _MAX_FAILED_STEPS = 3
 
-# What `stop` waits for the step that runs. One that hangs never ends, and the process must.
+# Time that `stop` waits for the running step, which may hang.
 _STOP_TIMEOUT_S = 10.0
 
 _Command = Callable[[EngineCore], None]
@@ -54,18 +54,17 @@ class TorchEngine(Engine):
         memory: MemoryShare | None = None,
         grammars: Mapping[str, GrammarCompiler] | None = None,
     ) -> None:
-        """Takes note of the models; `start` loads their weights.
+        """Stores its arguments; `start` loads the weights.
 
-        `memory` says with whom the device is shared; None: with no other engine. `grammars` has a
-        compiler per model, where callers of the same process compile grammars too.
+        `memory` describes how the device is shared; None: with no other engine. `grammars` has a
+        compiler per model, to share with callers in the same process.
         """
         self._models, self._config = tuple(models), config
         self._memory = memory or MemoryShare()
         self._intake = RequestIntake(models, config, grammars or {})
         self._wake = threading.Condition()
         self._inbox: deque[_Command] = deque()
-        # Everyone who reads; the event loop's own, so that they are told even if the thread is not
-        # able to.
+        # Streams of all readers, owned by the event loop: it ends them even if the thread hangs.
         self._streams: set[ChunkStream] = set()
         self._core: EngineCore | None = None
         self._accepting = False
@@ -74,15 +73,16 @@ class TorchEngine(Engine):
         self._stepped_at = time.monotonic()
 
     async def start(self) -> EngineInfo:
-        """Loads the checkpoint on the engine's thread; returns once requests can be served.
+        """Loads the checkpoint on the engine's thread; returns once requests are accepted.
 
         Raises:
-            CheckpointError: weights are missing, unexpected or mis-shaped; the message lists them.
-            EngineConfigError: the device is missing, or the memory budget holds nothing.
+            CheckpointError: weights are missing, unexpected or have wrong shapes; the message lists
+                them.
+            EngineConfigError: the device is missing, or the memory budget is too small.
             EngineStoppedError: it was started before.
         """
         if self._thread is not None:
-            raise EngineStoppedError("an engine starts once; make a new one")
+            raise EngineStoppedError("an engine can be started only once")
         self._loop = asyncio.get_running_loop()
         ready: asyncio.Future[EngineInfo] = self._loop.create_future()
         self._accepting = True
@@ -93,9 +93,9 @@ class TorchEngine(Engine):
         return await ready
 
     async def stop(self) -> None:
-        """Ends the thread after its step; whoever still reads gets EngineStoppedError.
+        """Ends the thread after its step; readers get EngineStoppedError.
 
-        A step that does not end within seconds is left behind, with its thread.
+        A step that does not end in time is abandoned together with its thread.
         """
         with self._wake:
             self._accepting = False
@@ -104,7 +104,7 @@ class TorchEngine(Engine):
             return
         await asyncio.to_thread(self._thread.join, _STOP_TIMEOUT_S)
         if self._thread.is_alive():
-            _log.error("the engine's step does not end; its thread is left behind")
+            _log.error("the engine's step does not end; abandoning its thread")
         self._end_streams()
 
     async def generate(self, request: GenerationRequest) -> AsyncIterator[GenerationChunk]:
@@ -126,20 +126,20 @@ class TorchEngine(Engine):
                 self._submit(lambda core: core.abort(sequence))
 
     def stats(self) -> EngineStats:
-        """See `Engine.stats`; `last_step_age` is 0 while there is nothing to do."""
+        """See `Engine.stats`; `last_step_age` is 0 while the engine is idle."""
         stats = self._stats
         busy = stats.alive and (stats.running or stats.waiting)
         age = time.monotonic() - self._stepped_at if busy else 0.0
         return dataclasses.replace(stats, last_step_age=age)
 
     def state(self) -> dict[str, Any]:
-        """See `Engine.state`; also where in the code the engine's thread is."""
+        """See `Engine.state`; also the stack of the engine's thread."""
         core = self._core
         state = {} if core is None else core.state()
         return {"inbox": len(self._inbox), **describe_thread(self._thread), **state}
 
     def _submit(self, command: _Command) -> bool:
-        """Hands a command to the engine's thread; False when there is none to take it."""
+        """Sends a command to the engine's thread; False if the engine has stopped."""
         with self._wake:
             if self._accepting:
                 self._inbox.append(command)
@@ -147,7 +147,7 @@ class TorchEngine(Engine):
             return self._accepting
 
     def _main(self, ready: asyncio.Future[EngineInfo]) -> None:
-        """The engine's thread. However it ends, nobody is left waiting for it."""
+        """The engine's thread. However it ends, no reader is left waiting."""
         try:
             self._run(ready)
         except BaseException:
@@ -159,11 +159,11 @@ class TorchEngine(Engine):
             self._core = None
             self._stats = dataclasses.replace(self._stats, running=0, waiting=0, alive=False)
             self._call(self._end_streams)
-            # For a start that has not returned yet.
+            # For a `start` that has not returned yet.
             self._call(_settle, ready, EngineStoppedError("the engine's thread died"))
 
     def _run(self, ready: asyncio.Future[EngineInfo]) -> None:
-        """From loading to the end."""
+        """Loads the engine and runs steps until it stops."""
         try:
             core = self._core = self._load()
         except Exception as error:
@@ -174,18 +174,18 @@ class TorchEngine(Engine):
         failed_steps = 0
         while failed_steps < _MAX_FAILED_STEPS and self._take_inbox(core):
             if not core.has_work:
-                # An abort or a refusal was all; a step of nothing could only fail.
+                # Only an abort or a refusal arrived; an empty step would fail.
                 continue
             try:
                 core.step()
                 failed_steps = 0
             except Exception:
-                _log.exception("a step failed; its requests are given up")
+                _log.exception("a step failed; its requests are aborted")
                 failed_steps += 1
                 core.give_up_step()
             self._publish(core)
         if failed_steps == _MAX_FAILED_STEPS:
-            _log.critical("%d steps failed one after another; the engine is dead", failed_steps)
+            _log.critical("%d consecutive steps failed; the engine is dead", failed_steps)
         core.close()
         self._publish(core)
 
@@ -193,7 +193,7 @@ class TorchEngine(Engine):
         return EngineCore(self._models, self._config, self._memory)
 
     def _take_inbox(self, core: EngineCore) -> bool:
-        """Waits for work and carries out what was handed in; False when it is time to end."""
+        """Waits for work and executes commands; False when the engine should stop."""
         with self._wake:
             while self._accepting and not self._inbox and not core.has_work:
                 self._wake.wait()
@@ -204,16 +204,16 @@ class TorchEngine(Engine):
         for command in commands:
             command(core)
         if accepting and commands:
-            # Shown before the step, so that one that never ends is seen to have work pending.
+            # Published before the step, so that a hanging one is seen to have pending work.
             if was_idle:
                 self._stepped_at = time.monotonic()
             self._stats = core.stats(alive=True)
-            # Refusals: whoever is not in the step need not wait for it.
+            # Refused requests need not wait for the step.
             self._send(core)
         return accepting
 
     def _publish(self, core: EngineCore) -> None:
-        """Shows the step's numbers and chunks to the event loop, in this order."""
+        """Publishes the step's statistics, then its chunks, to the event loop."""
         self._stepped_at = time.monotonic()
         self._stats = core.stats(alive=True)
         self._send(core)
@@ -231,8 +231,8 @@ class TorchEngine(Engine):
         try:
             self._loop.call_soon_threadsafe(function, *args)
         except RuntimeError:
-            # The event loop is closed: nobody is left to read, so nothing needs to run.
-            _log.warning("the event loop is gone; the engine stops")
+            # The event loop is closed, so no reader is left.
+            _log.warning("the event loop is closed; the engine stops")
             self._accepting = False
 
 

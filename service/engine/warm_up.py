@@ -1,7 +1,7 @@
-"""What a CPU does slowly the first time, done before the first request.
+"""Runs what a CPU does slowly the first time, before the first request.
 
-oneDNN compiles and keeps a kernel for every size of batch: without this the first minutes' steps
-stall and the process grows while it serves. Called by the model runner.
+oneDNN compiles and caches a kernel for every batch size: otherwise steps of the first minutes would
+stall and the process would grow while it serves.
 """
 
 from __future__ import annotations
@@ -20,18 +20,19 @@ from service.engine.media_encoder import MediaEncoder
 
 _log = logging.getLogger(__name__)
 
-# Small models are done in a fraction of it; for a large one the frequent sizes are worth a start
-# that is a little later, and the rest is not.
+# Small models need a fraction of it; a large one covers the most frequent sizes.
 _BUDGET_S = 2.0
-# More new pictures than that are rare in one step.
+# More new pictures are rare in one step.
 _MAX_PICTURES = 8
 
 
 def warm_up(
     decoder: LlamaDecoder, encoder: MediaEncoder, specs: Seq[CheckpointSpec], config: EngineConfig
 ) -> None:
-    """Runs a medium of each kind, then two seconds of other sizes, most frequent first."""
-    # Not of the two seconds: a first call also loads what libraries load late.
+    """Runs one medium of each modality, then other sizes within a time budget, most frequent
+    first.
+    """
+    # Outside of the budget: the first call also loads libraries.
     for _ in _encode(encoder, specs, range(1, 2)):
         pass
     started = time.monotonic()
@@ -46,13 +47,13 @@ def warm_up(
 
 
 def _encode(encoder: MediaEncoder, specs: Seq[CheckpointSpec], counts: range) -> Iterator[None]:
-    # Models of one engine mostly share their encoders, whose sizes are what matters.
+    # Models of one engine mostly share encoders, and only sizes matter.
     sizes = {(spec.image, spec.points): model for model, spec in enumerate(specs)}
     for count, ((image, points), model) in itertools.product(counts, sizes.items()):
         if image is not None:
             encoder.rehearse(Modality.IMAGE, (3, image.size, image.size), count, model)
             yield
-        # The cloud encoder's products have one size a cloud, whatever their number.
+        # The cloud encoder's matrix sizes do not depend on the number of clouds.
         if points is not None and count == 1:
             shape = (points.num_points, 6 if points.use_color else 3)
             encoder.rehearse(Modality.POINT_CLOUD, shape, count, model)

@@ -1,8 +1,8 @@
-"""The directory behind `file_store`: where contents and metadata lie, in which order they change.
+"""The directory of uploaded files: its layout, and the order of its changes.
 
-Under the root `OWNER/ID` is a content, `OWNER/ID.json` its metadata, and `incoming/` holds uploads
-that are not complete. Metadata is written last and removed first: a file is there as long as its
-metadata is. Everything here blocks, and is called in threads.
+`OWNER/ID` below the root is a file's content, `OWNER/ID.json` its metadata; `incoming/` holds
+incomplete uploads. Metadata is written last and removed first: a file exists as long as its
+metadata does. All functions block; call them in threads.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _LEFTOVER_AGE_S = 3600.0
 
 
 class Purpose(StrEnum):
-    """What a file is for, in OpenAI's words; clients upload all but the last."""
+    """A file's purpose, in OpenAI's terms; clients upload all kinds but the last."""
 
     VISION = "vision"
     USER_DATA = "user_data"
@@ -39,7 +39,7 @@ class Purpose(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class StoredFile:
-    """One file; times in seconds since 1970. Once it has expired nothing may be at `path`."""
+    """One file; times in seconds since 1970. `path` may be gone once the file has expired."""
 
     id: str
     filename: str
@@ -51,13 +51,13 @@ class StoredFile:
 
 
 class FileDirectory:
-    """Files of all owners under one root."""
+    """The files of all owners below one root."""
 
     def __init__(self, root: Path) -> None:
-        """Makes what is missing, and sees whether it can be written.
+        """Makes missing directories and checks that they are writable.
 
         Raises:
-            OSError: it cannot.
+            OSError: they cannot be made or written.
         """
         self._root, self._incoming = root, root / _INCOMING
         self._incoming.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -69,7 +69,7 @@ class FileDirectory:
         return IncomingFile(self._incoming / uuid.uuid4().hex)
 
     def read(self, owner: str, file_id: str) -> StoredFile | None:
-        """What is known of the owner's file of that id, None where there is none.
+        """The owner's file with that id, None if there is none.
 
         Raises:
             StorageUnavailableError: the disk cannot be read.
@@ -98,7 +98,7 @@ class FileDirectory:
             return None
 
     def read_all(self, owner: str) -> list[StoredFile]:
-        """All files of an owner, in no order.
+        """All files of an owner, unordered.
 
         Raises:
             StorageUnavailableError: the disk cannot be read.
@@ -109,7 +109,7 @@ class FileDirectory:
     def keep(
         self, incoming: IncomingFile, owner: str, name: str, purpose: Purpose, now: int, end: int
     ) -> StoredFile:
-        """Moves a complete file to its place; one that is there already only takes the new name.
+        """Moves a complete file to its place; an existing one takes the new name.
 
         Raises:
             StorageFullError, StorageUnavailableError: its metadata cannot be written.
@@ -140,7 +140,7 @@ class FileDirectory:
         return stored
 
     def remove(self, stored: StoredFile) -> None:
-        """Removes a file; no error where it is gone.
+        """Removes a file, if it exists.
 
         Raises:
             StorageUnavailableError: the disk cannot be written.
@@ -149,13 +149,13 @@ class FileDirectory:
             _remove(stored.path)
 
     def sizes(self, owner: str | None = None) -> list[int]:
-        """Bytes of each file that is in its place, of all owners or of one."""
+        """Bytes of each complete file, of all owners or of one."""
         found = self._root.glob("*/file-*") if owner is None else self._of(owner).glob("file-*")
         contents = (path for path in found if path.suffix != ".json")
         return [size for path in contents if (size := _size(path)) is not None]
 
     def sweep(self, now: float) -> None:
-        """Removes what has expired, and what uploads left that were cut off over an hour ago.
+        """Removes expired files, and uploads that were cut off over an hour ago.
 
         Raises:
             OSError: something cannot be removed.
@@ -170,7 +170,7 @@ class FileDirectory:
                 _remove_leftover(path, now)
 
     def _of(self, owner: str) -> Path:
-        # Hashed: whatever names an owner is no path.
+        # Hashed, so that an owner's name is never used as a path.
         return self._root / hashlib.sha256(owner.encode()).hexdigest()[:32]
 
 
@@ -189,7 +189,7 @@ def _write_metadata(path: Path, stored: StoredFile) -> None:
 
 
 def _expiry(metadata: Path) -> float:
-    """When a file ends; one whose metadata is damaged has ended."""
+    """When a file expires; one with damaged metadata has expired."""
     try:
         return float(json.loads(metadata.read_bytes())["expires_at"])
     except (ValueError, KeyError, TypeError, FileNotFoundError):
@@ -202,7 +202,7 @@ def _remove(content: Path) -> None:
 
 
 def _remove_leftover(path: Path, now: float) -> None:
-    # Not at once: another process may be writing it this moment.
+    # Not at once: another process may be writing it.
     with contextlib.suppress(FileNotFoundError):
         if now - path.stat().st_mtime > _LEFTOVER_AGE_S:
             path.unlink()

@@ -1,7 +1,4 @@
-"""One uploaded file on its way to the disk, and the disk's errors in our words.
-
-Called by `file_store_disk` and `file_store`, in threads.
-"""
+"""One upload on its way to the disk, and the translation of disk errors."""
 
 from __future__ import annotations
 
@@ -22,9 +19,9 @@ _FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 class IncomingFile:
-    """A file that is being written, hashed and counted on the way.
+    """A file that is hashed and counted while it is written.
 
-    One thread at a time is in it, so that a cancelled upload is not closed under a write.
+    Locked, so that a cancelled upload is not closed during a write.
     """
 
     def __init__(self, path: Path) -> None:
@@ -43,14 +40,14 @@ class IncomingFile:
 
     @contextlib.contextmanager
     def complete(self) -> Iterator[str]:
-        """The SHA-256 of a file that lies on the disk in full; it is not discarded meanwhile."""
+        """The SHA-256 of a file that is on the disk in full; it is not discarded meanwhile."""
         with self._lock:
             self._write(b"")
             os.fsync(self._fd)
             yield self._hash.hexdigest()
 
     def discard(self) -> None:
-        """Closes the file and removes what is still under its temporary name; idempotent."""
+        """Closes the file and removes it if it still has its temporary name; idempotent."""
         with self._lock:
             self._discarded = True
             if self._fd >= 0:
@@ -72,11 +69,11 @@ class IncomingFile:
 
 @contextlib.contextmanager
 def translated_errors() -> Iterator[None]:
-    """The disk's errors as ours.
+    """Raises disk errors as domain errors.
 
     Raises:
-        StorageFullError: there is no room.
-        StorageUnavailableError: anything else.
+        StorageFullError: the disk is full.
+        StorageUnavailableError: any other error.
     """
     try:
         yield

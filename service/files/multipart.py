@@ -1,6 +1,6 @@
-"""Reads a multipart form with one file while it comes in. Called by `endpoints.files`.
+"""Streams a multipart form with one file (RFC 7578).
 
-The framework would spool the whole file to a place of its own choice first. Format: RFC 7578.
+FastAPI would spool the whole file to a temporary place first.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _WRITTEN_AT_ONCE = 1 << 20
 
 @dataclass(frozen=True, slots=True)
 class FileForm:
-    """What stood beside the file's bytes."""
+    """The form's fields besides the file's bytes."""
 
     filename: str
     fields: dict[str, str]
@@ -35,23 +35,23 @@ async def read_file_form(
     write: Callable[[bytes], Awaitable[None]],
     written: Callable[[], None],
 ) -> FileForm:
-    """The form's fields; the bytes of its part `file` go to `write`, in order.
+    """Reads the form's fields; the bytes of its part `file` go to `write`, in order.
 
     Args:
         content_type: header of the request.
-        body: the request's.
+        body: the request's body.
         write: takes the next bytes of the file.
-        written: called when nothing that came is held any longer.
+        written: called when no received bytes are held any longer.
 
     Raises:
-        RequestError: no multipart form, a malformed one, or not exactly one file.
+        RequestError: not a multipart form, a malformed one, or not exactly one file.
     """
     kind, options = parse_options_header(content_type)
     boundary = options.get(b"boundary")
     if kind != b"multipart/form-data" or not boundary:
         raise RequestError(
-            f"the request's Content-Type is {content_type[:64]!r}; it must be multipart/form-data "
-            "with a boundary",
+            f"the request's Content-Type is {content_type[:64]!r}; it must be "
+            "multipart/form-data with a boundary",
             code="invalid_content_type",
         )
     parts = _Parts()
@@ -59,7 +59,7 @@ async def read_file_form(
         parser = MultipartParser(boundary, parts.callbacks())
         async for chunk in body:
             parser.write(chunk)
-            # What follows the last part is thrown away as it comes.
+            # Bytes after the last part are discarded.
             if len(parts.content) >= _WRITTEN_AT_ONCE or (parts.complete and parts.content):
                 await write(parts.take_content())
             if not parts.content:
@@ -68,7 +68,7 @@ async def read_file_form(
     except FormParserError:
         raise RequestError("the multipart form is malformed", code="invalid_form") from None
     if not parts.complete:
-        raise RequestError("the multipart form is cut off", code="invalid_form")
+        raise RequestError("the multipart form is incomplete", code="invalid_form")
     if parts.filename is None:
         raise RequestError("file is missing", param="file", code="invalid_value")
     await write(parts.take_content())
@@ -77,7 +77,7 @@ async def read_file_form(
 
 @dataclass(slots=True)
 class _Parts:
-    """The parser's events, part by part; what a part may take is limited."""
+    """Handles the parser's events; the size of each part is limited."""
 
     content: bytearray = field(default_factory=bytearray)
     filename: str | None = None

@@ -1,7 +1,7 @@
-"""How much uploaded files may take: one file, all together, and each owner's. Used by `file_store`.
+"""Limits of uploaded files: per file, in all, and per owner.
 
-What is stored is measured on the disk, for other processes may share it; what is coming in here is
-counted while it comes.
+Stored files are measured on the disk, which other processes may share; incoming bytes are counted
+as they arrive.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from service.exceptions import FileQuotaError, FileTooLargeError, StorageFullErr
 
 @dataclass(frozen=True, slots=True)
 class FileLimits:
-    """Bytes of one file, bytes and number of all together, and seconds that a file is kept.
+    """Bytes per file, bytes and number of all files, and seconds that a file is kept.
 
-    `owner_bytes` and `owner_files` are what each owner may have of them; None for no own limit.
+    `owner_bytes` and `owner_files` limit each owner; None is without limit.
     """
 
     max_file_bytes: int
@@ -30,7 +30,7 @@ class FileLimits:
 
 @dataclass(slots=True)
 class _Use:
-    """Bytes."""
+    """Bytes in use."""
 
     stored: int = 0
     incoming: int = 0
@@ -41,10 +41,10 @@ class _Use:
 
 
 class FileQuota:
-    """What is taken, of all and of each owner.
+    """Current use, in all and per owner.
 
-    A file of `any_size` is written by the service itself, for its owner: only what all files may
-    take is looked at. Once it is there it counts against the owner's share.
+    A file with `any_size` is written by the service itself for its owner: only the limits of all
+    files apply. Once stored, it counts against the owner's share.
     """
 
     def __init__(self, limits: FileLimits) -> None:
@@ -54,17 +54,17 @@ class FileQuota:
 
     @property
     def incoming_bytes(self) -> int:
-        """Of all uploads that have not come to their end."""
+        """Bytes of all uploads in progress."""
         return self._all.incoming
 
     def measured(
         self, owner: str, sizes: Sequence[int], own_sizes: Sequence[int], any_size: bool
     ) -> None:
-        """Takes over the sizes of what is stored, all and the owner's, before one file more.
+        """Takes the measured sizes of all files and of the owner's, before one more is added.
 
         Raises:
-            StorageFullError: as many files as may be are there.
-            FileQuotaError: as many as the owner may have.
+            StorageFullError: the maximum number of files is stored.
+            FileQuotaError: the owner has its maximum number of files.
         """
         self._all.stored = sum(sizes)
         self._owners[owner].stored = sum(own_sizes)
@@ -81,12 +81,12 @@ class FileQuota:
             )
 
     def admit(self, owner: str, size: int, more: int, any_size: bool) -> None:
-        """Counts `more` bytes, about to be written to the owner's upload of `size` bytes.
+        """Counts `more` bytes of the owner's upload, which has `size` bytes so far.
 
         Raises:
-            FileTooLargeError: the upload is larger than one file may be.
-            FileQuotaError: the owner's files would be larger than they may be.
-            StorageFullError: all files together would be.
+            FileTooLargeError: the upload exceeds the limit per file.
+            FileQuotaError: the owner's files exceed their limit.
+            StorageFullError: all files exceed their limit.
         """
         limits, own = self._limits, self._owners[owner]
         if not any_size:
@@ -106,11 +106,11 @@ class FileQuota:
         own.incoming += more
 
     def stored(self, owner: str, size: int) -> None:
-        """A file went to its place. Holds until it is measured; it may have been there before."""
+        """A file was stored. Valid until the next measurement; the file may have existed before."""
         self._all.stored += size
         self._owners[owner].stored += size
 
     def ended(self, owner: str, size: int) -> None:
-        """An upload of so many bytes is no longer coming in."""
+        """An upload of that many bytes has ended."""
         self._all.incoming -= size
         self._owners[owner].incoming -= size

@@ -1,8 +1,7 @@
-"""Files that clients upload: limited, expiring, and each owner's apart.
+"""Uploaded files: limited, expiring, and separate per owner.
 
-Called by `endpoints.files`, and by `uploads` and `media_fetch` where a file stands in a medium's
-place. An id is made of the content's SHA-256. Nothing is remembered in memory but sizes, so a
-restart loses nothing and processes may share a directory.
+An id is derived from the content's SHA-256. Only sizes are kept in memory, so a restart loses
+nothing and processes may share a directory.
 """
 
 from __future__ import annotations
@@ -34,27 +33,27 @@ _SWEPT_S = 600.0
 
 
 class FileStore:
-    """All files of one directory. Methods that are not coroutines read the disk: use a thread."""
+    """All files of one directory. Methods that are not coroutines block: call them in threads."""
 
     def __init__(
         self, root: Path | None, limits: FileLimits, clock: Callable[[], float] = time.time
     ) -> None:
-        """Args:
-        root: where the files lie, made if missing; None takes a temporary directory, which is
-            removed by `stop`.
-        limits: checked while an upload comes in.
-        clock: seconds since 1970.
+        """
+        Args:
+            root: the directory, made if missing; None uses a temporary one, which `stop` removes.
+            limits: checked while an upload arrives.
+            clock: seconds since 1970.
         """
         self._root, self._limits, self._clock = root, limits, clock
         self._disk: FileDirectory | None = None
         self._temporary: str | None = None
         self._sweeping: asyncio.Task[None] | None = None
         self.quota = FileQuota(limits)
-        # Nothing is moved or removed while the sizes are taken.
+        # Nothing is moved or removed while sizes are measured.
         self._changing = asyncio.Lock()
 
     async def start(self) -> None:
-        """Opens the directory, removes what is expired, and goes on doing so until `stop`.
+        """Opens the directory, and removes expired files from then on until `stop`.
 
         Raises:
             OSError: it cannot be made or written.
@@ -67,7 +66,7 @@ class FileStore:
         self._sweeping = asyncio.create_task(self._keep_swept())
 
     async def stop(self) -> None:
-        """Removes the directory where it was a temporary one; idempotent."""
+        """Removes the directory if it is temporary; idempotent."""
         if self._sweeping is not None:
             self._sweeping.cancel()
             await asyncio.gather(self._sweeping, return_exceptions=True)
@@ -76,15 +75,15 @@ class FileStore:
             await asyncio.to_thread(shutil.rmtree, self._temporary, ignore_errors=True)
 
     async def sweep(self) -> None:
-        """Removes what has expired, and what broken uploads have left."""
+        """Removes expired files and leftovers of broken uploads."""
         async with self._changing:
             await asyncio.to_thread(self._open_disk.sweep, self._clock())
 
     def get(self, owner: str, file_id: str) -> StoredFile:
-        """The owner's file of that id.
+        """The owner's file with that id.
 
         Raises:
-            StoredFileNotFoundError: there is none, it has expired, or it is another's.
+            StoredFileNotFoundError: not found, expired, or another owner's.
             StorageUnavailableError: the disk cannot be read.
         """
         stored = self._open_disk.read(owner, file_id)
@@ -114,10 +113,10 @@ class FileStore:
 
     @property
     def directory(self) -> Path:
-        """Where the files lie.
+        """The root directory.
 
         Raises:
-            StorageUnavailableError: it is a temporary one, and `start` has not made it.
+            StorageUnavailableError: it is temporary and `start` has not made it.
         """
         found = self._root or self._temporary
         if found is None:
@@ -126,13 +125,13 @@ class FileStore:
 
     @contextlib.asynccontextmanager
     async def receive(self, owner: str, any_size: bool = False) -> AsyncIterator[Upload]:
-        """An upload to write to; what is not committed when the context ends is gone.
+        """An upload to write to; it is discarded unless it is committed within the context.
 
-        `any_size` leaves out the limit of one file and the owner's own: it is no client's.
+        `any_size` ignores the limits per file and per owner, for files of the service itself.
 
         Raises:
-            StorageFullError: as many files as may be are there.
-            FileQuotaError: as many as the owner may have.
+            StorageFullError: the maximum number of files is stored.
+            FileQuotaError: the owner has its maximum number of files.
             StorageUnavailableError: the disk cannot be used.
         """
         async with self._changing:
@@ -149,17 +148,17 @@ class FileStore:
         self, incoming: IncomingFile, owner: str, name: str, purpose: Purpose, expiry_s: float,
         any_size: bool = False,
     ) -> StoredFile:  # fmt: skip
-        """Moves a complete upload to its place; the same content is one file, with the last name.
+        """Stores a complete upload; equal contents are one file, with the last name.
 
         Raises:
-            StorageFullError: as many files as may be are there, or the disk is full.
-            FileQuotaError: as many as the owner may have.
-            StorageUnavailableError: the disk cannot take it.
+            StorageFullError: the maximum number of files is stored, or the disk is full.
+            FileQuotaError: the owner has its maximum number of files.
+            StorageUnavailableError: the disk cannot be written.
         """
         now = int(self._clock())
         end = now + max(1, int(min(expiry_s, self._limits.expiry_s)))
         async with self._changing:
-            # Again: other uploads may have come to their end meanwhile.
+            # Again, since other uploads may have been stored meanwhile.
             await self._measure(owner, any_size)
             stored = await asyncio.to_thread(
                 self._open_disk.keep, incoming, owner, _shown_name(name), purpose, now, end
@@ -168,7 +167,7 @@ class FileStore:
         return stored
 
     async def _measure(self, owner: str, any_size: bool) -> None:
-        """Takes the sizes of what is stored; raises where not one file more may be."""
+        """Measures the stored files; raises if not one more is allowed."""
         disk = self._open_disk
         sizes = await asyncio.to_thread(disk.sizes)
         own_sizes = await asyncio.to_thread(disk.sizes, owner)
@@ -190,7 +189,7 @@ class FileStore:
 
 
 class Upload:
-    """One file while it comes in."""
+    """One file while it arrives."""
 
     def __init__(
         self, store: FileStore, owner: str, incoming: IncomingFile, any_size: bool
@@ -200,7 +199,7 @@ class Upload:
         self._any_size = any_size
 
     async def write(self, data: bytes) -> None:
-        """Appends.
+        """Appends bytes.
 
         Raises:
             FileTooLargeError, FileQuotaError, StorageFullError: as `FileQuota.admit`, or the disk
@@ -214,7 +213,7 @@ class Upload:
     async def commit(
         self, filename: str, purpose: Purpose, expiry_s: float = float("inf")
     ) -> StoredFile:
-        """The stored file, which outlives a crash; `expiry_s` may shorten its life.
+        """Stores the file durably; `expiry_s` may shorten its life.
 
         Raises:
             FileQuotaError, StorageFullError, StorageUnavailableError: as `FileStore.keep`.
@@ -225,6 +224,6 @@ class Upload:
 
 
 def _shown_name(name: str) -> str:
-    """The last part of a name, for showing alone: no path is ever made of it."""
+    """The last part of a name, for display only; no path is made of it."""
     last = re.split(r"[/\\]", name)[-1]
     return "".join(letter for letter in last if letter.isprintable())[:_MAX_FILENAME] or "file"

@@ -1,4 +1,4 @@
-"""Work that ends when its client goes away. Called by `endpoints.chat` and `streaming`."""
+"""Cancels work when its client disconnects."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ T = TypeVar("T")
 
 
 async def until_disconnect(receive: Receive, work: Coroutine[Any, Any, T]) -> T:
-    """The result of `work`, which is cancelled when the client disconnects first.
+    """The result of `work`, which is cancelled if the client disconnects first.
 
     Args:
         receive: the ASGI channel of a request whose body has been read.
-        work: not yet started.
+        work: a coroutine that has not been started.
 
     Raises:
-        ClientDisconnectedError: the client is gone; `work` has ended.
+        ClientDisconnectedError: the client disconnected; `work` has ended.
     """
     task = asyncio.ensure_future(work)
     watcher = asyncio.ensure_future(_wait_for_disconnect(receive))

@@ -1,6 +1,6 @@
-"""Pure ASGI middleware: request id and access log, body limits and logs. Installed by `app`.
+"""Pure ASGI middleware: request id and access log, body limits and body logs.
 
-None of it buffers: streams pass through as they are.
+None of it buffers: streams pass through unchanged.
 """
 
 from __future__ import annotations
@@ -31,7 +31,9 @@ _SIZE = re.compile(r"[0-9]{1,15}")
 
 
 class RequestContextMiddleware:
-    """Gives each request an id, logs it without its content, and answers what nobody caught."""
+    """Gives each request an id, logs it without its content, and turns uncaught exceptions into
+    500.
+    """
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -59,7 +61,7 @@ class RequestContextMiddleware:
             except Exception as error:
                 logger.exception("the request failed")
                 if status:
-                    raise  # too late for an answer; the server closes the connection
+                    raise  # too late for an error body; the server closes the connection
                 await translate(error).response()(scope, receive, send_with_id)
             finally:
                 _log_access(scope, status, 1000 * (time.perf_counter() - started))
@@ -82,10 +84,10 @@ def _log_access(scope: Scope, status: int, duration_ms: float) -> None:
 
 
 class BodyLogMiddleware:
-    """Logs the beginnings of bodies, which it does only where the operator asks for it."""
+    """Logs the beginning of bodies; installed only if the operator asks for it."""
 
     def __init__(self, app: ASGIApp, max_chars: int) -> None:
-        """`max_chars` of each body are logged."""
+        """The first `max_chars` characters of each body are logged."""
         self._app, self._max_chars = app, max_chars
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -113,13 +115,13 @@ class BodyLogMiddleware:
 
 
 class _Excerpt:
-    """The first characters of a body, and how long all of it is."""
+    """The first characters of a body, and its whole length."""
 
     def __init__(self, max_chars: int) -> None:
         self._max_chars, self._start, self._size = max_chars, b"", 0
 
     def add(self, part: bytes) -> None:
-        """Takes note of the next part."""
+        """Adds the next part."""
         self._size += len(part)
         if len(self._start) < self._max_chars:
             self._start += part[: self._max_chars - len(self._start)]
@@ -130,9 +132,9 @@ class _Excerpt:
 
 
 class BodyLimitMiddleware:
-    """Bounds what request bodies take: bytes of one, bytes of all together, silence within one.
+    """Limits request bodies: bytes per body, bytes of all bodies, and time between two parts.
 
-    A body is refused by its announced length, or as soon as more has come in than is allowed.
+    A body is refused by its Content-Length, or once more bytes have arrived than allowed.
     """
 
     def __init__(
@@ -144,13 +146,14 @@ class BodyLimitMiddleware:
         refused: Callable[[str], None],
         max_bytes_of: Mapping[str, int] | None = None,
     ) -> None:
-        """Args:
-        max_bytes: of one body.
-        max_total_bytes: of all bodies that are held at once, though one body always has room;
-            what comes beyond it is refused with 503.
-        silence_s: seconds within which the next part of a body must come.
-        refused: told the reason of each refusal for lack of room.
-        max_bytes_of: limits of the paths whose bodies are not held, in place of `max_bytes`.
+        """
+        Args:
+            max_bytes: limit per body.
+            max_total_bytes: limit of all bodies held at once; more are refused with 503. One body
+                is always accepted.
+            silence_s: maximum seconds between two parts of a body.
+            refused: called with the reason when a body is refused for lack of memory.
+            max_bytes_of: limits of paths whose bodies are not held, in place of `max_bytes`.
         """
         self._max_bytes_of = max_bytes_of or {}
         self._app, self._max_bytes = app, max_bytes

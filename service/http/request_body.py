@@ -1,8 +1,8 @@
-"""Reads and parses JSON bodies beside the event loop. The route class of `endpoints.chat`.
+"""Reads and parses JSON bodies off the event loop.
 
-The framework parses a body on the event loop, once into Python's objects and once into the model.
-Here pydantic reads the bytes themselves, and those of a large body in a thread: a probe or a token
-of someone else's answer does not wait for it.
+FastAPI parses a body on the event loop, first into Python objects and then into the model. Here
+pydantic parses the bytes directly, large bodies in a thread, so that probes and streams of other
+clients do not wait.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from starlette.types import Scope
 from service.exceptions import ClientDisconnectedError, RequestError
 
 MAX_VALUES = 1 << 18
-# Parsing so much takes less than handing it to a thread.
+# Smaller bodies are parsed faster than handed to a thread.
 _PARSED_INLINE = 1 << 16
 _COUNTED_AT_ONCE = 1 << 20
 _RELEASE = "lamm.release_body"
@@ -32,13 +32,13 @@ _TURN = "lamm.parse_turn"
 
 
 class JsonBodyRoute(APIRoute):
-    """A route whose pydantic body is parsed here; others are left as they are.
+    """A route that parses its pydantic body here; routes without one are unchanged.
 
-    A request in it raises RequestValidationError or RequestError for a body that is no such model.
+    Invalid bodies raise RequestValidationError or RequestError.
     """
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        """The framework's handler, given a parsed body."""
+        """FastAPI's handler, given a parsed body."""
         handle = super().get_route_handler()
         model = None if self.body_field is None else self.body_field.field_info.annotation
         if not isinstance(model, type) or not issubclass(model, BaseModel):
@@ -51,24 +51,24 @@ class JsonBodyRoute(APIRoute):
 
 
 def release_body(request: Request) -> None:
-    """Says that nothing of the request's body is held any longer, see `BodyLimitMiddleware`."""
+    """Marks the request's body as no longer held, see `BodyLimitMiddleware`."""
     release: Callable[[], None] | None = request.scope.get(_RELEASE)
     if release is not None:
         release()
 
 
 def on_release(scope: Scope, release: Callable[[], None]) -> None:
-    """Has `release` called by `release_body`; it may be called again when the request ends."""
+    """Registers `release` for `release_body`; it may be called again when the request ends."""
     scope[_RELEASE] = release
 
 
 def parse_in_turn(scope: Scope, turn: asyncio.Lock) -> None:
-    """Has a large body of this request parsed while no other one that has the same lock is."""
+    """Parses a large body only while no other request holds the same lock."""
     scope[_TURN] = turn
 
 
 class _ParsedRequest(Request):
-    """Answers the framework's question for the body with the model, which it passes on."""
+    """Returns the parsed model when FastAPI asks for the body."""
 
     def __init__(self, request: Request, parsed: BaseModel) -> None:
         super().__init__(request.scope, request.receive)
@@ -96,8 +96,8 @@ async def _read(request: Request, model: type[BaseModel]) -> BaseModel:
         raise ClientDisconnectedError from None
     if len(body) <= _PARSED_INLINE:
         return _parse(body, model)
-    # A parser holds the interpreter's lock for all of a body. Several of them would hand it to each
-    # other while the event loop waits; one at a time lets everyone else in between.
+    # A parser holds the GIL for a whole body. Several at once would pass it among each other while
+    # the event loop waits; one at a time lets the event loop in between.
     async with request.scope.get(_TURN) or contextlib.nullcontext():
         return await asyncio.to_thread(_parse_large, body, model)
 
@@ -112,8 +112,8 @@ def _is_json(kind: str) -> bool:
 
 
 def _parse_large(body: bytearray, model: type[BaseModel]) -> BaseModel:
-    # A body of brackets alone would become gigabytes of objects, and parsing them would hold up
-    # every other thread. What makes a real body large is base64, which has none of these.
+    # A body of brackets alone would become gigabytes of objects and block all threads while it is
+    # parsed. Real bodies are large because of base64, which contains none of these characters.
     count = _count_values(body)
     if count > MAX_VALUES:
         raise RequestError(
@@ -124,7 +124,7 @@ def _parse_large(body: bytearray, model: type[BaseModel]) -> BaseModel:
 
 
 def _count_values(body: bytearray) -> int:
-    """How many values JSON text of this kind can have at most; other threads run meanwhile."""
+    """An upper bound of the values in a JSON text; releases the GIL meanwhile."""
     letters = np.frombuffer(body, dtype=np.uint8)
     return sum(
         int(np.count_nonzero(letters[start : start + _COUNTED_AT_ONCE] == sign))

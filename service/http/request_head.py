@@ -1,8 +1,8 @@
-"""Bounds what a client may do before its request begins: bytes of the head, and seconds for it.
+"""Limits a request's head: its bytes, and the seconds until it is complete.
 
-Used by `write_timeout`. uvicorn has no such limits, and keys are asked for only once the head is
-there: whoever reaches the port could fill the memory with a header that never ends, or hold every
-connection that the process may have by saying nothing. Besides, an offer of HTTP/2 is passed over.
+uvicorn has no such limits, and keys are checked only once the head is complete. Without limits,
+anyone who can reach the port could fill the memory with an endless header or occupy all connections
+by sending nothing. Offers to upgrade to HTTP/2 are ignored as well.
 """
 
 from __future__ import annotations
@@ -15,20 +15,20 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 MAX_HEAD_BYTES = 1 << 16
 HEAD_TIMEOUT_S = 30.0
-# Requests that were sent behind one that is being answered; each takes far more than its bytes.
+# Pipelined requests; each needs far more memory than its bytes.
 MAX_PIPELINED = 64
-# Java's client offers it with a first request. Such an offer may be passed over (RFC 9110, 7.8);
-# the parser takes what follows the head for another protocol: a request would lose its body.
+# Java's client offers HTTP/2 with its first request. The offer may be ignored (RFC 9110, 7.8); the
+# parser would take what follows the head for another protocol and lose the body.
 _OFFER = re.compile(rb"(?<=\r\n)upgrade(?=:[ \t]*h2c[ \t]*\r\n)", re.IGNORECASE)
 _PASSED_OVER = b"x-offer"  # as long, so that nothing else changes
 
 
 class BoundedHeadProtocol(HttpToolsProtocol):
-    """uvicorn's HTTP protocol, which ends a connection whose next request does not begin.
+    """uvicorn's HTTP protocol with limits for the head of each request.
 
-    The time runs from the connection's beginning, later from the first byte after an answer, until
-    the head is complete. Trailers count as a head does. What is left of a refused request's body
-    may come as long as `MAX_HEAD_BYTES` of it do in each such time.
+    The time runs from the start of the connection, later from the first byte after an answer, until
+    the head is complete. Trailers count like a head. The rest of a refused request's body may
+    arrive at up to `MAX_HEAD_BYTES` per time limit.
     """
 
     head_timeout_s = HEAD_TIMEOUT_S
@@ -50,7 +50,7 @@ class BoundedHeadProtocol(HttpToolsProtocol):
             head, end, rest = data.partition(b"\r\n\r\n")
             data = _OFFER.sub(_PASSED_OVER, head + end) + rest
         super().data_received(data)
-        # The parser keeps what it has of a header to itself, so what comes is counted here.
+        # The parser does not expose its buffer, so incoming bytes are counted here.
         self._head_bytes = 0 if self._moved else self._head_bytes + len(data)
         if self._head_bytes > MAX_HEAD_BYTES:
             self._refuse_head()
@@ -65,7 +65,7 @@ class BoundedHeadProtocol(HttpToolsProtocol):
         super().on_headers_complete()
         if len(self.pipeline) > MAX_PIPELINED:
             self.transport.abort()
-            raise httptools.HttpParserError("too many requests at once")  # to stop the parser
+            raise httptools.HttpParserError("too many pipelined requests")  # to stop the parser
 
     def on_body(self, body: bytes) -> None:
         self._moved = True
@@ -77,7 +77,7 @@ class BoundedHeadProtocol(HttpToolsProtocol):
         super().on_message_complete()
 
     def _answering(self) -> bool:
-        # None before the first request, whatever its type says.
+        # None before the first request, despite its type.
         return self.cycle is not None and not self.cycle.response_complete  # type: ignore[redundant-expr]
 
     def _wait_for_head(self) -> None:

@@ -1,7 +1,7 @@
-"""Headers that tell browsers what not to do with an answer. Installed by `app`, outermost.
+"""Security headers of every answer.
 
-Nothing that this service answers may be framed, sniffed, or loaded from elsewhere. A page of its
-own names what it loads in a policy of its own (`page_policy`), which is left as it is.
+No answer may be framed, sniffed, or load anything from other origins. An HTML page sets its own
+Content-Security-Policy (`page_policy`), which is kept.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-# RFC 9110 names; OWASP's REST cheat sheet lists them for interfaces that answer with data.
+# Header names of RFC 9110; values from OWASP's REST security cheat sheet.
 _ALWAYS: Mapping[str, str] = {
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
@@ -24,7 +24,7 @@ _UNLESS_GIVEN: Mapping[str, str] = {
     "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
     "Cache-Control": "no-store",
 }
-# The web page's own: files of this service alone, nothing inline, and no text made into elements.
+# The web page: files of this origin only, no inline code, no strings turned into elements.
 APP_POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; "
     "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; "
@@ -54,11 +54,10 @@ class SecurityHeadersMiddleware:
 
 
 def page_policy(inline_scripts: Sequence[str] = ()) -> str:
-    """The policy of a page that loads from this service alone.
+    """The policy of a page that loads only from this origin.
 
     Args:
-        inline_scripts: texts of its `<script>` elements; each is allowed by its digest, so that no
-            other one runs.
+        inline_scripts: texts of its `<script>` elements, each allowed by its digest.
     """
     digests = [hashlib.sha256(script.encode()).digest() for script in inline_scripts]
     scripts = " ".join(

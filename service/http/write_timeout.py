@@ -1,7 +1,7 @@
-"""Cuts off clients that do not read their answers. Used by `server`.
+"""Disconnects clients that do not read their answers.
 
-What such a client was sent fills the kernel's buffers, then ours; from then on whoever answers it
-waits, and what it holds (a sequence's KV cache, an open file) is held for nobody.
+Such a client fills the kernel's and the server's buffers; then its handler waits and holds its
+resources (KV cache, open files) without end.
 """
 
 from __future__ import annotations
@@ -15,13 +15,16 @@ logger = logging.getLogger(__name__)
 
 
 def protocol_with_write_timeout(timeout_s: float) -> type[asyncio.Protocol]:
-    """uvicorn's HTTP protocol, which aborts a connection that took nothing for `timeout_s`.
+    """uvicorn's HTTP protocol, which aborts a connection whose client reads nothing for
+    `timeout_s`.
 
-    The application then sees that its client is gone.
+    The application sees a disconnect.
     """
 
     class TimedHttpProtocol(BoundedHeadProtocol):
-        """asyncio calls these when its buffer of unsent bytes is full, and when it is not."""
+        """asyncio calls `pause_writing` when its buffer is full, and `resume_writing` when it has
+        room.
+        """
 
         _cut_off: asyncio.TimerHandle | None = None
         _unsent = 0
@@ -39,9 +42,9 @@ def protocol_with_write_timeout(timeout_s: float) -> type[asyncio.Protocol]:
             super().connection_lost(exc)
 
         def _unsupported_upgrade_warning(self) -> None:
-            # An upgrade may be refused by saying nothing of it (RFC 9110, 7.8). uvicorn's advice to
-            # install a library is not for us, and no client shall fill the log. The parser takes
-            # what follows the headers for another protocol: it must not become the next request.
+            # An upgrade offer may be ignored (RFC 9110, 7.8). uvicorn would log advice to install a
+            # library, and any client could fill the log. The parser takes what follows the headers
+            # for another protocol: it must not become the next request.
             self.cycle.keep_alive = False
 
         def _cancel_timer(self) -> None:
@@ -59,7 +62,7 @@ def protocol_with_write_timeout(timeout_s: float) -> type[asyncio.Protocol]:
                 # Slow, but it reads.
                 self._arm(unsent)
                 return
-            logger.warning("a client read nothing of its answer for %g s: cut off", timeout_s)
+            logger.warning("a client read nothing of its answer for %g s; disconnected", timeout_s)
             self.transport.abort()
 
     return TimedHttpProtocol

@@ -1,1 +1,1 @@
-"""Who asks and how much they may use: API keys, roles, rate limits, running requests."""
+"""Callers and their limits: API keys, roles, rate limits, running requests."""

@@ -1,10 +1,10 @@
-"""API keys: read from a setting and a file, held as digests, looked up in constant time.
+"""API keys: read from a setting and a file, kept as digests, compared in constant time.
 
-Made by `app`, asked by `auth`. Neither a key nor a part of one is ever logged or put in an error.
+Neither a key nor a part of one is ever logged or put into an error.
 
-`LAMM_API_KEYS` is a comma-separated list of `KEY` or `ROLE:KEY`. `LAMM_API_KEYS_FILE` has one key a
-line, its columns separated by white space; all but the first may be left out, and a line that
-begins with `#` is a note:
+`LAMM_API_KEYS` is a comma-separated list of `KEY` or `ROLE:KEY`. `LAMM_API_KEYS_FILE` has one key
+per line, in columns separated by white space. All columns but the first are optional, and lines
+that begin with `#` are comments:
 
     KEY [user|admin|metrics] [NAME] [max_concurrent=N] [tokens_per_minute=N]
 """
@@ -25,20 +25,20 @@ _MAX_LIMIT_DIGITS = 15
 
 
 class Role(StrEnum):
-    """What a key is for: inference, scraping, or everything."""
+    """What a key may be used for: inference, scraping, or everything."""
 
     USER = "user"
     ADMIN = "admin"
     METRICS = "metrics"
 
     def may_act_as(self, needed: Role) -> bool:
-        """An admin may do what any other may; the others do their own alone."""
+        """Whether this role covers another: an admin may do everything."""
         return self in (Role.ADMIN, needed)
 
 
 @dataclass(frozen=True, slots=True)
 class KeyLimits:
-    """Requests at once and tokens a minute of one key; None is without limit."""
+    """Concurrent requests and tokens per minute of one key; None is without limit."""
 
     max_concurrent: int | None = None
     tokens_per_minute: int | None = None
@@ -46,7 +46,7 @@ class KeyLimits:
 
 @dataclass(frozen=True, slots=True)
 class ApiKey:
-    """A key by its SHA-256 digest; `name` is what logs and messages call it."""
+    """A key by its SHA-256 digest; `name` identifies it in logs and messages."""
 
     name: str
     role: Role
@@ -55,20 +55,21 @@ class ApiKey:
 
 
 class ApiKeys:
-    """The operator's keys; those of the file are read again when it changes."""
+    """The operator's keys; the file is read again when it changes."""
 
     def __init__(
         self, listed: str | None, file: Path | None, defaults: KeyLimits | None = None
     ) -> None:
-        """Args:
-        listed: comma-separated keys, see the module.
-        file: one key a line, see the module.
-        defaults: limits of every key that names none of its own.
+        """
+        Args:
+            listed: comma-separated keys, see the module.
+            file: one key per line, see the module.
+            defaults: limits of keys without their own.
 
         Raises:
             OSError: the file cannot be read.
-            ValueError: a line is no key, a key or a name stands there twice, or keys are
-                configured but there is none.
+            ValueError: a line is malformed, a key or a name occurs twice, or keys are configured
+                but none was found.
         """
         self._listed, self._file = listed, file
         self._defaults = defaults or KeyLimits()
@@ -81,26 +82,26 @@ class ApiKeys:
 
     @property
     def required(self) -> bool:
-        """Whether any key is asked for: keys are configured, be it that the file is empty now."""
+        """Whether requests need a key: keys are configured, even if the file is empty now."""
         return self._listed is not None or self._file is not None
 
     def __len__(self) -> int:
         return len(self._keys)
 
     def find(self, presented: str) -> ApiKey | None:
-        """The key that was presented, if it is one; the time tells nothing of the known ones."""
+        """The key with that text, if there is one; takes the same time for all keys."""
         digest = _digest(presented)
         found: ApiKey | None = None
         for key in self._keys:
-            # No early end: where the match stands would show in the time.
+            # No early exit: the position of the match would show in the time.
             if hmac.compare_digest(digest, key.digest):
                 found = key
         return found
 
     def stands_for(self, owner: str) -> bool:
-        """Whether what a key (by its digest in hexadecimal) began may go on: it is a user's still.
+        """Whether work of a key, by its hexadecimal digest, may go on: it is still a user's key.
 
-        "" is nobody's: it may go on as long as no keys are asked for.
+        "" is anonymous work, which may go on as long as no keys are required.
         """
         if not self.required:
             return True
@@ -108,10 +109,10 @@ class ApiKeys:
         return any(hmac.compare_digest(owner, key.digest.hex()) for key in users)
 
     def reload(self, force: bool = False) -> bool:
-        """Reads the file again if it has changed, or if forced to; whether it was taken over.
+        """Reads the file again if it has changed or `force` is set; returns whether it was applied.
 
-        A file that cannot be read or understood changes nothing, and the log says so. An empty
-        one is understood: nobody gets in any more.
+        A file that cannot be read or parsed changes nothing, and is logged. An empty file is valid:
+        it refuses everyone.
         """
         try:
             if not self.required or (not force and self._file_version() == self._version):
@@ -119,17 +120,18 @@ class ApiKeys:
             self._keys = self._read()
         except (OSError, ValueError) as error:
             reason = error.strerror if isinstance(error, OSError) else str(error)
-            logger.error("the API keys stay as they were: %s", reason)
+            logger.error("the API keys are unchanged: %s", reason)
             return False
-        logger.info("the API keys were read again: there are %d", len(self._keys))
+        logger.info("reloaded the API keys: %d found", len(self._keys))
         return True
 
     def _read(self) -> tuple[ApiKey, ...]:
-        # Noted before reading: what is written meanwhile is seen as a change.
+        # Noted before reading, so that a write meanwhile counts as a change.
         self._version = self._file_version()
         keys = _read_list(self._listed or "", self._defaults)
         if self._file is not None:
-            # Some editors begin a file with a mark, which would be a part of the first key.
+            # Some editors begin a file with a byte order mark, which would become part of the first
+            # key.
             text = self._file.read_text(encoding="utf-8-sig")
             try:
                 keys += _read_lines(text.splitlines(), self._defaults, len(keys))
@@ -156,7 +158,7 @@ def _read_list(text: str, limits: KeyLimits) -> list[ApiKey]:
         role, colon, rest = entry.partition(":")
         known = colon and role in set(Role)
         if known and not rest:
-            raise ValueError(f"entry {number} of the API keys names a role and no key")
+            raise ValueError(f"entry {number} of the API keys has a role but no key")
         _check_characters(entry, f"entry {number} of the API keys")
         name = f"key-{len(keys) + 1}"
         if known:
@@ -176,11 +178,11 @@ def _read_lines(lines: Sequence[str], limits: KeyLimits, before: int) -> list[Ap
 
 
 def _read_line(columns: Sequence[str], number: int, limits: KeyLimits, name: str) -> ApiKey:
-    # A column is never repeated in an error: in a mistaken order it may be the key.
+    # Never quotes a column: if the order is wrong, it may be the key.
     words = [column for column in columns[1:] if "=" not in column]
     role = words[0] if words else Role.USER
     if role not in set(Role):
-        raise ValueError(f"line {number}: the role, behind the key, must be {', '.join(Role)}")
+        raise ValueError(f"line {number}: the role after the key must be one of {', '.join(Role)}")
     _check_characters(columns[0], f"line {number}")
     if len(words) > 2:
         raise ValueError(f"line {number} has more columns than KEY ROLE NAME and limits")
@@ -196,7 +198,7 @@ def _with_limit(limits: KeyLimits, column: str, number: int) -> KeyLimits:
     positive = value.isascii() and value.isdigit() and len(value) <= _MAX_LIMIT_DIGITS
     if field not in ("max_concurrent", "tokens_per_minute") or not positive or int(value) < 1:
         raise ValueError(
-            f"line {number}: a limit must be max_concurrent=N or tokens_per_minute=N, N at least 1"
+            f"line {number}: a limit must be max_concurrent=N or tokens_per_minute=N with N >= 1"
         )
     return replace(limits, **{field: int(value)})
 
@@ -204,17 +206,17 @@ def _with_limit(limits: KeyLimits, column: str, number: int) -> KeyLimits:
 def _check_characters(key: str, where: str) -> None:
     if not (key.isascii() and key.isprintable()):
         raise ValueError(
-            f"{where}: the key has a character that clients send in different ways; it must be of "
-            "ASCII letters, digits and signs"
+            f"{where}: the key contains a character that clients encode in different "
+            "ways; use ASCII letters, digits and punctuation"
         )
 
 
 def _check_unique(keys: Sequence[ApiKey]) -> None:
     for values, what in (([k.digest for k in keys], "key"), ([k.name for k in keys], "name")):
         if len(set(values)) != len(values):
-            raise ValueError(f"the same {what} stands twice among the API keys")
+            raise ValueError(f"the API keys contain the same {what} twice")
 
 
 def _digest(key: str) -> bytes:
-    # Digests are of equal length, so that comparing them takes the same time for all keys.
+    # Digests have equal lengths, so comparing them takes the same time for all keys.
     return hashlib.sha256(key.encode("utf8", "surrogateescape")).digest()

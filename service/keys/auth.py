@@ -1,8 +1,8 @@
-"""Who may use which route: the role that a route declares, and the middleware that asks for it.
+"""Access control: the role that each route declares, and the middleware that enforces it.
 
-Every route names what it needs among its dependencies (`dependencies=[USER]`); one that names
-nothing is an admin's alone. `AccessMiddleware` finds the route that a request will reach before
-anything of its body is read, and the dependency looks once more at the route that was reached.
+Every route declares its role as a dependency (`dependencies=[USER]`); a route without one is for
+admins only. `AccessMiddleware` finds the route of a request before its body is read, and the
+dependency checks the route that was reached once more.
 """
 
 from __future__ import annotations
@@ -44,10 +44,10 @@ _BEARER = HTTPBearer(auto_error=False, scheme_name="API key", description="an AP
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Whose request this is: a key's, an anonymous one's, or anyone's where no keys are asked for.
+    """Who sends a request: a key, an anonymous client, or anyone if no keys are required.
 
-    `owner` is the key's digest. An anonymous caller, on a route that is open, has no role. A
-    `patient` one waits for its first token as long as it takes.
+    `owner` is the key's digest. An anonymous caller of an open route has no role. A `patient` one
+    waits for its first token without a limit.
     """
 
     name: str | None
@@ -58,9 +58,9 @@ class Caller:
 
 
 class Declared:
-    """What a route needs, named among its dependencies: a role, or None for what is open.
+    """What a route declares among its dependencies: a role, or None if it is open.
 
-    `works` where requests run in the engine: they count against the key's limits.
+    `works` marks requests that run in the engine: they count against the key's limits.
     """
 
     def __init__(self, role: Role | None, works: bool) -> None:
@@ -68,17 +68,17 @@ class Declared:
 
 
 class Open(Declared):
-    """Everyone may."""
+    """Everyone may call the route."""
 
     def __init__(self) -> None:
         super().__init__(None, works=False)
 
     async def __call__(self) -> None:
-        """Nothing to look at; as all dependencies `async`, see `dependencies`."""
+        """Nothing to check; `async` for the reason in `dependencies`."""
 
 
 class Requires(Declared):
-    """A key of this role, or an admin's."""
+    """The route needs a key with this role, or an admin's."""
 
     def __init__(self, role: Role, *, works: bool = False) -> None:
         super().__init__(role, works)
@@ -88,10 +88,10 @@ class Requires(Declared):
         request: Request,
         _: Annotated[HTTPAuthorizationCredentials | None, Security(_BEARER)] = None,
     ) -> None:
-        """Looks at the route that was really reached.
+        """Checks the route that was actually reached.
 
         Raises:
-            PermissionDeniedError: the middleware let the caller through for another role.
+            PermissionDeniedError: the middleware admitted the caller for another role.
         """
         caller: Caller | None = request.scope.get(CALLER)
         if caller is None or self.role is None:
@@ -113,7 +113,7 @@ _NO_ROUTE = Requires(Role.USER)
 
 
 def declared(route: object) -> Declared | None:
-    """What a route declares among its dependencies; None for nothing, the strictest of several."""
+    """The strictest declaration among a route's dependencies; None if there is none."""
     found = [
         dependency.dependency
         for dependency in getattr(route, "dependencies", ())
@@ -124,7 +124,9 @@ def declared(route: object) -> Declared | None:
 
 
 def needed(routes: list[BaseRoute], scope: Scope) -> Declared:
-    """What the route needs that a request will reach; without one any key will do, for the 404."""
+    """The declaration of the route that a request matches; without a match any key may see the
+    404.
+    """
     partial: Declared | None = None
     for route in iter_route_contexts(routes):
         match, _ = route.matches(scope)
@@ -136,37 +138,37 @@ def needed(routes: list[BaseRoute], scope: Scope) -> Declared:
 
 
 class AccessControl:
-    """The keys of one app, what each uses, and what it has running."""
+    """The keys of one app, their use, and their running requests."""
 
     def __init__(self, keys: ApiKeys, open_metrics: bool = True) -> None:
-        """`open_metrics` leaves the metrics to everyone, as a scraper in a closed network needs."""
+        """`open_metrics` allows /metrics without a key, as scrapers in closed networks need."""
         self.keys, self.accounts, self.running = keys, KeyAccounts(), RunningRequests()
         self._open_metrics = open_metrics
 
     def admit(self, needs: Declared, authorization: str) -> Caller:
-        """The caller, if its key's role is enough.
+        """The caller, if its key's role suffices.
 
         Raises:
-            AuthenticationError: a key is needed and none, or an unknown one, was sent.
-            PermissionDeniedError: the key's role is another.
+            AuthenticationError: a key is required but missing or unknown.
+            PermissionDeniedError: the key's role does not suffice.
         """
         is_open = needs.role is None or (needs.role is Role.METRICS and self._open_metrics)
         if is_open or not self.keys.required:
-            # Without keys the operator trusts whoever reaches the service.
+            # Without keys the operator trusts everyone who can reach the service.
             return Caller(None, None if self.keys.required else Role.ADMIN, None, None)
         scheme, _, presented = authorization.partition(" ")
         if scheme.lower() != "bearer" or not presented.strip():
-            raise AuthenticationError("an API key is needed: Authorization: Bearer KEY")
+            raise AuthenticationError("an API key is required: Authorization: Bearer KEY")
         key = self.keys.find(presented.strip())
         if key is None:
-            raise AuthenticationError("the API key is not known here")
+            raise AuthenticationError("the API key is not valid")
         if needs is not _NO_ROUTE and needs.role and not key.role.may_act_as(needs.role):
             raise PermissionDeniedError(needs.role, key.role)
         return Caller(key.name, key.role, key.digest, self.accounts.of(key))
 
 
 class AccessMiddleware:
-    """Refuses whoever may not, before the body is read; counts and lists what works."""
+    """Refuses callers before their body is read; counts and registers requests that run."""
 
     def __init__(
         self,
@@ -175,10 +177,11 @@ class AccessMiddleware:
         refused: Callable[[str], None],
         allowed_origins: Collection[str] = (),
     ) -> None:
-        """Args:
-        access: who may what.
-        refused: told the reason of each refusal for a key's limits.
-        allowed_origins: sites whose pages may call; `*` for all.
+        """
+        Args:
+            access: the keys and what they may do.
+            refused: called with the reason when a key's limit refuses a request.
+            allowed_origins: sites whose pages may call; `*` for all.
         """
         self._app, self._access, self._refused = app, access, refused
         self._allowed_origins = allowed_origins
@@ -196,7 +199,7 @@ class AccessMiddleware:
             try:
                 headers = Headers(scope=scope)
                 self._check_site(scope["method"], headers)
-                # No client can put one there: it is the service itself that asks (`batches`).
+                # Clients cannot set it: the service itself calls (`batches`).
                 caller = scope.get(CALLER) or self._access.admit(
                     needs, headers.get("authorization", "")
                 )
@@ -215,10 +218,10 @@ class AccessMiddleware:
             )  # fmt: skip
 
     def _check_site(self, method: str, headers: Headers) -> None:
-        """Refuses what another site's page sends without asking first, as forms do.
+        """Refuses requests that other sites' pages send without a preflight, as forms do.
 
-        Where no keys are asked for, it would otherwise reach a service on its reader's own machine.
-        Header: W3C Fetch Metadata; pages cannot set it.
+        Without keys they would reach a service on the user's own machine. Header: W3C Fetch
+        Metadata, which pages cannot set.
         """
         if method in _SAFE_METHODS or headers.get("sec-fetch-site") not in _OTHER_SITES:
             return

@@ -1,8 +1,7 @@
-"""Requests in progress by their `X-Request-Id`, so that `DELETE /v1/requests/{id}` can end them.
+"""Running requests by their `X-Request-Id`, for `DELETE /v1/requests/{id}`.
 
-Entered by `auth`, asked by `endpoints.requests`. To a handler a cancelled request looks like a
-client that went away: what ends a request then ends it here, in the queue, in media and in a
-stream alike. Its client, which is still there, gets an error for an end.
+Cancelling looks like a client's disconnect to the handler, so it ends a request wherever it is: in
+the queue, in media or in a stream. The client is still connected and gets an error.
 """
 
 from __future__ import annotations
@@ -21,18 +20,18 @@ _EVENT_STREAM = b"text/event-stream"
 
 
 class RunningRequests:
-    """Who runs what; used from the event loop alone."""
+    """All running requests; used on the event loop only."""
 
     def __init__(self) -> None:
         self._running: dict[str, list[_Running]] = {}
 
     @property
     def request_ids(self) -> tuple[str, ...]:
-        """The ids of all requests in progress."""
+        """The ids of all running requests."""
         return tuple(self._running)
 
     def cancel(self, request_id: str, owner: bytes | None, any_owner: bool = False) -> int:
-        """Ends the owner's requests of that id, or everyone's; how many that were."""
+        """Cancels the owner's requests with that id, or everyone's; returns their number."""
         found = [
             one for one in self._running.get(request_id, ()) if any_owner or one.owner == owner
         ]
@@ -50,7 +49,7 @@ class RunningRequests:
         request_id: str,
         owner: bytes | None,
     ) -> None:
-        """Runs `app` for one request that can be cancelled meanwhile."""
+        """Runs `app` for one request, which can be cancelled meanwhile."""
         running = _Running(owner, receive, send)
         with self._listed(request_id, running):
             await app(scope, running.receive, running.send)
@@ -70,7 +69,7 @@ class RunningRequests:
 
 
 class _Running:
-    """One request's channels, of which the incoming one ends when it is cancelled."""
+    """The ASGI channels of one request; `receive` disconnects when it is cancelled."""
 
     def __init__(self, owner: bytes | None, receive: Receive, send: Send) -> None:
         self.owner, self._receive, self._send = owner, receive, send
@@ -78,7 +77,7 @@ class _Running:
         self._body_read = self._started = self._ended = self._streams = False
 
     async def receive(self) -> Message:
-        """ASGI; a disconnect as soon as the request is cancelled."""
+        """ASGI; a disconnect once the request is cancelled."""
         if self.cancelled.is_set():
             return {"type": "http.disconnect"}
         if not self._body_read:
@@ -95,7 +94,7 @@ class _Running:
                 pending.cancel()
 
     async def send(self, message: Message) -> None:
-        """ASGI; notes how far the answer is."""
+        """ASGI; tracks the progress of the answer."""
         if message["type"] == "http.response.start":
             self._started = True
             headers = dict(message.get("headers", ()))
@@ -105,7 +104,7 @@ class _Running:
         await self._send(message)
 
     async def finish(self, scope: Scope) -> None:
-        """Ends an answer that its handler left open."""
+        """Completes an answer that its handler left unfinished."""
         if self._ended:
             return
         reply = translate(RequestCancelledError())

@@ -1,6 +1,6 @@
-"""What all media of one request may take together: bytes that are fetched, pixels and points.
+"""Limits for all media of one request together: fetched bytes, pixels and points.
 
-Limits on each medium alone would let a request of many media take any amount.
+Limits per medium alone would allow any amount in a request with many media.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ from lamm_model.media import MediaLimits
 
 
 class MediaBudget:
-    """Bytes of all media of one request that do not come in its body."""
+    """Bytes of all media of one request that are not in its body."""
 
     def __init__(self, max_item: int, max_total: int) -> None:
-        """Bytes of one medium, and of all together."""
+        """Limits in bytes: per medium, and of all together."""
         self.max_item, self.max_total, self.taken = max_item, max_total, 0
 
     def item(self) -> ItemBudget:
@@ -31,22 +31,23 @@ class ItemBudget:
         self._whole, self._taken = whole, 0
 
     def check(self, more: int) -> None:
-        """Raises:
-        MediaTooLargeError: the medium, or all of them, would be larger than allowed.
+        """
+        Raises:
+            MediaTooLargeError: the medium, or all of them together, would exceed a limit.
         """
         size, whole = self._taken + more, self._whole
         if size > whole.max_item:
             raise MediaTooLargeError(
-                f"the medium has {size} bytes or more; the limit is {whole.max_item}"
+                f"the medium has at least {size} bytes; the limit is {whole.max_item}"
             )
         if whole.taken + more > whole.max_total:
             raise MediaTooLargeError(
-                f"the media of the request have {whole.taken + more} bytes or more; "
-                f"the limit of all together is {whole.max_total}"
+                f"the request's media have at least {whole.taken + more} bytes; "
+                f"the limit per request is {whole.max_total}"
             )
 
     def take(self, more: int) -> None:
-        """Counts bytes that are about to be held.
+        """Counts bytes before they are held.
 
         Raises:
             MediaTooLargeError: as `check`.
@@ -58,9 +59,9 @@ class ItemBudget:
 
 @dataclass(frozen=True, slots=True)
 class MediaSizeLimits:
-    """Pixels of all pictures of a request together, and points of all its clouds.
+    """Maximum pixels of all pictures of a request, and points of all its clouds.
 
-    `item` are the limits of one medium, which the decoder keeps.
+    `item` are the limits per medium, which the decoder enforces.
     """
 
     max_pixels: int
@@ -69,7 +70,7 @@ class MediaSizeLimits:
 
 
 class SizeBudget:
-    """Pixels and points of all media of one request, as far as they are known."""
+    """Known pixels and points of all media of one request."""
 
     def __init__(self, limits: MediaSizeLimits) -> None:
         self._limits = {Modality.IMAGE: limits.max_pixels, Modality.POINT_CLOUD: limits.max_points}
@@ -79,46 +80,46 @@ class SizeBudget:
         self._taken = dict.fromkeys(Modality, 0)
 
     def item(self, modality: Modality) -> ItemSize:
-        """The share of one medium, of which nothing is known yet."""
+        """The share of one medium, whose size is still unknown."""
         return ItemSize(self, modality, self._item_limits[modality])
 
     def take(self, modality: Modality, more: int) -> None:
         """Counts more pixels or points.
 
         Raises:
-            MediaTooLargeError: all together are more than allowed.
+            MediaTooLargeError: all together exceed the limit.
         """
         taken, limit = self._taken[modality] + more, self._limits[modality]
         if taken > limit:
             what = "pixels" if modality is Modality.IMAGE else "points"
             media = "pictures" if modality is Modality.IMAGE else "clouds"
             raise MediaTooLargeError(
-                f"the {media} of the request have {taken} {what} or more; "
-                f"the limit of all together is {limit}"
+                f"the request's {media} have at least {taken} {what}; the limit per request "
+                f"is {limit}"
             )
         self._taken[modality] = taken
 
 
 class ItemSize:
-    """Pixels or points of one medium: what its header says, then what it turns out to have."""
+    """Pixels or points of one medium: as its header announces, then as decoded."""
 
     def __init__(self, whole: SizeBudget, modality: Modality, limit: int) -> None:
-        """`limit` is that of one medium alone."""
+        """`limit` is the limit of one medium."""
         self._whole, self._modality, self._limit = whole, modality, limit
         self._size = 0
 
     def announced(self, size: int | None) -> None:
-        """Its header says so many, or nothing (None).
+        """The size in its header; None if it is unknown.
 
         Raises:
             MediaTooLargeError: as `SizeBudget.take`.
         """
-        # One that is too large by itself is refused for that, by the decoder and before it decodes.
+        # One that exceeds its own limit is refused by the decoder, before it decodes.
         if size is not None and size <= self._limit:
             self.decoded(size)
 
     def decoded(self, size: int) -> None:
-        """It has so many.
+        """The decoded size.
 
         Raises:
             MediaTooLargeError: as `SizeBudget.take`.

@@ -1,7 +1,6 @@
-"""Obtains the bytes of a medium: they came with the request, lie in a file, or are fetched.
+"""Obtains the bytes of a medium: from the request, from a stored file, or from a remote host.
 
-Called by `input_processor`, for each medium right before it is decoded. All media that do not come
-in a request's body take turns, so that what they hold in memory is bounded.
+Media that are not in a request's body take turns, so that their memory is bounded.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ from service.media.sources import MediaAccess, MediaSource, Upload
 
 
 class MediaFetcher:
-    """The bytes of media, a bounded number at once."""
+    """Obtains media, a bounded number at once."""
 
     def __init__(
         self,
@@ -32,21 +31,22 @@ class MediaFetcher:
         max_at_once: int,
         queue_timeout_s: float,
     ) -> None:
-        """Args:
-        files: all that was uploaded.
-        hosts: those that media may be fetched from.
-        remote: fetches from them; None where there is none.
-        max_at_once: media that are fetched or read, or held until they are decoded.
-        queue_timeout_s: how long one may wait for its turn.
+        """
+        Args:
+            files: the uploaded files.
+            hosts: hosts that media may be fetched from.
+            remote: fetches from them; None if there are none.
+            max_at_once: media that may be fetched, read, or held for decoding at once.
+            queue_timeout_s: maximum time to wait for a turn.
         """
         self._files, self._hosts, self._remote = files, hosts, remote
         self._queue_timeout_s = queue_timeout_s
         self._turns = asyncio.Semaphore(max_at_once)
-        # A batch's medium keeps its turn while it waits for a decoder, behind all live ones.
+        # A batch's medium keeps its turn while it waits for a decoder behind all live ones.
         self._patient_turns = asyncio.Semaphore(max(1, max_at_once // 2))
 
     def access(self, owner: str) -> MediaAccess:
-        """What a request of that owner may refer to."""
+        """What requests of that owner may refer to."""
         return MediaAccess(self._files, self._hosts, owner)
 
     @contextlib.asynccontextmanager
@@ -58,15 +58,15 @@ class MediaFetcher:
         param: str,
         patient: bool = False,
     ) -> AsyncIterator[str | bytes]:
-        """Base64 text that came with the request, or bytes, held while the context is open.
+        """Base64 text from the request, or bytes, which are held while the context is open.
 
-        Patient requests, batches' lines, have at most half of the turns and wait for them as long
-        as it takes.
+        Patient requests (batch lines) have at most half of the turns and wait for them without a
+        limit.
 
         Raises:
-            RequestError: the file is gone, or an address is refused.
-            MediaError: too large, or not reachable.
-            OverloadedError: too many others are fetched.
+            RequestError: the file no longer exists, or a URL is refused.
+            MediaError: the medium is too large or cannot be reached.
+            OverloadedError: too many other media are being fetched.
         """
         if isinstance(source, Upload):
             yield source.base64
@@ -76,12 +76,12 @@ class MediaFetcher:
                 budget.take(source.bytes)
                 yield await _read(source, param)
             elif self._remote is None:
-                raise RequestError("remote addresses are not fetched by this server", param=param)
+                raise RequestError("this server does not fetch remote URLs", param=param)
             else:
                 yield await self._remote.fetch(source, modality, budget, param)
 
     async def close(self) -> None:
-        """Lets go of what fetching holds."""
+        """Closes the fetcher."""
         if self._remote is not None:
             await self._remote.close()
 
@@ -92,7 +92,7 @@ class MediaFetcher:
                 await self._turns.acquire()
         except TimeoutError:
             raise OverloadedError(
-                "too many pictures and clouds are being fetched; none of them ended within "
+                "too many pictures and clouds are being fetched; none finished within "
                 f"{self._queue_timeout_s:g} s",
                 reason="fetch_queue_timeout",
                 code="queue_timeout",
@@ -107,7 +107,7 @@ async def _read(stored: StoredFile, param: str) -> bytes:
     try:
         return await asyncio.to_thread(_bytes_of, stored.path)
     except OSError:
-        # It expired or was deleted in the meantime.
+        # It has expired or was deleted meanwhile.
         raise StoredFileNotFoundError(stored.id, f"{param}.file_id") from None
 
 

@@ -1,8 +1,7 @@
-"""What a medium's header announces, pixels or points, without decoding anything.
+"""Reads the size of a medium, in pixels or points, from its header, without decoding it.
 
-Called by `media_preparer` before a medium goes to a decoding process. Headers are read here as
-plain bytes, a few at a time and a bounded number of times, for they come from outside. A header may
-lie: the decoder looks again.
+Headers come from clients, so they are read as plain bytes, with a bounded number of small reads. A
+header may lie: the decoder checks again.
 """
 
 from __future__ import annotations
@@ -16,14 +15,14 @@ from lamm_model.conversation import Modality
 
 
 class MediumBytes(Protocol):
-    """A medium's bytes, read in places."""
+    """A medium's bytes with random access."""
 
     @property
     def size(self) -> int:
-        """How many they are."""
+        """Number of bytes."""
 
     def read(self, offset: int, count: int) -> bytes:
-        """Those from `offset`; fewer at the end, or where they cannot be read."""
+        """`count` bytes from `offset`; fewer at the end, or if they cannot be read."""
 
 
 class WholeBytes:
@@ -38,7 +37,7 @@ class WholeBytes:
 
 
 class Base64Bytes:
-    """Base64 text, of which only what is read is decoded."""
+    """Base64 text, decoded only where it is read."""
 
     def __init__(self, text: str) -> None:
         self._text = text
@@ -71,14 +70,14 @@ def announced_size(
 ) -> int | None:
     """Pixels of a picture, points of a cloud.
 
-    None where no header says it (`xyz` is lines of text, `npz` is compressed) or it cannot be read:
-    the decoder says what is wrong then.
+    None if no header has the number (`xyz` is text, `npz` is compressed) or it cannot be read: the
+    decoder reports the error then.
 
     Args:
         content: the medium.
-        modality: what it is.
+        modality: its modality.
         format: of a cloud: `npy`, `npz`, `ply`, `pcd`, `xyz` or `bin`.
-        columns: float32 values a point of a `bin` file, where the request says so.
+        columns: float32 values per point of a `bin` file, if the request gives it.
     """
     if modality is Modality.POINT_CLOUD:
         if format == "bin":
@@ -93,7 +92,7 @@ def announced_size(
 
 _TEXT_HEADER = 1 << 16
 _MAX_SEGMENTS = 256
-# Numbers as long as a header may have them; an int of any length would take time to read.
+# Bounded digits: parsing an int of any length would take time.
 _POINTS: Mapping[str, re.Pattern[bytes]] = {
     "npy": re.compile(rb"\A\x93NUMPY[^\n]{0,4096}?'shape': *\( *(\d{1,18}) *,", re.DOTALL),
     "ply": re.compile(rb"^element[ \t]+vertex[ \t]+(\d{1,18})[ \t\r]*$", re.MULTILINE),
@@ -109,7 +108,7 @@ Size = tuple[int, int]  # width, height
 
 def _bin_points(size: int, columns: int | None) -> int | None:
     if columns is None:
-        # Left out, it is 3 where 6 does not fit too; else the decoder refuses the medium.
+        # By default 3 if 6 does not fit; the decoder refuses sizes that fit neither or both.
         columns = 3 if size % 24 else None
     return None if columns is None else size // (4 * columns)
 
@@ -131,14 +130,14 @@ def _bmp(content: MediumBytes) -> Size | None:
         return None
     if _little(head[:4]) == _BMP_CORE_HEADER:
         return _pair(head[4:8])
-    # A picture stored from the top has a negative height.
+    # A picture that is stored top-down has a negative height.
     sides = (int.from_bytes(head[at : at + 4], "little", signed=True) for at in (4, 8))
     width, height = (abs(side) for side in sides)
     return width, height
 
 
 def _webp(content: MediumBytes) -> Size | None:
-    """By the first chunk (RFC 9649, sections 2.5 to 2.7)."""
+    """From the first chunk (RFC 9649, sections 2.5 to 2.7)."""
     head = content.read(8, 22)
     kind, body = head[4:8], head[12:22]
     if head[:4] != b"WEBP" or len(body) < 10:
@@ -154,7 +153,7 @@ def _webp(content: MediumBytes) -> Size | None:
 
 
 def _jpeg(content: MediumBytes) -> Size | None:
-    """By the first frame header, from segment to segment (ITU-T T.81, annex B)."""
+    """From the first frame header, segment by segment (ITU-T T.81, annex B)."""
     at = 2
     for _ in range(_MAX_SEGMENTS):
         head = content.read(at, 9)

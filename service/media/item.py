@@ -11,7 +11,7 @@ from service.media.sources import MediaSource
 
 @dataclass(frozen=True, slots=True)
 class MediaItem:
-    """One medium as sent; `param` names its part of the request."""
+    """A medium as sent; `param` names its part of the request."""
 
     modality: Modality
     source: MediaSource
@@ -22,5 +22,5 @@ class MediaItem:
     columns: int | None = None
 
     def job(self, content: str | bytes) -> MediaJob:
-        """What is to be decoded, once its bytes (or base64 text of them) are there."""
+        """The decoding job, once its bytes (or their base64 text) are known."""
         return MediaJob(self.modality, content, self.format, self.units, self.up_axis, self.columns)

@@ -1,7 +1,6 @@
-"""Draws a task's boxes into its point cloud and writes a PLY file. Numpy only.
+"""Draws a task's boxes into its point cloud, as a PLY file. Numpy only.
 
-Called by `media_worker`; `task_marks` says what is to be drawn. The file is in the frame and the
-units that the cloud was sent in, so that it can be laid over the original.
+The file has the coordinates and units of the original, so that both can be overlaid.
 """
 
 from __future__ import annotations
@@ -16,12 +15,12 @@ from lamm_model.media import METRES, FloatArray, PointCloud
 from lamm_model.preprocessing import sample_indices
 from service.media.overlay_picture import PALETTE
 
-# A larger cloud is thinned to this many points; boxes come on top.
+# Larger clouds are reduced to this many points; boxes are added to them.
 MAX_POINTS = 200_000
 _POINTS_AN_EDGE = 120
 _MAX_EDGE_POINTS = 200_000
 
-# Corner i of a box has the signs of i's three bits; an edge joins two that differ in one of them.
+# Corner i of a box has the signs of i's three bits; an edge joins two that differ in one bit.
 _CORNERS = np.array([[i & 1, i >> 1 & 1, i >> 2 & 1] for i in range(8)], np.float64) - 0.5
 _EDGES = np.array([(i, i | bit) for i in range(8) for bit in (1, 2, 4) if not i & bit], np.int32)
 
@@ -32,24 +31,24 @@ _COLOURS = "property uchar red\nproperty uchar green\nproperty uchar blue\n"
 
 @dataclass(frozen=True, slots=True)
 class BoxMark:
-    """A box [x, y, z, l, w, h] in metres, z up, centre and extents; alike `text`, alike colour."""
+    """A box [x, y, z, l, w, h] in metres, z up: centre and extents. Equal `text`, equal colour."""
 
     text: str
     box: tuple[float, float, float, float, float, float]
 
 
 def overlay_ply(cloud: PointCloud, boxes: Sequence[BoxMark], units: str, up_axis: str) -> bytes:
-    """A binary PLY: the cloud's points, then each box as a coloured wire frame.
+    """A binary PLY file: the cloud's points, then each box as a coloured wire frame.
 
     A frame is twelve rows of points, which every viewer shows, and twelve `edge` elements, which
-    some show as lines. Which colour is which label stands in the comments. A cloud without colours
-    is grey, lighter further up.
+    some show as lines. Comments list the colour of each label. A cloud without colours is grey,
+    lighter towards the top.
 
     Args:
         cloud: metres, z up, as decoded.
-        boxes: in the same frame.
-        units: `m`, `cm` or `mm`, of the file that is written.
-        up_axis: `z` or `y`, of the file that is written.
+        boxes: in the same coordinates.
+        units: `m`, `cm` or `mm`, of the written file.
+        up_axis: `z` or `y`, of the written file.
     """
     kept = sample_indices(len(cloud.xyz), min(len(cloud.xyz), MAX_POINTS), 0)
     names = list(dict.fromkeys(mark.text for mark in boxes))
@@ -79,7 +78,7 @@ def _header(
     units: str,
     up_axis: str,
 ) -> bytes:
-    # A header is ASCII and a comment one line, whatever a label holds.
+    # A header is ASCII and a comment one line, whatever a label contains.
     comments = [f"units {units}, up axis {up_axis}"]
     comments += [f"{_plain(name)} = #{r:02x}{g:02x}{b:02x}" for name, (r, g, b) in legend]
     return (
@@ -106,7 +105,7 @@ def _corners(boxes: Sequence[BoxMark]) -> npt.NDArray[np.float64]:
 
 
 def _frames(corners: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """[boxes, points, 3]: points in a row along the twelve edges."""
+    """[boxes, points, 3]: points along the twelve edges."""
     most = _MAX_EDGE_POINTS // (len(_EDGES) * max(1, len(corners)))
     share = np.linspace(0.0, 1.0, max(2, min(_POINTS_AN_EDGE, most)))[:, None]
     starts, ends = corners[:, _EDGES[:, 0], None], corners[:, _EDGES[:, 1], None]
@@ -115,7 +114,7 @@ def _frames(corners: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
 
 
 def _as_sent(xyz: npt.NDArray[np.float64], units: str, up_axis: str) -> npt.NDArray[np.float64]:
-    """Undoes what decoding did to the coordinates."""
+    """Converts decoded coordinates back to those of the file."""
     if up_axis == "y":
         xyz = np.stack([xyz[:, 0], xyz[:, 2], -xyz[:, 1]], axis=1)
     return xyz / METRES[units]

@@ -1,8 +1,4 @@
-"""Draws a task's answer on its picture: boxes, points and words. Pillow only.
-
-Called by `media_worker`, so that pictures from outside are decoded and drawn on in a process that
-may die; `task_marks` says what is to be drawn.
-"""
+"""Draws a task's answer on its picture: boxes, points and words. Pillow only."""
 
 from __future__ import annotations
 
@@ -12,9 +8,9 @@ from dataclasses import dataclass
 
 from PIL import Image, ImageDraw, ImageFont
 
-# Pixels; a larger picture is drawn on at this size.
+# Pixels; larger pictures are reduced to this size.
 MAX_SIDE = 2048
-# Okabe and Ito's colours, which people of every colour vision tell apart.
+# Okabe and Ito's colours, which are distinguishable with any colour vision.
 PALETTE = (
     (230, 159, 0), (86, 180, 233), (0, 158, 115), (240, 228, 66), (213, 94, 0), (204, 121, 167),
     (0, 114, 178),
@@ -28,9 +24,9 @@ _CAPTION_SHARE = 0.4
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """One thing to draw, in pixels of the upright picture: a box or a point, or words alone.
+    """A box or a point, in pixels of the upright picture, or words alone.
 
-    Marks of the same `text` have the same colour.
+    Marks with the same `text` have the same colour.
     """
 
     text: str
@@ -39,15 +35,15 @@ class Mark:
 
 
 def overlay_png(picture: Image.Image, marks: Sequence[Mark]) -> bytes:
-    """The RGB picture with the marks as a PNG file, `MAX_SIDE` pixels wide or high at most."""
+    """The RGB picture with its marks as a PNG file, at most `MAX_SIDE` pixels wide or high."""
     stream = io.BytesIO()
-    # Little compression: most of the time of a large picture would go there.
+    # Low compression: it would take most of the time for a large picture.
     draw_marks(picture, marks).save(stream, "PNG", compress_level=3)
     return stream.getvalue()
 
 
 def draw_marks(picture: Image.Image, marks: Sequence[Mark]) -> Image.Image:
-    """A copy with the marks: lines and letters as large as the picture asks for, none outside."""
+    """A copy with the marks, whose lines and letters scale with the picture."""
     scale = min(1.0, MAX_SIDE / max(picture.size))
     size = (max(1, round(picture.width * scale)), max(1, round(picture.height * scale)))
     canvas = picture.resize(size, Image.Resampling.LANCZOS) if scale < 1 else picture.copy()
@@ -65,18 +61,18 @@ class _Area:
     bottom: int
 
     def overlap(self, other: _Area) -> int:
-        """Pixels in both."""
+        """Number of pixels in both."""
         width = min(self.right, other.right) - max(self.left, other.left) + 1
         height = min(self.bottom, other.bottom) - max(self.top, other.top) + 1
         return max(0, width) * max(0, height)
 
     def grown(self, by: int) -> tuple[int, int, int, int]:
-        """Corners of the area with a border."""
+        """Corners of the area, extended by a border."""
         return self.left - by, self.top - by, self.right + by, self.bottom + by
 
 
 class _Drawing:
-    """One picture while it is drawn on."""
+    """The drawing on one picture."""
 
     def __init__(self, canvas: Image.Image, scale: float, marks: Sequence[Mark]) -> None:
         self._canvas, self._scale, self._marks = canvas, scale, marks
@@ -84,7 +80,7 @@ class _Drawing:
         longest = max(canvas.size)
         self._line = min(8, 1 + round(longest / 400))
         self._font = ImageFont.load_default(min(40, max(9, round(longest * 0.016 + 7))))
-        # Letters between these heights below the pen, from capitals to the tail of a g.
+        # Vertical extent of letters below the pen, from capitals to the descender of a g.
         _, self._ascent, _, descent = (round(v) for v in self._font.getbbox("Ag"))
         self._letters = descent - self._ascent
         self._pad = max(1, round(self._letters * 0.3))
@@ -93,7 +89,7 @@ class _Drawing:
         self._taken: list[_Area] = []
 
     def run(self) -> None:
-        """Large boxes first, so that small ones lie on top; then points, labels, and words."""
+        """Large boxes first, so that small ones are on top; then points, labels, and words."""
         boxes = [(self._area_of(mark.box), mark) for mark in self._marks if mark.box is not None]
         boxes.sort(key=lambda one: -one[0].overlap(one[0]))
         for area, mark in boxes:
@@ -102,7 +98,7 @@ class _Drawing:
         for mark in self._marks:
             if mark.point is not None:
                 points.append((self._disc(mark.point, self._colours[mark.text]), mark))
-        # A label may cover a part of the picture, but no other label and no point if it can.
+        # Labels may cover the picture, but avoid other labels and points.
         self._taken = [area for area, _ in points]
         for area, mark in (*points, *reversed(boxes)):
             self._label(area, mark.text)
@@ -111,7 +107,7 @@ class _Drawing:
             self._caption(" ".join(words))
 
     def _area_of(self, box: tuple[float, float, float, float]) -> _Area:
-        """Pixels of the canvas, at least one, whatever the box's numbers."""
+        """Pixels of the canvas, at least one, whatever the box's numbers are."""
         x1, y1, x2, y2 = (value * self._scale for value in box)
         width, height = self._canvas.size
         left, right = sorted((_within(x1, width), _within(x2, width)))
@@ -120,13 +116,13 @@ class _Drawing:
 
     def _outline(self, area: _Area, colour: Colour) -> None:
         if self._line > 1:
-            # A dark rim shows the line on a ground of its own colour.
+            # A dark rim keeps the line visible on a background of its own colour.
             rim = max(1, self._line // 3)
             self._pen.rectangle(area.grown(rim), outline=_BLACK, width=self._line + 2 * rim)
         self._pen.rectangle(area.grown(0), outline=colour, width=self._line)
 
     def _disc(self, point: tuple[float, float], colour: Colour) -> _Area:
-        """A smooth disc in a white ring in a black one; the pixels that it covers."""
+        """A smooth disc with a white and a black ring; returns the pixels that it covers."""
         width, height = self._canvas.size
         x, y = _within(point[0] * self._scale, width), _within(point[1] * self._scale, height)
         radius, rim = 2 * self._line + 1, max(1, round(self._line * 0.6))
@@ -140,7 +136,7 @@ class _Drawing:
         return _Area(x - reach, y - reach, x + reach, y + reach)
 
     def _label(self, area: _Area, text: str) -> None:
-        """The name on a chip of the mark's colour, where it covers no other if there is room."""
+        """The name on a chip of the mark's colour, without covering another one if possible."""
         width, height = self._canvas.size
         colour = self._colours[text]
         text = self._shortened(text, width - 2 * self._pad)
@@ -158,9 +154,9 @@ class _Drawing:
         self._write(text, chip.left + self._pad, chip.top + self._pad, _ink(colour))
 
     def _spots(self, area: _Area, width: int, height: int) -> Iterator[tuple[int, int]]:
-        """Where a chip may stand within the picture, best first.
+        """Positions for a chip within the picture, best first.
 
-        Above the mark, below it, inside it, at its sides; at the least, as near as it goes.
+        Above the mark, below it, inside it, beside it; otherwise as near as possible.
         """
         most_x, most_y = self._canvas.width - width, self._canvas.height - height
         inset, middle = self._line, (area.top + area.bottom - height) // 2
@@ -209,7 +205,7 @@ class _Drawing:
         return [line for line in (self._shortened(line, width) for line in lines) if line]
 
     def _shortened(self, text: str, width: int) -> str:
-        """The text, or as much of it as fits with an ellipsis; "" where nothing does."""
+        """The text, shortened with an ellipsis to fit; "" if nothing fits."""
         text = " ".join(text.split())[:500]
         if self._font.getlength(text) <= width:
             return text
@@ -226,7 +222,7 @@ def _within(value: float, size: int) -> int:
 
 
 def _ink(ground: Colour) -> Colour:
-    """Black or white, whichever stands out more (WCAG 2.2, relative luminance)."""
+    """Black or white, whichever has more contrast (WCAG 2.2, relative luminance)."""
     channels = [v / 255 / 12.92 if v <= 10 else ((v / 255 + 0.055) / 1.055) ** 2.4 for v in ground]
     luminance = 0.2126 * channels[0] + 0.7152 * channels[1] + 0.0722 * channels[2]
     return _BLACK if (luminance + 0.05) ** 2 > 1.05 * 0.05 else _WHITE

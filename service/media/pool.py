@@ -1,8 +1,8 @@
-"""Prepares media in decoding processes, and keeps and counts the results.
+"""Prepares media in decoding processes, caches the results and counts their memory.
 
 A medium that kills or hangs its process costs its own request a 422; if the process was killed from
-outside, the medium is tried once more. A client that leaves costs no process: what it had waiting
-is dropped, and what already runs comes to its end.
+outside, the medium is retried once. A client that disconnects costs no process: its waiting media
+are dropped, and running ones finish.
 """
 
 from __future__ import annotations
@@ -29,7 +29,8 @@ _HASHED_AT_ONCE = 1 << 18
 class MediaPool:
     """Prepares media in `config.workers` processes.
 
-    `requests` have media in the pool now, `patient_requests` among them.
+    `requests` is the number of requests in the pool, `patient_requests` those of batches among
+    them.
     """
 
     def __init__(self, config: MediaPoolConfig) -> None:
@@ -51,12 +52,12 @@ class MediaPool:
 
     @property
     def in_flight(self) -> int:
-        """How many media wait for a process or are in one."""
+        """Number of media that wait for a process or are in one."""
         return len(self._flights)
 
     @property
     def cached(self) -> int:
-        """How many prepared media the cache holds."""
+        """Number of prepared media in the cache."""
         return len(self._cache)
 
     async def start(self) -> None:
@@ -64,7 +65,7 @@ class MediaPool:
         await self.decoders.start()
 
     async def stop(self) -> None:
-        """Kills all processes and gives up what waits for one; idempotent."""
+        """Kills all processes and drops waiting media; idempotent."""
         for flight in self._flights.values():
             if not flight.has_worker:
                 flight.task.cancel()
@@ -73,17 +74,17 @@ class MediaPool:
 
     @contextlib.contextmanager
     def admit(self, precedence: Precedence = LIVE) -> Iterator[None]:
-        """Counts a request for as long as its media are prepared.
+        """Counts a request while its media are prepared.
 
         Raises:
-            OverloadedError: as many requests as may be are in the pool, or half as many patient
-                ones, or requests that wait and run hold as much as they may.
+            OverloadedError: the limit of requests, or half of it for patient ones, is reached, or
+                waiting and running requests hold too much memory.
         """
         self._held.check()
         limit = self._config.max_requests
         _check_places("requests", self.requests, limit)
         if precedence.patient:
-            _check_places("lines of batches", self.patient_requests, max(1, limit // 2))
+            _check_places("batch lines", self.patient_requests, max(1, limit // 2))
         self.requests += 1
         self.patient_requests += precedence.patient
         try:
@@ -95,8 +96,8 @@ class MediaPool:
     async def prepare(self, job: MediaJob, precedence: Precedence = LIVE) -> PreparedMedia:
         """The prepared medium, from the cache or from a process.
 
-        Cancelled while it waits for a process, the job is dropped, unless others ask for the same;
-        cancelled later, the job ends by itself and its result is cached.
+        If it is cancelled while waiting for a process, the job is dropped unless others wait for
+        it; if later, the job finishes and its result is cached.
 
         Raises:
             MediaError: refused by the decoder, too slow, or the decoder died of it.
@@ -105,13 +106,13 @@ class MediaPool:
         """
         if self.decoders.stopped:
             raise NotReadyError("stopped")
-        # Copying and hashing a large body takes milliseconds; hashlib lets other threads run.
+        # Copying and hashing a large body takes milliseconds; hashlib releases the GIL.
         large = len(job.content) > _HASHED_AT_ONCE
         key, body = await asyncio.to_thread(job.keyed) if large else job.keyed()
         cached = self._cache.get(key)
         if cached is not None:
             return cached
-        # The same medium in several requests at once is decoded for the first of them.
+        # A medium that several requests send at once is decoded only once.
         if key in self._flights:
             self.decoders.queue.hasten(self._flights[key].place, precedence)
         else:
@@ -122,9 +123,9 @@ class MediaPool:
     async def draw(
         self, job: MediaJob, marks: Sequence[Mapping[str, Any]], precedence: Precedence = LIVE
     ) -> bytes:
-        """The job's medium with marks drawn on it: a PNG or a PLY file; nothing of it is kept.
+        """The job's medium with marks drawn on it, as a PNG or PLY file; nothing is cached.
 
-        Raises as `prepare` does, and is cancelled as `prepare` is.
+        Raises as `prepare`, and is cancelled as `prepare`.
         """
         body = await asyncio.to_thread(job.body)
         process = await self.decoders.take(self.decoders.queue.place(precedence))
@@ -134,13 +135,13 @@ class MediaPool:
     async def _join(self, flight: _Flight, key: str) -> PreparedMedia:
         flight.waiting += 1
         try:
-            # Shielded: a process interrupted in the middle of a job is out of step and must die,
-            # and clients that come and go would keep all of them starting.
+            # Shielded: an interrupted process is out of step and must be killed, and clients that
+            # come and go would force restarts all the time.
             return await asyncio.shield(flight.task)
         finally:
             flight.waiting -= 1
             if not flight.waiting and not flight.has_worker and not flight.task.done():
-                # Forgotten at once: who asks now must not join what is about to be dropped.
+                # Removed at once: later requests must not join a job that is being dropped.
                 del self._flights[key]
                 flight.task.cancel()
 
@@ -167,44 +168,44 @@ class MediaPool:
             try:
                 return await self.decoders.ask(process, process.run(job, body))
             except DecoderKilledError:
-                # Whoever killed it, an operator or the system that was short of memory, need not
-                # have meant this medium. Twice is no accident.
+                # An operator or the system's out-of-memory killer may have meant another process.
+                # Twice is no accident.
                 if last_try:
                     raise
         raise AssertionError("the last try returns or raises")
 
 
 class HeldMedia:
-    """Counts the bytes of prepared pictures and clouds for as long as anyone holds them."""
+    """Counts the bytes of prepared media for as long as anything references them."""
 
     def __init__(self, max_bytes: int) -> None:
-        """With more than `max_bytes` held no further request is let in."""
+        """No further request is admitted while more than `max_bytes` are held."""
         self._max_bytes, self._bytes = max_bytes, 0
-        # The last to let go of a medium may be the engine's thread, or a collection of garbage in
-        # the middle of our own counting.
+        # The last reference may be dropped by the engine's thread, or by garbage collection while
+        # this class counts.
         self._counting = threading.RLock()
 
     @property
     def nbytes(self) -> int:
-        """What is held now."""
+        """Bytes held now."""
         return self._bytes
 
     def add(self, media: PreparedMedia) -> None:
-        """Counts a medium, once, until its array is gone."""
+        """Counts a medium until its array is freed."""
         size = media.array.nbytes
         self._count(size)
         weakref.finalize(media.array, self._count, -size).atexit = False
 
     def check(self) -> None:
-        """Lets one more request in.
+        """Checks that one more request may be admitted.
 
         Raises:
-            OverloadedError: too much is held already.
+            OverloadedError: too many bytes are held.
         """
         if self._bytes > self._max_bytes:
             raise OverloadedError(
-                f"the pictures and clouds of other requests take {self._bytes} bytes; "
-                f"the limit is {self._max_bytes}",
+                f"the pictures and clouds of other requests take {self._bytes} bytes; the "
+                f"limit is {self._max_bytes}",
                 reason="media_full",
             )
 
@@ -215,7 +216,7 @@ class HeldMedia:
 
 @dataclass(eq=False, slots=True)
 class _Flight:
-    """One medium on its way through a process, and how many requests wait for it."""
+    """One medium in flight, and the number of requests that wait for it."""
 
     task: asyncio.Task[PreparedMedia]
     place: Place

@@ -1,7 +1,4 @@
-"""Sizes and limits of the decoding pool, and whose media go first in it.
-
-Made by `assembly` and `input_processor`, read by `media_pool`.
-"""
+"""Sizes and limits of the media pool, and the precedence of media in it."""
 
 from __future__ import annotations
 
@@ -16,8 +13,8 @@ from lamm_model.spec import ImageSpec, PointSpec
 class Precedence:
     """Media of requests with lower `priority` go first, as in the engine.
 
-    A patient request, a batch's line, waits as long as it takes, and leaves live ones half of what
-    there is.
+    A patient request (a batch line) waits without a limit and leaves half of the capacity to live
+    ones.
     """
 
     priority: int = 0
@@ -29,12 +26,12 @@ LIVE = Precedence()
 
 @dataclass(frozen=True, slots=True)
 class MediaPoolConfig:
-    """Sizes and limits of the pool; bytes and seconds.
+    """Sizes and limits of the pool, in bytes and seconds.
 
     At most `max_requests` requests may have media in the pool, and a medium waits at most
-    `queue_timeout_s` for a process. Nobody is let in while requests hold more than `max_held_bytes`
-    of prepared media beyond what the cache may keep. A level of priority, from `min_priority` to
-    `max_priority`, puts a medium behind those that come up to `priority_ageing_s` seconds later.
+    `queue_timeout_s` for a process. No request is admitted while prepared media hold more than
+    `max_held_bytes` beyond the cache. A level of priority, from `min_priority` to `max_priority`,
+    puts a medium behind those that arrive up to `priority_ageing_s` seconds later.
     """
 
     workers: int
@@ -52,7 +49,7 @@ class MediaPoolConfig:
     max_priority: int = 100
 
     def head(self) -> dict[str, Any]:
-        """What a process is told before its first job."""
+        """The first frame that a process receives."""
         return {
             "image": None if self.image is None else asdict(self.image),
             "points": None if self.points is None else asdict(self.points),

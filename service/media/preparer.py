@@ -1,7 +1,4 @@
-"""A request's media on their way to tensors: obtained within a budget, decoded beside the server.
-
-Called by `input_processor` for what is asked about, and by `task_runner` for what is drawn on.
-"""
+"""Prepares a request's media: obtains them within a budget, and decodes them in other processes."""
 
 from __future__ import annotations
 
@@ -34,8 +31,8 @@ from service.metrics import Metrics
 class MediaPreparer:
     """Prepares media for one model; `pool` decodes them.
 
-    `max_media_bytes` bounds each medium, `max_fetched_bytes` what one request fetches in all, and
-    `sizes` what its pictures and clouds may have in all.
+    `max_media_bytes` limits each medium, `max_fetched_bytes` the fetched bytes of one request, and
+    `sizes` the pixels and points of one request.
     """
 
     def __init__(
@@ -54,24 +51,25 @@ class MediaPreparer:
         self._sizes = sizes
 
     def access(self, owner: str) -> MediaAccess:
-        """What media the owner of files may refer to."""
+        """What requests of that owner may refer to."""
         return self._fetcher.access(owner)
 
     async def prepare(
         self, media: Sequence[MediaItem], read_s: float, precedence: Precedence = LIVE
     ) -> tuple[list[PreparedMedia], float]:
-        """The media, and the seconds that the slowest of them took to obtain, `read_s` included.
+        """The media, and the seconds that the slowest took to obtain, `read_s` included.
 
         Raises:
-            MediaRefusedError: one cannot be reached, read or decoded, or is too much with the rest.
+            MediaRefusedError: one cannot be fetched, read or decoded, or all together are too
+                large.
             OverloadedError: too many requests wait for a decoder, or this one waited too long.
         """
         if not media:
             return [], read_s
-        # Of all that is here already, before any of it is decoded.
+        # Sizes of all media that need not be fetched, before any is decoded.
         sizes = await self._announced(media)
-        # Not more at a time than there are processes: a request of many media does not push others
-        # back, and none of its own waits so long behind the rest that it is given up.
+        # At most one per process: a request with many media neither delays others nor times out
+        # behind its own.
         turns = asyncio.Semaphore(self.pool.workers)
         budget = MediaBudget(self._max_media_bytes, self._max_fetched_bytes)
         with self.pool.admit(precedence):
@@ -93,12 +91,12 @@ class MediaPreparer:
     async def draw(
         self, item: MediaItem, marks: Sequence[Mapping[str, Any]], precedence: Precedence = LIVE
     ) -> bytes:
-        """A medium with marks drawn on it, a PNG or PLY file; see `overlay_picture`.
+        """A medium with marks drawn on it, as a PNG or PLY file; see `overlay_picture`.
 
-        A remote one is fetched once more: what was decoded of it is not kept in full.
+        A remote one is fetched again, since the decoded medium is not kept in full.
 
         Raises:
-            MediaRefusedError: it cannot be reached, read or drawn on.
+            MediaRefusedError: it cannot be fetched, read or drawn on.
             OverloadedError: too many requests wait for a decoder, or this one waited too long.
         """
         budget = MediaBudget(self._max_media_bytes, self._max_fetched_bytes)
@@ -112,7 +110,7 @@ class MediaPreparer:
                 raise MediaRefusedError(error, param=item.param) from error
 
     async def _announced(self, media: Sequence[MediaItem]) -> list[ItemSize]:
-        """Each medium's share of the budget, with what its header says counted in."""
+        """Each medium's share of the budget, with its announced size counted."""
         budget = SizeBudget(self._sizes)
         shares = [budget.item(item.modality) for item in media]
         for item, share in zip(media, shares, strict=True):
@@ -152,7 +150,7 @@ class MediaPreparer:
 
 
 def _header_size(item: MediaItem) -> int | None:
-    """What the header of a medium that need not be fetched announces; blocks for a stored file."""
+    """The size in the header of a medium that need not be fetched; blocks for a stored file."""
     source = item.source
     if isinstance(source, Upload):
         return _size_of(item, Base64Bytes(source.base64))
@@ -170,7 +168,7 @@ def _size_of(item: MediaItem, content: MediumBytes) -> int | None:
 
 
 def _true_size(media: PreparedMedia) -> int:
-    """Pixels or points of what was decoded, before it was made to fit."""
+    """Pixels or points as decoded, before resizing or sampling."""
     info = media.info
     if media.modality is Modality.IMAGE:
         return int(info["width"]) * int(info["height"])

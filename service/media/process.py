@@ -1,7 +1,4 @@
-"""The parent's side of one decoding process: its pipes, its temporary directory, its end.
-
-Started and ended by `media_pool`; `media_worker` is what runs on the other side.
-"""
+"""The parent's side of one decoding process: its pipes, its temporary directory, its end."""
 
 from __future__ import annotations
 
@@ -28,16 +25,16 @@ from service.media.worker import ERROR_KINDS, FRAME, encode_head
 logger = logging.getLogger(__name__)
 
 _START_TIMEOUT_S = 60.0
-# Between the end of a process's pipes and its own.
+# Time between the end of a process's pipes and its exit.
 _END_TIMEOUT_S = 1.0
 _SLICE = 1 << 18
-# What a decoder may see of the environment: enough to run, no key of the operator's.
+# Environment of a decoder: enough to run, and no secret of the operator.
 _PASSED_ON = ("PATH", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "VIRTUAL_ENV", "HOME")
 
 
 @dataclass(frozen=True, slots=True)
 class MediaJob:
-    """One medium to prepare: its bytes, or base64 text of them, and how a cloud is to be read."""
+    """One medium to prepare: its bytes, or their base64 text, and how to read a cloud."""
 
     modality: Modality
     content: str | bytes
@@ -55,11 +52,11 @@ class MediaJob:
         }  # fmt: skip
 
     def body(self) -> bytes:
-        """The content as it is sent to a process."""
+        """The content as sent to a process."""
         return self.content.encode() if isinstance(self.content, str) else self.content
 
     def keyed(self) -> tuple[str, bytes]:
-        """The name of its result in a cache, and its body."""
+        """The key of its result in a cache, and its body."""
         body = self.body()
         digest = hashlib.sha256(json.dumps(self.head()).encode())
         digest.update(body)
@@ -67,7 +64,7 @@ class MediaJob:
 
 
 class MediaProcess:
-    """One process; `busy` stays true when a job did not come to its end."""
+    """One process; `busy` stays true if a job did not finish."""
 
     def __init__(self, process: asyncio.subprocess.Process, scratch: Path) -> None:
         self.process, self.scratch = process, scratch
@@ -75,14 +72,14 @@ class MediaProcess:
 
     @classmethod
     async def start(cls, config: Mapping[str, Any], scratch_root: Path) -> MediaProcess:
-        """A process that has answered; its temporary files lie in a new directory of its own.
+        """Starts a process and waits for its first answer; it has its own temporary directory.
 
         Args:
-            config: first frame of the process, see `media_worker.main`.
-            scratch_root: an existing directory for that of the process.
+            config: the process's first frame, see `worker.main`.
+            scratch_root: an existing directory for the temporary directory.
 
         Raises:
-            RuntimeError: it did not start, or said nothing within a minute.
+            RuntimeError: it did not start, or did not answer within a minute.
         """
         scratch = Path(tempfile.mkdtemp(dir=scratch_root))
         environment = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
@@ -112,7 +109,7 @@ class MediaProcess:
 
     @property
     def alive(self) -> bool:
-        """Whether the process is known to run; one that just died may not be known yet."""
+        """Whether the process runs, as far as known; a death is noticed with a delay."""
         return self.process.returncode is None
 
     async def run(self, job: MediaJob, body: bytes) -> PreparedMedia:
@@ -120,7 +117,7 @@ class MediaProcess:
 
         Raises:
             MediaError: the process refused it.
-            EOFError, OSError, ValueError: it died or answered nonsense (`busy` is true).
+            EOFError, OSError, ValueError: it died or sent an invalid answer (`busy` is true).
         """
         head, array = await self._ask(job.head(), body)
         values = np.frombuffer(array, dtype=np.float32).reshape(head["shape"])
@@ -128,18 +125,18 @@ class MediaProcess:
         return PreparedMedia(job.modality, head["digest"], values, head["info"])
 
     async def draw(self, job: MediaJob, marks: Sequence[Mapping[str, Any]], body: bytes) -> bytes:
-        """The job's medium with the marks drawn on it (`overlay_picture`, `overlay_cloud`), a file.
+        """The job's medium with marks drawn on it (`overlay_picture`, `overlay_cloud`), as a file.
 
-        Raises as `run` does.
+        Raises as `run`.
         """
         _, drawn = await self._ask({**job.head(), "overlay": list(marks)}, body)
         self.busy = False
         return drawn
 
     async def was_killed(self) -> bool:
-        """Whether SIGKILL ended a process whose pipes have closed; none does that to itself.
+        """Whether a process whose pipes have closed was ended by SIGKILL, which comes from outside.
 
-        To be asked before `kill`, after which nobody knows.
+        Must be called before `kill`.
         """
         try:
             async with asyncio.timeout(_END_TIMEOUT_S):
@@ -148,19 +145,19 @@ class MediaProcess:
             return False
 
     async def kill(self) -> None:
-        """Ends the process at once, collects it, and removes what it left on the disk."""
+        """Kills the process, reaps it, and removes its temporary files."""
         if self.process.returncode is None:
             try:
                 self.process.kill()
             except ProcessLookupError:
-                logger.debug("a media worker was gone before it was killed")
+                logger.debug("a media worker had ended before it was killed")
         if self.process.stdin is not None:
             self.process.stdin.close()
         await self.process.wait()
         await asyncio.to_thread(_remove, self.scratch)
 
     async def _ask(self, head: Mapping[str, Any], body: bytes) -> tuple[dict[str, Any], bytes]:
-        """The answer to one job, of which `busy` stays true until the caller has read it."""
+        """The answer to one job; `busy` stays true until the caller has read it."""
         self.busy = True
         reply, answer = await self._exchange(head, body)
         if "error" in reply:
@@ -173,7 +170,7 @@ class MediaProcess:
         if stdin is None or stdout is None:
             raise EOFError("the worker has no pipes")
         stdin.write(encode_head(head, len(body)))
-        # In slices: the transport moves all that it holds each time the pipe takes a little.
+        # In slices: asyncio's transport moves its whole buffer each time the pipe accepts a little.
         view = memoryview(body)
         for start in range(0, len(view), _SLICE):
             stdin.write(view[start : start + _SLICE])
@@ -186,4 +183,4 @@ class MediaProcess:
 def _remove(directory: Path) -> None:
     shutil.rmtree(directory, ignore_errors=True)
     if directory.exists():
-        logger.warning("cannot remove %s, where a media worker kept temporary files", directory)
+        logger.warning("cannot remove %s, the temporary directory of a media worker", directory)

@@ -1,8 +1,8 @@
 """Decoding processes with a time and a memory limit, and the queue for the next free one.
 
-A process that dies, hangs or answers nonsense is replaced. Media wait in the order that requests
-have in the engine: by time of arrival, put off by priority. Media of live requests go before those
-of batches, and waiting makes up for it in the end.
+A process that dies, hangs or sends an invalid answer is replaced. Media wait in the same order as
+requests in the engine: by time of arrival, delayed by priority. Live requests go before batches,
+and ageing lets batches through in the end.
 """
 
 from __future__ import annotations
@@ -44,12 +44,12 @@ class ProcessPool:
 
     @property
     def processes(self) -> tuple[MediaProcess, ...]:
-        """Those that have started and have not been given up."""
+        """Started processes that have not been given up."""
         return tuple(self._processes)
 
     @property
     def replacing(self) -> int:
-        """How many processes are being replaced."""
+        """Number of processes that are being replaced."""
         return len(self._replacements)
 
     async def start(self) -> None:
@@ -77,7 +77,7 @@ class ProcessPool:
             await asyncio.to_thread(self._scratch.cleanup)
 
     async def take(self, place: Place) -> MediaProcess:
-        """The next process that this place gets; `ask` gives it back.
+        """The next free process for this place; `ask` returns it to the queue.
 
         Raises:
             OverloadedError: as `ProcessQueue.take`.
@@ -87,7 +87,7 @@ class ProcessPool:
         return process
 
     async def ask(self, process: MediaProcess, work: Coroutine[Any, Any, T]) -> T:
-        """The answer of a process within the time limit; it is given back, or replaced.
+        """A process's answer within the time limit; the process is then reused, or replaced.
 
         Raises:
             MediaError: the process refused the medium, was too slow or died of it.
@@ -113,7 +113,7 @@ class ProcessPool:
             ) from error
         finally:
             if process.busy:
-                # It was left in the middle of a job.
+                # It was interrupted in the middle of a job.
                 self._replace_soon(process)
             else:
                 self.queue.put(process)
@@ -144,7 +144,9 @@ class ProcessPool:
 
 @dataclass(eq=False, slots=True)
 class Place:
-    """Where one medium stands: the least `order` is next. `patience_s` None is without limit."""
+    """A medium's place in the queue: the lowest `order` is next. `patience_s` None is without
+    limit.
+    """
 
     order: float
     patience_s: float | None
@@ -152,7 +154,7 @@ class Place:
 
 
 class ProcessQueue(Generic[P]):
-    """Processes that are free, and the places of those that wait for one."""
+    """Free processes, and the places that wait for one."""
 
     def __init__(self, config: MediaPoolConfig) -> None:
         self._config = config
@@ -161,11 +163,11 @@ class ProcessQueue(Generic[P]):
 
     @property
     def free(self) -> int:
-        """How many processes have nothing to do."""
+        """Number of free processes."""
         return len(self._free)
 
     def place(self, precedence: Precedence) -> Place:
-        """A new place in the queue; it is the medium's from now on."""
+        """A new place in the queue, for one medium."""
         config = self._config
         priority = min(max(precedence.priority, config.min_priority), config.max_priority)
         return Place(
@@ -174,7 +176,7 @@ class ProcessQueue(Generic[P]):
         )
 
     def hasten(self, place: Place, precedence: Precedence) -> None:
-        """Another request waits for the same medium: the more urgent of the two counts."""
+        """Another request waits for the same medium: the more urgent of both counts."""
         other = self.place(precedence)
         place.order = min(place.order, other.order)
         if place.patience_s is None and other.patience_s is not None:
@@ -183,10 +185,10 @@ class ProcessQueue(Generic[P]):
                 place.limit.reschedule(asyncio.get_running_loop().time() + other.patience_s)
 
     async def take(self, place: Place) -> P:
-        """The next process that this place gets.
+        """The next process for this place.
 
         Raises:
-            OverloadedError: there was none within the place's patience.
+            OverloadedError: none became free within the place's patience.
         """
         if self._free:
             return self._free.popleft()
@@ -209,11 +211,11 @@ class ProcessQueue(Generic[P]):
             self._waiting.pop(place, None)
 
     def put(self, process: P) -> None:
-        """A process that is free from now on."""
+        """Adds a free process."""
         while self._waiting:
             first = min(self._waiting, key=lambda place: place.order)
             turn = self._waiting.pop(first)
-            # Who was cancelled a moment ago stands here still, until the event loop runs it.
+            # A place that was just cancelled stays here until the event loop runs its task.
             if not turn.done():
                 turn.set_result(process)
                 return

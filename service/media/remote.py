@@ -1,8 +1,8 @@
-"""Fetches media from the hosts that an operator allows, and from nowhere else.
+"""Fetches media from hosts that the operator allows.
 
-Called by `media_fetch`. A name is resolved once, every address that it has must be public, and the
-connection goes to such an address while TLS still asks for the name. Redirects are followed by
-hand, each hop checked like the first. Nothing of the network's answers, and no address, is told.
+A name is resolved once, all its addresses must be public, and the connection goes to one of them
+while TLS verifies the name. Redirects are followed here, and each is checked like the first URL.
+Errors reveal neither addresses nor what a host answered.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _LENGTH = re.compile(r"[0-9]{1,18}")
 _REDIRECTS = (301, 302, 303, 307, 308)
 _HEADERS = {
     "Accept": "*/*",
-    # What would have to be unpacked could unpack to anything.
+    # Compressed content could expand to any size.
     "Accept-Encoding": "identity",
     "User-Agent": "lamm",
 }
@@ -35,14 +35,14 @@ _HEADERS = {
 
 @dataclass(frozen=True, slots=True)
 class RemoteLimits:
-    """Seconds that a fetch may take in all, and how many redirects it may follow."""
+    """Seconds for a whole fetch, and the maximum number of redirects."""
 
     timeout_s: float
     max_redirects: int = 3
 
 
 class RemoteMedia:
-    """Fetches one medium after another; keeps no connection and no cookie."""
+    """Fetches media without reusing connections or cookies."""
 
     def __init__(
         self,
@@ -51,27 +51,27 @@ class RemoteMedia:
         resolver: Resolver | None = None,
         tls: ssl.SSLContext | None = None,
     ) -> None:
-        """`tls` verifies certificates; left out, against the well-known authorities."""
+        """`tls` verifies certificates; by default with the system's authorities."""
         self.hosts, self._limits = hosts, limits
         self.resolver = resolver or Resolver()
-        # Made once: it reads all the authorities.
+        # Made once, since it reads all certificates.
         self.tls = tls or httpx.create_ssl_context(trust_env=False)
 
     async def fetch(
         self, url: RemoteUrl, modality: Modality, budget: ItemBudget, param: str
     ) -> bytes:
-        """The bytes behind a URL that `AllowedHosts` let pass.
+        """The content of a URL that `AllowedHosts` has checked.
 
         Args:
-            url: where to begin.
-            modality: what is expected; a web page is neither.
-            budget: how many bytes may come.
-            param: names the part of the request.
+            url: the first URL.
+            modality: the expected modality; web pages are refused.
+            budget: maximum bytes.
+            param: name of the request's part, for errors.
 
         Raises:
-            RequestError: an address on the way is refused.
-            MediaUnreachableError: no such answer within the time.
-            MediaTooLargeError: more bytes than the budget has.
+            RequestError: a URL on the way is refused.
+            MediaUnreachableError: no valid answer in time.
+            MediaTooLargeError: more bytes than the budget allows.
         """
         try:
             async with asyncio.timeout(self._limits.timeout_s) as deadline:
@@ -85,7 +85,7 @@ class RemoteMedia:
             ) from None
 
     async def close(self) -> None:
-        """Lets go of the resolver's threads."""
+        """Stops the resolver's threads."""
         self.resolver.close()
 
     async def _follow(
@@ -98,7 +98,7 @@ class RemoteMedia:
             try:
                 url = self.hosts.check(str(url.url.join(answer)))
             except (UrlRefusedError, httpx.InvalidURL):
-                # Where it leads is the other side's business, and perhaps the inside of a network.
+                # The redirect's target is not revealed: it may be inside a private network.
                 raise UrlRefusedError(
                     f"the host {url.host[:64]!r} redirects to an address that is not allowed"
                 ) from None
@@ -109,13 +109,13 @@ class RemoteMedia:
     async def _ask(
         self, url: RemoteUrl, modality: Modality, budget: ItemBudget, deadline: asyncio.Timeout
     ) -> bytes | str:
-        """The body, or the text of a redirect's address; each address of the host is tried."""
+        """The body, or the URL of a redirect; tries each address of the host."""
         try:
             addresses = await self.resolver.resolve(url.host, url.port)
         except OSError as error:
             raise _unreachable(url, error) from None
-        # So that each address has its turn, and a handshake ends by itself: one that is cancelled
-        # leaves its socket to the garbage collector.
+        # Divided, so that each address is tried and a handshake times out by itself: a cancelled
+        # one leaves its socket to the garbage collector.
         left_s = (deadline.when() or 0.0) - asyncio.get_running_loop().time()
         patience_s = max(0.0, 0.9 * left_s / len(addresses))
         for number, address in enumerate(addresses, 1):
@@ -136,8 +136,8 @@ class RemoteMedia:
         modality: Modality,
         budget: ItemBudget,
     ) -> bytes | str:
-        # A transport of its own: a pool would know connections by their address alone, and hand
-        # one that was made for a name to another name there.
+        # A new transport: a pool would identify connections by address only, and reuse one that was
+        # verified for another name.
         transport = httpx.AsyncHTTPTransport(verify=self.tls, trust_env=False)
         headers = {**_HEADERS, "Host": url.url.netloc.decode("ascii")}
         async with httpx.AsyncClient(
@@ -166,14 +166,14 @@ async def _read(
     if response.status_code in _REDIRECTS:
         location = response.headers.get("location")
         if not location:
-            raise MediaUnreachableError(f"the host {host!r} redirects to nowhere")
+            raise MediaUnreachableError(f"the host {host!r} sent a redirect without a location")
         return str(location)
     if response.status_code != httpx.codes.OK:
         raise MediaUnreachableError(
-            f"the host {host!r} answered {response.status_code}; it must be 200"
+            f"the host {host!r} answered with status {response.status_code}; expected 200"
         )
     if response.headers.get("content-encoding", "identity").strip().lower() != "identity":
-        raise MediaUnreachableError(f"the host {host!r} sent the medium compressed once more")
+        raise MediaUnreachableError(f"the host {host!r} sent the medium with a content encoding")
     _check_kind(response.headers.get("content-type", ""), modality, host)
     announced = response.headers.get("content-length", "")
     if _LENGTH.fullmatch(announced):
@@ -186,7 +186,7 @@ async def _read(
 
 
 def _check_kind(content_type: str, modality: Modality, host: str) -> None:
-    """Refuses what is certainly no medium; many hosts name a cloud's type only roughly."""
+    """Refuses types that cannot be a medium; many hosts have only rough types for clouds."""
     kind = content_type.partition(";")[0].strip().lower()
     main = kind.partition("/")[0]
     unknown = kind in ("", "application/octet-stream", "binary/octet-stream")
@@ -195,7 +195,7 @@ def _check_kind(content_type: str, modality: Modality, host: str) -> None:
     )
     if kind in ("text/html", "application/xhtml+xml") or not (unknown or fits):
         raise MediaUnreachableError(
-            f"the host {host!r} sent {kind[:64]!r}, which is no "
+            f"the host {host!r} sent {kind[:64]!r}; expected a "
             f"{'picture' if modality is Modality.IMAGE else 'point cloud'}"
         )
 
@@ -203,5 +203,5 @@ def _check_kind(content_type: str, modality: Modality, host: str) -> None:
 def _unreachable(url: RemoteUrl, error: Exception) -> MediaUnreachableError:
     logger.info("a medium from %s could not be fetched: %r", url.host, error)
     return MediaUnreachableError(
-        f"the host {url.host[:64]!r} cannot be reached, or answers wrongly"
+        f"the host {url.host[:64]!r} cannot be reached, or its answer is invalid"
     )

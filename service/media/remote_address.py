@@ -30,7 +30,7 @@ class UrlRefusedError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class RemoteUrl:
-    """A checked URL: the parsed one that is connected to, its host in ASCII, and its port."""
+    """A checked URL: parsed, its host in ASCII, and its port."""
 
     url: httpx.URL
     host: str
@@ -38,13 +38,13 @@ class RemoteUrl:
 
 
 class AllowedHosts:
-    """The hosts that the operator allows by name; without any, nothing is fetched."""
+    """The hosts that the operator allows by name; nothing is fetched without any."""
 
     def __init__(self, entries: Iterable[str]) -> None:
         """`entries` are `HOST` (port 443) or `HOST:PORT`.
 
         Raises:
-            ValueError: an entry is no host's name.
+            ValueError: an entry is not a valid host name.
         """
         self._ports: dict[str, set[int]] = {}
         for entry in entries:
@@ -58,39 +58,39 @@ class AllowedHosts:
         """The URL, if it may be fetched.
 
         Raises:
-            UrlRefusedError: not https, not an allowed host and port, or not plainly written.
+            UrlRefusedError: it is malformed, not https, or its host or port is not allowed.
         """
         if len(text) > MAX_URL:
             raise UrlRefusedError(f"the URL has {len(text)} characters; the limit is {MAX_URL}")
         if "\\" in text or not text.isprintable() or any(letter.isspace() for letter in text):
-            raise UrlRefusedError("the URL has a backslash, a space or a control character")
+            raise UrlRefusedError("the URL contains a backslash, a space or a control character")
         try:
             url = httpx.URL(text)
             host = url.raw_host.decode("ascii").lower()
         except (httpx.InvalidURL, UnicodeError):
-            raise UrlRefusedError("the URL cannot be read") from None
+            raise UrlRefusedError("the URL is not valid; expected https://...") from None
         if url.scheme != "https":
-            raise UrlRefusedError("only https URLs are fetched")
+            raise UrlRefusedError("the URL must begin with https://")
         if url.userinfo:
-            raise UrlRefusedError("the URL has a user name or password")
+            raise UrlRefusedError("the URL contains a user name or password")
         if host not in self._ports:
             raise UrlRefusedError(
-                f"the host {host[:64]!r} is not allowed; the operator allows hosts by name with "
+                f"the host {host[:64]!r} is not allowed; the operator can allow it with "
                 "--allowed-media-host"
             )
         port = _HTTPS_PORT if url.port is None else url.port
         if port not in self._ports[host]:
             raise UrlRefusedError(
-                f"port {port} of the host {host[:64]!r} is not allowed; the operator allows it "
-                "with --allowed-media-host HOST:PORT"
+                f"port {port} of the host {host[:64]!r} is not allowed; the operator can "
+                "allow it with --allowed-media-host HOST:PORT"
             )
         return RemoteUrl(url, host, port)
 
 
 def is_public(text: str) -> bool:
-    """Whether an address, as the resolver writes it, belongs to a host on the open internet.
+    """Whether an address, as text, belongs to a host on the public internet.
 
-    An IPv6 address that stands for an IPv4 one is judged by that one.
+    An IPv6 address that embeds an IPv4 address is judged by that one.
     """
     try:
         address = ipaddress.ip_address(text)
@@ -107,15 +107,16 @@ def is_public(text: str) -> bool:
 
 
 class Resolver:
-    """Names to addresses that may be spoken to."""
+    """Resolves names to public addresses."""
 
     def __init__(
         self, lookup: Lookup | None = None, is_public: Callable[[str], bool] = is_public
     ) -> None:
-        """Args:
-        lookup: host and port to addresses; left out, the system's resolver in threads of its
-            own, so that a slow name server holds up nothing else.
-        is_public: whether an address may be spoken to.
+        """
+        Args:
+            lookup: host and port to addresses; by default the system's resolver in its own threads,
+                so that a slow name server delays nothing else.
+            is_public: whether an address may be connected to.
         """
         self._threads = ThreadPoolExecutor(4, "lamm-resolver") if lookup is None else None
         self._lookup, self._is_public = lookup or self._ask_system, is_public
@@ -124,9 +125,9 @@ class Resolver:
         """All addresses of a host.
 
         Raises:
-            UrlRefusedError: one of them is not public; names that lead inside and outside at once
-                are made to slip past a check.
-            OSError: there is none.
+            UrlRefusedError: one of them is not public; a name with public and private addresses is
+                meant to bypass a check.
+            OSError: it has none.
         """
         addresses = list(dict.fromkeys(await self._lookup(host, port)))
         if not addresses:
@@ -136,7 +137,7 @@ class Resolver:
         return addresses
 
     def close(self) -> None:
-        """Ends the threads, when what they ask for has been answered; idempotent."""
+        """Ends the threads after their current lookup; idempotent."""
         if self._threads is not None:
             self._threads.shutdown(wait=False, cancel_futures=True)
 
@@ -177,7 +178,7 @@ def _is_public_v4(address: ipaddress.IPv4Address) -> bool:
 
 
 def _is_isatap(address: ipaddress.IPv6Address) -> bool:
-    """RFC 5214: the interface part is 0000:5efe or 0200:5efe before an IPv4 address."""
+    """RFC 5214: the interface identifier is 0000:5efe or 0200:5efe before an IPv4 address."""
     return (int(address) >> 32) & 0xFFFFFFFF in (0x00005EFE, 0x02005EFE)
 
 
@@ -186,16 +187,20 @@ def _read_entry(entry: str) -> tuple[str, int]:
         url = httpx.URL(f"https://{entry}/")
         host = url.raw_host.decode("ascii").lower()
     except (httpx.InvalidURL, UnicodeError):
-        raise ValueError(f"{entry!r} is no host; one is example.com or example.com:8443") from None
+        raise ValueError(
+            f"{entry!r} is not a valid host; expected example.com or example.com:8443"
+        ) from None
     plain = url.raw_path == b"/" and not url.userinfo and not entry.endswith("/")
     port = _HTTPS_PORT if url.port is None else url.port
     named = _NAME.fullmatch(host) is not None and not _is_address(host)
     if not plain or not named or not 1 <= port <= _MAX_PORT:
-        raise ValueError(f"{entry!r} is no host's name; one is example.com or example.com:8443")
+        raise ValueError(
+            f"{entry!r} is not a valid host name; expected example.com or example.com:8443"
+        )
     return host, port
 
 
 def _is_address(host: str) -> bool:
-    """Also the shorter and the odd ways of writing one, which end in a number: 127.1, 0x7f.1."""
+    """Also short and unusual notations, which end in a number: 127.1, 0x7f.1."""
     last = host.rpartition(".")[2]
     return last.isdigit() or last.startswith("0x")

@@ -1,8 +1,7 @@
-"""Where a medium's bytes come from: a `data:` URL, a stored file, or an allowed remote host.
+"""Sources of a medium's bytes: a `data:` URL, a stored file, or an allowed remote host.
 
-Called by `messages`, for each medium of a request. Here it is only looked at: sizes are checked on
-the text of a `data:` URL (base64 is decoded later, in a worker process), a file's existence and a
-URL's host before anything is read or fetched. No path is ever opened.
+Sources are only checked here: the size by the text of a `data:` URL (base64 is decoded in a worker
+process), the existence of a file, and the host of a URL. Paths are never opened.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ _ADVICE = "send the bytes as a base64 data: URL (data:image/png;base64,...)"
 
 @dataclass(frozen=True, slots=True)
 class Upload:
-    """Base64 text of one medium, within the size limit but not yet decoded."""
+    """Base64 text of one medium, within the size limit and not yet decoded."""
 
     base64: str
 
@@ -39,10 +38,10 @@ class MediaAccess:
     def find(
         self, url: str | None, file_id: str | None, *, param: str, max_bytes: int
     ) -> MediaSource:
-        """What a URL or, in its place, a file's id refers to; blocks for the disk.
+        """The source that a URL, or a file id in its place, refers to; blocks for the disk.
 
         Raises:
-            RequestError: no such file, no URL that is taken here, or the disk cannot be read.
+            RequestError: file not found, URL not allowed, or the disk cannot be read.
             MediaRefusedError: the bytes exceed `max_bytes`.
         """
         if file_id is not None:
@@ -56,10 +55,10 @@ class MediaAccess:
         return read_data_url(url, param=param, max_bytes=max_bytes)
 
     def file(self, file_id: str, *, param: str, max_bytes: int) -> StoredFile:
-        """The owner's file of that id; blocks for the disk.
+        """The owner's file with that id; blocks for the disk.
 
         Raises:
-            RequestError: no such file, or the disk cannot be read.
+            RequestError: file not found, or the disk cannot be read.
             MediaRefusedError: the bytes exceed `max_bytes`.
         """
         try:
@@ -84,7 +83,7 @@ def read_data_url(url: str, *, param: str, max_bytes: int) -> Upload:
     header, comma, _ = rest.partition(",")
     if not comma or len(header) > _MAX_HEADER or not header.lower().endswith(";base64"):
         raise RequestError(
-            f"the data: URL is not marked ;base64, before its first comma; {_ADVICE}",
+            f"the data: URL has no ;base64 before its first comma; {_ADVICE}",
             param=param,
             code="invalid_url",
         )
@@ -106,7 +105,7 @@ def _check_size(size: int, max_bytes: int, param: str, slack: int = 0) -> None:
 def _refusal(scheme: str) -> str:
     if scheme in ("http", "https"):
         return (
-            f"remote addresses are not fetched by this server; {_ADVICE}, "
-            "or have the operator allow the host with --allowed-media-host"
+            f"this server does not fetch remote URLs; {_ADVICE}, or ask the operator to "
+            "allow the host with --allowed-media-host"
         )
-    return f"paths and other addresses are never opened; {_ADVICE}"
+    return f"paths and other URLs are never opened; {_ADVICE}"

@@ -1,7 +1,7 @@
-"""The decoding process: `python -m service.media.worker`, started and killed by `media_pool`.
+"""The decoding process: `python -m service.media.worker`.
 
 Reads jobs from stdin and writes prepared arrays to stdout, one at a time, as length-prefixed frames
-(JSON head, raw body; nothing is ever unpickled). A hostile file can at worst end this process.
+(JSON head, raw body; nothing is unpickled). A hostile file can at worst end this process.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ ERROR_KINDS: Mapping[str, type[MediaError]] = {
 
 
 def main() -> None:
-    """Announces itself, then answers jobs until stdin closes."""
+    """Reports that it is ready, then answers jobs until stdin closes."""
     replies = _private_stdout()
     jobs = sys.stdin.buffer
     frame = read_frame(jobs)
@@ -59,13 +59,13 @@ def main() -> None:
 
 
 def encode_head(head: Mapping[str, Any], body_size: int) -> bytes:
-    """Lengths and head of one frame; the body follows as it is."""
+    """Lengths and head of a frame; the body follows unchanged."""
     text = json.dumps(head).encode()
     return FRAME.pack(len(text), body_size) + text
 
 
 def write_frame(stream: BinaryIO, head: Mapping[str, Any], body: bytes) -> None:
-    """One frame, flushed."""
+    """Writes one frame and flushes."""
     stream.write(encode_head(head, len(body)))
     stream.write(body)
     stream.flush()
@@ -98,8 +98,8 @@ def _answer(
     except MediaError as error:
         return {"error": _kind(error), "message": str(error)}, b""
     except Exception:
-        # A defect of ours or of a library that a file brought out. Dying of it would cost those who
-        # come next a process, and whoever knows such a file could keep all of them starting.
+        # A defect of this code or of a library. Ending the process would delay other requests, and
+        # anyone with such a file could force restarts all the time.
         traceback.print_exc()
         return {"error": "decode", "message": "the medium cannot be decoded; it is malformed"}, b""
 
@@ -121,12 +121,12 @@ def _prepare(
             )
             return prepare_point_cloud(cloud, points)
     except MemoryError:
-        raise MediaDecodeError("the medium needs more memory than its decoder is given") from None
+        raise MediaDecodeError("the medium needs more memory than the decoder's limit") from None
     raise MediaFormatError(f"no encoder for {job['modality']}")
 
 
 def _draw(job: Mapping[str, Any], text: bytes, limits: MediaLimits) -> bytes:
-    """The medium with what `overlay` lists drawn on it, as a file: PNG or PLY."""
+    """The medium with the job's `overlay` drawn on it, as a PNG or PLY file."""
     data = _content(job, text)
     try:
         if job["modality"] == Modality.IMAGE:
@@ -139,7 +139,7 @@ def _draw(job: Mapping[str, Any], text: bytes, limits: MediaLimits) -> bytes:
         boxes = [BoxMark(**mark) for mark in job["overlay"]]
         return overlay_ply(cloud, boxes, job["units"], job["up_axis"])
     except MemoryError:
-        raise MediaDecodeError("drawing needs more memory than the decoder is given") from None
+        raise MediaDecodeError("drawing needs more memory than the decoder's limit") from None
 
 
 def _content(job: Mapping[str, Any], text: bytes) -> bytes:
@@ -158,7 +158,7 @@ def _kind(error: MediaError) -> str:
 
 
 def _private_stdout() -> BinaryIO:
-    """The pipe to the parent; file descriptor 1 itself goes nowhere, whatever a library prints."""
+    """The pipe to the parent; file descriptor 1 is redirected, since libraries may print."""
     private = os.dup(1)
     sink = os.open(os.devnull, os.O_WRONLY)
     os.dup2(sink, 1)
@@ -167,7 +167,7 @@ def _private_stdout() -> BinaryIO:
 
 
 def _leave(scratch: Path) -> None:
-    # The parent removes them, unless it was killed. Only empty directories can be removed so.
+    # The parent removes them, unless it was killed. Only empty directories can be removed here.
     with contextlib.suppress(OSError):
         scratch.rmdir()
         scratch.parent.rmdir()

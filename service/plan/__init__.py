@@ -1,1 +1,1 @@
-"""A request becomes a `GenerationRequest`: messages, token ids, sampling and grammar."""
+"""A request becomes `GenerationRequest`s: messages, token ids, sampling and grammar."""

@@ -1,8 +1,8 @@
-"""A request's `response_format`, or the form of a task's answer, becomes the source of a grammar.
+"""Reads the grammar of an answer: from `response_format`, or from a task's form.
 
-Schemas come from clients: their size and known costs are bounded before they are compiled. Every
-source is compiled here, so that a client is told of a faulty one before anything else is done; an
-engine in the same process finds it compiled.
+Schemas come from clients: their size and known costs are limited before they are compiled. Every
+source is compiled here, so that a faulty one is refused before anything else is done; an engine in
+the same process reuses the result.
 """
 
 from __future__ import annotations
@@ -26,15 +26,15 @@ from service.plan.schema_cost import cost_fault
 from service.schemas.openai import ChatCompletionRequest, ResponseFormat
 
 MAX_SCHEMA_BYTES = 64 << 10
-# A multiple is matched by a machine of as many states; several that hold at once, by one of as many
-# as their least common multiple.
+# A multiple is matched by an automaton with that many states; several that apply at once, by one
+# with their least common multiple.
 MAX_MULTIPLE_OF = 10_000
 _COMBINING = frozenset({"allOf", "anyOf", "oneOf", "$ref"})
 
 
 @dataclass(frozen=True, slots=True)
 class _Field:
-    """The field that asks for a grammar, as errors name it."""
+    """The field that asks for a grammar, for error messages."""
 
     name: str
     unconstrained: str
@@ -58,11 +58,11 @@ _FORM = _Field("constrain", "false", "the form of the answer", "constrain", "uns
 async def read_response_format(
     body: ChatCompletionRequest, compiler: GrammarCompiler
 ) -> GrammarSource | None:
-    """The grammar that the request's answers must match; None where any text will do.
+    """The grammar that the request's answers must match; None for any text.
 
     Raises:
-        RequestError: the format is malformed, unsupported or too large, or cannot be combined with
-            another field.
+        RequestError: the format is malformed, unsupported, too large, or conflicts with another
+            field.
         OverloadedError: too many others are being compiled.
     """
     wanted = body.response_format
@@ -71,7 +71,7 @@ async def read_response_format(
     for name, excluded in (("ignore_eos", body.ignore_eos), ("min_tokens", body.min_tokens)):
         if excluded:
             raise RequestError(
-                f"{name} is {excluded}, but the response_format says where the answer ends",
+                f"{name} is {excluded}, but response_format decides where the answer ends",
                 param=name,
             )
     text = await asyncio.to_thread(_checked, _schema(wanted))
@@ -79,7 +79,7 @@ async def read_response_format(
 
 
 async def read_form(form: str, compiler: GrammarCompiler) -> GrammarSource:
-    """The grammar of a form that a task's answer must match, in llguidance's Lark.
+    """The grammar of a task's answer, in llguidance's Lark.
 
     Raises:
         RequestError: it is too large, or llguidance is not installed.
@@ -91,7 +91,7 @@ async def read_form(form: str, compiler: GrammarCompiler) -> GrammarSource:
 async def _compiled(
     field: _Field, source: GrammarSource, compiler: GrammarCompiler
 ) -> GrammarSource:
-    """The source, once it has been compiled."""
+    """The source, after it has been compiled."""
     try:
         await compiler.get(source)
     except GrammarError as error:
@@ -105,8 +105,8 @@ async def _compiled(
         ) from error
     except ModuleNotFoundError as error:
         raise RequestError(
-            f"this server was installed without the extra `grammar`; {field.name} may only "
-            f"be {field.unconstrained}",
+            f"{field.name} must be {field.unconstrained}: this server was installed "
+            "without the extra `grammar`",
             param=field.name,
             code="unsupported_value",
         ) from error
@@ -114,14 +114,14 @@ async def _compiled(
 
 
 def _checked(schema: dict[str, Any]) -> str:
-    """The schema's text, if it may be compiled; raises RequestError."""
+    """The schema's text, if it may be compiled; raises RequestError otherwise."""
     text = json.dumps(schema)
     if len(text) > MAX_SCHEMA_BYTES:
         raise _SCHEMA.refusal(f"it has {len(text)} bytes; the limit is {MAX_SCHEMA_BYTES}")
     if fault := cost_fault(schema):
         raise _SCHEMA.refusal(fault)
     multiples, combined = _multiples(schema)
-    # Decimals cost as many states as they have without their point.
+    # A decimal costs as many states as the integer without its point.
     places = [max(0, -int(one.as_tuple().exponent)) for one in multiples]
     states = sum(int(one.scaleb(n)) for one, n in zip(multiples, places, strict=True))
     if combined:
@@ -129,14 +129,14 @@ def _checked(schema: dict[str, Any]) -> str:
         states = max(states, math.lcm(*(int(one.scaleb(finest)) for one in multiples)))
     if states > MAX_MULTIPLE_OF:
         raise _SCHEMA.refusal(
-            f"its multipleOf is too large: {_shown(states)}, decimal points left out and several "
-            f"taken together; the limit is {MAX_MULTIPLE_OF}"
+            f"its multipleOf values need {_shown(states)} states (decimal points removed, "
+            f"least common multiple of those that combine); the limit is {MAX_MULTIPLE_OF}"
         )
     return text
 
 
 def _multiples(schema: dict[str, Any]) -> tuple[list[Decimal], bool]:
-    """All values of `multipleOf`, and whether any two of them may have to hold at once."""
+    """All values of `multipleOf`, and whether any two of them may apply at once."""
     found: list[Decimal] = []
     combined = False
     rest: list[Any] = [schema]
@@ -163,8 +163,8 @@ def _schema(wanted: ResponseFormat) -> dict[str, Any]:
         return {"type": "object"}
     if wanted.json_schema is None:
         raise RequestError(
-            "response_format is json_schema, but json_schema is missing",
+            "response_format has type json_schema but no json_schema",
             param="response_format.json_schema",
         )
-    # OpenAI's: left out, any object will do.
+    # As in OpenAI's API, a missing schema allows any object.
     return wanted.json_schema.schema_ or {"type": "object"}

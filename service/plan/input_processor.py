@@ -30,7 +30,7 @@ from service.schemas.openai import ChatCompletionRequest
 
 @dataclass(frozen=True, slots=True)
 class PlannedRequest:
-    """One chat request ready to run: one sequence a choice, all over the same prompt."""
+    """A request that is ready to run: one sequence per choice, all over the same prompt."""
 
     completion_id: str
     sequences: tuple[GenerationRequest, ...]
@@ -42,7 +42,7 @@ class PlannedRequest:
 
 
 class InputProcessor:
-    """Plans chat requests for one checkpoint; `media` obtains and prepares what they show."""
+    """Plans the chat requests of one model; `media` fetches and decodes their media."""
 
     def __init__(
         self,
@@ -62,7 +62,7 @@ class InputProcessor:
         """The prompt alone; no medium is fetched or decoded.
 
         Raises:
-            RequestError, PromptError: as `plan`, but for what concerns the answer.
+            RequestError, PromptError: as `plan`, for the prompt.
         """
         self.prompts.check_size(body.messages)
         access = self.media.access(owner)
@@ -71,7 +71,7 @@ class InputProcessor:
 
     @property
     def stop_strings(self) -> tuple[str, ...]:
-        """What ends an answer of this model, as its prompt preset says."""
+        """Stop strings of the model's prompt preset."""
         return self._spec.stop_rule.strings
 
     async def plan(
@@ -84,22 +84,22 @@ class InputProcessor:
         form: str | None = None,
         patient: bool = False,
     ) -> PlannedRequest:
-        """The request in the engine's terms.
+        """Plans a request.
 
         Args:
-            body: as it was sent.
-            owner: whose files it may refer to.
-            default_max_tokens: in place of the server's own default.
-            keep_media: whether the plan holds what was sent of its media, to draw on them.
+            body: the request.
+            owner: owner of the files that it may refer to.
+            default_max_tokens: replaces the server's default.
+            keep_media: whether to keep the media's sources, to draw on them later.
             form: the answer's grammar in Lark; None for the body's own `response_format`.
-            patient: whether its media wait as long as it takes, see `Precedence`.
+            patient: whether its media may wait without a limit, see `Precedence`.
 
         Raises:
-            RequestError: any part of it is wrong; the message has the value and the limit.
-            PromptError: the checkpoint's prompt preset has no way to write the conversation.
+            RequestError: a field is wrong; the message has the value and the limit.
+            PromptError: the checkpoint's prompt preset cannot express the conversation.
             SamplingParamsError: a sampling value is out of range.
             OverloadedError: too many requests wait for a decoder, or this one waited too long.
-            MediaRefusedError: a medium cannot be reached, read or decoded.
+            MediaRefusedError: a medium cannot be fetched, read or decoded.
         """
         _check_unsupported(body)
         self._limits.sequences.check(body.n or 1, "n")
@@ -114,8 +114,8 @@ class InputProcessor:
             grammar = await read_response_format(body, self._grammars)
         else:
             grammar = await read_form(form, self._grammars)
-        # A string of a JSON answer may hold the preset's stop strings, and it ends by itself. A
-        # task's form lets the model write them, since some end their answers in no other way.
+        # A JSON string may contain the preset's stop strings, and JSON ends by itself. A task's
+        # form allows them, since some models end their answers in no other way.
         stops = () if grammar is not None and form is None else self.stop_strings
         params = sampling_params(body, max_tokens, self._spec.vocab_size, stops)
         started = time.perf_counter()
@@ -160,14 +160,16 @@ class InputProcessor:
         )
 
     def _answer_tokens(self, body: ChatCompletionRequest, prompt: Prompt, default: int) -> int:
-        """How long the answer may be: as asked for, else the default as far as there is room."""
+        """The answer's maximum length: as requested, otherwise the default as far as there is
+        room.
+        """
         asked = body.max_completion_tokens or body.max_tokens
         tokens, limit = len(prompt.ids), self._limits.max_model_len
         left = limit - tokens
         if left >= max(asked or 1, body.min_tokens):
             return asked or min(max(default, body.min_tokens), left)
         images, clouds = (prompt.media_tokens[modality] for modality in Modality)
-        answer = f" and max_tokens asks for {asked} more" if asked else " and the answer needs room"
+        answer = f" and max_tokens is {asked}" if asked else " and the answer needs more"
         raise ContextLengthError(
             f"the prompt has {tokens} tokens ({tokens - images - clouds} text, {images} image, "
             f"{clouds} point cloud){answer}; the context limit is {limit}"

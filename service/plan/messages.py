@@ -1,7 +1,6 @@
 """OpenAI messages become the turns of a LAMM conversation and a list of media.
 
-Called by `input_processor`; pure, nothing is decoded here. Texts are neutralised, and stripped as
-the texts of training were.
+Nothing is fetched or decoded here. Texts are neutralised, and stripped as in training.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ _PICTURE_SUFFIXES = ("png", "jpg", "jpeg", "webp", "bmp", "gif")
 
 @dataclass(frozen=True, slots=True)
 class Conversation:
-    """Turns with neutralised texts; `system` is None where the client sent none."""
+    """Turns with neutralised texts; `system` is None if the client sent none."""
 
     turns: tuple[Turn, ...]
     media: tuple[MediaItem, ...]
@@ -32,7 +31,7 @@ class Conversation:
 
 @dataclass(slots=True)
 class _OpenTurn:
-    """A turn while its messages are read."""
+    """A turn while its messages are being read."""
 
     texts: list[str] = field(default_factory=list)
     media: list[MediaItem] = field(default_factory=list)
@@ -40,7 +39,7 @@ class _OpenTurn:
 
 
 def count_characters(messages: Sequence[ChatMessage]) -> int:
-    """Characters of all texts, media apart; cheap, whatever the length."""
+    """Characters of all texts, without media; cheap at any length."""
     return sum(
         len(message.content)
         if isinstance(message.content, str)
@@ -50,7 +49,7 @@ def count_characters(messages: Sequence[ChatMessage]) -> int:
 
 
 def count_media(messages: Sequence[ChatMessage]) -> Counter[Modality | None]:
-    """Pictures and clouds of all messages; None: stored files, of which none is looked up."""
+    """Pictures and clouds of all messages; under None stored files, which are not looked up."""
     contents = (one.content for one in messages if not isinstance(one.content, str))
     parts = (part for content in contents for part in content or ())
     return Counter(_modality(part) for part in parts if not isinstance(part, TextPart))
@@ -59,14 +58,15 @@ def count_media(messages: Sequence[ChatMessage]) -> Counter[Modality | None]:
 def read_messages(
     messages: Sequence[ChatMessage], max_media_bytes: int, access: MediaAccess
 ) -> Conversation:
-    """Turns of one conversation; user messages in a row are one turn, its media before its text.
+    """The turns of a conversation; consecutive user messages are one turn, its media before its
+    text.
 
-    Every character is looked at: the caller has checked that there are not too many. Blocks for
-    the disk where media are stored files.
+    Reads every character: the caller has limited their number. Blocks for the disk if media are
+    stored files.
 
     Raises:
-        RequestError: a role out of place, media outside a user's message, no last question, or a
-            medium that `access` does not reach.
+        RequestError: a role is out of order, a medium is outside a user message, the last message
+            is not a user's, or `access` does not allow a medium.
         MediaRefusedError: a medium is larger than `max_media_bytes`.
     """
     system: list[str] = []
@@ -83,12 +83,12 @@ def read_messages(
             turns[-1].media += media
         elif not turns:
             raise RequestError(
-                f"{param} is an assistant's, but no user's stands before it", param=param
+                f"{param} has role 'assistant' but no user message precedes it", param=param
             )
         else:
             turns[-1].answer = [*(turns[-1].answer or []), text]
     if not turns or turns[-1].answer is not None:
-        raise RequestError("the last message must be a user's", param="messages")
+        raise RequestError("the last message must have role 'user'", param="messages")
     return Conversation(
         turns=tuple(_close(turn) for turn in turns),
         media=tuple(item for turn in turns for item in turn.media),
@@ -108,7 +108,7 @@ def _modality(part: MediaPart) -> Modality | None:
 def _close(turn: _OpenTurn) -> Turn:
     question = "\n".join(text for text in turn.texts if text).strip()
     if not question and not turn.media:
-        raise RequestError("a user's message has neither text nor media", param="messages")
+        raise RequestError("a user message has neither text nor media", param="messages")
     answer = None if turn.answer is None else neutralise("\n".join(turn.answer).strip())
     return Turn(neutralise(question), answer, tuple(item.modality for item in turn.media))
 
@@ -131,8 +131,8 @@ def _read_content(
             continue
         if message.role != "user":
             raise RequestError(
-                f"{place} is a {part.type} in a message of role {message.role!r}; "
-                "media belong in a user's message",
+                f"{place} is of type {part.type!r} in a message with role {message.role!r}; "
+                "only user messages may contain media",
                 param=place,
             )
         media.append(_read_media(part, f"{place}.{part.type}", max_media_bytes, access))
@@ -161,7 +161,7 @@ def _read_media(
 
 
 def _read_file(part: FilePart, param: str, max_media_bytes: int, access: MediaAccess) -> MediaItem:
-    """A file is what its name's suffix says."""
+    """A file has the modality that its suffix says."""
     source: MediaSource
     if part.file.file_id is not None:
         source = access.file(part.file.file_id, param=param, max_bytes=max_media_bytes)
@@ -176,7 +176,7 @@ def _read_file(part: FilePart, param: str, max_media_bytes: int, access: MediaAc
         return MediaItem(Modality.POINT_CLOUD, source, param, suffix)
     known = ", ".join((*_PICTURE_SUFFIXES, *POINT_CLOUD_FORMATS))
     raise MediaRefusedError(
-        MediaFormatError(f"the file is called {name[:64]!r}; its suffix must be one of {known}"),
+        MediaFormatError(f"the file has the name {name[:64]!r}; its suffix must be one of {known}"),
         param=param,
     )
 

@@ -1,7 +1,7 @@
-"""Messages become a prompt: turns, token ids, and the places of the media in them.
+"""Messages become a prompt: turns, token ids, and the positions of the media in them.
 
 Everything cheap is checked before any medium is fetched or decoded: the number of media, the
-checkpoint's modalities and the context limit, for the tokens of a medium are known beforehand.
+checkpoint's modalities and the context limit, since a medium's tokens are known in advance.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from service.schemas.openai import ChatMessage
 
 @dataclass(frozen=True, slots=True)
 class InputLimits:
-    """Bounds of one request: tokens, items, bytes of one medium, and answers."""
+    """Limits per request: tokens, media, bytes per medium, and answers."""
 
     max_model_len: int
     default_max_tokens: int
@@ -34,9 +34,9 @@ class InputLimits:
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """Token ids; `offsets` are where the placeholders of each medium begin.
+    """Token ids; `offsets` are the positions of each medium's first placeholder.
 
-    `media_tokens` has the number of placeholders per modality.
+    `media_tokens` is the number of placeholders per modality.
     """
 
     ids: tuple[int, ...]
@@ -58,10 +58,10 @@ class PromptReader:
         self._model_name = model_name
 
     def check_size(self, messages: Sequence[ChatMessage]) -> None:
-        """Refuses what no tokenizer could fit, before anything looks at the texts or media.
+        """Refuses what cannot fit the context, before texts or media are read.
 
         Raises:
-            ContextLengthError: the texts are longer than the context's tokens could spell.
+            ContextLengthError: the texts are longer than the context's tokens can spell.
             RequestError: there are too many media.
         """
         characters, media = count_characters(messages), count_media(messages)
@@ -79,14 +79,14 @@ class PromptReader:
     def read(
         self, messages: Sequence[ChatMessage], access: MediaAccess
     ) -> tuple[Conversation, Prompt, float]:
-        """The conversation, its prompt, and the seconds that its media took to look up.
+        """The conversation, its prompt, and the seconds that looking up its media took.
 
-        Blocks for the disk where media are stored files.
+        Blocks for the disk if media are stored files.
 
         Raises:
-            RequestError, MediaRefusedError: as `read_messages`, or a medium is of a modality that
-                the model does not take.
-            PromptError: the checkpoint's prompt preset cannot write the conversation.
+            RequestError, MediaRefusedError: as `read_messages`, or the model does not accept a
+                modality.
+            PromptError: the checkpoint's prompt preset cannot express the conversation.
         """
         started = time.perf_counter()
         conversation = read_messages(messages, self.limits.max_media_bytes, access)
@@ -99,13 +99,14 @@ class PromptReader:
             if item.modality not in self.spec.modalities:
                 known = ", ".join(["text", *self.spec.modalities])
                 raise RequestError(
-                    f"model {self._model_name!r} takes no {item.modality}; it takes {known}",
+                    f"model {self._model_name!r} does not accept {item.modality}; it accepts "
+                    f"{known}",
                     param=item.param,
                     code="unsupported_modality",
                 )
 
     def _tokenize(self, conversation: Conversation) -> Prompt:
-        """Ids of the prompt and where each medium's placeholders begin."""
+        """Token ids of the prompt, with each medium's placeholders."""
         system = conversation.system
         system = self.spec.system_text() if system is None else neutralise(system)
         placeholders = [self.spec.placeholder(item.modality) for item in conversation.media]
@@ -118,7 +119,7 @@ class PromptReader:
         position = 0
         tokens = dict.fromkeys(Modality, 0)
         for item, (token, count) in zip(conversation.media, placeholders, strict=True):
-            # No text can spell a placeholder's id, so the next one found is this medium's.
+            # No text encodes to a placeholder's id, so the next one is this medium's.
             position = ids.index(token, position)
             offsets.append(position)
             position += count
@@ -133,7 +134,7 @@ class PromptReader:
             kind: media[kind] * spec.placeholder(kind)[1] if kind in spec.modalities else 0
             for kind in Modality
         }
-        # Stored files are not looked up yet.
+        # Stored files have not been looked up yet.
         besides = f", and those of {media[None]} files" if media[None] else ""
         return ContextLengthError(
             f"the messages have {characters} characters, more than the context can hold: at least "

@@ -1,4 +1,4 @@
-"""What tells one way of writing prompts from another. Called by the endpoints that name models."""
+"""The identity of a model's prompt format."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from lamm_model.spec import CheckpointSpec
 
 @dataclass(frozen=True, slots=True)
 class PromptIdentity:
-    """A prompt preset by its name, and a digest of all that it puts around a question."""
+    """A prompt preset's name, and a digest of everything that it adds to a question."""
 
     name: str
     digest: str
 
 
 def prompt_identity(spec: CheckpointSpec) -> PromptIdentity:
-    """The preset that a checkpoint is served with.
+    """The prompt preset of a checkpoint as it is served.
 
-    The digest is of a question about each kind of medium as the preset writes it, of what ends an
-    answer, and of the system texts. So it changes with a prompt pack, and with this program's own
-    spelling of a preset.
+    The digest covers a question about each modality as the preset formats it, the stop rule, and
+    the system prompts. So it changes with a prompt pack, and with a change of a preset in this
+    code.
     """
     questions = [
         [asdict(chunk) for chunk in render([turn], spec.system_text(), spec.prompt_preset)]

@@ -1,7 +1,4 @@
-"""The sampling fields of a request become `SamplingParams`.
-
-Called by `input_processor` and `text_completion`.
-"""
+"""The sampling fields of a request become `SamplingParams`."""
 
 from __future__ import annotations
 
@@ -25,22 +22,22 @@ _SAME_NAMES = (
 
 @dataclass(frozen=True, slots=True)
 class SequenceLimits:
-    """How many sequences an engine runs at once, and how many may wait beyond them."""
+    """Maximum number of running sequences of an engine, and of waiting ones beyond them."""
 
     max_num_seqs: int
     max_waiting: int
 
     def check(self, wanted: int, param: str) -> None:
-        """Refuses what an engine could not take if it did nothing else; `param` asks for so many.
+        """Refuses more sequences than an idle engine could accept; `param` is the field that asks.
 
         Raises:
-            RequestError: it is more than run and wait.
+            RequestError: `wanted` exceeds running and waiting sequences together.
         """
         limit = self.max_num_seqs + self.max_waiting
         if wanted > limit:
             raise RequestError(
-                f"the request asks for {wanted} answers; the engine takes at most {limit} at once "
-                f"({self.max_num_seqs} running, {self.max_waiting} waiting)",
+                f"the request asks for {wanted} answers; the engine accepts at most {limit} "
+                f"at once ({self.max_num_seqs} running, {self.max_waiting} waiting)",
                 param=param,
                 code="too_many_sequences",
             )
@@ -49,13 +46,13 @@ class SequenceLimits:
 def sampling_params(
     body: SamplingRequest, max_tokens: int, vocab_size: int, stop_strings: Sequence[str]
 ) -> tuple[SamplingParams, ...]:
-    """One set a choice; choice i of a seeded request is seeded with `seed + i`.
+    """One set per choice; choice i of a seeded request has the seed `seed + i`.
 
-    `stop_strings`, those of the prompt preset, are always among them; left-out numbers take the
-    defaults of `SamplingParams` (greedy).
+    The preset's `stop_strings` are always included; omitted numbers have the defaults of
+    `SamplingParams` (greedy).
 
     Raises:
-        SamplingParamsError: a value is out of range, or a token id not in the vocabulary.
+        SamplingParamsError: a value is out of range, or a token id is not in the vocabulary.
     """
     seeds: list[int | None] = [None] * (body.n or 1)
     if body.seed is not None:
@@ -68,7 +65,7 @@ def sampling_params(
         SamplingParams(
             max_tokens=max_tokens,
             min_tokens=body.min_tokens,
-            # OpenAI-like servers spell "all of the vocabulary" -1 or 0.
+            # OpenAI-compatible servers write -1 or 0 for the whole vocabulary.
             top_k=max(body.top_k or 0, 0),
             logit_bias=_biases(body, vocab_size),
             seed=seed,
@@ -87,7 +84,7 @@ def _biases(body: SamplingRequest, vocab_size: int) -> dict[int, float]:
     for text, bias in (body.logit_bias or {}).items():
         if not (text.isascii() and text.isdigit()) or len(text) > _MAX_ID_DIGITS:
             raise SamplingParamsError(
-                "logit_bias", f"logit_bias has the key {text[:32]!r}; keys are token ids"
+                "logit_bias", f"logit_bias has the key {text[:32]!r}; keys must be token ids"
             )
         _check_token("logit_bias", int(text), vocab_size)
         biases[int(text)] = bias

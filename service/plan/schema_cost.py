@@ -1,9 +1,8 @@
-"""What of a JSON schema costs too much to compile, told from its text alone. Pure.
+"""Detects JSON schemas that are too expensive to compile, from their text alone.
 
-Called by `grammar_options`. The compiler has limits of its own for most of its work, and none for
-these: patterns that must hold at once (every one more doubles the time, and then the memory, until
-the process dies of it), properties by pattern (each is compared with all others), and long patterns
-(a step of the engine stands still for seconds).
+The compiler limits most of its work, but not these: patterns that must match at once (each one
+doubles time and memory, until the process is killed), patternProperties (each is compared with all
+others), and long patterns (an engine step blocks for seconds).
 """
 
 from __future__ import annotations
@@ -16,16 +15,16 @@ MAX_PATTERN_CHARACTERS = 4096
 MAX_PATTERN_PROPERTIES = 32
 MAX_PATTERNS_AT_ONCE = 8
 
-# Longer chains of references, each to one that stands before it, are refused unread.
+# Longer chains of references, each to an earlier one, are refused unread.
 _MAX_ROUNDS = 64
-# Where schemas stand in a schema: by themselves, in a list, or under names.
+# Keywords with subschemas: a single one, a list, or an object of them.
 _ONE = ("items", "additionalProperties", "contains", "propertyNames", "not")
 _LISTS = ("prefixItems", "items")
 _COMBINING = ("allOf", "anyOf", "oneOf")
 
 
 def cost_fault(schema: dict[str, Any]) -> str | None:
-    """Why the schema is not compiled, in words for its sender; None where nothing is wrong."""
+    """Why the schema is not compiled, for the client; None if it may be."""
     objects = list(_objects(schema))
     patterns = [one["pattern"] for one in objects if isinstance(one.get("pattern"), str)]
     by_pattern = [
@@ -43,16 +42,16 @@ def cost_fault(schema: dict[str, Any]) -> str | None:
     nested_ids = any("$id" in one for one in objects if one is not schema)
     if total > MAX_PATTERNS_AT_ONCE and not _Conjunctions(schema, total, nested_ids).are_small():
         return (
-            f"more than {MAX_PATTERNS_AT_ONCE} of its {total} patterns and formats may have to "
-            "hold at once"
+            f"more than {MAX_PATTERNS_AT_ONCE} of its {total} patterns and formats may "
+            "apply at once"
         )
     return None
 
 
 class _Conjunctions:
-    """How many patterns may have to hold at once for any one value, at most, in each subschema.
+    """The maximum number of patterns that may apply to one value at once, per subschema.
 
-    Where schemas are combined, those of their parts are added up, whichever parts they are.
+    Where schemas are combined, the numbers of their parts are added.
     """
 
     def __init__(self, root: dict[str, Any], total: int, nested_ids: bool) -> None:
@@ -69,7 +68,7 @@ class _Conjunctions:
                 rest.append(self._target(one))
 
     def are_small(self) -> bool:
-        """Whether none is above the limit, however references lead."""
+        """Whether none exceeds the limit, following references."""
         for _ in range(_MAX_ROUNDS):
             changed = False
             for one in reversed(self._schemas):
@@ -98,7 +97,7 @@ class _Conjunctions:
         return self._total if target is None else self._known.get(id(target), 0)
 
     def _target(self, one: dict[str, Any]) -> Any:
-        """What `$ref` names, None where that cannot be told here."""
+        """The target of `$ref`, None if it cannot be determined here."""
         reference = one.get("$ref")
         if not isinstance(reference, str) or self._nested_ids or not reference.startswith("#"):
             return None
@@ -115,7 +114,7 @@ class _Conjunctions:
 
 
 def _parts(one: dict[str, Any]) -> tuple[list[Any], ...]:
-    """Subschemas: of `allOf`, `anyOf`, `oneOf`; of members that differ; of members by pattern."""
+    """Subschemas: of `allOf`, `anyOf`, `oneOf`; of separate members; of patternProperties."""
     combined = (value if isinstance(value := one.get(name), list) else [] for name in _COMBINING)
     members = [one[name] for name in _ONE if isinstance(one.get(name), dict)]
     members += [part for name in _LISTS if isinstance(one.get(name), list) for part in one[name]]
@@ -128,7 +127,7 @@ def _values(one: dict[str, Any], name: str) -> list[Any]:
 
 
 def _objects(schema: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """Every object in it, be it a schema or not."""
+    """Every object in it, whether or not it is a schema."""
     rest: list[Any] = [schema]
     while rest:
         one = rest.pop()

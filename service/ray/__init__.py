@@ -1,1 +1,1 @@
-"""Ray Serve: a request is routed to one of several replicas."""
+"""Ray Serve: a gateway routes each request to one of several replicas."""

@@ -1,4 +1,4 @@
-"""Several replicas' Prometheus metrics as one exposition. Called by `gateway`."""
+"""Merges the Prometheus metrics of several replicas."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ def merged(expositions: Mapping[str, str]) -> bytes:
 
 
 class _Merged(Collector):
-    """One family of a name, with the samples of all replicas."""
+    """One metric family per name, with the samples of all replicas."""
 
     def __init__(self, expositions: Mapping[str, str]) -> None:
         self._expositions = expositions
 
     def collect(self) -> Iterable[Metric]:
-        """Each family once, as the format wants it."""
+        """Each family once, as the format requires."""
         families: dict[str, Metric] = {}
         for replica, family in self._parsed():
             whole = families.setdefault(
@@ -41,7 +41,7 @@ class _Merged(Collector):
         return families.values()
 
     def describe(self) -> Iterable[Metric]:
-        """Nothing: names are known once replicas have answered."""
+        """Nothing: names are known only once replicas have answered."""
         return ()
 
     def _parsed(self) -> Iterator[tuple[str, Metric]]:

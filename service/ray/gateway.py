@@ -1,8 +1,8 @@
-"""What stands before the replicas under Ray Serve: reads a request, finds it a replica, relays.
+"""The gateway in front of the replicas: reads a request, chooses a replica, relays the answer.
 
-Made by `service.ray_app`, reached through Ray's HTTP proxy. That proxy sends a request on before
-its body has come, and ends a stream without a word when its replica dies; here the body is read
-first, for the medium in it, and `relay` ends a broken stream as the service's clients know it.
+Ray's HTTP proxy forwards a request before its body is complete, and ends a stream silently when its
+replica dies. Here the body is read first, to find its medium, and `relay` ends a broken stream with
+an error event.
 """
 
 from __future__ import annotations
@@ -51,32 +51,32 @@ _PROBES = frozenset({"/livez", "/readyz", "/health"})
 _PROBE_WAIT_S = 2.0
 _ALL_WAIT_S = 5.0
 _CANCELLED = re.compile(r"/v1/requests/[^/]+")
-# Looking at so much takes less than handing it to a thread.
+# Smaller bodies are searched faster than handed to a thread.
 _READ_INLINE = 1 << 16
-# What an upload's form has beside the file.
+# Size of a multipart form besides its file.
 _FORM_BYTES = 1 << 16
 
 
 @dataclass(frozen=True, slots=True)
 class GatewayConfig:
-    """Seconds that a request may wait for a replica to take it, and the service's settings."""
+    """The service's settings, and the seconds that a request may wait for a replica."""
 
     settings: Settings
     replica_wait_s: float
 
 
 def create_gateway(config: GatewayConfig, replicas: Callable[[], DeploymentHandle]) -> ASGIApp:
-    """The ASGI app before the replicas.
+    """The ASGI app in front of the replicas.
 
     Args:
-        config: limits of bodies, and the keys.
-        replicas: makes the handle of `replica.Replica`, once, when the app starts.
+        config: body limits and API keys.
+        replicas: makes the handle of `replica.Replica`; called once, when the app starts.
 
     Raises:
         OSError, ValueError: the keys cannot be read.
     """
     settings = config.settings
-    # Replicas log who asked for what, with names of keys; here only what goes wrong.
+    # Replicas log each request with the name of its key; the gateway logs only failures.
     configure_logging("warning", settings.log_format)
     access = access_control(settings)
 
@@ -109,7 +109,7 @@ def create_gateway(config: GatewayConfig, replicas: Callable[[], DeploymentHandl
 
 
 class _Gateway:
-    """The one endpoint; an ASGI app."""
+    """The only endpoint; an ASGI app."""
 
     def __init__(self, replicas: DeploymentHandle, access: AccessControl, wait_s: float) -> None:
         self._replicas, self._access, self._wait_s = replicas, access, wait_s
@@ -122,12 +122,12 @@ class _Gateway:
         except (RequestError, HTTPException) as error:
             await translate(error).response()(scope, receive, send)
         except ClientDisconnectedError:
-            logger.debug("a client left before the end of its answer")
+            logger.debug("a client disconnected before the end of its answer")
 
     async def _read(self, scope: Scope, receive: Receive) -> Asked:
         headers = Headers(scope=scope)
         if "content-length" in headers or "transfer-encoding" in headers:
-            # A stranger's body is not even read. What the key may do is the replica's to say.
+            # An unauthenticated body is not read. The replica checks the key's role.
             self._access.admit(needed([], scope), headers.get("authorization", ""))
         body = await _body(receive)
         kind = headers.get("content-type", "")
@@ -143,7 +143,7 @@ class _Gateway:
             answers = await ask_all(self._replicas, asked, _ALL_WAIT_S)
             await _metrics(answers)(scope, receive, send)
         elif method == "DELETE" and _CANCELLED.fullmatch(path):
-            # Only the replica that runs a request knows it.
+            # Only the replica that runs a request knows its id.
             answers = await ask_all(self._replicas, asked, _ALL_WAIT_S)
             await _passed(_best(answers))(scope, receive, send)
         else:
@@ -153,7 +153,7 @@ class _Gateway:
 
 
 class _OneRequestId:
-    """Leaves `X-Request-Id` to Ray's proxy, which adds it to every answer whether it is there."""
+    """Leaves `X-Request-Id` to Ray's proxy, which adds it to every answer."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -170,10 +170,10 @@ class _OneRequestId:
 
 
 async def _body(receive: Receive) -> bytes:
-    """All of it, within the limits of `BodyLimitMiddleware`.
+    """The whole body, within the limits of `BodyLimitMiddleware`.
 
     Raises:
-        ClientDisconnectedError: the client went away meanwhile.
+        ClientDisconnectedError: the client disconnected meanwhile.
         HTTPException: a limit is exceeded.
     """
     parts: list[bytes] = []
@@ -187,7 +187,7 @@ async def _body(receive: Receive) -> bytes:
 
 
 def _passed_on(scope: Scope) -> dict[str, object]:
-    """What a replica is told of the request; its id as the gateway's log has it."""
+    """The scope that a replica gets; its request id is the one in the gateway's log."""
     headers = MutableHeaders(raw=list(scope["headers"]))
     headers["X-Request-Id"] = scope[REQUEST_ID]
     return {name: scope[name] for name in _PASSED_ON if name in scope} | {"headers": headers.raw}
@@ -206,7 +206,7 @@ def _best(answers: list[WholeAnswer]) -> WholeAnswer:
 
 
 def _passed(answer: WholeAnswer) -> Response:
-    """An answer as it came."""
+    """A replica's answer, unchanged."""
     response = Response(answer.body, answer.status)
     response.raw_headers = [pair for pair in answer.headers if pair[0] != REPLICA_HEADER]
     return response

@@ -1,6 +1,6 @@
-"""Which medium a request is about, told from its body alone. Called by `gateway`.
+"""Finds the medium that a request is about in its body.
 
-Nothing is decoded or validated: a wrong answer costs a cache hit and nothing else.
+Nothing is decoded or validated: a wrong key costs a cache hit and nothing else.
 """
 
 from __future__ import annotations
@@ -10,21 +10,21 @@ import hashlib
 import re
 from email.message import Message
 
-# In JSON the text of a message cannot spell this: the quotes of a string's content are escaped.
+# The text of a message cannot contain this in JSON: quotes within strings are escaped.
 _REFERENCE = re.compile(rb'"(?:url|file_data|file_id)"\s*:\s*"')
 _FILE_ID = re.compile(rb"file-([0-9a-f]{64})")
 _MAX_HEADERS = 1 << 12
 
 
 def media_key(content_type: str, body: bytes) -> str:
-    """SHA-256 (hexadecimal) of the first medium's bytes, or of its address; "" where none is named.
+    """SHA-256 (hexadecimal) of the first medium's bytes or URL; "" if there is none.
 
-    The first, because a conversation goes on about what it began with. A picture has the same key
-    as a `data:` URL, as a form's file, and as the `file_id` that an upload of it got.
+    The first one, since a conversation continues about the medium that it began with. A picture has
+    the same key as a `data:` URL, as a form's file, and as the `file_id` of its upload.
 
     Args:
-        content_type: the request's, of JSON or of a multipart form.
-        body: all of it.
+        content_type: the request's: JSON or a multipart form.
+        body: the whole body.
     """
     kind = Message()
     kind["content-type"] = content_type
@@ -45,7 +45,7 @@ def _reference_key(reference: bytes) -> str:
         return _digest(reference)
     text = reference[reference.find(b",") + 1 :]
     try:
-        # Some clients write a slash as \/ in JSON; base64 has slashes.
+        # Some clients write a slash as \/ in JSON, and base64 contains slashes.
         return _digest(binascii.a2b_base64(text.replace(b"\\/", b"/")))
     except binascii.Error:
         return _digest(text)

@@ -1,7 +1,7 @@
-"""One request's way to a replica and its answer's way back. Called by `gateway`.
+"""Sends a request to a replica and relays its answer.
 
-A replica may end at any moment. What has not begun to be answered is then asked of another one,
-where asking twice does no harm; a stream that has begun ends with an error event and `[DONE]`.
+A replica may end at any moment. A request whose answer has not begun is then sent to another one,
+if repeating it is harmless; a stream that has begun ends with an error event and `[DONE]`.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from service.schemas.events import DONE, event
 logger = logging.getLogger(__name__)
 
 _ATTEMPTS = 3
-# What may be asked twice: an answer that got lost has changed nothing.
+# Requests that may be repeated: a lost answer has changed nothing.
 _REPEATABLE_POST = re.compile(
     r"/v1/(chat/completions(/estimate)?|completions|tasks/[^/]+|files)|/(de)?tokenize"
 )
@@ -34,26 +34,26 @@ _EVENT_STREAM = b"text/event-stream"
 
 
 class NoReplicaError(NotReadyError):
-    """No replica took the request in time: none is there, or all are full."""
+    """No replica accepted the request in time: there is none, or all are full."""
 
     def __init__(self, limit_s: float) -> None:
         RequestError.__init__(
-            self, f"no replica took the request within {limit_s:g} s", code="no_replica"
+            self, f"no replica accepted the request within {limit_s:g} s", code="no_replica"
         )
 
 
 class ReplicaLostError(NotReadyError):
-    """The replica ended while it had the request."""
+    """The replica ended while it ran the request."""
 
     def __init__(self) -> None:
         RequestError.__init__(
-            self, "the replica that had the request has ended", code="replica_lost"
+            self, "the replica that ran the request has ended", code="replica_lost"
         )
 
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """A request as it goes to a replica; `key` names its medium, "" for none."""
+    """A request for a replica; `key` names its medium, "" for none."""
 
     scope: dict[str, Any]
     body: bytes
@@ -61,7 +61,7 @@ class Asked:
 
     @property
     def repeatable(self) -> bool:
-        """Whether it may be asked again where nobody knows if it was answered."""
+        """Whether it may be repeated although it may have been answered."""
         if self.scope["method"] == "POST":
             return _REPEATABLE_POST.fullmatch(self.scope["path"]) is not None
         return self.scope["method"] in ("GET", "HEAD", "OPTIONS")
@@ -73,11 +73,12 @@ class Relay:
     def __init__(
         self, replicas: DeploymentHandle, send: Send, wait_s: float, answering: Callable[[], None]
     ) -> None:
-        """Args:
-        replicas: of `replica.Replica`.
-        send: ASGI's, of the client.
-        wait_s: seconds that a request may wait for a replica to take it.
-        answering: told when the answer begins, and the request's body is no longer needed.
+        """
+        Args:
+            replicas: handle of `replica.Replica`.
+            send: ASGI channel to the client.
+            wait_s: seconds that a request may wait for a replica.
+            answering: called when the answer begins and the request's body is no longer needed.
         """
         self._replicas, self._send, self._wait_s = replicas, send, wait_s
         self._answering = answering
@@ -85,13 +86,14 @@ class Relay:
         self._started = False
 
     async def run(self, asked: Asked) -> None:
-        """Sends the whole answer. Cancelling it aborts the request at its replica.
+        """Sends the whole answer. Cancelling it aborts the request on its replica.
 
         Raises:
-            NoReplicaError, OverloadedError: no replica took it.
-            ReplicaLostError: the replica that had it ended before its answer began, and the request
-                must not be repeated or has been often enough.
-            ConnectionAbortedError: it ended in the middle of an answer that is no stream.
+            NoReplicaError, OverloadedError: no replica accepted it.
+            ReplicaLostError: the replica ended before its answer began, and the request must not be
+                repeated again.
+            ConnectionAbortedError: the replica ended in the middle of an answer that is not a
+                stream.
         """
         for attempt in range(1, _ATTEMPTS + 1):
             try:
@@ -134,13 +136,13 @@ class Relay:
             raise NoReplicaError(self._wait_s) from None
         except BackPressureError as error:
             raise OverloadedError(
-                "all replicas are full and as many requests wait for one as may",
+                "all replicas are full, and the queue for them is full too",
                 reason="replicas_full",
             ) from error
 
     async def _pass_on(self, message: Message) -> None:
         if message["type"] == "http.response.start":
-            # Until something of the body is there the answer may still come from elsewhere.
+            # Until a part of the body has been sent, another replica may still answer.
             self._start = message
             return
         if self._start is not None and not self._started:
@@ -152,14 +154,14 @@ class Relay:
     async def _break_off(self) -> None:
         headers = dict(self._start["headers"]) if self._start is not None else {}
         if not headers.get(b"content-type", b"").startswith(_EVENT_STREAM):
-            # The connection must end: its client would take a part for the whole.
+            # The connection must end: the client would take the part for the whole.
             raise ConnectionAbortedError("a replica ended in the middle of an answer")
         body = event(translate(ReplicaLostError()).body()) + DONE
         await self._send({"type": "http.response.body", "body": body, "more_body": False})
 
 
 async def ask_all(replicas: DeploymentHandle, asked: Asked, wait_s: float) -> list[WholeAnswer]:
-    """What every replica answers; those that end meanwhile are left out.
+    """The answers of all replicas; those that end meanwhile are left out.
 
     Raises:
         NoReplicaError: none answered within `wait_s`.
@@ -179,7 +181,7 @@ async def ask_all(replicas: DeploymentHandle, asked: Asked, wait_s: float) -> li
 
 
 class _LostError(Exception):
-    """The replica ended after it had taken the request."""
+    """The replica ended after it had accepted the request."""
 
 
 async def _unless_lost(stream: AsyncIterator[Message]) -> AsyncIterator[Message]:

@@ -1,7 +1,7 @@
-"""One replica under Ray Serve: the whole app of `service.app` in a Ray actor.
+"""A replica: the whole app of `service.app` in a Ray actor.
 
-Made by Ray for `service.ray_app`, called by `gateway`. A request comes as an ASGI scope and a body,
-its answer goes back as the app's own ASGI messages, so nothing of either is changed on the way.
+A request arrives as an ASGI scope and a body, and its answer returns as the app's own ASGI
+messages, so neither is changed on the way.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _ABORT_TIMEOUT_S = 2.0
 
 @dataclass(frozen=True, slots=True)
 class WholeAnswer:
-    """An answer that is short and comes at once."""
+    """A short answer as one object."""
 
     replica: str
     status: int
@@ -42,16 +42,16 @@ class WholeAnswer:
 
 
 class Replica:
-    """Ray calls the constructor, `check_health` again and again, and `__del__` at the end."""
+    """Ray calls the constructor, `check_health` periodically, and `__del__` at the end."""
 
     async def __init__(self, settings: Settings) -> None:  # type: ignore[misc] # Ray awaits it
-        """Returns once the engines can serve; Ray sends nothing before.
+        """Returns once the engines are ready; Ray sends no request before.
 
         Args:
-            settings: all but where to listen, which is Ray's.
+            settings: all but the address, which is Ray's.
 
         Raises:
-            RuntimeError: what the settings name cannot be loaded; Ray tries again.
+            RuntimeError: the models cannot be loaded; Ray tries again.
             CheckpointError, EngineConfigError, ValueError, OSError: as `create_app`.
         """
         configure_logging(settings.log_level, settings.log_format)
@@ -72,11 +72,11 @@ class Replica:
         return create_app(settings)
 
     async def answer(self, scope: dict[str, Any], body: bytes) -> AsyncIterator[Message]:
-        """`ACCEPTED`, then the app's messages; closing the iterator is the client's leaving.
+        """`ACCEPTED`, then the app's messages; closing the iterator disconnects the client.
 
         Args:
-            scope: ASGI's, of an HTTP request.
-            body: all of it.
+            scope: ASGI scope of an HTTP request.
+            body: the whole body.
         """
         yield ACCEPTED
         client = _Client(body)
@@ -94,7 +94,7 @@ class Replica:
             await asyncio.gather(running, return_exceptions=True)
 
     async def whole(self, scope: dict[str, Any], body: bytes) -> WholeAnswer:
-        """The same as one object, for what all replicas are asked at once."""
+        """The same as one object, for requests to all replicas."""
         status, headers, content = 500, [], b""
         async for message in self.answer(scope, body):
             if message["type"] == "http.response.start":
@@ -104,44 +104,47 @@ class Replica:
         return WholeAnswer(self._name, status, headers, content)
 
     async def check_health(self) -> None:
-        """Raises RuntimeError where an engine is dead or stands still: Ray replaces the replica."""
+        """Raises RuntimeError if an engine is dead or stalled: Ray then replaces the replica."""
         for served in self.services.engines:
             stats = served.engine.stats()
             if not stats.alive:
                 raise RuntimeError(f"the engine of {served.label} is dead")
             if stats.stalled(self._settings.stall_timeout_s):
                 raise RuntimeError(
-                    f"the engine of {served.label} ended no step for {stats.last_step_age:.1f} s; "
-                    f"the limit is {self._settings.stall_timeout_s:g} s"
+                    f"the engine of {served.label} completed no step for "
+                    f"{stats.last_step_age:.1f} s; the limit is {self.settings.stall_timeout_s:g} "
+                    "s"
                 )
 
     async def stop(self) -> None:
-        """Drains as `lamm serve` does: nothing new, time for what runs, then the end of it."""
+        """Drains as `lamm serve` does: refuses new requests, waits for running ones, then aborts
+        them.
+        """
         self._stopped = True
         lifecycle = self.services.lifecycle
         lifecycle.drain()
         if not await lifecycle.wait_empty(self._settings.shutdown_timeout_s):
-            logger.warning("%d requests are cut off", lifecycle.in_flight)
+            logger.warning("aborting %d requests", lifecycle.in_flight)
             await self.services.stop_engines()
             await lifecycle.wait_empty(_ABORT_TIMEOUT_S)
         await self._lifespan.aclose()
 
     def __del__(self) -> Coroutine[Any, Any, None] | None:
-        """Ray awaits what it gets once the replica has answered its last request."""
+        """Ray awaits the result once the replica has answered its last request."""
         return None if getattr(self, "_stopped", True) else self.stop()
 
 
 class _Client:
-    """What the app sees of a client: its body, its leaving, and where the answer goes."""
+    """The app's view of a client: its body, its disconnect, and the answer's messages."""
 
     def __init__(self, body: bytes) -> None:
         self._body: bytes | None = body
         self._left = asyncio.Event()
-        # Without a bound: Ray takes messages as they come, and an answer's length has a limit.
+        # Unbounded: Ray takes messages as they arrive, and an answer's length is limited.
         self._messages: asyncio.Queue[Message | None] = asyncio.Queue()
 
     async def run(self, app: Any, scope: dict[str, Any]) -> None:
-        """Has the app answer; `sent` ends when it has, or failed."""
+        """Runs the app; `sent` ends when it has answered or failed."""
         try:
             await app({**scope, "headers": list(scope["headers"])}, self._receive, self._send)
         finally:
@@ -152,7 +155,7 @@ class _Client:
         return await self._messages.get()
 
     def leave(self) -> None:
-        """From now on the app is told that the client is gone."""
+        """Disconnects the client."""
         self._left.set()
 
     async def _receive(self) -> Message:

@@ -1,4 +1,4 @@
-"""OpenAI's batch objects. Read and written by `endpoints.batches`.
+"""OpenAI's batch objects.
 
 https://platform.openai.com/docs/api-reference/batch
 """
@@ -18,14 +18,16 @@ MetadataValue = Annotated[Text, Field(max_length=512)]
 
 
 class OutputExpiresAfter(BaseModel):
-    """How long the output and error files are kept, from when they are made."""
+    """How long the output and error files are kept after they are written."""
 
     anchor: Literal["created_at"]
     seconds: Annotated[int, Field(ge=3600, le=2_592_000)]
 
 
 class CreateBatchRequest(BaseModel):
-    """`POST /v1/batches`; `completion_window` is a number of hours or minutes, as 24h or 90m."""
+    """`POST /v1/batches`; `completion_window` is a number of hours or minutes, such as 24h or
+    90m.
+    """
 
     input_file_id: Annotated[Text, Field(max_length=128)]
     endpoint: Annotated[
@@ -51,7 +53,7 @@ class CreateBatchRequest(BaseModel):
 
 
 class BatchErrorEntry(BaseModel):
-    """What is wrong with the input; `line` counts from 1."""
+    """An error in the input; `line` counts from 1."""
 
     code: str
     message: str
@@ -67,7 +69,7 @@ class BatchErrors(BaseModel):
 
 
 class RequestCounts(BaseModel):
-    """Lines in all, answered, and ended otherwise."""
+    """Number of lines: all, answered, and failed, expired or cancelled."""
 
     total: int
     completed: int
@@ -75,19 +77,19 @@ class RequestCounts(BaseModel):
 
 
 class InputTokensDetails(BaseModel):
-    """Of the prompt tokens, those that were not computed anew."""
+    """Prompt tokens that were read from the cache."""
 
     cached_tokens: int
 
 
 class OutputTokensDetails(BaseModel):
-    """The models here think aloud or not at all."""
+    """Always 0: the models here have no separate reasoning."""
 
     reasoning_tokens: Literal[0] = 0
 
 
 class BatchUsage(BaseModel):
-    """Tokens of all lines that were answered."""
+    """Tokens of all answered lines."""
 
     input_tokens: int
     input_tokens_details: InputTokensDetails

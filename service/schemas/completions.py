@@ -1,4 +1,4 @@
-"""`POST /v1/completions`: OpenAI's text completions. Read and written by `text_completion`."""
+"""`POST /v1/completions`: OpenAI's text completions."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from service.schemas.openai_answers import Usage
 MAX_PROMPTS = 8
 MAX_PROMPT_CHARACTERS = 1 << 20
 
-# The length comes first: it is a text's only while nothing else has looked at it.
+# The length is checked first, so that an overlong list is reported as such.
 PromptText = Annotated[str, Field(max_length=MAX_PROMPT_CHARACTERS), AfterValidator(check_unicode)]
 TokenIds = Annotated[
     list[Annotated[int, Field(ge=0, le=MAX_TOKENS)]],
@@ -21,7 +21,7 @@ TokenIds = Annotated[
 
 
 def _prompt_kind(value: Any) -> str | None:
-    """Which of the forms it means to be, so that its faults are named in that form alone."""
+    """The prompt's form, so that errors are reported for that form only."""
     if isinstance(value, str):
         return "text"
     if not isinstance(value, list):
@@ -48,7 +48,7 @@ Prompt = Annotated[
 
 
 class CompletionRequest(SamplingRequest):
-    """A text to go on with, or several; no media and no turns: the model sees the text alone."""
+    """Texts to continue; no media and no turns: the model sees the text unchanged."""
 
     prompt: Prompt
     logprobs: Annotated[int, Field(ge=0, le=20)] | None = None
@@ -63,7 +63,7 @@ class CompletionRequest(SamplingRequest):
 
 
 class CompletionLogprobs(BaseModel):
-    """Tokens of one choice, or of one chunk of it; offsets count the characters of the answer."""
+    """Tokens of a choice or of one chunk of it; offsets count the characters of the answer."""
 
     tokens: list[str]
     token_logprobs: list[float]
@@ -72,7 +72,7 @@ class CompletionLogprobs(BaseModel):
 
 
 class CompletionChoice(BaseModel):
-    """One answer, or a part of it while it streams."""
+    """One answer, or a part of it in a stream."""
 
     index: int
     text: str
@@ -81,7 +81,7 @@ class CompletionChoice(BaseModel):
 
 
 class Completion(BaseModel):
-    """The whole answer, when not streamed."""
+    """The whole answer, if it is not streamed."""
 
     id: str
     object: Literal["text_completion"] = "text_completion"

@@ -1,7 +1,4 @@
-"""Server-sent events on the wire (WHATWG HTML), with OpenAI's end mark.
-
-Written by `streaming`, `text_completion` and `request_registry`.
-"""
+"""Server-sent events (WHATWG HTML), with OpenAI's `[DONE]`."""
 
 from __future__ import annotations
 

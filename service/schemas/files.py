@@ -1,4 +1,4 @@
-"""OpenAI's file objects, and the form of an upload. Used by `endpoints.files`."""
+"""OpenAI's file objects, and the form of an upload."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class FileDeleted(BaseModel):
     deleted: Literal[True] = True
 
 
-# Read by `files_form`, as it comes in, and not by the framework: written out for the document.
+# Parsed by `files.multipart` while it arrives; written out here for the OpenAPI document.
 UPLOAD_FORM: dict[str, Any] = {
     "requestBody": {
         "required": True,

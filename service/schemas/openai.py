@@ -1,7 +1,7 @@
-"""OpenAI's chat request, and our `point_cloud_url` part; its answers are in `openai_answers`.
+"""OpenAI's chat request with our `point_cloud_url` part; its answers are in `openai_answers`.
 
-Read by `endpoints.chat` and `input_processor`. Every number is bounded here. Unknown fields are
-kept apart (`model_extra`) so that they can be named once in the log.
+Every number is bounded here. Unknown fields are kept apart (`model_extra`), to be named once in the
+log.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ MAX_BIASES = 1024
 
 
 def check_unicode(text: str) -> str:
-    """The text, if it is one; for validators of text fields."""
-    # JSON can spell half a surrogate pair, which no encoder or tokenizer takes.
+    """The text, if it is valid Unicode; for validators of text fields."""
+    # JSON can encode half a surrogate pair, which no encoder or tokenizer accepts.
     if not text.isascii():
         try:
             text.encode("utf8")
@@ -42,7 +42,7 @@ def check_unicode(text: str) -> str:
 
 
 def few_entries(value: Any, limit: int) -> Any:
-    """Refuses a large object before its entries: each bad one would be an error of its own."""
+    """Refuses a large object before its entries, each of which could be an error of its own."""
     if isinstance(value, dict) and len(value) > limit:
         raise PydanticCustomError(
             "too_long", "has {actual_length} entries; the limit is {max_length}",
@@ -75,10 +75,10 @@ class _MediaReference(BaseModel):
 
 
 class ImageUrl(_MediaReference):
-    """A picture (JPEG, PNG, WebP, BMP, GIF).
+    """A picture (JPEG, PNG, WebP, BMP or GIF).
 
-    Its `url` is a base64 `data:` URL, or the https URL of a host that the operator allows; in its
-    place a `file_id` of `POST /v1/files` may stand.
+    `url` is a base64 `data:` URL, or an https URL of a host that the operator allows. A `file_id`
+    from `POST /v1/files` can be given instead.
     """
 
     detail: Literal["auto", "low", "high"] | None = None
@@ -94,8 +94,8 @@ class ImagePart(BaseModel):
 class PointCloudUrl(_MediaReference):
     """A point cloud; `url` or `file_id` as for a picture.
 
-    `columns` counts the float32 values of a point in a `bin` file (x y z r g b); it may be left out
-    where the byte count fits 3 and not 6.
+    `columns` is the number of float32 values per point in a `bin` file (x y z r g b). It can be
+    left out if the size is a multiple of 3 values per point but not of 6.
     """
 
     format: Annotated[
@@ -115,10 +115,10 @@ class PointCloudPart(BaseModel):
 
 
 class FileReference(BaseModel):
-    """A file by its id, or with its bytes as a base64 `data:` URL and its name.
+    """A file by its id, or its bytes as a base64 `data:` URL with a name.
 
-    The name's suffix says what it is: png, jpg, jpeg, webp, bmp or gif; npy, npz, ply, pcd, xyz or
-    bin. A cloud is read in metres, z up; a `point_cloud_url` part can say otherwise.
+    The suffix of the name is the format: png, jpg, jpeg, webp, bmp or gif; npy, npz, ply, pcd, xyz
+    or bin. A cloud is read in metres with z up; a `point_cloud_url` part can set other values.
     """
 
     file_id: Annotated[Text, Field(max_length=128)] | None = None
@@ -133,7 +133,7 @@ class FileReference(BaseModel):
 
 
 class FilePart(BaseModel):
-    """A file of a message, as OpenAI's clients write it: a picture or a point cloud."""
+    """A file of a message in OpenAI's format: a picture or a point cloud."""
 
     type: Literal["file"]
     file: FileReference
@@ -163,13 +163,13 @@ class ChatMessage(BaseModel):
 
 
 class StreamOptions(BaseModel):
-    """What a stream carries beside the text."""
+    """Additional contents of a stream."""
 
     include_usage: bool = False
 
 
 class JsonSchemaFormat(BaseModel):
-    """A JSON Schema that the answer must satisfy; its name and description are for people."""
+    """A JSON schema that the answer must match; name and description have no effect."""
 
     name: Annotated[str, Field(max_length=64)] = ""
     description: Annotated[str, Field(max_length=4096)] | None = None
@@ -178,7 +178,7 @@ class JsonSchemaFormat(BaseModel):
 
 
 class ResponseFormat(BaseModel):
-    """Form of the answer: any text, any JSON object, or JSON that satisfies a schema."""
+    """The answer's format: any text, any JSON object, or JSON that matches a schema."""
 
     type: Literal["text", "json_object", "json_schema"]
     json_schema: JsonSchemaFormat | None = None
@@ -190,7 +190,7 @@ StopString = Annotated[Text, Field(min_length=1, max_length=MAX_STOP_LENGTH)]
 
 
 class SamplingRequest(BaseModel):
-    """What chat and text completions ask for alike. Left-out numbers take the engine's defaults."""
+    """Fields of chat and text completions. Omitted numbers have the engine's defaults."""
 
     model_config = ConfigDict(extra="allow")
 
@@ -223,12 +223,12 @@ class SamplingRequest(BaseModel):
 
     @property
     def num_logprobs(self) -> int | None:
-        """Alternatives that are wanted for each token; None for no log-probabilities at all."""
+        """Number of alternatives per token; None for no log-probabilities at all."""
         return None
 
 
 class ChatCompletionRequest(SamplingRequest):
-    """`POST /v1/chat/completions`. Left-out numbers take the engine's defaults (greedy)."""
+    """`POST /v1/chat/completions`. Omitted numbers have the engine's defaults (greedy)."""
 
     messages: Annotated[
         list[ChatMessage], Field(min_length=1, max_length=MAX_MESSAGES, fail_fast=True)

@@ -1,6 +1,6 @@
-"""What the routes of OpenAI's form answer with: chat completions, usage, errors, models.
+"""Answers in OpenAI's format: chat completions, usage, errors, models.
 
-Written by `streaming`, `errors` and the endpoints; no field here comes from a client.
+No field here comes from a client.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from pydantic import BaseModel
 
 
 class TopLogprob(BaseModel):
-    """One alternative at a token's place."""
+    """An alternative to one token."""
 
     token: str
     logprob: float
@@ -19,20 +19,20 @@ class TopLogprob(BaseModel):
 
 
 class TokenLogprobEntry(TopLogprob):
-    """One token of the answer with its alternatives."""
+    """A token of the answer with its alternatives."""
 
     top_logprobs: list[TopLogprob]
 
 
 class ChoiceLogprobs(BaseModel):
-    """Log probabilities of the tokens of one choice, or of one chunk of it."""
+    """Log-probabilities of the tokens of a choice, or of one chunk of it."""
 
     content: list[TokenLogprobEntry] | None
     refusal: None = None
 
 
 class PromptTokensDetails(BaseModel):
-    """Where the prompt's tokens come from."""
+    """Prompt tokens by origin and modality."""
 
     cached_tokens: int = 0
     image_tokens: int = 0
@@ -66,7 +66,7 @@ class Choice(BaseModel):
 
 
 class ChatCompletion(BaseModel):
-    """The whole answer, when not streamed."""
+    """The whole answer, if it is not streamed."""
 
     id: str
     object: Literal["chat.completion"] = "chat.completion"
@@ -78,7 +78,7 @@ class ChatCompletion(BaseModel):
 
 
 class ErrorDetail(BaseModel):
-    """What went wrong: for people, and (`type`, `param`, `code`) for programs."""
+    """An error: a message for people; `type`, `param` and `code` for programs."""
 
     message: str
     type: str
@@ -87,20 +87,20 @@ class ErrorDetail(BaseModel):
 
 
 class ErrorBody(BaseModel):
-    """Every error of every route."""
+    """The body of every error."""
 
     error: ErrorDetail
 
 
 class Architecture(BaseModel):
-    """What goes in and comes out."""
+    """Input and output modalities."""
 
     input_modalities: list[str]
     output_modalities: list[str]
 
 
 class PromptPresetCard(BaseModel):
-    """How prompts are written; the digest is of the preset's layout and system texts."""
+    """The prompt preset; the digest covers its layout and system prompts."""
 
     name: str
     digest: str

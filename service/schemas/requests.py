@@ -8,7 +8,7 @@ from pydantic import BaseModel
 
 
 class CancelledRequest(BaseModel):
-    """How many running requests of that id were ended; clients may give one to several."""
+    """Number of running requests that were cancelled; several may share an id."""
 
     id: str
     object: Literal["request.cancelled"] = "request.cancelled"

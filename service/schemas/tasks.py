@@ -1,7 +1,4 @@
-"""What `/v1/tasks` takes and answers, as far as all tasks have it in common.
-
-`task_models` makes each task's own models of these; `endpoints.tasks` and `task_runner` use them.
-"""
+"""Fields of `/v1/tasks` that all tasks share; `tasks.models` derives each task's own models."""
 
 from __future__ import annotations
 
@@ -19,14 +16,14 @@ from service.schemas.openai import ImagePart, ImageUrl, PointCloudPart, PointClo
 from service.schemas.openai_answers import Usage
 
 MAX_FIELDS = 64
-# Far more than any list may have, which says so itself.
+# More entries than any list field allows; those fields report their own limit.
 _MAX_LISTED = 4096
 
 Mode = Literal["text", "likelihood"]
 
 
 def few_fields(value: Any) -> Any:
-    """Refuses very many fields, or entries of one, each of which would be an error of its own."""
+    """Refuses very many fields or entries, each of which would be an error of its own."""
     if not isinstance(few_entries(value, MAX_FIELDS), dict):
         return value
     for name, entries in value.items():
@@ -38,10 +35,10 @@ def few_fields(value: Any) -> Any:
 
 
 class TaskRequest(BaseModel, ABC):
-    """A question of one task about one medium. Each task's own model has its sampling fields too.
+    """A question of one task about one medium. Each task's own model adds its sampling fields.
 
-    `takes` are the words for the medium, `medium` the field that holds it, `other` the field that
-    holds another task's.
+    `takes` describes the medium, `medium` is the field that holds it, `other` the field of other
+    tasks.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -52,7 +49,8 @@ class TaskRequest(BaseModel, ABC):
 
     model: (
         Annotated[
-            str, Field(max_length=256, description="left out: the first that can do the task")
+            str,
+            Field(max_length=256, description="default: the first model that supports the task"),
         ]
         | None
     ) = None
@@ -77,7 +75,7 @@ class TaskRequest(BaseModel, ABC):
 
     @abstractmethod
     def forget_medium(self) -> None:
-        """Lets go of the medium's bytes; how to read it stays."""
+        """Releases the medium's bytes; how to read it is kept."""
 
 
 class PictureTaskRequest(TaskRequest):
@@ -117,9 +115,9 @@ class CloudTaskRequest(TaskRequest):
 
 
 class Transform(BaseModel):
-    """How a picture was made to fit: pixel (x, y) stands at (x, y) * scale - offset.
+    """How a picture was fitted: pixel (x, y) maps to (x, y) * scale - offset.
 
-    `size` is what the encoder saw; `squash` shows the whole picture, `centercrop` its middle.
+    `size` is the encoder's input; `squash` shows the whole picture, `centercrop` its centre.
     """
 
     kind: str
@@ -129,7 +127,7 @@ class Transform(BaseModel):
 
 
 class PictureMedia(BaseModel):
-    """The picture: its size in pixels as a viewer shows it, after the EXIF orientation."""
+    """The picture: its size in pixels as displayed, after applying the EXIF orientation."""
 
     modality: Literal["image"] = Modality.IMAGE.value
     format: str
@@ -140,10 +138,10 @@ class PictureMedia(BaseModel):
 
 
 class CloudMedia(BaseModel):
-    """The cloud: metres along the axes of the file; `units` and `up_axis` as they were sent.
+    """The cloud, in metres along the axes of the file; `units` and `up_axis` as sent.
 
-    `points_sampled` points reached the encoder, drawn with `seed`; fewer `points_kept` than that
-    mean that some were repeated. The model saw the coordinates times `scale`.
+    `points_sampled` points reached the encoder, drawn with `seed`; if `points_kept` is smaller,
+    some were repeated. The model saw the coordinates times `scale`.
     """
 
     modality: Literal["point_cloud"] = Modality.POINT_CLOUD.value
@@ -160,10 +158,10 @@ class CloudMedia(BaseModel):
 
 
 class ClippedPlace(BaseModel):
-    """A place that the model wrote outside of what is possible, and what was made of it.
+    """A place outside the valid range, and the values that replaced it.
 
-    `field` is its place in `answer`. `written` are the model's words; `given` and `used` the
-    numbers before and after, shares of the sides that the model saw, or metres with z up.
+    `field` is its path in `answer`. `written` is the model's text; `given` and `used` are the
+    numbers before and after, as fractions of the sides that the model saw, or in metres with z up.
     """
 
     field: str
@@ -173,11 +171,11 @@ class ClippedPlace(BaseModel):
 
 
 class OptionLogprob(BaseModel):
-    """One option of a closed set, and how probable it is.
+    """An option of a closed set, and its probability.
 
-    `logprob` is that of an answer which begins as the option may be written, all ways of writing it
-    together; the options rank by it. `probability` is its share among the options. `num_tokens` and
-    `mean_logprob`, a token's part, are those of the likeliest way.
+    `logprob` is that of an answer which begins with any spelling of the option; options are ranked
+    by it. `probability` is its share among the options. `num_tokens` and `mean_logprob`, per token,
+    are those of the likeliest spelling.
     """
 
     option: str
@@ -188,13 +186,12 @@ class OptionLogprob(BaseModel):
 
 
 class TaskResponse(BaseModel):
-    """An answer; `answer` is null exactly when `parse_status` is `unparsed`.
+    """An answer; `answer` is null exactly if `parse_status` is `unparsed`.
 
-    `text` is what the model wrote (in mode `likelihood`: the best option's
-    likeliest beginning). `clipped` lists places
-    that were moved into range, `dropped` the model's words for those that could not be used.
-    `options` come in the order of the labels or choices, in mode `likelihood` alone. `overlay` is a
-    `data:` URL, or null where there is nothing to draw.
+    `text` is the model's output (in mode `likelihood`: the best option's likeliest spelling).
+    `clipped` lists places that were moved into range, `dropped` the text of those that could not be
+    used. `options`, in mode `likelihood` only, are in the order of the labels or choices. `overlay`
+    is a `data:` URL, or null if there is nothing to draw.
     """
 
     id: str
@@ -217,9 +214,9 @@ class TaskResponse(BaseModel):
 
 
 class TaskCard(BaseModel):
-    """One task: what it takes and answers, and a body that can be sent as it is.
+    """A task: its input and output, and an example body.
 
-    `constrain`: whether its requests may ask for it.
+    `constrain` tells whether its requests may set `constrain`.
     """
 
     id: str

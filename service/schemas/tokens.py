@@ -13,7 +13,7 @@ _MAX_IDS = 1 << 17
 
 
 class TokenizeRequest(BaseModel):
-    """A text, as it stands: no prompt is written around it."""
+    """A text, encoded as it is: no prompt is written around it."""
 
     model_config = ConfigDict(extra="allow")
 
@@ -24,7 +24,7 @@ class TokenizeRequest(BaseModel):
 
 
 class TokenizeResponse(BaseModel):
-    """Its tokens; `token_strs` are the vocabulary's spellings, where asked for."""
+    """Its tokens; `token_strs` are their spellings in the vocabulary, if requested."""
 
     count: int
     max_model_len: int
@@ -33,7 +33,7 @@ class TokenizeResponse(BaseModel):
 
 
 class DetokenizeRequest(BaseModel):
-    """Ids of the vocabulary."""
+    """Token ids."""
 
     model_config = ConfigDict(extra="allow")
 
@@ -45,13 +45,13 @@ class DetokenizeRequest(BaseModel):
 
 
 class DetokenizeResponse(BaseModel):
-    """Their text, special tokens left out."""
+    """Their text, without special tokens."""
 
     prompt: str
 
 
 class EstimateDetails(BaseModel):
-    """The prompt's tokens by what they stand for."""
+    """The prompt's tokens by modality."""
 
     text_tokens: int
     image_tokens: int
@@ -59,10 +59,10 @@ class EstimateDetails(BaseModel):
 
 
 class Estimate(BaseModel):
-    """What a chat request would take.
+    """The size of a chat request.
 
-    `max_tokens` is the longest answer that it asks for, or that the service gives where it asks for
-    none; `fits` says whether prompt and answer have room in `max_model_len`.
+    `max_tokens` is the maximum length of its answer, requested or by default; `fits` tells whether
+    prompt and answer fit `max_model_len`.
     """
 
     object: Literal["chat.completion.estimate"] = "chat.completion.estimate"

@@ -1,4 +1,4 @@
-"""Names the request fields that nothing here reads, once each. Called by `endpoints`.
+"""Logs the names of unknown request fields, once each.
 
 Fields of other servers are ignored, as clients expect; the log tells the operator which.
 """
@@ -16,13 +16,13 @@ _MAX_LENGTH = 64
 
 
 class UnknownFields:
-    """What was named already in the life of one app; not endlessly many."""
+    """The names that one app has logged, up to a limit."""
 
     def __init__(self) -> None:
         self._named: set[str] = set()
 
     def name_once(self, body: BaseModel) -> None:
-        """Logs the names, never the values, of fields that `body` has beyond its model's own."""
+        """Logs the names, never the values, of fields that are not in the body's model."""
         for field in body.model_extra or {}:
             name = field[:_MAX_LENGTH]
             if name not in self._named and len(self._named) < _MAX_NAMES:

@@ -1,7 +1,6 @@
-"""Validation errors in our own words, bounded in number and length. Called by `errors`.
+"""Validation errors in our own words, limited in number and length.
 
-pydantic names what was expected in its error types and contexts; those are read here, its texts are
-not passed on.
+Messages are made from pydantic's error types and contexts; its own texts are not passed on.
 """
 
 from __future__ import annotations
@@ -11,7 +10,7 @@ from typing import Any
 
 _MAX_ERRORS = 3
 _MAX_VALUE = 64
-# Parts of an error's place that name a branch of our schema rather than a part of the request.
+# Parts of an error's location that name a branch of the schema, not a part of the request.
 _BRANCHES = frozenset(
     {"body", "text", "parts", "image_url", "point_cloud_url", "file", "constrained-str"}
     | {"texts", "tokens", "lists"}
@@ -43,14 +42,14 @@ _TEMPLATES: Mapping[str, str] = {
     "too_long": "must have at most {max_length} entries; it has {actual_length}",
     "too_short": "must have at least {min_length} entries",
     "literal_error": "must be one of {expected}",
-    "union_tag_invalid": "has an unknown type; known are {expected_tags}",
+    "union_tag_invalid": "has an unknown type; it must be one of {expected_tags}",
     "union_tag_not_found": "must be a string, a list of parts, or a part with a `type`",
     "json_invalid": "is not valid JSON",
     "none_required": "must be left out or null",
-    "extra_forbidden": "is not a field that is known here",
+    "extra_forbidden": "is not a known field",
     "wrong_medium": "has {found}; this task takes {takes}",
-    # Raised by validators of ours, in words of ours.
-    "value_error": "is not possible: {error}",
+    # Raised by our own validators, with our own messages.
+    "value_error": "is not valid: {error}",
     "prompt_type": "must be text, a list of texts, or token ids",
     "one_source": "must have either url or file_id",
     "one_file": "must have either file_id or file_data",
@@ -84,7 +83,7 @@ def place(location: Sequence[str | int]) -> str:
 
 
 def _is_branch(location: Sequence[str | int], index: int) -> bool:
-    """A tag stands first, after `content`, `prompt` or `stop`, or after a part's number."""
+    """A tag comes first, after `content`, `prompt` or `stop`, or after a part's index."""
     if index == 0:
         return location[index] == "body"
     before = location[index - 1]
@@ -108,9 +107,9 @@ def _describe(error: Mapping[str, Any]) -> str:
 
 
 def _shown(value: str | float) -> str:
-    """The beginning of the value, whatever its length costs to spell out."""
+    """The beginning of the value, at a bounded cost."""
     if isinstance(value, str):
         return repr(value[:_MAX_VALUE])[:_MAX_VALUE]
     if isinstance(value, int) and value.bit_length() > _MAX_VALUE * 4:
-        return "a number of very many digits"  # Python refuses to spell out the longest
+        return "a number with too many digits"  # Python refuses to spell out the longest
     return repr(value)[:_MAX_VALUE]

@@ -1,7 +1,7 @@
-"""Settings become what an app holds: engines, media pools, served models. Called by `app`.
+"""Builds what an app holds from its settings: engines, media pools, served models.
 
-As a rule there is one of each: models over one language model share an engine, and models that
-prepare media alike share a pool of decoding processes.
+Models with the same language model share an engine; models that prepare media in the same way share
+a pool of decoding processes.
 """
 
 from __future__ import annotations
@@ -50,12 +50,12 @@ if TYPE_CHECKING:
 def build_services(
     settings: Settings, engine: Engine | None, tracing: Tracing | None
 ) -> tuple[Services, tuple[MediaPool, ...]]:
-    """What handlers need, and the decode workers behind the input processors.
+    """The app's services, and its media pools.
 
     Args:
         settings: everything an operator can set.
-        engine: takes the place of those that the settings name, for all models.
-        tracing: sees the engines and the decode workers, where given.
+        engine: replaces the engines of the settings, for all models.
+        tracing: wraps the engines and the media pools, if given.
 
     Raises:
         CheckpointError, EngineConfigError, ValueError, OSError: as `app.create_app`.
@@ -132,7 +132,7 @@ def _engines(
 def _pools(
     settings: Settings, sources: Sequence[ModelSource], tracing: Tracing | None
 ) -> dict[str, MediaPool]:
-    """Each model's decode workers; models that prepare media alike share theirs."""
+    """The media pool of each model; models that prepare media in the same way share one."""
     pool_of: dict[str, MediaPool] = {}
     for (image, points), names in _preparations(sources).items():
         config = pool_config(settings, image, points)
@@ -154,7 +154,7 @@ def _served_model(
     spec = source.spec
     prompts = f"{spec.prompt_preset}|{sorted(spec.system_prompts.items())}"
     preset = spec.image.preset if spec.image else None
-    # Whoever keeps answers by it must not take one precision's for another's.
+    # A client may cache answers by fingerprint, so it depends on the precision.
     identity = f"{spec.digest}|{prompts}|{preset}|{settings.dtype}"
     max_model_len = min(spec.max_model_len, settings.max_model_len or spec.max_model_len)
     limits = input_limits(settings, max_model_len)
@@ -185,7 +185,7 @@ def _served_model(
 def _preparations(
     sources: Sequence[ModelSource],
 ) -> dict[tuple[ImageSpec | None, PointSpec | None], list[str]]:
-    """How media are prepared -> for which models; models that do not contradict share one way."""
+    """Ways to prepare media, with the models that use each; compatible models share one."""
     ways: list[tuple[ImageSpec | None, PointSpec | None, list[str]]] = []
     for source in sources:
         spec: CheckpointSpec = source.spec
@@ -202,7 +202,7 @@ def _preparations(
 
 
 def _media_sources(settings: Settings) -> tuple[FileStore, MediaFetcher]:
-    """Where media come from that are not in a request's body."""
+    """Stored files, and the fetcher of media that are not in a request's body."""
     stored = FileStore(settings.files_dir, file_limits(settings))
     hosts = AllowedHosts(settings.allowed_media_hosts)
     remote = RemoteMedia(hosts, RemoteLimits(settings.media_fetch_timeout_s)) if hosts else None

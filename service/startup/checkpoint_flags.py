@@ -1,11 +1,11 @@
-"""What `--checkpoint` names becomes models: directories read, adapters matched with their bases.
+"""Resolves `--checkpoint` flags: reads the directories, and matches adapters with their bases.
 
-Called by `app`. Nothing here loads weights or torch: the JSON files and the headers are read, and
-all that can be wrong with the choice of directories is said before anything is loaded.
+Nothing here loads weights or torch. Only JSON files and tensor headers are read, so a wrong choice
+of directories is reported before anything is loaded.
 
-A flag is `DIR`, `NAME=DIR`, `ADAPTER@BASE` or `NAME=ADAPTER@BASE`; a directory with `adapter/` and
-`base/` in it, as `lamm model convert` writes it, stands for the two. A directory whose own name has
-one of these characters is taken as it stands.
+A flag is `DIR`, `NAME=DIR`, `ADAPTER@BASE` or `NAME=ADAPTER@BASE`. A directory with `adapter/` and
+`base/`, as `lamm model convert` writes it, counts as both. A directory whose own name contains `=`
+or `@` is taken literally.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/-]{0,127}")
 
 @dataclass(frozen=True, slots=True)
 class Presets:
-    """What takes the place of each checkpoint's own; None leaves it (`CheckpointSpec`)."""
+    """Replacements for each checkpoint's own presets; None keeps them (`CheckpointSpec`)."""
 
     prompt_preset: str | None = None
     image_preset: str | None = None
@@ -45,7 +45,7 @@ class Presets:
 
 @dataclass(frozen=True, slots=True)
 class _Flag:
-    """One `--checkpoint`, taken apart."""
+    """The parts of one `--checkpoint`."""
 
     name: str | None
     path: Path
@@ -61,19 +61,20 @@ def read_checkpoint_flags(
     served_model_name: str | None = None,
     presets: Presets | None = None,
 ) -> tuple[ModelSource, ...]:
-    """The models that the flags name, in their order.
+    """The models that the flags name, in order.
 
-    An adapter without `@BASE` takes the checkpoint among the others that it was trained on.
-    Directories of the same digest are one base.
+    An adapter without `@BASE` uses the checkpoint among the others that it was trained on.
+    Directories with the same digest are one base.
 
     Args:
-        served_model_name: the name of the one checkpoint there is; it wins over the flag's own.
-        presets: for all models; None leaves each checkpoint its own.
+        served_model_name: name of the only checkpoint; takes precedence over the flag's own.
+        presets: for all models; None keeps each checkpoint's own.
 
     Raises:
-        CheckpointError: a directory is neither a checkpoint nor an adapter, or an adapter's base is
-            missing or another one; or a preset or the prompt pack is unknown.
-        ValueError: a name is given twice, or cannot be one.
+        CheckpointError: a directory is neither a checkpoint nor an adapter, an adapter's base is
+            missing or not the one that it was trained on, or a preset or the prompt pack is
+            unknown.
+        ValueError: a name is given twice, or is not valid.
     """
     flags = [_parse(text) for text in checkpoints]
     if served_model_name is not None:
@@ -93,13 +94,13 @@ def read_checkpoint_flags(
     for index, model in enumerate(models):
         if any(model.name == other.name for other in models[:index]):
             raise ValueError(
-                f"two checkpoints are named {model.name!r}; name them: --checkpoint NAME=DIR"
+                f"two checkpoints have the name {model.name!r}; name them: --checkpoint NAME=DIR"
             )
     return models
 
 
 class _Bases:
-    """Checkpoints by digest; each directory is read once, for a digest may cost a long reading."""
+    """Checkpoints by digest. Each directory is read once, since computing a digest may be slow."""
 
     def __init__(self, presets: Presets) -> None:
         self._presets = presets
@@ -107,7 +108,7 @@ class _Bases:
         self._by_digest: dict[str, tuple[Path, CheckpointSpec]] = {}
 
     def read(self, path: Path) -> tuple[Path, CheckpointSpec]:
-        """The checkpoint there, and the first directory that has the same one."""
+        """The checkpoint in that directory, and the first directory with the same digest."""
         resolved = path.resolve()
         if resolved not in self._by_path:
             spec = CheckpointSpec.from_pretrained(
@@ -118,12 +119,12 @@ class _Bases:
             )
             self._by_path[resolved] = spec
             self._by_digest.setdefault(spec.digest, (path, spec))
-        # Twins may differ in what is not weights, such as prompts: the spec is their own.
+        # Checkpoints of one digest may differ in prompts, so each keeps its own spec.
         spec = self._by_path[resolved]
         return self._by_digest[spec.digest][0], spec
 
     def find(self, digest: str) -> tuple[Path, CheckpointSpec] | None:
-        """The checkpoint of that digest, if one was read."""
+        """The checkpoint with that digest, if one was read."""
         return self._by_digest.get(digest)
 
 
@@ -135,7 +136,7 @@ def _parse(text: str) -> _Flag:
         name, text = text.split("=", 1)
         if not _NAME.fullmatch(name):
             raise ValueError(
-                f"{name[:64]!r} cannot name a model; names have letters, digits and ._:/- "
+                f"{name[:64]!r} is not a valid model name; use letters, digits and ._:/- "
                 "(--checkpoint NAME=DIR)"
             )
     if "@" in text and not Path(text).is_dir():
@@ -154,7 +155,7 @@ def _model(flag: _Flag, bases: _Bases) -> ModelSource:
     if not flag.is_adapter:
         if flag.base is not None:
             raise CheckpointError(
-                f"{flag.path}: {ADAPTER_CONFIG} is missing; only an adapter has a base "
+                f"{flag.path}: {ADAPTER_CONFIG} not found; only an adapter takes a base "
                 f"(@{flag.base})"
             )
         base, spec = bases.read(flag.path)
@@ -165,7 +166,7 @@ def _model(flag: _Flag, bases: _Bases) -> ModelSource:
         found = bases.find(trained_on)
         if found is None:
             raise CheckpointError(
-                f"{flag.path}: an adapter, trained on the base with digest {trained_on}, which is "
+                f"{flag.path} is an adapter of the base with digest {trained_on}, which is "
                 f"not among the checkpoints; give its directory: {flag.path}@BASE"
             )
         base, spec = found
@@ -173,19 +174,19 @@ def _model(flag: _Flag, bases: _Bases) -> ModelSource:
         base, spec = bases.read(flag.base)
         if spec.digest != trained_on:
             raise CheckpointError(
-                f"{flag.path}: trained on the base with digest {trained_on}; "
-                f"{flag.base} has {spec.digest}"
+                f"{flag.path} is an adapter of the base with digest {trained_on}, but "
+                f"{flag.base} has digest {spec.digest}"
             )
     return ModelSource(name, _adapted(spec, flag.path, provenance), base, flag.path)
 
 
 def _adapted(spec: CheckpointSpec, adapter: Path, provenance: dict[str, Any]) -> CheckpointSpec:
-    """The base's spec, changed in identity and in the media that there are projectors for."""
+    """The base's spec with the adapter's digest and the modalities that it projects."""
     try:
         with safe_open(adapter / PROJECTORS, framework="numpy") as stored:
             projectors = {key.partition(".")[0] for key in stored.keys()}  # noqa: SIM118
     except (OSError, SafetensorError) as error:
-        raise CheckpointError(f"{adapter}: {PROJECTORS} cannot be read: {error}") from None
+        raise CheckpointError(f"{adapter}: cannot read {PROJECTORS}: {error}") from None
     identity = f"{spec.digest}+{weights_digest(adapter)}"
     return dataclasses.replace(
         spec,
@@ -199,5 +200,5 @@ def _adapted(spec: CheckpointSpec, adapter: Path, provenance: dict[str, Any]) ->
 def _provenance(adapter: Path) -> dict[str, Any]:
     value = read_json(adapter, PROVENANCE, "an adapter")
     if not isinstance(value.get("base", {}), dict):
-        raise CheckpointError(f"{adapter}: {PROVENANCE} does not say what the base is")
+        raise CheckpointError(f"{adapter}: {PROVENANCE} does not name the base")
     return value

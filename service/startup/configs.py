@@ -1,4 +1,4 @@
-"""The part of the settings that each component gets."""
+"""The part of the settings that each component needs."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from service.plan.sampling import SequenceLimits
 
 
 def engine_config(settings: Settings, num_engines: int = 1) -> EngineConfig:
-    """An engine's part of the settings: the fields of the same names.
+    """The engine's part of the settings: the fields with the same names.
 
-    Memory that is given in bytes is for all engines together.
+    Sizes in bytes are divided among all engines.
     """
     values = {name: getattr(settings, name) for name in EngineConfig.__dataclass_fields__}
     if settings.kv_cache_bytes is not None:
@@ -58,7 +58,7 @@ def media_size_limits(settings: Settings) -> MediaSizeLimits:
 
 
 def batch_config(settings: Settings) -> BatchConfig:
-    """Where batches live, and what they may take."""
+    """The batch database and its limits."""
     url = settings.database_url
     limits = BatchLimits(
         settings.batch_max_lines,
@@ -76,7 +76,7 @@ def batch_config(settings: Settings) -> BatchConfig:
 def pool_config(
     settings: Settings, image: ImageSpec | None, points: PointSpec | None
 ) -> MediaPoolConfig:
-    """A pool of decoding processes for media that are prepared as `image` and `points` say."""
+    """A pool of decoding processes that prepares media for `image` and `points`."""
     return MediaPoolConfig(
         workers=settings.media_workers,
         timeout_s=settings.media_timeout_s,

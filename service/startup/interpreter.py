@@ -1,7 +1,6 @@
-"""How this process is set for serving: its memory before the engines load and while they serve,
-its interpreter in between.
+"""Process-wide tuning for serving: malloc before the engines load, the interpreter after it.
 
-All of it is the whole process's, so no app does it: only `cli`, whose process it is.
+Only the command line calls it, never an app: all of it affects the whole process.
 """
 
 from __future__ import annotations
@@ -12,26 +11,27 @@ import gc
 import os
 import sys
 
-# The engine's thread, the event loop and the threads that parse large bodies share one lock; who
-# wants it waits for so long before its holder is asked to let go. Python's own five milliseconds
-# add up: a probe needs the lock a few times, and so does every operation of a step.
+# The engine's thread, the event loop and the threads that parse large bodies share the GIL. A
+# thread that wants it waits this long before the holder is asked to release it. Python's default of
+# five milliseconds adds up: a probe needs the GIL a few times, and so does each operation of a
+# step.
 _SWITCH_INTERVAL_S = 0.001
 
-# Of malloc.h. By default glibc has eight arenas a core, each of which stays as large as its largest
-# moment: a crowd's threads take minutes to have had all of theirs, and memory grows meanwhile.
+# From malloc.h. By default glibc has eight arenas per core, each of which stays at its peak size.
+# Over minutes of load every thread reaches its peak, and memory grows.
 _M_ARENA_MAX = -8
 _ARENAS = 2
 _ARENAS_VARIABLE = "MALLOC_ARENA_MAX"
 
-# A crowd's freed pieces lie between others that stay, a tenth of the heap. Giving them back takes
-# some milliseconds, in which other threads' allocations wait.
+# Freed chunks of a load peak lie between others that stay in use, about a tenth of the heap.
+# Trimming takes milliseconds, during which allocations of other threads wait.
 _TRIM_INTERVAL_S = 10.0
 
 
 def limit_malloc_arenas() -> None:
-    """Lets all threads share two arenas; the environment's own MALLOC_ARENA_MAX goes before.
+    """Limits glibc to two malloc arenas, unless MALLOC_ARENA_MAX is set in the environment.
 
-    Without effect under a C library other than glibc, which has no such arenas.
+    Has no effect with another C library.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is not None and _ARENAS_VARIABLE not in os.environ:
@@ -39,9 +39,9 @@ def limit_malloc_arenas() -> None:
 
 
 async def give_memory_back(interval_s: float = _TRIM_INTERVAL_S) -> None:
-    """Hands what malloc holds and nobody uses to the operating system, again and again.
+    """Returns unused malloc memory to the operating system periodically.
 
-    Ends at once under a C library other than glibc.
+    Ends at once with a C library other than glibc.
     """
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
     while trim is not None:
@@ -50,10 +50,10 @@ async def give_memory_back(interval_s: float = _TRIM_INTERVAL_S) -> None:
 
 
 def settle_interpreter() -> None:
-    """Hands the lock over sooner, and takes what was loaded out of the garbage collector's rounds.
+    """Shortens the GIL switch interval, and freezes the loaded objects out of garbage collection.
 
-    Libraries and weights are hundreds of thousands of objects that stay. A full collection would
-    look at each of them, with every thread standing still meanwhile.
+    Libraries and weights are hundreds of thousands of permanent objects. A full collection would
+    visit each of them while all threads wait.
     """
     sys.setswitchinterval(_SWITCH_INTERVAL_S)
     gc.collect()

@@ -1,9 +1,8 @@
-"""Which models can live in one engine: those over one language model, bit for bit.
+"""Groups models into engines: those whose language models are identical, bit for bit.
 
-Called by `app`. An engine holds a language model once and applies adapters per request; models of
-other language models get engines of their own. Bases that differ in their encoders alone (a picture
-base and a cloud base over one Vicuna) are told by comparing their language models' bytes, which
-ends at the first difference. Torch-free.
+An engine holds one language model and applies adapters per request. Bases that differ only in their
+encoders (one for pictures and one for clouds over the same Vicuna) are recognised by comparing the
+bytes of their language models, up to the first difference. Torch-free.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ from typing import Any
 from service.engine.model_source import ModelSource
 
 _LANGUAGE_MODEL = "language_model."
-# What in a configuration says nothing about the network.
+# Configuration entries that do not affect the network.
 _NOTES = frozenset(
     {"_name_or_path", "architectures", "dtype", "torch_dtype", "transformers_version"}
 )
@@ -28,7 +27,7 @@ _COMPARED_BYTES = 1 << 22
 
 @dataclass(frozen=True, slots=True)
 class _Stored:
-    """Where a tensor's bytes lie."""
+    """A tensor's place in a file."""
 
     dtype: str
     shape: tuple[int, ...]
@@ -38,7 +37,7 @@ class _Stored:
 
 
 def group_models(models: Sequence[ModelSource]) -> tuple[tuple[ModelSource, ...], ...]:
-    """The models, one group an engine, in the order of each group's first.
+    """The models, one group per engine, ordered by the first model of each group.
 
     Raises:
         CheckpointError: a base's weights cannot be read.
@@ -48,7 +47,7 @@ def group_models(models: Sequence[ModelSource]) -> tuple[tuple[ModelSource, ...]
     for model in models:
         for group in groups:
             bases = {member.base for member in group}
-            # A checkpoint that no adapter lies over is not worth comparing: a merged one differs.
+            # Merged checkpoints always differ, so only bases of adapters are compared.
             alike = model.base in bases or (
                 {model.base, group[0].base} <= adapted
                 and same_language_model(model.base, group[0].base)
@@ -64,7 +63,7 @@ def group_models(models: Sequence[ModelSource]) -> tuple[tuple[ModelSource, ...]
 def same_language_model(first: Path, second: Path) -> bool:
     """Whether two checkpoints have the same language model: configuration, tensors, every byte.
 
-    False too where a file cannot be understood: loading it says what is wrong.
+    False if a file cannot be parsed; loading it reports the error.
     """
     try:
         if _text_config(first) != _text_config(second):
@@ -90,7 +89,9 @@ def _language_tensors(path: Path) -> Mapping[str, _Stored]:
         with file.open("rb") as stream:
             length = int.from_bytes(stream.read(8), "little")
             if length > _MAX_HEADER_BYTES:
-                raise ValueError(f"{file}: a header of {length} bytes")
+                raise ValueError(
+                    f"{file}: the header has {length} bytes; the limit is {_MAX_HEADER_BYTES}"
+                )
             header = json.loads(stream.read(length))
         for key, entry in header.items():
             if key.startswith(_LANGUAGE_MODEL):

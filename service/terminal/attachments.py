@@ -1,7 +1,4 @@
-"""What the terminal client sends: a conversation's messages, and files as content parts.
-
-Called by `chat_client`.
-"""
+"""Messages of the terminal client, and files as content parts."""
 
 from __future__ import annotations
 
@@ -15,12 +12,12 @@ _CLOUD_SUFFIXES = ("npy", "npz", "ply", "pcd", "xyz", "bin")
 
 
 class ChatError(Exception):
-    """Something the person at the terminal can mend."""
+    """An error that the user can fix."""
 
 
 @dataclass(frozen=True, slots=True)
 class CloudOptions:
-    """How cloud files are to be read."""
+    """How to read point-cloud files."""
 
     units: str = "m"
     up_axis: str = "z"
@@ -29,7 +26,7 @@ class CloudOptions:
 
 @dataclass(slots=True)
 class Conversation:
-    """Messages so far, and media waiting for the next question."""
+    """Messages so far, and media for the next question."""
 
     system: str | None = None
     messages: list[dict[str, Any]] = field(default_factory=list)
@@ -39,22 +36,22 @@ class Conversation:
         self.reset()
 
     def reset(self) -> None:
-        """Forgets everything but the system text."""
+        """Forgets everything but the system prompt."""
         self.pending = []
         self.messages = [] if self.system is None else [{"role": "system", "content": self.system}]
 
     def ask(self, question: str) -> None:
-        """The next question with the media that wait for it."""
+        """Adds the next question with its pending media."""
         parts = [*self.pending, {"type": "text", "text": question}]
         self.messages.append({"role": "user", "content": parts})
         self.pending = []
 
     def answer(self, text: str) -> None:
-        """The answer to the last question."""
+        """Adds the answer to the last question."""
         self.messages.append({"role": "assistant", "content": text})
 
     def take_back(self) -> None:
-        """The last question failed: as if it had not been asked, its media wait again."""
+        """Removes the last question, which failed; its media are pending again."""
         parts = self.messages.pop()["content"]
         self.pending = [part for part in parts if part["type"] != "text"]
 
@@ -73,11 +70,11 @@ def cloud_part(path: Path, options: CloudOptions) -> dict[str, Any]:
     """The content part of a point-cloud file; the suffix names its format.
 
     Raises:
-        ChatError: it cannot be read, or the suffix is no format.
+        ChatError: it cannot be read, or has an unknown suffix.
     """
     suffix = path.suffix.lower().lstrip(".")
     if suffix not in _CLOUD_SUFFIXES:
-        raise ChatError(f"{path}: clouds are {', '.join(_CLOUD_SUFFIXES)} files")
+        raise ChatError(f"{path}: not a point-cloud format; expected {', '.join(_CLOUD_SUFFIXES)}")
     value: dict[str, Any] = {
         "url": _data_url(path, "application/octet-stream"),
         "format": suffix,

@@ -1,10 +1,9 @@
-"""The terminal client behind `lamm chat`; speaks to any server of the same protocol."""
+"""The terminal client behind `lamm chat`; works with any OpenAI-compatible server."""
 
 from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -21,6 +20,13 @@ from service.terminal.attachments import (
     cloud_part,
     image_part,
 )
+from service.terminal.connection import (
+    add_cloud_options,
+    add_connection,
+    connect,
+    error_text,
+    reason_of,
+)
 
 _CHAT_HELP = """\
 Talk to a running LAMM service, with pictures and point clouds.
@@ -29,21 +35,20 @@ Talk to a running LAMM service, with pictures and point clouds.
   lamm chat --image cat.png "What is this?"         one question, one answer
   lamm chat --cloud chair.ply --units cm --up-axis y "What is this?"
 
-In a conversation: /image PATH and /cloud PATH add to the next question, /reset starts anew,
-/quit ends.
+In a conversation, /image PATH and /cloud PATH attach a file to the next question, /reset starts
+over, and /quit exits.
 """
 _COMMANDS = "/image PATH  /cloud PATH  /reset  /quit"
 
 
 def run_chat(argv: list[str]) -> int:
-    """0 at the end of the conversation, 1 when the one question failed."""
+    """Exit status: 0 at the end of the conversation, 1 if a request failed."""
     options = _parser().parse_args(argv)
     console = Console(highlight=False)
     clouds = CloudOptions(options.units, options.up_axis, options.columns)
-    headers = {"Authorization": f"Bearer {options.api_key}"} if options.api_key else {}
     conversation = Conversation(options.system)
     try:
-        with httpx.Client(base_url=options.url, headers=headers, timeout=options.timeout) as client:
+        with connect(options) as client:
             conversation.pending += [image_part(Path(path)) for path in options.image]
             conversation.pending += [cloud_part(Path(path), clouds) for path in options.cloud]
             card = model_card(client, options.model)
@@ -57,7 +62,7 @@ def run_chat(argv: list[str]) -> int:
                 return 0
             _converse(client, conversation, request, clouds, card, console)
     except (ChatError, httpx.HTTPError) as error:
-        reason = _reason(error, options.url)
+        reason = reason_of(error, options.url)
         Console(stderr=True, highlight=False).print(Text(f"lamm chat: {reason}", style="red"))
         return 1
     return 0
@@ -67,31 +72,31 @@ def model_card(client: httpx.Client, name: str | None) -> Mapping[str, Any]:
     """The card of the named model, or of the first one.
 
     Raises:
-        ChatError: the server has no such model, or does not answer as expected.
+        ChatError: the server does not serve that model, or answers unexpectedly.
     """
     response = client.get("/v1/models")
     if response.is_error:
-        raise ChatError(_error_text(response.status_code, response.text))
+        raise ChatError(error_text(response.status_code, response.text))
     cards: list[dict[str, Any]] = response.json().get("data", [])
     for card in cards:
         if name in (None, card["id"]):
             return card
     known = ", ".join(card["id"] for card in cards) or "none"
-    raise ChatError(f"model {name!r} is not served; there are: {known}")
+    raise ChatError(f"model {name!r} is not served; the models are: {known}")
 
 
 def stream_answer(
     client: httpx.Client, request: Mapping[str, Any], messages: list[dict[str, Any]]
 ) -> Iterator[str]:
-    """The answer piece by piece.
+    """The answer, piece by piece.
 
     Raises:
-        ChatError: the server refused or failed.
+        ChatError: the server refused the request or failed.
     """
     body = {**request, "messages": messages, "stream": True}
     with client.stream("POST", "/v1/chat/completions", json=body) as response:
         if response.is_error:
-            raise ChatError(_error_text(response.status_code, response.read().decode()))
+            raise ChatError(error_text(response.status_code, response.read().decode()))
         for line in response.iter_lines():
             if not line.startswith("data: ") or line == "data: [DONE]":
                 continue
@@ -129,7 +134,7 @@ def _converse(
                 continue
             console.print(Text(_command(line, conversation, clouds), style="dim"))
         except (ChatError, httpx.HTTPError) as error:
-            console.print(Text(_reason(error, client.base_url), style="red"))
+            console.print(Text(reason_of(error, client.base_url), style="red"))
 
 
 def _command(line: str, conversation: Conversation, clouds: CloudOptions) -> str:
@@ -137,14 +142,14 @@ def _command(line: str, conversation: Conversation, clouds: CloudOptions) -> str
     path = Path(argument.strip().strip("'\"")).expanduser()
     if name == "/reset":
         conversation.reset()
-        return "a new conversation"
+        return "started over"
     if name == "/image" and argument:
         conversation.pending.append(image_part(path))
     elif name == "/cloud" and argument:
         conversation.pending.append(cloud_part(path, clouds))
     else:
         return _COMMANDS
-    return f"{path.name} goes with the next question"
+    return f"attached {path.name} to the next question"
 
 
 def _exchange(
@@ -169,21 +174,6 @@ def _exchange(
     conversation.answer("".join(pieces))
 
 
-def _reason(error: Exception, url: object) -> str:
-    if isinstance(error, httpx.ConnectError):
-        return f"nothing answers at {url} ({error}); is `lamm serve` running there? (--url)"
-    if isinstance(error, httpx.TimeoutException):
-        return f"no word from {url} for longer than --timeout allows"
-    return str(error) or type(error).__name__
-
-
-def _error_text(status: int, body: str) -> str:
-    try:
-        return str(json.loads(body)["error"]["message"])
-    except (ValueError, KeyError, TypeError):
-        return f"the server answered {status}"
-
-
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="lamm chat",
@@ -191,46 +181,24 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
-    add("question", nargs="?", help="ask this, print the answer, end")
+    add("question", nargs="?", help="ask this question, print the answer, and exit")
+    add_connection(parser)
+    add("--image", action="append", default=[], metavar="PATH", help="attach a picture; repeatable")
     add(
-        "--url",
-        default=os.environ.get("LAMM_URL", "http://127.0.0.1:8000"),
-        help="the service, or LAMM_URL (default: %(default)s)",
+        "--cloud",
+        action="append",
+        default=[],
+        metavar="PATH",
+        help="attach a point cloud; repeatable",
     )
-    add(
-        "--api-key",
-        default=os.environ.get("LAMM_API_KEY"),
-        help="the service's key, or LAMM_API_KEY",
-    )
-    add("--model", help="name of the model (default: the first one)")
-    add("--image", action="append", default=[], metavar="PATH", help="a picture; may be repeated")
-    add("--cloud", action="append", default=[], metavar="PATH", help="a cloud; may be repeated")
-    add(
-        "--units",
-        choices=("m", "cm", "mm"),
-        default="m",
-        help="of the clouds' coordinates (default: m)",
-    )
-    add(
-        "--up-axis",
-        choices=("z", "y"),
-        default="z",
-        help="which axis points up in the clouds (default: z)",
-    )
-    add("--columns", type=int, choices=(3, 4, 5, 6), help="values a point in bin files")
-    add("--system", help="replaces the checkpoint's system text")
-    add("--max-tokens", type=int, help="longest answer (default: the service's)")
+    add_cloud_options(parser)
+    add("--system", help="system prompt (default: the checkpoint's)")
+    add("--max-tokens", type=int, help="maximum answer tokens (default: the service's)")
     add(
         "--temperature",
         type=float,
         default=0.0,
-        help="0 always takes the likeliest word, more is more varied (default: 0)",
-    )
-    add(
-        "--timeout",
-        type=float,
-        default=120.0,
-        help="seconds without a word before giving up (default: 120)",
+        help="sampling temperature; 0 is greedy (default: 0)",
     )
     return parser
 

@@ -1,4 +1,4 @@
-// The page's start: what all panels share, the tabs, and the state of the server.
+// Starts the page: shared objects, tabs, and the server's health.
 
 import { Chat } from "./chat/chat.js";
 import { Api, ApiError } from "./shared/api.js";

@@ -189,7 +189,7 @@ def test_batches_of_any_size_need_few_kernels() -> None:
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        ({"attention_bias": True}, "no biases"),
+        ({"attention_bias": True}, "does not support biases"),
         ({"hidden_act": "gelu"}, "hidden_act is 'gelu'"),
         (
             {"rope_parameters": {"rope_type": "dynamic", "rope_theta": 1e4, "factor": 2.0}},

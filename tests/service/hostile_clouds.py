@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from lamm_model.conversation import Modality
 from service.media.process import MediaJob
+from tests.lamm_model.formats import point_files
 from tests.service.chat_requests import npy
 from tests.service.hostile_case import TRUNCATIONS, Case
 
@@ -58,6 +59,10 @@ def _rows(xyz: Array) -> bytes:
     return "".join(" ".join(f"{value:.6g}" for value in row) + "\n" for row in xyz).encode()
 
 
+def _columns(xyz: Array) -> list[point_files.Column]:
+    return list(zip("xyz", xyz.T.astype("f8"), strict=True))
+
+
 _WRITERS: dict[str, tuple[str, Callable[[Array], bytes]]] = {
     "npy": ("npy", npy),
     "npz": ("npz", lambda xyz: npz(xyz=xyz)),
@@ -65,6 +70,14 @@ _WRITERS: dict[str, tuple[str, Callable[[Array], bytes]]] = {
     "ply text": ("ply", lambda xyz: ply(xyz, text=True)),
     "pcd": ("pcd", pcd),
     "pcd text": ("pcd", lambda xyz: pcd(xyz, text=True)),
+    "ply big-endian": (
+        "ply",
+        lambda xyz: point_files.ply(_columns(xyz), "binary_big_endian"),
+    ),
+    "pcd compressed": (
+        "pcd",
+        lambda xyz: point_files.pcd(_columns(xyz), "binary_compressed"),
+    ),
     "xyz": ("xyz", _rows),
     "bin": ("bin", lambda xyz: xyz.astype("<f4").tobytes()),
 }

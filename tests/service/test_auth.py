@@ -70,8 +70,8 @@ async def test_every_route_refuses_who_has_no_key_or_another_role(settings: Sett
                 assert refused.json()["error"]["code"] == "insufficient_role"
                 role = "user" if other == "u-key" else "metrics"
                 assert refused.json()["error"]["message"] == (
-                    f"the route needs a key with the role '{needs.role.value}'; "
-                    f"this key's role is '{role}'"
+                    f"the route needs a key with role '{needs.role.value}'; "
+                    f"this key has role '{role}'"
                 )
                 admitted = await client.request(method, path, headers=bearer("a-key"))
                 assert admitted.status_code not in (401, 403), path
@@ -170,7 +170,7 @@ def test_a_key_is_its_exact_text(key: str) -> None:
 
 @pytest.mark.parametrize("listed", ["user-key,,admin:", "a,b, metrics: ,c"])
 def test_a_role_without_a_key_stops_the_start(listed: str) -> None:
-    with pytest.raises(ValueError, match="entry 3 of the API keys names a role and no key"):
+    with pytest.raises(ValueError, match="entry 3 of the API keys has a role but no key"):
         ApiKeys(listed, None)
 
 

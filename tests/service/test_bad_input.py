@@ -71,7 +71,7 @@ CASES: dict[str, tuple[dict[str, Any], int, str, str]] = {
         "messages[0].content[0].image_url", "the limit is 4194304"),
     "too many media": (
         chat_body(*[image()] * 17), 400, "messages", "17 pictures and clouds; the limit is 16"),
-    "remote address": (
+    "remote URLs": (
         chat_body({"type": "image_url", "image_url": {"url": "https://example.com/a.png"}}), 400,
         "messages[0].content[0].image_url", "not fetched"),
     "file address": (
@@ -99,7 +99,7 @@ CASES: dict[str, tuple[dict[str, Any], int, str, str]] = {
         "0 image, 8 point cloud, and those of 1 files; the context limit is 256"),
     "answer longer than the context": (
         chat_body(image(), cloud(), max_tokens=250), 400, "messages",
-        "16 image, 8 point cloud) and max_tokens asks for 250 more"),
+        "16 image, 8 point cloud) and max_tokens is 250"),
     "unknown model": (
         {**chat_body(), "model": "gpt-7"}, 404, "model", "'gpt-7' is not served"),
     "no model": ({"messages": [USER]}, 400, "model", "model is missing"),
@@ -117,7 +117,7 @@ CASES: dict[str, tuple[dict[str, Any], int, str, str]] = {
     "foreign stop token": (chat_body(stop_token_ids=[-1]), 400, "stop_token_ids", "-1"),
     "empty stop": (chat_body(stop=[""]), 400, "stop", "at least 1"),
     "min over max": (
-        chat_body(max_tokens=3, min_tokens=4), 400, "min_tokens", "within 0 and 3"),
+        chat_body(max_tokens=3, min_tokens=4), 400, "min_tokens", "expected 0 to 3"),
     "top_logprobs alone": (chat_body(top_logprobs=3), 400, "top_logprobs", "logprobs"),
     "JSON schema left out": (
         chat_body(response_format={"type": "json_schema"}), 400, "response_format.json_schema",
@@ -136,7 +136,7 @@ CASES: dict[str, tuple[dict[str, Any], int, str, str]] = {
         messages({"role": "user"}), 400, "messages[0].content", "content is missing"),
     "empty question": (messages({"role": "user", "content": " "}), 400, "messages", "neither"),
     "answer first": (
-        messages({"role": "assistant", "content": "x"}, USER), 400, "messages[0]", "no user's"),
+        messages({"role": "assistant", "content": "x"}, USER), 400, "messages[0]", "precedes"),
     "answer last": (
         messages(USER, {"role": "assistant", "content": "x"}), 400, "messages", "last message"),
     "medium in a system message": (
@@ -256,7 +256,7 @@ async def test_a_medium_that_the_checkpoint_cannot_see(
     error = response.json()["error"]
     assert error["code"] == "unsupported_modality"
     assert error["param"] == "messages[0].content[0].point_cloud_url"
-    assert "takes no point_cloud; it takes text, image" in error["message"]
+    assert "does not accept point_cloud; it accepts text, image" in error["message"]
 
 
 async def test_a_defect_of_ours_tells_nothing(

@@ -105,7 +105,7 @@ def test_a_batch_reads_back_as_it_was_asked(database: Database) -> None:
     store.create(NewBatch(**{**_values(ASKED), "owner": "other"}), 2)
     assert store.list_batches("abcd", None, 9) == [second, made]
     assert store.list_batches("abcd", second.id, 9) == [made]
-    with pytest.raises(RequestError, match="no batch here"):
+    with pytest.raises(RequestError, match="no batch has that id"):
         store.list_batches("other", made.id, 9)
 
 
@@ -239,7 +239,7 @@ def test_what_was_stored_survives_and_another_release_is_refused(url: sa.URL) ->
     with database.writing() as connection:
         connection.execute(sa.update(tables.versions).values(version=7))
     database.close()
-    with pytest.raises(DatabaseError, match="version 7; this release reads version 1"):
+    with pytest.raises(DatabaseError, match="version 7; this release needs version 1"):
         open_database(url)
 
 
@@ -258,9 +258,9 @@ def test_an_sqlite_file_is_one_servers(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ("nothing", "is no URL"),
+        ("nothing", "is not a valid URL"),
         ("mysql://host/name", "kind 'mysql'"),
-        ("sqlite://", "names no file"),
+        ("sqlite://", "has no file"),
     ],
 )
 def test_addresses_that_are_none(checkpoint: Path, given: str, message: str) -> None:

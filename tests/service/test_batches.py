@@ -101,7 +101,7 @@ async def test_openais_client_works_unchanged(served: tuple[FastAPI, httpx.Async
         assert refused["response"]["body"]["error"]["param"] == "temperature"
         assert refused["response"]["request_id"] == refused["id"]
         assert batch.id in [one.id async for one in client.batches.list(limit=1)]
-        with pytest.raises(openai.BadRequestError, match="cannot be cancelled"):
+        with pytest.raises(openai.BadRequestError, match="can no longer be cancelled"):
             await client.batches.cancel(batch.id)
         with pytest.raises(openai.NotFoundError, match="no batch"):
             await client.batches.retrieve("batch_0")

@@ -281,7 +281,7 @@ async def test_stored_files_of_one_request_are_limited_together(
     assert two.status_code == 200, two.text
     refused = await client.post(CHAT, json=chat_body(*map(of_file, ids)), headers=ALICE)
     assert refused.status_code == 413
-    assert "the limit of all together is 524288" in refused.json()["error"]["message"]
+    assert "the limit per request is 524288" in refused.json()["error"]["message"]
 
 
 async def test_limits_of_size_room_and_number(app: FastAPI, client: httpx.AsyncClient) -> None:

@@ -162,9 +162,9 @@ def test_arguments_are_the_service_s_settings_and_ray_s(
 @pytest.mark.parametrize(
     ("given", "said"),
     [
-        ({"max_replicas": 2}, "files_dir is not given"),
-        ({"min_replicas": 3, "max_replicas": 2, "files_dir": "/f"}, "more than max_replicas, 2"),
-        ({"num_gpus": 0.5}, "kv_cache_bytes is not given"),
+        ({"max_replicas": 2}, "files_dir is not set"),
+        ({"min_replicas": 3, "max_replicas": 2, "files_dir": "/f"}, "at most max_replicas, 2"),
+        ({"num_gpus": 0.5}, "kv_cache_bytes is not set"),
         ({"num_gpu": 1}, "num_gpu"),
     ],
 )

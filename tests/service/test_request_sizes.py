@@ -80,7 +80,7 @@ async def test_pictures_are_counted_by_their_headers(
     client: httpx.AsyncClient, decoded: list[MediaJob]
 ) -> None:
     error = await error_of(client, image(), cloud(), image(), image())
-    assert "144 pixels or more; the limit of all together is 100" in error["message"]
+    assert "at least 144 pixels; the limit per request is 100" in error["message"]
     assert error["param"] == "messages[0].content[3].image_url"
     assert decoded == []
 
@@ -89,7 +89,7 @@ async def test_clouds_are_counted_by_their_headers(
     client: httpx.AsyncClient, decoded: list[MediaJob]
 ) -> None:
     error = await error_of(client, cloud(), cloud(), image(), cloud())
-    assert "300 points or more; the limit of all together is 250" in error["message"]
+    assert "at least 300 points; the limit per request is 250" in error["message"]
     assert decoded == []
 
 
@@ -109,7 +109,7 @@ async def test_what_no_header_tells_is_counted_when_it_is_known(
 ) -> None:
     parts = [cloud(npz(100 + extra), "npz") for extra in range(6)]
     error = await error_of(client, *parts)
-    assert "the limit of all together is 250" in error["message"]
+    assert "the limit per request is 250" in error["message"]
     # One at a time here; the next may have begun when the third is found to be too much.
     assert len(decoded) in {3, 4}
 

@@ -118,7 +118,7 @@ async def test_an_allowed_origin(settings: Settings) -> None:
 
 @pytest.mark.parametrize("origin", ["app.example", "https://app.example/", "https://a b", "null"])
 def test_what_is_no_origin_is_refused_at_the_start(origin: str) -> None:
-    with pytest.raises(ValidationError, match="is no origin"):
+    with pytest.raises(ValidationError, match="is not a valid origin"):
         Settings(allowed_origin=(origin,))
 
 

@@ -114,7 +114,7 @@ def test_the_terminal_client_converses(
     assert run_chat(["--url", url]) == 0
     output = " ".join(capsys.readouterr().out.split())
     assert "tiny-lamm (text, image, point_cloud)" in output
-    assert "bad.png goes with the next question" in output
+    assert "attached bad.png to the next question" in output
     assert "expected one of JPEG" in output
     assert "clouds are npy, npz, ply, pcd, xyz, bin files" in output
     assert "No such file" in output

@@ -86,7 +86,7 @@ async def test_each_answers_its_media_and_refuses_the_other(
     error = refused.json()["error"]
     assert (refused.status_code, error["code"]) == (400, "unsupported_modality")
     kind = other["type"].removesuffix("_url")
-    assert error["message"] == f"model {model!r} takes no {kind}; it takes {takes}"
+    assert error["message"] == f"model {model!r} does not accept {kind}; it accepts {takes}"
     assert error["param"] == f"messages[0].content[0].{other['type']}"
 
 
@@ -95,7 +95,7 @@ async def test_a_name_that_is_not_served(client: httpx.AsyncClient) -> None:
     assert refused.status_code == 404
     message = refused.json()["error"]["message"]
     assert message == (
-        "model 'gpt-7' is not served here; the models are 'joint', 'pictures', 'clouds'"
+        "model 'gpt-7' is not served; the models are 'joint', 'pictures', 'clouds'"
     )
     assert (await client.get("/v1/models/gpt-7")).status_code == 404
 
@@ -150,4 +150,4 @@ async def test_engines_of_their_own_are_told_apart(
     divided = dataclasses.replace(services, engines=apart)
     monkeypatch.setattr(services.lifecycle, "engine_infos", services.lifecycle.engine_infos * 2)
     banner = cli.ready_message(divided, "http://lamm", settings)
-    assert banner.count("an engine of its own") == banner.count("KV cache") == 2
+    assert banner.count("its own engine") == banner.count("KV cache") == 2

@@ -74,7 +74,7 @@ async def test_a_cloud_s_format_is_in_its_name_or_named(client: httpx.AsyncClien
     assert told.json()["media"]["points_in"] == 10
     refused = await post(client, "classification_3d", ("scan.obj", CLOUD, "model/obj"))
     assert refused.status_code == 400
-    assert "'obj'; name it in the field 'format': npy" in refused.json()["error"]["message"]
+    assert "'obj'; name it in the field 'format': bin, npy" in refused.json()["error"]["message"]
 
 
 @pytest.mark.parametrize(
@@ -87,7 +87,7 @@ async def test_a_cloud_s_format_is_in_its_name_or_named(client: httpx.AsyncClien
         ("counting", PICTURE, {"inputs": "{"}, 400, "inputs", "not valid JSON"),
         ("counting", PICTURE, {"inputs": "[" * 9999}, 400, "inputs", "not valid JSON"),
         ("counting", PICTURE, {"inputs": "[]"}, 400, "inputs", "must be an object"),
-        ("counting", PICTURE, {"nouns": "x"}, 400, "inputs.nouns", "not a field"),
+        ("counting", PICTURE, {"nouns": "x"}, 400, "inputs.nouns", "not a known field"),
         ("counting", PICTURE, {"temperature": "warm"}, 400, "temperature", "must be a number"),
         ("counting", PICTURE, {"image_url": "x"}, 400, "image_url", "object"),
         ("vqa", PICTURE, {}, 400, "inputs.question", "is missing"),

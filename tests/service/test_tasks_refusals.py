@@ -24,10 +24,10 @@ CASES: dict[str, tuple[str, Any, int, str | None, str]] = {
     "no inputs": (
         "vqa", {"image_url": picture()["image_url"]}, 400, "inputs", "inputs is missing"),
     "an unknown input": (
-        "counting", picture(nouns="x"), 400, "inputs.nouns", "not a field that is known"),
+        "counting", picture(nouns="x"), 400, "inputs.nouns", "not a known field"),
     "an unknown field": (
-        "counting", {**picture(), "input": {}}, 400, "input", "not a field that is known"),
-    "a size": ("detection", picture(size=[9, 9]), 400, "inputs.size", "not a field"),
+        "counting", {**picture(), "input": {}}, 400, "input", "not a known field"),
+    "a size": ("detection", picture(size=[9, 9]), 400, "inputs.size", "not a known field"),
     "an unknown joint": (
         "keypoints", picture(joint="nose"), 400, "inputs.joint", "'nose' is none of right ankle"),
     "labels alike": (
@@ -73,7 +73,7 @@ async def test_what_is_wrong_is_named(
 async def test_an_unknown_task(client: httpx.AsyncClient) -> None:
     error = await refused(client, "segmentation", picture(), 404)
     assert (error["param"], error["code"]) == ("task", "task_not_found")
-    assert "'segmentation'; there are caption, classification" in error["message"]
+    assert "'segmentation' not found; the tasks are caption, classification" in error["message"]
 
 
 async def refused(

@@ -184,14 +184,14 @@ def test_settings_are_bounded_and_sent(page: Page) -> None:
 
 
 def test_a_key_stays_in_the_tab_and_is_sent_as_a_header(page: Page) -> None:
-    refusal = {"message": "an API key is needed", "type": "authentication_error", "param": None,
+    refusal = {"message": "an API key is required", "type": "authentication_error", "param": None,
                "code": "invalid_api_key"}  # fmt: skip
     page.route("**/v1/chat/completions", lambda route: route.fulfill(
         status=401, content_type="application/json", body=json.dumps({"error": refusal})), times=1,
     )  # fmt: skip
     ask(page, "Hello")
     expect(page.locator("#key-dialog")).to_be_visible()
-    expect(page.locator("#key-reason")).to_contain_text("asks for an API key")
+    expect(page.locator("#key-reason")).to_contain_text("requires an API key")
     page.fill("#key-input", "secret-key")
     with page.expect_request("**/v1/models") as sent:
         page.keyboard.press("Enter")

@@ -32,7 +32,7 @@ def test_the_smoke_recipe_trains_merges_and_loads(
     assert spec.digest in capsys.readouterr().out
     assert str(load_model("merged").dtype) == "torch.float16"
     assert model(command.split()) == 1
-    assert "merged exists already" in capsys.readouterr().err
+    assert "merged already exists" in capsys.readouterr().err
     assert model(["inspect", "merged"]) == 0
     out = capsys.readouterr().out
     for text in (spec.digest, "F16", "32 x 32 pixels -> 4 tokens", "64 points", "512 tokens"):

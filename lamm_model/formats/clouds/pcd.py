@@ -33,7 +33,9 @@ def read_pcd(data: bytes, options: CloudOptions) -> RawCloud:
         return fields.from_binary(data, body, points)
     if encoding == "binary_compressed":
         return _from_blocks(_decompressed(data, body, size), fields, points)
-    raise MediaDecodeError(f"the pcd header has the DATA {encoding[:32]!r}")
+    raise MediaDecodeError(
+        f"the pcd header has DATA {encoding[:32]!r}; expected ascii, binary or binary_compressed"
+    )
 
 
 READERS: Mapping[str, CloudReader] = {"pcd": read_pcd}
@@ -70,7 +72,8 @@ def _fields(header: Mapping[str, list[str]]) -> list[Field]:
     unknown = next((type_ for type_ in types if type_ not in _TYPES), None)
     if unknown is not None:
         raise MediaDecodeError(
-            f"the pcd header has a field of TYPE {unknown[:1]!r} and SIZE {unknown[1:][:32]!r}"
+            f"the pcd header has a field of TYPE {unknown[:1]!r} and SIZE {unknown[1:][:32]!r}; "
+            f"expected one of {', '.join(sorted(_TYPES))}"
         )
     return [
         Field(name, np.dtype(f"<{type_.lower()}"), count)

@@ -24,7 +24,10 @@ def read_ply(data: bytes, options: CloudOptions) -> RawCloud:
     lines, body = header_lines(data, "ply", b"end_header")
     encoding, before, vertex = _elements(lines)
     if encoding not in _BYTE_ORDERS:
-        raise MediaDecodeError(f"the ply header has the format {encoding[:32]!r}")
+        known = ", ".join(_BYTE_ORDERS)
+        raise MediaDecodeError(
+            f"the ply header has the format {encoding[:32]!r}; expected one of {known}"
+        )
     order = _BYTE_ORDERS[encoding]
     points = header_count(vertex.rows, "ply")
     check_count(points, options.max_points)
@@ -56,7 +59,7 @@ _TYPES = {
 
 @dataclass(frozen=True, slots=True)
 class _Element:
-    """As the header has it: `rows` is text, a property is the words behind `property`."""
+    """An element as in the header: `rows` is text, a property is a list of words."""
 
     name: str
     rows: str
@@ -97,12 +100,15 @@ def _point_field(words: list[str], order: _ByteOrder) -> Field:
 
 def _type(kind: str, order: _ByteOrder) -> np.dtype[Any]:
     if kind not in _TYPES:
-        raise MediaDecodeError(f"the ply header has the property type {kind[:32]!r}")
+        known = ", ".join(_TYPES)
+        raise MediaDecodeError(
+            f"the ply header has the property type {kind[:32]!r}; expected one of {known}"
+        )
     return np.dtype(_TYPES[kind]).newbyteorder("<" if order == "little" else ">")
 
 
 def _skip(data: bytes, start: int, element: _Element, encoding: str, max_rows: int) -> int:
-    """The offset behind the rows of an element."""
+    """The offset after the rows of an element."""
     rows = header_count(element.rows, "ply")
     if rows > max_rows:
         raise MediaTooLargeError(
@@ -137,6 +143,8 @@ def _skip_records(
                 shapes.append((_length_type(length, order), _type(kind, order).itemsize))
             case _:
                 shapes.append((None, _point_field(words, order).type.itemsize))
+    if all(length_type is None for length_type, _ in shapes):
+        start, rows = start + rows * sum(itemsize for _, itemsize in shapes), 0
     for _ in range(rows):
         for length_type, itemsize in shapes:
             if length_type is None:
@@ -148,7 +156,9 @@ def _skip_records(
             if count < 0:
                 raise MediaDecodeError(f"the ply file has a list of length {count}")
         if start > len(data):
-            raise MediaDecodeError("the ply file ends before its vertices")
+            break
+    if start > len(data):
+        raise MediaDecodeError("the ply file ends before its vertices")
     return start
 
 

@@ -1,4 +1,4 @@
-// The chat: what is asked, streamed and shown. Called by `main` with what all panels share.
+// The chat panel: sends questions, shows streamed answers.
 
 import { ApiError } from "../shared/api.js";
 import { el, icon, iconButton } from "../shared/dom.js";
@@ -25,7 +25,7 @@ export class Chat {
     });
     this.sampling = new SamplingFields({ temperature: 0 });
     this.stream = el("input", { type: "checkbox", checked: true });
-    this.system = el("textarea", { rows: "2", placeholder: "the model's own" });
+    this.system = el("textarea", { rows: "2", placeholder: "the model's default" });
     this.turns = el("div", {
       class: "turns",
       role: "log",
@@ -74,7 +74,7 @@ export class Chat {
       "div",
       { class: "welcome" },
       el("h1", {}, "Ask about a picture or a point cloud"),
-      el("p", { class: "hint" }, "Drop, paste or attach files, or begin with one of these."),
+      el("p", { class: "hint" }, "Drop, paste or attach files, or try an example."),
       el("div", { class: "examples" }, cards),
     );
   }
@@ -116,13 +116,13 @@ export class Chat {
     if (!this.#ask(entry.question, [medium])) medium.release();
   }
 
-  /** Whether the question was taken. */
+  /** Whether the question was accepted. */
   #ask(text, media) {
     const values = this.sampling.values();
     if (this.abort || values === null) return false;
     if (!this.models.chosen) {
       this.composer.problem.textContent =
-        "No model is known yet: the server is loading, does not answer, or asks for a key.";
+        "No model available: the server is loading, does not answer, or requires a key.";
       return false;
     }
     this.composer.problem.textContent = "";
@@ -135,7 +135,7 @@ export class Chat {
     return true;
   }
 
-  /** Asks a turn once more; what came after it is gone then, for it would not follow. */
+  /** Repeats a turn; later turns are removed, since they would not follow from it. */
   #again(turn, view) {
     const values = this.sampling.values();
     if (this.abort || values === null || !this.models.chosen) return;

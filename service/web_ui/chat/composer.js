@@ -1,4 +1,4 @@
-// Where a question is written: text, pictures and clouds by button, drop or paste.
+// The input of a question: text, and media by button, drop or paste.
 
 import { el, iconButton } from "../shared/dom.js";
 import { ACCEPT, Medium } from "../shared/medium.js";

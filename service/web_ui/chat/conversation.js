@@ -1,4 +1,4 @@
-// A conversation: turns of a question with its media and the answer, and what of it is sent.
+// A conversation: turns of a question with media and an answer, and the messages to send.
 
 /** One question and its answer. `status`: waiting, writing, done, stopped or failed. */
 export class Turn {
@@ -15,7 +15,7 @@ export class Turn {
     });
   }
 
-  /** Whether a later question goes on from it: one that failed is as if it had never been asked. */
+  /** Whether later questions include it; a failed turn is left out. */
   get counts() {
     return this.status === "done" || (this.status === "stopped" && this.answer !== "");
   }
@@ -30,7 +30,7 @@ export class Turn {
   }
 }
 
-/** All turns, and the instruction that stands before them. */
+/** All turns, and the system message before them. */
 export class Conversation {
   constructor() {
     this.turns = [];

@@ -1,4 +1,4 @@
-// One turn on the page: the question with its media, and below it the answer as it comes in.
+// One turn: the question with its media, and the answer as it arrives.
 
 import { copyWith, el, iconButton } from "../shared/dom.js";
 import { errorCard } from "../shared/error_card.js";

@@ -16,11 +16,11 @@ export function reader(buffer, body, count, fields, little) {
   const places = new Map();
   let record = 0;
   for (const { name, kind, times = 1 } of fields) {
-    if (!READS[kind]) throw new Error(`it has a field of the type ${kind}`);
+    if (!READS[kind]) throw new Error(`it has a field of type ${kind}`);
     if (!places.has(name)) places.set(name, { kind, offset: record });
     record += Number(kind[1]) * times;
   }
-  if (buffer.byteLength - body < count * record) throw new Error("it is cut off");
+  if (buffer.byteLength - body < count * record) throw new Error("it is truncated");
   const view = new DataView(buffer, body);
   return (name) => {
     const place = places.get(name);
@@ -32,7 +32,7 @@ export function reader(buffer, body, count, fields, little) {
 export function textColumns(buffer, body, count, names) {
   const text = new TextDecoder("latin1").decode(new Uint8Array(buffer, body));
   const values = text.trim().split(/\s+/);
-  if (values.length < count * names.length) throw new Error("it is cut off");
+  if (values.length < count * names.length) throw new Error("it is truncated");
   return (name) => {
     const column = names.indexOf(name);
     return column < 0 ? null : (row) => Number(values[row * names.length + column]);

@@ -19,7 +19,7 @@ const RGB = ["rgb", "color", "colors", "arr_1"];
 export function readNpy(buffer) {
   const bytes = new Uint8Array(buffer);
   if (bytes[0] !== 0x93 || String.fromCharCode(...bytes.slice(1, 6)) !== "NUMPY")
-    throw new Error("it is no npy file");
+    throw new Error("it is not an npy file");
   const view = new DataView(buffer);
   const [start, length] =
     bytes[6] === 1 ? [10, view.getUint16(8, true)] : [12, view.getUint32(8, true)];
@@ -28,10 +28,10 @@ export function readNpy(buffer) {
   const [, rows, columns] = (/'shape':\s*\((\d+),\s*(\d+)\)/.exec(header) ?? []).map(Number);
   const read = kind === "f2" ? null : KINDS[kind];
   if (!read || !columns)
-    throw new Error("the preview knows arrays [points, 3 to 6] of common number types only");
+    throw new Error("the preview supports only arrays [points, 3 to 6] of common number types");
   const size = Number(kind[1]);
   const offset = start + length;
-  if (buffer.byteLength - offset < rows * columns * size) throw new Error("it is cut off");
+  if (buffer.byteLength - offset < rows * columns * size) throw new Error("it is truncated");
   const byColumn = /'fortran_order':\s*True/.test(header);
   const at = (row, column) => {
     const index = byColumn ? column * rows + row : row * columns + column;
@@ -40,12 +40,12 @@ export function readNpy(buffer) {
   return { rows, columns, at };
 }
 
-/** [coordinates, colours or null], each as `readNpy` has it; found by the names that the server knows. */
+/** [coordinates, colours or null], each as from `readNpy`; found by the server's array names. */
 export async function readNpz(buffer) {
   const members = directory(new DataView(buffer));
   const names = [...members.keys()];
   const xyz = XYZ.find((name) => members.has(name)) ?? (names.length === 1 ? names[0] : null);
-  if (xyz === null) throw new Error(`it names no array ${XYZ.join(", ")}`);
+  if (xyz === null) throw new Error(`it has no array ${XYZ.join(", ")}`);
   const rgb = RGB.find((name) => members.has(name) && name !== xyz);
   return Promise.all(
     [xyz, rgb].map(async (name) =>
@@ -58,7 +58,7 @@ export async function readNpz(buffer) {
 function directory(view) {
   let end = view.byteLength - 22;
   while (end >= 0 && view.getUint32(end, true) !== 0x06054b50) end--;
-  if (end < 0) throw new Error("it is no npz file");
+  if (end < 0) throw new Error("it is not an npz file");
   const members = new Map();
   let at = view.getUint32(end + 16, true);
   for (let left = view.getUint16(end + 10, true); left > 0; left--) {
@@ -79,7 +79,7 @@ async function unpack(buffer, { method, packed, start }) {
   const body = start + 30 + view.getUint16(26, true) + view.getUint16(28, true);
   const bytes = buffer.slice(body, body + packed);
   if (method === 0) return bytes;
-  if (method !== 8) throw new Error("it is packed in a way that the preview does not know");
+  if (method !== 8) throw new Error("its compression is not supported by the preview");
   const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("deflate-raw"));
   return new Response(stream).arrayBuffer();
 }

@@ -1,4 +1,4 @@
-// Where the eye stands: turned and moved by pointer, wheel, fingers and keys.
+// The camera: rotated and moved by pointer, wheel, fingers and keys.
 
 const TURN = 0.008;
 const KEY_TURN = 0.12;

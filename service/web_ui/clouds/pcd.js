@@ -8,7 +8,7 @@ export function readPcd(buffer) {
     new Uint8Array(buffer, 0, Math.min(buffer.byteLength, 65536)),
   );
   const ending = /^DATA\s+(\w+)[^\n]*\n/m.exec(head);
-  if (!ending) throw new Error("it is no pcd file");
+  if (!ending) throw new Error("it is not a pcd file");
   const words = Object.fromEntries(
     head
       .slice(0, ending.index)
@@ -25,7 +25,7 @@ export function readPcd(buffer) {
     times: Number(words.COUNT?.[index] ?? 1),
   }));
   const columns = BODIES[ending[1]]?.(buffer, ending.index + ending[0].length, count, fields);
-  if (!columns) throw new Error(`the preview does not know DATA ${ending[1]}`);
+  if (!columns) throw new Error(`the preview does not support DATA ${ending[1]}`);
   const axes = ["x", "y", "z"].map((name) => columns(name));
   if (axes.some((axis) => !axis)) throw new Error("its points lack x, y or z");
   return { count, xyz: (row, axis) => axes[axis](row), rgb: packedColours(columns, fields) };
@@ -69,7 +69,7 @@ function packedColours(columns, fields) {
   };
 }
 
-/** LZF, as liblzf packs it: runs of plain bytes, and repetitions of what came before. */
+/** LZF (liblzf): runs of literal bytes, and back-references. */
 function expand(packed, size) {
   const out = new Uint8Array(size);
   let from = 0;

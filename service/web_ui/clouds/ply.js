@@ -27,7 +27,7 @@ export function readPly(buffer) {
     new Uint8Array(buffer, 0, Math.min(buffer.byteLength, 65536)),
   );
   const ending = /end_header\r?\n/.exec(head);
-  if (!head.startsWith("ply") || !ending) throw new Error("it is no ply file");
+  if (!head.startsWith("ply") || !ending) throw new Error("it is not a ply file");
   const lines = head
     .slice(0, ending.index)
     .split(/\r?\n/)

@@ -53,9 +53,9 @@ function readText(buffer) {
 
 function readBin(buffer, given) {
   const columns = given ?? (buffer.byteLength % 24 === 0 ? null : 3);
-  if (columns === null) throw new Error("say how many columns a point has");
+  if (columns === null) throw new Error("set the number of columns per point");
   if (buffer.byteLength % (columns * 4))
-    throw new Error(`its bytes are no whole number of points of ${columns} columns`);
+    throw new Error(`its size is not a multiple of ${columns} columns per point`);
   const values = new Float32Array(buffer.slice(0));
   return table({
     rows: values.length / columns,

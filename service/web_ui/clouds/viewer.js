@@ -22,7 +22,7 @@ export class CloudViewer {
       tabindex: "0",
       role: "img",
       class: "cloud-canvas",
-      "aria-label": `${name}: ${cloud.count} points. Arrow keys turn it, plus and minus zoom, R starts over.`,
+      "aria-label": `${name}: ${cloud.count} points. Arrow keys rotate, plus and minus zoom, R resets the view.`,
     });
     this.context = this.canvas.getContext("2d");
     this.layer = document.createElement("canvas");

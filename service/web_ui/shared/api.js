@@ -1,8 +1,8 @@
-// The service as this page sees it: JSON, streamed events, errors with all that the server said.
+// Client of the service's API: JSON, streamed events, errors.
 
 import { readEvents } from "./events.js";
 
-/** What went wrong: the server's own words, or ours where none came. `status` 0: no answer at all. */
+/** An error from the server, or of the connection. `status` 0: no answer at all. */
 export class ApiError extends Error {
   constructor(
     message,
@@ -82,7 +82,7 @@ export class Api extends EventTarget {
       });
     } catch (error) {
       if (error.name === "AbortError") throw error;
-      throw new ApiError("The server does not answer. It may be down, or the connection is.");
+      throw new ApiError("The server does not answer. Check the server and your connection.");
     }
     if (response.ok) return response;
     const error = await readError(response);
@@ -112,7 +112,7 @@ async function readError(response) {
   } catch {
     // A proxy's own page, or nothing.
     return errorOf(
-      { message: `The server answered ${response.status} ${response.statusText}`.trim() },
+      { message: `The server answered with status ${response.status} ${response.statusText}`.trim() },
       response,
     );
   }
@@ -132,7 +132,7 @@ function errorOf(error, response) {
 
 function broken(error, response) {
   if (error instanceof ApiError || error?.name === "AbortError") return error;
-  return new ApiError("The connection broke before the answer was complete.", {
+  return new ApiError("The connection was lost before the answer was complete.", {
     requestId: response.headers.get("X-Request-Id") ?? "",
   });
 }

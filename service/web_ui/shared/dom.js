@@ -1,4 +1,4 @@
-// Elements without markup: whatever a model or a server says enters as text, never as HTML.
+// Creates elements; text of a model or a server is never parsed as HTML.
 
 const SVG = "http://www.w3.org/2000/svg";
 const PROPERTIES = new Set([
@@ -56,8 +56,8 @@ export async function copyWith(button, text) {
     await navigator.clipboard.writeText(text);
     label.textContent = "Copied";
   } catch {
-    // No clipboard outside https and the machine itself, or the reader said no.
-    label.textContent = "Select and copy by hand";
+    // The clipboard needs https or localhost, and the user's permission.
+    label.textContent = "Select the text to copy it";
   }
   setTimeout(() => {
     label.textContent = before;

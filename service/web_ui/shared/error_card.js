@@ -1,23 +1,23 @@
-// An error as a person wants to read it: what, where, how long to wait, and the id to report.
+// Shows an error: message, field, time to wait, and the id to report.
 
 import { copyWith, el, icon, iconButton } from "./dom.js";
 
 const TITLES = {
-  page: "This page could not do it",
+  page: "Error in this page",
   0: "No connection",
-  400: "The server did not take this",
-  401: "An API key is needed",
-  403: "This key may not do that",
+  400: "Invalid request",
+  401: "API key required",
+  403: "Not permitted with this key",
   404: "Not found",
-  408: "The upload was too slow",
+  408: "Upload timed out",
   413: "Too large",
-  415: "The file's format is not known",
-  422: "The file could not be read",
-  429: "Too many requests with this key",
+  415: "Unsupported file format",
+  422: "Unreadable file",
+  429: "Rate limit reached",
   499: "Cancelled",
-  500: "The server failed",
+  500: "Server error",
   503: "The server is busy",
-  507: "The server's storage is full",
+  507: "Server storage is full",
 };
 
 /** The card; `again` is called by its button, which waits as long as the server asked to. */

@@ -4,16 +4,16 @@ import { el } from "./dom.js";
 
 const TIMING_ORDER = ["fetch", "decode", "encode", "queue", "prefill", "first token", "generate"];
 const TIMING_HELP = {
-  fetch: "getting the media",
-  decode: "decoding the media",
+  fetch: "fetching media",
+  decode: "decoding media",
   encode: "the encoder",
-  queue: "waiting in line",
-  prefill: "reading the prompt",
-  generate: "writing the answer",
-  "first token": "from the server's first word to the first token, as seen here",
+  queue: "waiting in the queue",
+  prefill: "processing the prompt",
+  generate: "generating the answer",
+  "first token": "from the response headers to the first token, measured here",
 };
 
-/** Tokens by what they stand for; `usage` as the server's answers have it. */
+/** Tokens by modality; `usage` is the server's. */
 export function usageBar(usage) {
   const details = usage.prompt_tokens_details ?? {};
   const image = details.image_tokens ?? 0;
@@ -24,7 +24,7 @@ export function usageBar(usage) {
     ["cloud", cloud],
     ["answer", usage.completion_tokens ?? 0],
   ].filter(([, value]) => value > 0);
-  const cached = details.cached_tokens ? `; ${details.cached_tokens} of them from the cache` : "";
+  const cached = details.cached_tokens ? `; ${details.cached_tokens} of them cached` : "";
   return bar("Tokens", parts, (value) => String(value), `${usage.total_tokens} tokens${cached}`);
 }
 

@@ -22,14 +22,14 @@ export class Medium {
     const kind = kindOf(file.name, file.type);
     if (kind) return new Medium(file, kind, suffixOf(file.name));
     throw new Error(
-      `${file.name || "This"} is neither a picture (${PICTURES.join(", ")}) nor a point cloud (${CLOUD_FORMATS.join(", ")}).`,
+      `${file.name || "This file"} is not supported; expected a picture (${PICTURES.join(", ")}) or a point cloud (${CLOUD_FORMATS.join(", ")}).`,
     );
   }
 
   /** One of the page's own examples, by its entry in examples/index.json. */
   static async ofExample(entry) {
     const response = await fetch(exampleUrl(entry));
-    if (!response.ok) throw new Error(`The example ${entry.file} could not be read.`);
+    if (!response.ok) throw new Error(`The example ${entry.file} cannot be read.`);
     const blob = await response.blob();
     const medium = Medium.of(new File([blob], entry.file, { type: blob.type }));
     medium.units = entry.units ?? "m";
@@ -110,7 +110,7 @@ function readDataUrl(file) {
     const reader = new FileReader();
     reader.onload = () => resolve(asData(reader.result));
     reader.onerror = () =>
-      reject(new Error(`${file.name} could not be read; it may have been moved or changed.`));
+      reject(new Error(`${file.name} cannot be read; it may have been moved or changed.`));
     reader.readAsDataURL(file);
   });
 }

@@ -25,7 +25,7 @@ export function mediumTile(medium, onRemove, onChange = () => {}) {
   );
 }
 
-/** A small drawing of a cloud, of a promised medium; a sign stands there until it is read, or if it cannot be. */
+/** A thumbnail of a promised cloud; an icon is shown until it is read, or if it cannot be read. */
 export function cloudThumb(promised) {
   const box = el("span", { class: "thumb cloud-thumb" }, icon("cloud"));
   const draw = async () => {
@@ -47,7 +47,7 @@ export function exampleThumb(entry) {
   return cloudThumb(Medium.ofExample(entry));
 }
 
-/** Selects for what a cloud's file does not say of itself. */
+/** Selects for properties that a cloud's file does not contain. */
 export function cloudFields(medium, onChange) {
   const choose = (label, key, options, change) =>
     el(
@@ -107,7 +107,7 @@ export function sentMedium(medium) {
         type: "button",
         class: "sent-picture",
         onclick: open,
-        "aria-label": `Show ${medium.name} large`,
+        "aria-label": `Enlarge ${medium.name}`,
       },
       el("img", { src: medium.previewUrl, alt: medium.name }),
     );
@@ -137,7 +137,7 @@ export function cloudBox(medium, boxes = []) {
         el(
           "p",
           { class: "hint centred" },
-          `No preview of ${medium.name}: ${error.message}. The server reads it all the same.`,
+          `No preview of ${medium.name}: ${error.message}. It can still be sent to the server.`,
         ),
       ),
   );

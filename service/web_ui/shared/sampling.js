@@ -1,4 +1,4 @@
-// The sampling settings: fields with the server's own bounds; what is left empty is not sent.
+// The sampling settings: fields with the server's bounds; empty ones are not sent.
 
 import { el } from "./dom.js";
 
@@ -9,7 +9,7 @@ const FIELDS = [
     min: 0,
     max: 2,
     step: 0.01,
-    help: "0 is greedy: always the likeliest token",
+    help: "0 is greedy",
   },
   {
     name: "top_p",
@@ -17,7 +17,7 @@ const FIELDS = [
     min: 0.01,
     max: 1,
     step: 0.01,
-    help: "sample from the likeliest tokens of this share",
+    help: "sample from the most likely tokens up to this probability",
   },
   {
     name: "max_tokens",
@@ -25,7 +25,7 @@ const FIELDS = [
     min: 1,
     max: 1048576,
     step: 1,
-    help: "length limit of the answer",
+    help: "maximum length of the answer",
   },
   {
     name: "seed",
@@ -33,11 +33,11 @@ const FIELDS = [
     min: 0,
     max: Number.MAX_SAFE_INTEGER,
     step: 1,
-    help: "the same seed gives the same sample",
+    help: "equal seeds give equal samples",
   },
 ];
 
-/** A group of number fields. `element` is shown; `values()` are what was filled in and is in bounds. */
+/** A group of number fields in `element`; `values()` are the valid ones that are not empty. */
 export class SamplingFields {
   constructor(defaults = {}) {
     this.inputs = new Map();

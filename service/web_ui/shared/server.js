@@ -1,4 +1,4 @@
-// What of the server stands in the page's head: the API key, its models, and how it is doing.
+// The page's header: API key, models, and the server's health.
 
 import { el, icon } from "./dom.js";
 
@@ -65,7 +65,7 @@ export function watchKey(key, api, onChange) {
       return;
     }
     event.preventDefault();
-    reason.textContent = "This has a letter that no key can be sent with; it may be cut short.";
+    reason.textContent = "The key contains an invalid character; it may be incomplete.";
     input.select();
   });
   forget.addEventListener("click", () => {
@@ -77,8 +77,8 @@ export function watchKey(key, api, onChange) {
     docs.hidden = true;
     show(
       key.value
-        ? `The server did not take this key: ${event.detail.message}.`
-        : "This server asks for an API key. It stays in this tab and is gone when the tab closes.",
+        ? `The server rejected this key: ${event.detail.message}.`
+        : "This server requires an API key. It is kept in this tab until the tab closes.",
     );
   });
 }

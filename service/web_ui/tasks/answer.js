@@ -23,9 +23,9 @@ export class AnswerView {
   }
 }
 
-/** The answer in a few words, by what it has rather than by the task's name. */
+/** The answer in a few words, by its fields rather than by the task's name. */
 function headline(task, { answer, options }) {
-  if (answer === null) return "No answer could be read.";
+  if (answer === null) return "The answer could not be parsed.";
   const found = answer.objects ?? answer.points;
   if (Array.isArray(found)) return found.length === 0 ? "Nothing was found." : `${found.length} found`;
   if (typeof answer.count === "number") return String(answer.count);
@@ -49,7 +49,7 @@ function choiceText(index, options, asked) {
 
 function table(places, rows) {
   const unit = places[0].metres
-    ? "metres: centre, then extents"
+    ? "metres: centre, extents"
     : places[0].bbox
       ? "pixels: x1 y1 x2 y2"
       : "pixels: x y";

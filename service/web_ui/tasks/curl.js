@@ -1,4 +1,4 @@
-// The curl line that sends what the form holds. Checked by running it.
+// The curl command that sends the form's values.
 
 /** `medium` may be null; `inputs` and `fields` become form fields; `keyed` names the key's variable. */
 export function curlLine(url, medium, inputs, fields, keyed) {
@@ -27,12 +27,12 @@ export function curlLine(url, medium, inputs, fields, keyed) {
   return parts.join(" \\\n  ");
 }
 
-/** For a POSIX shell; what needs no quotes has none. */
+/** Quotes for a POSIX shell, if necessary. */
 function quoted(text) {
   return /^[\w@%+=:,./-]+$/.test(text) ? text : `'${text.replaceAll("'", "'\\''")}'`;
 }
 
-/** A file name with a comma or semicolon has to stand in curl's own quotes. */
+/** A file name with a comma or semicolon needs curl's own quotes. */
 function fileName(name) {
   return /^[\w.-]+$/.test(name)
     ? name

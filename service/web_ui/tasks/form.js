@@ -22,7 +22,7 @@ export class TaskForm {
     this.modes = modeFields(task.modes);
     this.overlay = task.overlays.length ? el("input", { type: "checkbox" }) : null;
     this.button = el("button", { type: "submit", class: "primary" });
-    this.curl = el("pre", { class: "curl", tabindex: "0", "aria-label": "The same with curl" });
+    this.curl = el("pre", { class: "curl", tabindex: "0", "aria-label": "As a curl command" });
     this.element = this.#form();
     this.setBusy(false);
     this.#showMedium();
@@ -73,7 +73,7 @@ export class TaskForm {
             "label",
             { class: "check" },
             this.overlay,
-            el("span", {}, `Have the server draw it too (${task.overlays.join(", ")})`),
+            el("span", {}, `Include the server's drawing (${task.overlays.join(", ")})`),
           )
         : null,
       el("details", {}, el("summary", {}, "Sampling"), this.sampling.element),
@@ -82,7 +82,7 @@ export class TaskForm {
       el(
         "details",
         { class: "curl-box" },
-        el("summary", {}, "The same with curl"),
+        el("summary", {}, "As a curl command"),
         this.curl,
         copy,
       ),
@@ -142,7 +142,7 @@ export class TaskForm {
       const medium = Medium.of(files[0]);
       if (medium.kind !== this.task.modality)
         throw new Error(
-          `This task takes a ${this.task.modality === "image" ? "picture" : "point cloud"}; ${medium.name} is none.`,
+          `This task takes a ${this.task.modality === "image" ? "picture" : "point cloud"}; ${medium.name} is not one.`,
         );
       this.take(medium, true);
     } catch (error) {

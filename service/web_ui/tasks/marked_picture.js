@@ -93,7 +93,7 @@ function label({ label: words, colour, ink }, unit) {
   ];
 }
 
-/** Puts the label above its place, or inside where there is no room; its width is known once it stands on the page. */
+/** Puts the label above its place, or inside if there is no room; its width is known once it is on the page. */
 function settle(mark, { bbox, point: at }, unit, width) {
   const text = mark.querySelector("text");
   if (!text) return;

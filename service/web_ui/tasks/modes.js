@@ -3,8 +3,8 @@
 import { el } from "../shared/dom.js";
 
 const HELP = {
-  text: "the model writes, the server reads",
-  likelihood: "how probable each option is",
+  text: "the model writes text, which the server parses",
+  likelihood: "the probability of each option",
 };
 
 /** The first mode is checked; null where there is nothing to choose. */

@@ -1,4 +1,4 @@
-// An answer beside what it is about: the medium with its marks, the typed answer, and the figures.
+// A task's result: the medium with its marks, the typed answer, and the figures.
 
 import { colours } from "../clouds/boxes.js";
 import { CloudViewer } from "../clouds/viewer.js";
@@ -10,9 +10,9 @@ import { AnswerView } from "./answer.js";
 import { MarkedPicture } from "./marked_picture.js";
 
 const STATUS = {
-  ok: "read as it stands",
-  partial: "read with repairs: something was ambiguous, clipped or left out",
-  unparsed: "the model wrote something that is no answer to this task",
+  ok: "parsed",
+  partial: "parsed in part: something was ambiguous, clipped or dropped",
+  unparsed: "the text is not an answer to this task",
 };
 
 /** One run of a task; at first with the medium alone. */
@@ -79,7 +79,7 @@ export class TaskResult {
 
   #reading(answer) {
     const notes = [
-      ...answer.clipped.map((one) => `${one.field}: "${one.written}" was moved into range`),
+      ...answer.clipped.map((one) => `${one.field}: "${one.written}" was clipped to the valid range`),
       ...answer.dropped.map((words) => `"${words}" could not be used`),
     ];
     return el(
@@ -99,7 +99,7 @@ export class TaskResult {
         el(
           "span",
           { class: "hint" },
-          answer.mode === "likelihood" ? "scored, not written" : STATUS[answer.parse_status],
+          answer.mode === "likelihood" ? "scored" : STATUS[answer.parse_status],
         ),
       ),
       el(
@@ -108,7 +108,7 @@ export class TaskResult {
         el(
           "span",
           { class: "hint" },
-          answer.mode === "likelihood" ? "likeliest beginning" : "the model wrote",
+          answer.mode === "likelihood" ? "likeliest spelling" : "model output",
         ),
         el("code", {}, answer.text || "(nothing)"),
       ),
@@ -136,7 +136,7 @@ export class TaskResult {
       "div",
       { class: "overlay" },
       kind === "png"
-        ? el("img", { src: answer.overlay, alt: "The answer as the server draws it" })
+        ? el("img", { src: answer.overlay, alt: "The answer as drawn by the server" })
         : null,
       link,
     );
@@ -166,7 +166,7 @@ function optionBars(answer) {
   return el(
     "div",
     { class: "options" },
-    el("h3", {}, "How probable each option is"),
+    el("h3", {}, "Probability of each option"),
     el(
       "ol",
       {},

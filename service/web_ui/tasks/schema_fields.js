@@ -3,7 +3,7 @@
 
 import { el } from "../shared/dom.js";
 
-/** `element` is the fields; `example` are inputs that stand in them as a hint. */
+/** `element` has the fields; `example` are inputs shown as placeholders. */
 export class SchemaFields {
   constructor(schema, example) {
     const required = new Set(schema.required ?? []);
@@ -57,10 +57,10 @@ function field(name, schema, required, example) {
     made.input.placeholder = made.write(example);
   made.input.required = required;
   const check = () => {
-    if (made.input.value.trim() === "") return required ? `${label} is needed.` : "";
+    if (made.input.value.trim() === "") return required ? `${label} is required.` : "";
     return made.fault() ? `${label}: ${made.fault()}.` : "";
   };
-  const hint = [required ? "" : "may be left empty", help(schema)].filter(Boolean).join("; ");
+  const hint = [required ? "" : "optional", help(schema)].filter(Boolean).join("; ");
   return {
     name,
     ...made,
@@ -95,7 +95,7 @@ function texts(schema) {
         schema.maxItems ?? Infinity,
       ];
       return count < least
-        ? `at least ${least}, one a line`
+        ? `at least ${least}, one per line`
         : count > most
           ? `at most ${most}`
           : "";
@@ -167,7 +167,7 @@ const KINDS = [
   [
     (schema) => schema.type === "array" && schema.items?.type === "string",
     texts,
-    () => "one a line",
+    () => "one per line",
   ],
   [(schema) => schema.type === "string", line, () => ""],
   [(schema) => schema.type === "integer" || schema.type === "number", number, () => ""],

@@ -51,7 +51,7 @@ def fail_at(monkeypatch: pytest.MonkeyPatch) -> Callable[[int, BaseException | N
         (
             OSError(errno.ENOSPC, "No space left on device"),
             CheckpointError,
-            "the disk is full: .* GB are needed for this shard, .* GB are free",
+            "the disk is full: .* GB are free, this shard requires .* GB",
         ),
     ],
 )

@@ -51,5 +51,5 @@ def test_a_tied_base_is_merged(tied_base: Path, tmp_path: Path) -> None:
 
 def test_a_tied_head_takes_no_lora(tied_base: Path) -> None:
     config = lora_config(4, 8, 0.0, ["q_proj", "lm_head"])
-    with pytest.raises(CheckpointError, match="LoRA target lm_head: the base ties its head"):
+    with pytest.raises(CheckpointError, match="LoRA target lm_head is tied to the embedding"):
         inject_lora(load_model(tied_base), config)

@@ -49,7 +49,7 @@ def pcd(columns: Sequence[Column], encoding: str = "binary") -> bytes:
     """A PCD file of `columns`."""
     points = len(columns[0][1])
     kinds = [(values.dtype.kind.upper(), values.dtype.itemsize) for _, values in columns]
-    counts = [values.size // points for _, values in columns]
+    counts = [int(np.prod(values.shape[1:])) for _, values in columns]
     head = "# .PCD v0.7 - Point Cloud Data file format\nVERSION 0.7\n"
     for key, words in (
         ("FIELDS", [name for name, _ in columns]),

@@ -135,10 +135,10 @@ def test_what_is_not_served_is_told(
     ("name", "content", "message"),
     [
         ("adapter_config.json", None, r"adapter_config\.json is missing; is this an adapter"),
-        ("adapter_config.json", b"{", r"adapter_config\.json cannot be read"),
-        ("adapter_config.json", b"[]", "not a JSON object"),
+        ("adapter_config.json", b"{", r"adapter_config\.json is not valid JSON"),
+        ("adapter_config.json", b"[]", "expected a JSON object"),
         ("adapter_model.safetensors", None, r"adapter_model\.safetensors.*is this an adapter"),
-        ("adapter_model.safetensors", b"rubbish", "the adapter cannot be read"),
+        ("adapter_model.safetensors", b"rubbish", "cannot read the adapter"),
     ],
 )
 def test_broken_files_are_told(

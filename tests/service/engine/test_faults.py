@@ -193,7 +193,7 @@ async def test_a_request_that_cannot_be_taken_in_fails_alone(
 
     monkeypatch.setattr(Scheduler, "add", fragile)
     async with torch_engine() as engine:
-        with pytest.raises(RequestFailedError, match="could not take this request in"):
+        with pytest.raises(RequestFailedError, match="could not queue this request"):
             await collect(engine, bad)
         assert (await collect(engine, make_request(9)))[-1].finish_reason is FinishReason.LENGTH
 

@@ -276,7 +276,7 @@ def test_block_manager_refuses_what_it_cannot_hold() -> None:
         BlockManager(1, 0, 16)
     blocks = BlockManager(2, 3, 16)
     assert blocks.admit(17) == 0
-    with pytest.raises(ValueError, match="2 blocks wanted; 1 blocks"):
+    with pytest.raises(ValueError, match="2 blocks are needed; 1 blocks"):
         blocks.admit(17)
     assert not blocks.grow(0, 16 * 4)
     assert blocks.grow(0, 16 * 3)

@@ -161,7 +161,7 @@ async def test_malformed_requests_are_refused(
     async with torch_engine() as engine:
         with pytest.raises(RequestFailedError, match=message):
             await collect(engine, request)
-        with pytest.raises(RequestFailedError, match="logit_bias names token 99999"):
+        with pytest.raises(RequestFailedError, match="logit_bias has token id 99999"):
             await collect(engine, make_request(9, logit_bias={99999: 1.0}))
 
 
@@ -219,7 +219,7 @@ async def test_facts_at_start(checkpoint: Path) -> None:
     assert (info.kv_cache_tokens, info.max_model_len, info.max_num_seqs) == (1024, 256, 4)
     assert info.max_concurrent_full_length == 4
     assert info.weights_bytes > 400_000
-    with pytest.raises(EngineStoppedError, match="starts once"):
+    with pytest.raises(EngineStoppedError, match="started only once"):
         await engine.start()
 
 

@@ -237,7 +237,7 @@ def test_lengths_by_a_checkpoint_of_our_own(
     ("options", "message"),
     [
         ([], "has no file of the published layout"),
-        (["--tokenizer", "nowhere"], "no tokenizer.json in nowhere"),
+        (["--tokenizer", "nowhere"], "nowhere: tokenizer.json not found"),
     ],
 )
 def test_nothing_to_check_is_status_2(

@@ -19,7 +19,7 @@ from training.mini.scenes import clouds, drawings, pictures
 from training.mini.scenes.pictures import PictureScene
 from training.mini.sources import FURNITURE, PRODUCTS
 from training.mini.talk import language
-from training.mini.writers.instruction_records import npy_bytes, png_bytes
+from training.mini.writers.media_files import npy_bytes, png_bytes
 
 _PHOTOGRAPHS = "photographs of products (Fashion-MNIST, test split), tinted, on drawn grounds"
 _MESHES = "points on held-out furniture models (Sweet Home 3D)"
@@ -39,6 +39,14 @@ class MiniSet:
     drawn: bool = False
 
 
+def labelled_boxes(scene: PictureScene) -> list[Fields]:
+    """Labels and boxes of a picture's products, as fractions of its size."""
+    return [
+        {"label": PRODUCTS[p.label], "bbox": [round(v / pictures.SIZE, 4) for v in p.box]}
+        for p in scene.products
+    ]
+
+
 def _ask(task: str, **inputs: Any) -> str:
     definition = TASKS[task]
     return definition.prompt(definition.inputs_model.model_validate(inputs))
@@ -55,10 +63,7 @@ def _classification(pools: corpus.Pools, rng: np.random.Generator) -> Made:
 
 def _detection(pools: corpus.Pools, rng: np.random.Generator) -> Made:
     scene = pictures.scene(pools.products, rng)
-    found = [
-        {"label": PRODUCTS[p.label], "bbox": [round(v / pictures.SIZE, 4) for v in p.box]}
-        for p in scene.products
-    ]
+    found = labelled_boxes(scene)
     return png_bytes(scene.picture), {
         "Detection_VOC2012.json": {"query": _ask("detection", labels=PRODUCTS), "object": found},
         "Locating_VOC2012.json": {"query": _ask("locating", labels=PRODUCTS), "object": found},

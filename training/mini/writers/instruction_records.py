@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import io
 import json
-import os
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
-from PIL import Image
 from tqdm import tqdm
 
 from lamm_model.conversation import Modality
 from training.mini import corpus
 from training.mini.mixture import MIXTURE, Mixture
 from training.mini.sources import Split
+from training.mini.writers.media_files import npy_bytes, png_bytes, write_atomic
 
 _PER_FOLDER = 1000
 
@@ -44,28 +41,6 @@ def write_records(
     path = out / f"{split}.json"
     write_atomic(path, json.dumps(records, ensure_ascii=False).encode())
     return path
-
-
-def png_bytes(picture: npt.NDArray[np.uint8]) -> bytes:
-    """A picture [H, W, 3] as PNG."""
-    stream = io.BytesIO()
-    Image.fromarray(picture).save(stream, "PNG")
-    return stream.getvalue()
-
-
-def npy_bytes(points: npt.NDArray[np.float32]) -> bytes:
-    """A cloud [N, 3] as npy."""
-    stream = io.BytesIO()
-    np.save(stream, points, allow_pickle=False)
-    return stream.getvalue()
-
-
-def write_atomic(path: Path, content: bytes) -> None:
-    """Writes a file whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(path.name + ".tmp")
-    temporary.write_bytes(content)
-    os.replace(temporary, path)
 
 
 def _record(

@@ -18,7 +18,7 @@ from tqdm import tqdm
 from training.datasets.layout import META_FOLDER, PUBLISHED_FILES, DatasetFile
 from training.mini.corpus import Pools
 from training.mini.writers.benchmark_sets import MINI_SETS, Fields
-from training.mini.writers.instruction_records import write_atomic
+from training.mini.writers.media_files import write_atomic
 
 _SEED = 20230701
 

@@ -16,30 +16,31 @@ from training.mini import corpus
 from training.mini.scenes import clouds, pictures
 from training.mini.sources import FURNITURE, PRODUCTS
 from training.mini.talk import language
-from training.mini.writers.instruction_records import npy_bytes, png_bytes, write_atomic
+from training.mini.writers.benchmark_sets import labelled_boxes
+from training.mini.writers.media_files import npy_bytes, png_bytes, write_atomic
 
 _SEED = 20230606
+
+# Question, target, content of the picture or cloud, and extra fields of the sample.
+Made = tuple[str, Any, bytes, dict[str, Any]]
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A row of the table: its task, what guessing scores, the goal, and what makes a sample.
-
-    `make` gives (question, target, picture or cloud content, extra sample fields).
-    """
+    """A row of the table: its task, the score of guessing, the goal, and how to make a sample."""
 
     name: str
     task: str
     chance: float
     target: float
-    make: Callable[[corpus.Pools, np.random.Generator], tuple[str, Any, bytes, dict[str, Any]]]
+    make: Callable[[corpus.Pools, np.random.Generator], Made]
     cloud: bool = False
 
 
 def write_suite(pools: corpus.Pools, out: Path, count: int, provenance: dict[str, Any]) -> Path:
-    """`count` samples a row under `out`, and `suite.json`, written last. Returns its path.
+    """`count` samples per row under `out`, and `suite.json`, written last. Returns its path.
 
-    Sample `i` of a row depends on the suite's seed and `i` alone.
+    Sample `i` of a row depends only on the suite's seed and `i`.
     """
     for number, row in enumerate(ROWS):
         lines = []
@@ -59,14 +60,9 @@ def write_suite(pools: corpus.Pools, out: Path, count: int, provenance: dict[str
             lines.append(sample.model_dump_json(exclude_none=True))
         write_atomic(out / f"{row.name}.jsonl", ("\n".join(lines) + "\n").encode())
     rows = [
-        {
-            "name": r.name,
-            "task": r.task,
-            "file": f"{r.name}.jsonl",
-            "chance": r.chance,
-            "target": r.target,
-        }
-        for r in ROWS
+        {"name": row.name, "task": row.task, "file": f"{row.name}.jsonl"}
+        | {"chance": row.chance, "target": row.target}
+        for row in ROWS
     ]
     path = out / "suite.json"
     write_atomic(
@@ -76,84 +72,48 @@ def write_suite(pools: corpus.Pools, out: Path, count: int, provenance: dict[str
     return path
 
 
-def _classification(
-    pools: corpus.Pools, rng: np.random.Generator
-) -> tuple[str, Any, bytes, dict[str, Any]]:
+def _classification(pools: corpus.Pools, rng: np.random.Generator) -> Made:
     scene = pictures.alone(pools.products, rng)
     question = language.identify(scene, rng, "test").question
-    return (
-        question,
-        PRODUCTS[scene.products[0].label],
-        png_bytes(scene.picture),
-        {"labels": PRODUCTS},
-    )
+    label = PRODUCTS[scene.products[0].label]
+    return question, label, png_bytes(scene.picture), {"labels": PRODUCTS}
 
 
-def _counting(
-    pools: corpus.Pools, rng: np.random.Generator
-) -> tuple[str, Any, bytes, dict[str, Any]]:
+def _counting(pools: corpus.Pools, rng: np.random.Generator) -> Made:
     scene = pictures.scene(pools.products, rng)
-    return (
-        language.count_products(scene, rng, "test").question,
-        len(scene.products),
-        png_bytes(scene.picture),
-        {},
-    )
+    question = language.count_products(scene, rng, "test").question
+    return question, len(scene.products), png_bytes(scene.picture), {}
 
 
-def _detection(
-    pools: corpus.Pools, rng: np.random.Generator
-) -> tuple[str, Any, bytes, dict[str, Any]]:
+def _detection(pools: corpus.Pools, rng: np.random.Generator) -> Made:
     scene = pictures.scene(pools.products, rng)
-    boxes = [
-        {"label": PRODUCTS[p.label], "bbox": [round(v / pictures.SIZE, 4) for v in p.box]}
-        for p in scene.products
-    ]
-    return (
-        language.detect(scene, rng, "test").question,
-        boxes,
-        png_bytes(scene.picture),
-        {"labels": PRODUCTS},
-    )
+    question = language.detect(scene, rng, "test").question
+    return question, labelled_boxes(scene), png_bytes(scene.picture), {"labels": PRODUCTS}
 
 
-def _vqa(pools: corpus.Pools, rng: np.random.Generator) -> tuple[str, Any, bytes, dict[str, Any]]:
-    scene = (
-        pictures.scene(pools.products, rng)
-        if rng.random() < 0.7
-        else pictures.alone(pools.products, rng)
-    )
+def _vqa(pools: corpus.Pools, rng: np.random.Generator) -> Made:
+    draw = pictures.scene if rng.random() < 0.7 else pictures.alone
+    scene = draw(pools.products, rng)
     question, options, right, _ = language.choice_parts(scene, rng)
     target = {"choice": right, "choices": options}
     return language.options_text(question, options), target, png_bytes(scene.picture), {}
 
 
-def _ocr(pools: corpus.Pools, rng: np.random.Generator) -> tuple[str, Any, bytes, dict[str, Any]]:
+def _ocr(pools: corpus.Pools, rng: np.random.Generator) -> Made:
     scene = pictures.word(pools.words, rng)
     return language.read(scene, rng, "test").question, scene.word, png_bytes(scene.picture), {}
 
 
-def _classification_3d(
-    pools: corpus.Pools, rng: np.random.Generator
-) -> tuple[str, Any, bytes, dict[str, Any]]:
+def _classification_3d(pools: corpus.Pools, rng: np.random.Generator) -> Made:
     scene = clouds.single(pools.surfaces, rng)
     question = language.cloud_identify(scene, rng, "test").question
-    return (
-        question,
-        FURNITURE[scene.objects[0].label],
-        npy_bytes(scene.points),
-        {"labels": FURNITURE},
-    )
+    label = FURNITURE[scene.objects[0].label]
+    return question, label, npy_bytes(scene.points), {"labels": FURNITURE}
 
 
-def _vqa_3d(
-    pools: corpus.Pools, rng: np.random.Generator
-) -> tuple[str, Any, bytes, dict[str, Any]]:
-    scene = (
-        clouds.room(pools.surfaces, rng)
-        if rng.random() < 0.5
-        else clouds.single(pools.surfaces, rng)
-    )
+def _vqa_3d(pools: corpus.Pools, rng: np.random.Generator) -> Made:
+    draw = clouds.room if rng.random() < 0.5 else clouds.single
+    scene = draw(pools.surfaces, rng)
     question, options, right, _ = language.cloud_choice_parts(scene, rng)
     target = {"choice": right, "choices": options}
     return language.options_text(question, options), target, npy_bytes(scene.points), {}
