@@ -1,8 +1,10 @@
-"""What may be imported without torch, and that what is imported is declared."""
+"""Imports: none needs torch where none may, every one is declared, none closes a circle."""
 
 from __future__ import annotations
 
 import ast
+import importlib
+import pkgutil
 import re
 import subprocess
 import sys
@@ -11,6 +13,7 @@ from collections.abc import Mapping
 from importlib.metadata import packages_distributions
 from pathlib import Path
 
+import grimp
 import pytest
 
 TORCH_FREE = (
@@ -92,3 +95,25 @@ def _imported(path: Path) -> set[str]:
         elif isinstance(node, ast.ImportFrom) and node.module:
             found.add(node.module.partition(".")[0])
     return found
+
+
+@pytest.fixture(scope="module")
+def imports() -> grimp.ImportGraph:
+    """Every import of the rooms: in functions, under TYPE_CHECKING and under `__main__` too."""
+    return grimp.build_graph(*ROOMS, cache_dir=None)
+
+
+def test_no_modules_import_one_another_in_a_circle(imports: grimp.ImportGraph) -> None:
+    circles = {
+        frozenset(circle)
+        for module in imports.modules
+        for imported in imports.find_modules_directly_imported_by(module)
+        if (circle := imports.find_shortest_chain(imported, module))
+    }
+    assert circles == set()
+
+
+def test_every_module_can_be_imported() -> None:
+    for room in ROOMS:
+        for module in pkgutil.walk_packages([str(ROOT / room)], f"{room}."):
+            importlib.import_module(module.name)

@@ -102,7 +102,7 @@ def scorer_of(task: str, protocol: Protocol) -> Scorer:
     if task == "locating":
         return locating_scorer(protocol)
     if protocol is Protocol.CORRECTED_V1:
-        found = CORRECTED.get(task, HitScorer)()
+        found: Scorer | None = CORRECTED.get(task, HitScorer)()
     else:
         found = upstream_scorer(task, repaired=protocol is Protocol.UPSTREAM_INTENDED)
     if found is None:

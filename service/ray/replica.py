@@ -112,7 +112,7 @@ class Replica:
             if stats.stalled(self._settings.stall_timeout_s):
                 raise RuntimeError(
                     f"the engine of {served.label} completed no step for "
-                    f"{stats.last_step_age:.1f} s; the limit is {self.settings.stall_timeout_s:g} "
+                    f"{stats.last_step_age:.1f} s; the limit is {self._settings.stall_timeout_s:g} "
                     "s"
                 )
 

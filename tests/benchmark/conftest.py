@@ -154,15 +154,17 @@ class SuiteFiles:
             self._save(f"clouds/{i}.npy", b"not read by the client")
             question = f"Which furniture, try {i}?"
             self.right_answers[question] = "The answer is (B)."
-            target = {"choice": 1, "choices": ["chair", "table"]}
+            choice = {"choice": 1, "choices": ["chair", "table"]}
             records["clouds"].append({
-                "id": f"p{i}", "task": "vqa_choice_3d", "question": question, "target": target,
+                "id": f"p{i}", "task": "vqa_choice_3d", "question": question, "target": choice,
                 "pcl": f"clouds/{i}.npy", "chance": 0.5,
             })  # fmt: skip
         for name, rows in records.items():
             self.write_rows(f"{name}.jsonl", [json.dumps(row) for row in rows])
         tasks = {"classify": "classification", "count": "counting", "clouds": "vqa_choice_3d"}
-        rows_json = [{"name": n, "task": t, "file": f"{n}.jsonl"} for n, t in tasks.items()]
+        rows_json: list[dict[str, Any]] = [
+            {"name": n, "task": t, "file": f"{n}.jsonl"} for n, t in tasks.items()
+        ]
         rows_json[0] |= {"chance": 0.5, "target": 0.85, "metric": "accuracy"}
         suite = {"name": "mini", "rows": rows_json, "provenance": {"seed": 1}}
         self._save("suite.json", json.dumps(suite).encode())

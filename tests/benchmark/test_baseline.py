@@ -54,7 +54,7 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def oracle(checkpoint: Path, item: WorkItem) -> str:
     """One prompt alone, greedily, without a stop at EOS."""
-    model = LammForConditionalGeneration.from_pretrained(checkpoint).eval()
+    model = LammForConditionalGeneration.from_pretrained(checkpoint).eval()  # type: ignore[no-untyped-call]
     model.generation_config.eos_token_id = None
     processor = LammProcessor.from_pretrained(checkpoint)
     inputs = processor(item.prompt, images=(item.media.content,) if item.media else ())

@@ -54,7 +54,7 @@ class BatchServer(FakeServer):
     async def _upload(self, request: Request) -> Response:
         async with request.form() as form:
             assert form["purpose"] == "batch"
-            content = await form["file"].read()  # type: ignore[union-attr]
+            content = await form["file"].read()
         self.files[f"file-{len(self.files)}"] = content
         return JSONResponse({"id": f"file-{len(self.files) - 1}"})
 

@@ -88,7 +88,7 @@ def test_options_that_are_not_in_the_text_are_not_found() -> None:
 
 
 def test_shuffled_options_move_the_target_with_them(choices: Any) -> None:
-    orders = Counter()
+    orders: Counter[tuple[Any, ...]] = Counter()
     for item in items(choices.directory, "choices"):
         question = under_control(item, Control.SHUFFLED_OPTIONS)
         assert question is not None

@@ -14,6 +14,7 @@ from benchmark.answers import write_whole
 from benchmark.cli import bench
 from benchmark.errors import BenchmarkError
 from benchmark.http.chat_answers import StreamRecord, Usage
+from benchmark.http.client import Backend
 from benchmark.load import report as load_report
 from benchmark.load.arrivals import Arrivals
 from benchmark.load.baseline_process import TransformersBaseline
@@ -117,7 +118,7 @@ async def test_each_request_is_told_in_detail(server: Any) -> None:
 
 
 async def test_another_server_gets_standard_fields_alone(server: Any) -> None:
-    style = RequestStyle("openai-chat", ignore_eos=False)
+    style = RequestStyle(Backend.OPENAI_CHAT, ignore_eos=False)
     spec = LoadSpec("fake-lamm", WorkloadSpec(2, output_lens=(3,)), 2, style=style)
     async with server.client() as http:
         result = await run_load(http, spec)
@@ -127,7 +128,7 @@ async def test_another_server_gets_standard_fields_alone(server: Any) -> None:
         clouds = WorkloadSpec(1, cloud_points=(4,))
         with pytest.raises(BenchmarkError, match="openai-chat has no part for point clouds"):
             await run_load(http, LoadSpec("fake-lamm", clouds, 1, style=style))
-        extra = RequestStyle("openai-chat", ignore_eos=True, extra_body={"top_p": 0.5})
+        extra = RequestStyle(Backend.OPENAI_CHAT, ignore_eos=True, extra_body={"top_p": 0.5})
         await run_load(http, LoadSpec("fake-lamm", WorkloadSpec(1), 1, style=extra))
     assert (server.bodies[-1]["ignore_eos"], server.bodies[-1]["top_p"]) == (True, 0.5)
 

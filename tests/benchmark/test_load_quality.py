@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
+import numpy as np
 import pytest
 
 from benchmark.cli import bench
@@ -210,13 +211,13 @@ async def test_figures_show_what_was_measured(server: Any) -> None:
         result = await run_load(http, spec)
     ttft, itl, throughput, in_flight = load_plot.run_figure(result).axes
     done = result["completed"]
-    assert len(ttft.lines[0].get_xdata()) == done + 1
+    assert len(np.asarray(ttft.lines[0].get_xdata())) == done + 1
     p50 = 1000 * statistics.median(gap for gaps in result["itls"] for gap in gaps)
-    assert itl.lines[1].get_xdata()[0] == pytest.approx(p50)
-    assert len(itl.lines[0].get_xdata()) == 3 * done + 1
+    assert np.asarray(itl.lines[1].get_xdata())[0] == pytest.approx(p50)
+    assert len(np.asarray(itl.lines[0].get_xdata())) == 3 * done + 1
     (line,) = in_flight.lines
-    assert max(line.get_ydata()) == result["max_concurrent_requests"]
-    assert line.get_ydata()[-1] == 0
+    assert max(np.asarray(line.get_ydata())) == result["max_concurrent_requests"]
+    assert np.asarray(line.get_ydata())[-1] == 0
     assert throughput.get_ylabel() == "tokens/s"
     vllm = {key: value for key, value in result.items() if key != "latencies"}
     assert len(load_plot.run_figure(vllm).axes) == 4
@@ -241,7 +242,7 @@ def test_saved_files_are_drawn_by_hand(tmp_path: Path) -> None:
     assert draw_saved([*map(str, files), "--out", str(out)]) == 0
     assert out.read_bytes().startswith(b"\x89PNG")
     by_concurrency, *_ = load_plot.sweep_figure(rows).axes
-    assert list(by_concurrency.lines[0].get_ydata()) == [10.0, 80.0]
+    assert list(np.asarray(by_concurrency.lines[0].get_ydata())) == [10.0, 80.0]
     assert draw_saved([str(tmp_path / "none.json")]) == 1
 
 

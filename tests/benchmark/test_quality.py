@@ -104,7 +104,7 @@ async def test_a_model_that_changes_midway_stops_the_run(
     server: Any, suite_files: Any, tmp_path: Path
 ) -> None:
     class Changing(dict[str, str]):
-        def get(self, key: str, default: str | None = None) -> Any:
+        def get(self, key: str, default: Any = None, /) -> Any:
             if key == "What is item 5?":
                 server.fingerprint = "weights-2"
             return default

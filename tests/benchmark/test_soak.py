@@ -182,7 +182,7 @@ def test_hung_requests_and_failing_probes_are_found(
     pictures: PictureServer, tmp_path: Path
 ) -> None:
     pictures.hang, pictures.probe_status = 9, 503
-    status, result = soak(pictures, tmp_path, "--timeout", "2", "--cancel-rate", "0")
+    status, result = soak(pictures, tmp_path, "--timeout", "1", "--cancel-rate", "0")
     found = kept(result)
     assert status == 1
     assert found["hung requests"] is False
@@ -294,7 +294,7 @@ def test_a_slope_leaves_the_warm_up_out() -> None:
 def test_memory_is_read_with_that_of_children() -> None:
     alone = soak_memory.resident_bytes(os.getpid())
     code = "import sys; data = bytearray(b'x') * 50_000_000; print('up', flush=True); input()"
-    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
     with subprocess.Popen([sys.executable, "-c", code], **pipes) as child:
         assert child.stdout is not None
         assert child.stdin is not None

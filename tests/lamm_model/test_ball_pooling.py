@@ -76,11 +76,11 @@ def test_a_cloud_is_the_same_in_any_company() -> None:
 def test_training_uses_the_statistics_of_the_batch() -> None:
     layer = trained_layer([4, 8]).train()
     xyz, features = torch.rand(2, 80, 3), torch.randn(2, 80, 4)
-    before = layer.mlp[0].bn.running_mean.clone()  # type: ignore[operator, union-attr]
+    before = layer.mlp[0].bn.running_mean.clone()  # type: ignore[operator]
     with torch.no_grad():
         in_training = layer(xyz, features)[1]
         assert not torch.allclose(in_training, layer.eval()(xyz, features)[1])
-    assert not torch.equal(before, layer.mlp[0].bn.running_mean)  # type: ignore[arg-type, union-attr]
+    assert not torch.equal(before, layer.mlp[0].bn.running_mean)  # type: ignore[arg-type]
 
 
 def test_the_whole_encoder_agrees_and_half_precision_is_near() -> None:
@@ -90,7 +90,7 @@ def test_the_whole_encoder_agrees_and_half_precision_is_near() -> None:
         sa_mlp=[[16, 32], [32, 32]], hidden_size=32, intermediate_size=64, num_hidden_layers=2,
         num_attention_heads=4, num_task_tokens=3, position_hidden_size=16,
     )  # fmt: skip
-    encoder = EpclEncoder(config).eval()
+    encoder = EpclEncoder(config).eval()  # type: ignore[no-untyped-call]
     points = torch.rand(2, 128, 3)
     expected = encoder(points).detach()
     with torch.no_grad():

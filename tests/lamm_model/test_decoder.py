@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -21,7 +24,7 @@ ROPE = {
     "high_freq_factor": 4.0,
     "original_max_position_embeddings": 64,
 }
-VARIANTS = {
+VARIANTS: dict[str, dict[str, Any]] = {
     "plain": {},
     "gqa, tied": {"num_key_value_heads": 1, "tie_word_embeddings": True},
     "rope theta": {"rope_parameters": {"rope_type": "default", "rope_theta": 500.0}},
@@ -30,7 +33,7 @@ VARIANTS = {
 }
 
 
-def tiny(**overrides) -> tuple[LlamaConfig, LlamaForCausalLM]:
+def tiny(**overrides: Any) -> tuple[LlamaConfig, LlamaForCausalLM]:
     values = {
         "vocab_size": 300,
         "hidden_size": 64,
@@ -46,11 +49,15 @@ def tiny(**overrides) -> tuple[LlamaConfig, LlamaForCausalLM]:
     return config, LlamaForCausalLM(config).eval()
 
 
-def decoder_of(config, model, dtype=torch.float32) -> LlamaDecoder:
+def decoder_of(
+    config: LlamaConfig, model: LlamaForCausalLM, dtype: torch.dtype = torch.float32
+) -> LlamaDecoder:
     return LlamaDecoder(config, dict(model.state_dict()), 128, CPU, dtype)
 
 
-def cache_of(decoder, slots=6, store=8, dtype=torch.float32) -> KVCache:
+def cache_of(
+    decoder: LlamaDecoder, slots: int = 6, store: int = 8, dtype: torch.dtype = torch.float32
+) -> KVCache:
     layers = decoder.config.num_hidden_layers
     shape = KVCacheShape(
         layers, decoder.num_kv_heads, decoder.head_dim, slots, 128, 16, store, dtype
@@ -58,7 +65,9 @@ def cache_of(decoder, slots=6, store=8, dtype=torch.float32) -> KVCache:
     return KVCache(shape, CPU)
 
 
-def run(decoder, cache, pieces):
+def run(
+    decoder: LlamaDecoder, cache: KVCache, pieces: Sequence[tuple[Span, torch.Tensor]]
+) -> torch.Tensor:
     """Logits of all rows of `(span, its ids)` pieces."""
     plan = plan_attention([span for span, _ in pieces], decoder.groups, CPU)
     ids = torch.cat([ids for _, ids in pieces])
@@ -66,7 +75,7 @@ def run(decoder, cache, pieces):
 
 
 @pytest.mark.parametrize("name", VARIANTS)
-def test_logits_are_those_of_transformers(name):
+def test_logits_are_those_of_transformers(name: str) -> None:
     config, model = tiny(**VARIANTS[name])
     decoder = decoder_of(config, model)
     cache = cache_of(decoder)
@@ -78,7 +87,7 @@ def test_logits_are_those_of_transformers(name):
     torch.testing.assert_close(torch.cat(found), expected, atol=2e-4, rtol=1e-3)
 
 
-def test_a_mixed_batch_equals_each_sequence_alone():
+def test_a_mixed_batch_equals_each_sequence_alone() -> None:
     config, model = tiny(num_key_value_heads=2)
     decoder = decoder_of(config, model)
     cache, lengths = cache_of(decoder), {0: 5, 1: 31, 2: 17, 4: 64, 5: 9}
@@ -96,7 +105,7 @@ def test_a_mixed_batch_equals_each_sequence_alone():
     torch.testing.assert_close(logits, torch.cat([*rows, expected[2][:17]]), atol=2e-4, rtol=1e-3)
 
 
-def test_only_the_rows_asked_for_come_back():
+def test_only_the_rows_asked_for_come_back() -> None:
     config, model = tiny()
     decoder = decoder_of(config, model)
     ids = torch.randint(0, 300, (20,))
@@ -110,7 +119,7 @@ def test_only_the_rows_asked_for_come_back():
     assert none.shape == (0, 300)
 
 
-def test_neighbouring_slots_are_attended_together():
+def test_neighbouring_slots_are_attended_together() -> None:
     spans = [Span(0, 10, 1), Span(1, 12, 1), Span(3, 5, 1), Span(4, 900, 1), Span(6, 0, 7)]
     plan = plan_attention(spans, 1, CPU)
     # A gap in the slots splits, and so does a context too long to pad the others to.
@@ -127,7 +136,7 @@ def test_neighbouring_slots_are_attended_together():
         plan_attention(spans[::-1], 1, CPU)
 
 
-def test_blocks_survive_the_way_through_the_store():
+def test_blocks_survive_the_way_through_the_store() -> None:
     config, model = tiny()
     decoder = decoder_of(config, model)
     cache = cache_of(decoder)
@@ -143,7 +152,7 @@ def test_blocks_survive_the_way_through_the_store():
     torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-4)
 
 
-def test_releasing_a_slot_leaves_its_neighbours():
+def test_releasing_a_slot_leaves_its_neighbours() -> None:
     config, model = tiny()
     decoder = decoder_of(config, model)
     cache = cache_of(decoder)
@@ -154,7 +163,7 @@ def test_releasing_a_slot_leaves_its_neighbours():
 
 
 @pytest.mark.parametrize("rows", [0, 1, 8, 13, 61, 300])
-def test_packed_linear(rows):
+def test_packed_linear(rows: Any) -> None:
     weight = torch.randn(512, 384)
     assert can_pack(weight)
     linear = PackedLinear(weight)
@@ -164,13 +173,13 @@ def test_packed_linear(rows):
     assert not can_pack(weight[:8])
 
 
-def test_a_packed_linear_keeps_leading_dimensions():
+def test_a_packed_linear_keeps_leading_dimensions() -> None:
     weight = torch.randn(512, 384)
     x = torch.randn(3, 7, 384)
     torch.testing.assert_close(PackedLinear(weight)(x), F.linear(x, weight), atol=1e-3, rtol=1e-4)
 
 
-def test_batches_of_any_size_need_few_kernels():
+def test_batches_of_any_size_need_few_kernels() -> None:
     sizes = range(1, 8193)
     assert len({padded_rows(rows) for rows in sizes}) < 110
     assert all(0 <= padded_rows(rows) - rows <= max(3, rows // 8) for rows in sizes)
@@ -188,13 +197,13 @@ def test_batches_of_any_size_need_few_kernels():
         ),
     ],
 )
-def test_configs_that_it_cannot_run_are_refused(overrides, message):
+def test_configs_that_it_cannot_run_are_refused(overrides: Any, message: str) -> None:
     config, model = tiny(**overrides)
     with pytest.raises(ValueError, match=message):
         decoder_of(config, model)
 
 
-def test_a_missing_weight_is_named():
+def test_a_missing_weight_is_named() -> None:
     config, model = tiny()
     weights = dict(model.state_dict())
     del weights["model.layers.1.mlp.up_proj.weight"]
@@ -203,7 +212,7 @@ def test_a_missing_weight_is_named():
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
-def test_half_precision_is_close(dtype):
+def test_half_precision_is_close(dtype: torch.dtype) -> None:
     config, model = tiny()
     decoder = decoder_of(config, model, dtype)
     ids = torch.randint(0, 300, (20,))

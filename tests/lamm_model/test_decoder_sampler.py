@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -15,24 +16,32 @@ from lamm_model.sampling_params import SamplingParams
 SAMPLER = Sampler()
 
 
-def row(*, position=0, seed=0, prompt=(), output=(), banned=(), **params) -> SamplingRow:
+def row(
+    *,
+    position: int = 0,
+    seed: int = 0,
+    prompt: tuple[int, ...] = (),
+    output: tuple[int, ...] = (),
+    banned: tuple[int, ...] = (),
+    **params: Any,
+) -> SamplingRow:
     return SamplingRow(SamplingParams(**params), seed, position, prompt, output, banned)
 
 
-def draw_many(logits, count=2000, **params) -> list[int]:
+def draw_many(logits: torch.Tensor, count: int = 2000, **params: Any) -> list[int]:
     rows = [row(position=i, **{"temperature": 1.0, **params}) for i in range(count)]
     sampled = SAMPLER.sample(logits.expand(count, -1), rows)
     return [token.token_id for token in sampled]
 
 
-def test_greedy_takes_the_most_likely():
+def test_greedy_takes_the_most_likely() -> None:
     logits = torch.tensor([[0.0, 3.0, 1.0], [5.0, 3.0, 1.0]])
     assert [t.token_id for t in SAMPLER.sample(logits, [row(), row()])] == [1, 0]
 
 
 @pytest.mark.parametrize("temperature", [0.5, 1.0, 2.0])
 @pytest.mark.parametrize("filters", [{}, {"top_k": 5}, {"min_p": 1e-9}])
-def test_draws_follow_the_distribution(temperature, filters):
+def test_draws_follow_the_distribution(temperature: float, filters: Any) -> None:
     logits = torch.tensor([2.0, 1.0, 0.0, -1.0, -30.0])
     expected = torch.softmax(logits / temperature, -1)
     drawn = draw_many(logits, temperature=temperature, **filters)
@@ -53,12 +62,12 @@ def test_draws_follow_the_distribution(temperature, filters):
     ],
 )
 @pytest.mark.parametrize("padding", [0, 1000])
-def test_filters_leave_only_their_candidates(params, allowed, padding):
+def test_filters_leave_only_their_candidates(params: Any, allowed: Any, padding: Any) -> None:
     logits = torch.log(torch.tensor([0.3, 0.1, 0.4, 0.2, *[1e-12] * padding]))
     assert set(draw_many(logits, count=600, **params)) == allowed
 
 
-def test_a_flat_distribution_needs_the_whole_vocabulary():
+def test_a_flat_distribution_needs_the_whole_vocabulary() -> None:
     logits = torch.zeros(2000)
     drawn = draw_many(logits, count=400, top_p=0.99)
     assert len({token // 200 for token in drawn}) == 10
@@ -75,7 +84,9 @@ def test_a_flat_distribution_needs_the_whole_vocabulary():
         [{}, {"top_p": 0.7}, {"top_k": 7}, {"min_p": 0.1}, {"top_k": 500, "top_p": 0.95}]
     ),
 )
-def test_the_same_seed_gives_the_same_token_in_any_batch(seed, position, others, params):
+def test_the_same_seed_gives_the_same_token_in_any_batch(
+    seed: int, position: int, others: Any, params: Any
+) -> None:
     generator = torch.Generator().manual_seed(1)
     logits = torch.randn(others + 1, 600, generator=generator)
     mine = row(seed=seed, position=position, temperature=1.0, **params)
@@ -86,10 +97,10 @@ def test_the_same_seed_gives_the_same_token_in_any_batch(seed, position, others,
     assert SAMPLER.sample(logits, [*company, mine])[-1] == alone
 
 
-def test_penalties_and_bias():
+def test_penalties_and_bias() -> None:
     logits = torch.tensor([[2.0, -1.0, 1.0, 0.0]])
 
-    def logprobs(**arguments) -> int:
+    def logprobs(**arguments: Any) -> int:
         return SAMPLER.sample(logits, [row(**arguments)])[0].token_id
 
     # The id 9 is a media placeholder: beyond the vocabulary, passed over.
@@ -105,9 +116,13 @@ def test_penalties_and_bias():
     assert logits.tolist() == [[2.0, -1.0, 1.0, 0.0]]
 
 
-def test_logprobs_are_the_models_own():
+def test_logprobs_are_the_models_own() -> None:
     logits = torch.log(torch.tensor([[0.1, 0.6, 0.3], [0.1, 0.6, 0.3]]))
-    shaped = {"temperature": 0.1, "logit_bias": {1: -100.0}, "presence_penalty": 2.0}
+    shaped: dict[str, Any] = {
+        "temperature": 0.1,
+        "logit_bias": {1: -100.0},
+        "presence_penalty": 2.0,
+    }
     first, second = SAMPLER.sample(logits, [row(logprobs=2, **shaped), row()])
     assert first.token_id == 2
     assert first.logprob == pytest.approx(math.log(0.3))
@@ -120,7 +135,7 @@ def test_logprobs_are_the_models_own():
 
 
 @pytest.mark.parametrize("temperature", [1e-50, 1e-39, 1e-6])
-def test_a_tiny_temperature_takes_the_likeliest_token(temperature):
+def test_a_tiny_temperature_takes_the_likeliest_token(temperature: float) -> None:
     logits = torch.zeros(1, 50)
     logits[0, 7] = 30.0
     row = SamplingRow(SamplingParams(temperature=temperature), 3, 0, (), ())

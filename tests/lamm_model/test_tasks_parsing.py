@@ -168,7 +168,8 @@ def found(
 ) -> tuple[list[tuple[str, list[float]]] | None, str]:
     result = TASKS["detection"].parse(text, DetectionInputs(labels=labels))
     answer: DetectionAnswer | None = result.answer
-    return answer and [(o.label, list(o.bbox)) for o in answer.objects], result.status
+    places = None if answer is None else [(o.label, list(o.bbox)) for o in answer.objects]
+    return places, result.status
 
 
 BOX = [0.1, 0.2, 0.45, 0.6]

@@ -71,7 +71,7 @@ def test_two_tasks_of_one_name_are_refused(monkeypatch: pytest.MonkeyPatch) -> N
     def twice(name: str) -> ModuleType | SimpleNamespace:
         return SimpleNamespace(TASKS=(ECHO,))
 
-    monkeypatch.setattr(lamm_model.tasks.importlib, "import_module", twice)
+    monkeypatch.setattr(importlib, "import_module", twice)
     with pytest.raises(ValueError, match="defines task 'echo', which exists already"):
         lamm_model.tasks._discovered()
 

@@ -7,7 +7,7 @@ import contextlib
 import json
 from collections.abc import AsyncIterator, Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import httpx
 from fastapi import FastAPI
@@ -17,7 +17,7 @@ from tests.service.chat_requests import chat_body
 from tests.service.quick_app import quick_app
 
 URL = "/v1/batches"
-CHAT = "/v1/chat/completions"
+CHAT: Final = "/v1/chat/completions"
 WORDS = ("A", "A red", "A red chair", "A red chair with", "A red chair with four")
 ENDED = ("completed", "failed", "expired", "cancelled")
 
@@ -68,7 +68,7 @@ async def batch_app(
 
 async def upload(client: httpx.AsyncClient, content: bytes, **headers: str) -> str:
     """The id of a stored input file."""
-    files = {"file": ("in.jsonl", content), "purpose": (None, "batch")}
+    files: Any = {"file": ("in.jsonl", content), "purpose": (None, "batch")}
     response = await client.post("/v1/files", files=files, headers=headers)
     assert response.status_code == 200, response.text
     return str(response.json()["id"])

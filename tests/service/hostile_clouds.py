@@ -28,7 +28,7 @@ def cloud_cases() -> Iterator[Case]:
         yield from part()
 
 
-def npz(compress: bool = True, **arrays: Array) -> bytes:
+def npz(compress: bool = True, **arrays: Any) -> bytes:
     """An npz file."""
     stream = io.BytesIO()
     (np.savez_compressed if compress else np.savez)(stream, **arrays)

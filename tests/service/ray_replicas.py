@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from fastapi import FastAPI
+from ray import serve
 from starlette.types import Message
 
 from service.app import create_app
@@ -48,9 +49,9 @@ async def start_replica(
         # The root logger is pytest's.
         monkeypatch.setattr(module, "configure_logging", lambda *_: None)
     with monkeypatch.context() as patched:
-        patched.setattr(replica_module.serve, "get_replica_context", lambda: context)
+        patched.setattr(serve, "get_replica_context", lambda: context)
         replica = kind.__new__(kind)
-        await replica.__init__(settings)  # type: ignore[func-returns-value, misc]
+        await replica.__init__(settings)  # type: ignore[misc]
     return replica
 
 

@@ -39,14 +39,14 @@ def test_every_route_declares_what_it_needs(guarded: FastAPI) -> None:
     undeclared = [route.path for route in routes if declared(route) is None]
     assert undeclared == [], "name OPEN, USER, USER_WORK, METRICS or ADMIN among its dependencies"
     assert len(routes) > 10
-    open_to_all = {route.path for route in routes if declared(route).role is None}  # type: ignore[union-attr]
+    open_to_all = {route.path for route in routes if declared(route).role is None}
     page = {path for path in open_to_all if path == "/" or str(path).startswith("/ui/")}
     assert open_to_all - page == OPEN
     assert "/" in page
 
 
 def test_what_generates_counts_against_a_key_s_limits(guarded: FastAPI) -> None:
-    works = {r.path for r in iter_route_contexts(guarded.routes) if declared(r).works}  # type: ignore[union-attr]
+    works = {r.path for r in iter_route_contexts(guarded.routes) if declared(r).works}
     assert {URL, "/v1/completions"} <= works
     assert not works & {"/v1/models", "/tokenize", "/metrics", "/v1/requests/{request_id}"}
 

@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
@@ -108,7 +109,7 @@ def test_a_batch_reads_back_as_it_was_asked(database: Database) -> None:
         store.list_batches("other", made.id, 9)
 
 
-def _values(asked: NewBatch) -> dict[str, object]:
+def _values(asked: NewBatch) -> dict[str, Any]:
     return {name: getattr(asked, name) for name in NewBatch.__dataclass_fields__}
 
 

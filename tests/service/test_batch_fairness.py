@@ -181,7 +181,7 @@ async def test_no_line_is_given_up_for_want_of_room_beside_a_live_request(
     engine = Narrow(settings, 0.02)
     async with batch_app(settings, tmp_path, engine=engine) as (_, client):
         live = asyncio.create_task(
-            client.post(CHAT, json=chat_body(max_tokens=200, ignore_eos=True))
+            client.post(CHAT, json=chat_body(max_tokens=100, ignore_eos=True))
         )
         batch_id = await start(client, jsonl([request_line(3)]))
         async with asyncio.timeout(20):

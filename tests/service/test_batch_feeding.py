@@ -7,6 +7,7 @@ import json
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -63,7 +64,7 @@ def room(stats: Callable[[], EngineStats], clock: Clock, limit: int | None = Non
 
 
 def test_lines_take_what_live_requests_leave() -> None:
-    busy = {"running": 0, "waiting": 0}
+    busy: dict[str, Any] = {"running": 0, "waiting": 0}
     clock = Clock()
     found = room(lambda: EngineStats(**busy), clock)
     assert found.may_start(3)
@@ -225,7 +226,7 @@ async def test_a_database_that_fails_loses_no_answer(
         await until_answered(client, batch_id)
         answer, failures = LineStore.answer, [True] * 5
 
-        def broken(*arguments: object) -> bool:
+        def broken(*arguments: Any) -> bool:
             if failures:
                 failures.pop()
                 raise BatchesUnavailableError("gone")

@@ -14,7 +14,7 @@ from tests.service.chat_requests import chat_body
 from tests.service.quick_app import bearer, quick_app, until_engine
 
 URL = "/v1/chat/completions"
-ENDLESS = {"ignore_eos": True, "max_tokens": 200}
+ENDLESS: dict[str, Any] = {"ignore_eos": True, "max_tokens": 200}
 
 
 def asked(

@@ -112,7 +112,8 @@ def test_wrong_choices_are_told(
 @pytest.mark.parametrize("name", ["projectors.safetensors", "provenance.json"])
 def test_a_broken_adapter_is_told(checkpoint: Path, adapter: Path, name: str) -> None:
     (adapter / name).write_bytes(b"rubbish")
-    with pytest.raises(CheckpointError, match=f"adapter: {name} (cannot be read|is not valid JSON)"):
+    said = f"adapter: {name} (cannot be read|is not valid JSON)"
+    with pytest.raises(CheckpointError, match=said):
         read_checkpoint_flags([f"{adapter}@{checkpoint}"])
 
 

@@ -195,7 +195,10 @@ async def test_a_client_that_leaves_ends_it(settings: Settings) -> None:
 
 async def test_the_openai_sdk(client: httpx.AsyncClient) -> None:
     sdk = openai.AsyncOpenAI(
-        base_url="http://lamm/v1", api_key="none", http_client=client, max_retries=0
+        base_url="http://lamm/v1",
+        api_key="none",
+        http_client=client,  # type: ignore[arg-type] # of httpx2 in its types
+        max_retries=0,
     )
     answer = await sdk.completions.create(model="tiny-lamm", prompt=["a", "b"], logprobs=1)
     assert [choice.text for choice in answer.choices] == [REPLY] * 2

@@ -30,7 +30,6 @@ from service.exceptions import (
     StorageUnavailableError,
     StoredFileNotFoundError,
 )
-from service.files import incoming as file_store_incoming
 from service.files.multipart import read_file_form
 from service.files.store import FileLimits, FileStore, Purpose
 from service.startup.configs import engine_config
@@ -131,7 +130,9 @@ async def test_openais_client_works_unchanged(app: FastAPI) -> None:
     transport = httpx.ASGITransport(app)
     http = httpx.AsyncClient(transport=transport)
     async with openai.AsyncOpenAI(
-        api_key="alice", base_url="http://lamm/v1", http_client=http
+        api_key="alice",
+        base_url="http://lamm/v1",
+        http_client=http,  # type: ignore[arg-type] # of httpx2 in its types
     ) as client:
         file = await client.files.create(
             file=("a.png", png()),
@@ -420,7 +421,7 @@ async def test_a_disk_that_is_full_or_broken(
         room -= len(data)
         return write(fd, data)
 
-    monkeypatch.setattr(file_store_incoming.os, "write", failing)
+    monkeypatch.setattr(os, "write", failing)
     refused = await upload(client, bytes(1 << 20))
     assert refused.status_code == status
     assert "No" not in refused.json()["error"]["message"]

@@ -70,12 +70,12 @@ _glibc = pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="of glibc 
 
 
 @_glibc
-def test_threads_share_two_arenas_unless_the_operator_says_otherwise():
+def test_threads_share_two_arenas_unless_the_operator_says_otherwise() -> None:
     assert _arenas("plain") > 4
     assert _arenas("limited") == 2
     assert _arenas("limited", MALLOC_ARENA_MAX="4") == 4
 
 
 @_glibc
-def test_what_was_freed_between_what_stays_is_given_back():
+def test_what_was_freed_between_what_stays_is_given_back() -> None:
     assert int(_run(_HOLES).stdout) > 40_000_000

@@ -264,7 +264,7 @@ async def test_an_answer_may_take_longer_than_a_bodys_silence() -> None:
     async def patient(scope: Scope, receive: Receive, send: Send) -> None:
         request = Request(scope, receive)
         await request.body()
-        waiting = asyncio.create_task(receive())
+        waiting = asyncio.ensure_future(receive())
         await asyncio.sleep(0.2)
         done = waiting.done()
         waiting.cancel()

@@ -135,7 +135,7 @@ async def test_unknown_fields_are_named_once_over_all_routes(
             await client.post(
                 "/tokenize", json={"model": "tiny-lamm", "prompt": "", "frobnicate": 1}
             )
-        many = {f"field-{number}": 1 for number in range(200)}
+        many: dict[str, Any] = {f"field-{number}": 1 for number in range(200)}
         await client.post(URL, json=chat_body(**many))
     named = [r.getMessage() for r in caplog.records if r.name == "service.schemas.unknown_fields"]
     assert sum("'frobnicate'" in line for line in named) == 1

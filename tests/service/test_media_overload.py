@@ -145,7 +145,7 @@ async def test_a_client_that_leaves_the_line_makes_room(
         "type": "http", "http_version": "1.1", "method": "POST", "path": URL, "query_string": b"",
         "headers": [(b"content-type", b"application/json")], "app": app,
     }  # fmt: skip
-    waiting = asyncio.create_task(app(scope, receive, send))  # type: ignore[arg-type]
+    waiting = asyncio.create_task(app(scope, receive, send))
     await requests.until(2)
     left.set()
     await requests.until(1)

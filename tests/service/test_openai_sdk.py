@@ -108,7 +108,8 @@ class Served:
     def ask(self, retries: int = 0, key: str = ALICE, **more: Any) -> ChatCompletion:
         """The answer to a question."""
         with self.sdk(retries, key) as sdk:
-            return sdk.chat.completions.create(**{**chat_body(), **more})
+            answer: ChatCompletion = sdk.chat.completions.create(**{**chat_body(), **more})
+            return answer
 
     def until(self, reached: Callable[[], bool]) -> None:
         """Returns once it is so, within half a minute."""

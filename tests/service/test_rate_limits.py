@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from pathlib import Path
+from typing import Any
 
 import httpx
 import openai
@@ -94,9 +95,9 @@ def test_limits_are_renewed_and_what_was_used_stays_used() -> None:
 async def test_a_key_s_requests_at_once(settings: Settings, tmp_path: Path) -> None:
     path = tmp_path / "keys"
     path.write_text("k-alice user alice max_concurrent=1\nk-bob user bob\n")
-    async with quick_app(settings, delay=0.1, api_keys_file=path) as (app, client):
+    async with quick_app(settings, delay=0.05, api_keys_file=path) as (app, client):
 
-        async def ask(who: str, **more: object) -> httpx.Response:
+        async def ask(who: str, **more: Any) -> httpx.Response:
             return await client.post(URL, json=chat_body(**more), headers=bearer(f"k-{who}"))
 
         stream = asyncio.create_task(ask("alice", stream=True, ignore_eos=True, max_tokens=30))
@@ -144,7 +145,7 @@ async def test_a_request_that_waits_too_long_is_given_up(
     settings: Settings, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with quick_app(
-        settings, delay=0.3, max_num_seqs=1, max_num_batched_tokens=8, queue_timeout_s=1.2,
+        settings, delay=0.15, max_num_seqs=1, max_num_batched_tokens=8, queue_timeout_s=0.6,
         keepalive_s=0.1,
     ) as (app, client):  # fmt: skip
         long = chat_body(ignore_eos=True, max_tokens=2 * WORDS)
@@ -156,7 +157,7 @@ async def test_a_request_that_waits_too_long_is_given_up(
         assert whole.status_code == 503
         assert whole.headers["retry-after"] == "1"
         assert whole.json()["error"]["code"] == "queue_timeout"
-        assert "the limit of 1.2 s" in whole.json()["error"]["message"]
+        assert "the limit of 0.6 s" in whole.json()["error"]["message"]
         # Its headers went with the first keep-alive comment: the error is an event.
         assert stream.status_code == 200
         *_, last, done, _ = stream.text.split("\n\n")
@@ -185,7 +186,10 @@ async def test_the_openai_sdk_waits_and_asks_again(settings: Settings) -> None:
 
         async def ask(retries: int) -> str | None:
             sdk = openai.AsyncOpenAI(
-                base_url="http://lamm/v1", api_key="k-one", http_client=client, max_retries=retries
+                base_url="http://lamm/v1",
+                api_key="k-one",
+                http_client=client,  # type: ignore[arg-type] # of httpx2 in its types
+                max_retries=retries,
             )
             answer = await sdk.chat.completions.create(model="tiny-lamm", messages=messages)
             return answer.choices[0].message.content

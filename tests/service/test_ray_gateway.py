@@ -143,9 +143,12 @@ async def test_a_request_is_cancelled_wherever_it_runs(
 async def test_bodies_are_bounded_and_strangers_are_not_heard(
     monkeypatch: pytest.MonkeyPatch, settings: Settings
 ) -> None:
-    limits = {"max_body_bytes": 1000, "api_keys": "secret"}
+    limits: dict[str, Any] = {"max_body_bytes": 1000, "api_keys": "secret"}
     async with gateway(monkeypatch, settings, **limits) as (client, replicas):
-        large = {"content": b"x" * 2000, "headers": {"content-type": "application/json"}}
+        large: dict[str, Any] = {
+            "content": b"x" * 2000,
+            "headers": {"content-type": "application/json"},
+        }
         assert (await client.post(CHAT, **large)).status_code == 413
         assert (await client.post(CHAT, json=chat_body())).status_code == 401
         assert replicas.asked == []

@@ -23,7 +23,7 @@ def test_settings_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> 
     assert settings.max_num_seqs == 3
     assert "secret" not in repr(Settings(api_keys="secret"))
     with pytest.raises(ValidationError):
-        settings.max_num_seqs = 4
+        settings.max_num_seqs = 4  # type: ignore[misc]
 
 
 def test_a_missing_checkpoint_is_named(tmp_path: Path) -> None:

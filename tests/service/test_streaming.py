@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from typing import Any
 
 import httpx
@@ -32,7 +32,7 @@ Chunks = list[GenerationChunk | Exception | float]
 
 
 @pytest.fixture
-def script(engine: EchoEngine, monkeypatch: pytest.MonkeyPatch) -> Iterator[Chunks]:
+def script(engine: EchoEngine, monkeypatch: pytest.MonkeyPatch) -> Chunks:
     """What the engine does instead: chunks, errors, and pauses in seconds."""
     steps: Chunks = []
 

@@ -50,7 +50,7 @@ async def test_a_form_says_what_json_says(client: httpx.AsyncClient, prompts: li
     }  # fmt: skip
     plain = await client.post(f"{URL}/vqa_choice", json=body)
     sampling = {"max_tokens": "3", "seed": "4"}
-    forms = [
+    forms: list[dict[str, Any]] = [
         {"inputs": json.dumps(inputs)},
         {"question": "Which?", "choices": inputs["choices"]},
         {"question": "Which?", "choices": json.dumps(inputs["choices"])},

@@ -39,7 +39,8 @@ class Scorer:
     """Stands for `option_logprobs`; keeps what it was asked."""
 
     def __init__(self, *scores: OptionScore) -> None:
-        self.scores, self.asked = scores, []
+        self.scores = scores
+        self.asked: list[Any] = []
         self.request: GenerationRequest | None = None
 
     async def __call__(
@@ -197,6 +198,6 @@ async def test_a_question_that_waits_too_long_for_its_first_score(
 
 
 async def test_options_that_begin_alike_share_what_they_begin_with() -> None:
-    logprobs = {(1,): math.log(0.5), (2,): math.log(0.25)}
+    logprobs: dict[tuple[int, ...], float] = {(1,): math.log(0.5), (2,): math.log(0.25)}
     found = option_logprobs_of([[(1,)], [(1,), (2,)]], logprobs)
     assert found == pytest.approx([math.log(0.25), math.log(0.5)])

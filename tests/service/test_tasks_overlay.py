@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from typing import Any
 
 import numpy as np
 import pytest
@@ -27,8 +28,9 @@ def blank(width: int, height: int) -> Image.Image:
     return Image.new("RGB", (width, height), GREY)
 
 
-def changed(picture: Image.Image) -> np.ndarray:
-    return (np.asarray(picture) != GREY).any(axis=2)
+def changed(picture: Image.Image) -> np.ndarray[Any, Any]:
+    different: np.ndarray[Any, Any] = (np.asarray(picture) != GREY).any(axis=2)
+    return different
 
 
 def test_a_box_is_drawn_where_it_is_in_its_colour() -> None:

@@ -13,7 +13,7 @@ from tests.service.task_requests import URL, picture, points
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 
-CASES: dict[str, tuple[str, dict[str, Any], int, str | None, str]] = {
+CASES: dict[str, tuple[str, Any, int, str | None, str]] = {
     "a cloud for a picture": (
         "detection", points(), 400, None,
         "has point_cloud_url; this task takes a picture (JPEG, PNG, WebP, BMP, GIF) in image_url"),

@@ -21,7 +21,7 @@ from tests.service.chat_requests import png
 from tests.service.running_server import serving
 
 Answers = Callable[..., list[bytes]]
-ANSWER = {
+ANSWER: dict[str, Any] = {
     "answer": None, "parse_status": "ok", "text": "Hm.", "clipped": [], "dropped": [],
     "options": None, "overlay": None,
 }  # fmt: skip

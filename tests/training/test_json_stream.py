@@ -63,7 +63,7 @@ def test_a_fault_is_named_after_the_items_before_it(
 ) -> None:
     path = tmp_path / "bad.json"
     path.write_text(text)
-    read = []
+    read: list[Any] = []
     with pytest.raises(JsonStreamError) as error:
         read.extend(iter_json_items(path))
     stream = iter_json_items(path)

@@ -221,7 +221,7 @@ def test_four_samples_are_learnt_by_heart_and_said_again(
         gap = next((i for i in range(1, len(trained)) if trained[i] != trained[i - 1] + 1), None)
         answer = example.labels[trained[:gap]].tolist()
         batch = collate([example])
-        output = model.generate(
+        output = model.generate(  # type: ignore[misc] # a mixin whose self is a protocol
             input_ids=batch.input_ids[:, : int(trained[0])],
             pixel_values=batch.pixel_values,
             points=batch.points,

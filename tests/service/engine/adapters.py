@@ -47,9 +47,9 @@ def make_adapter(
 def merged_oracle(base: Path, adapter: Path | None, out: Path) -> Oracle:
     """The oracle over the merged checkpoint of an adapter, or over the base itself."""
     if adapter is None:
-        return Oracle(LammForConditionalGeneration.from_pretrained(base).eval())
+        return Oracle(LammForConditionalGeneration.from_pretrained(base).eval())  # type: ignore[no-untyped-call]
     merge(base, adapter, out, torch.float32)
-    return Oracle(LammForConditionalGeneration.from_pretrained(out).eval())
+    return Oracle(LammForConditionalGeneration.from_pretrained(out).eval())  # type: ignore[no-untyped-call]
 
 
 def source(name: str, base: Path, adapter: Path | None) -> ModelSource:

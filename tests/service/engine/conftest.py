@@ -41,14 +41,14 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     tokenizer.save(str(path / "tokenizer.json"))
     torch.manual_seed(7)
     config = build_config(tokenizer.get_vocab_size())
-    LammForConditionalGeneration(config).eval().save_pretrained(path)
+    LammForConditionalGeneration(config).eval().save_pretrained(path)  # type: ignore[no-untyped-call]
     write_processor_config(path, config, num_points=NUM_POINTS, system_prompts={"normal": ""})
     return path
 
 
 @pytest.fixture(scope="session")
 def oracle(checkpoint: Path) -> Oracle:
-    return Oracle(LammForConditionalGeneration.from_pretrained(checkpoint).eval())
+    return Oracle(LammForConditionalGeneration.from_pretrained(checkpoint).eval())  # type: ignore[no-untyped-call]
 
 
 @pytest.fixture

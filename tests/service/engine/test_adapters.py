@@ -7,6 +7,7 @@ import dataclasses
 import random
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -18,14 +19,26 @@ from lamm_model.modeling import LammForConditionalGeneration
 from lamm_model.processing import write_processor_config
 from lamm_model.spec import CheckpointError
 from service.engine.base import GenerationRequest, RequestFailedError
-from service.engine.config import EngineConfig, MemoryShare
+from service.engine.config import DeviceKind, EngineConfig, MemoryShare
+from service.engine.model_source import ModelSource
 from service.engine.torch_engine import TorchEngine
 from tests.service.engine.adapters import REST, make_adapter, merged_oracle, source
-from tests.service.engine.harness import NUM_POINTS, Oracle, cloud, collect, picture, tokens_of
+from tests.service.engine.harness import (
+    NUM_POINTS,
+    EngineMaker,
+    Oracle,
+    RequestMaker,
+    cloud,
+    collect,
+    picture,
+    tokens_of,
+)
+
+Family = dict[str, tuple[ModelSource, Oracle]]
 
 
 @pytest.fixture(scope="module")
-def family(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, object]:
+def family(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Family:
     """Two adapters of other ranks, scales and targets, and the base: sources and oracles."""
     root = tmp_path_factory.mktemp("family")
     adapters = {
@@ -43,7 +56,7 @@ def family(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[s
 
 
 @pytest.fixture
-def models(family) -> tuple:
+def models(family: Family) -> tuple[ModelSource, ...]:
     return tuple(model for model, _ in family.values())
 
 
@@ -51,16 +64,21 @@ def to(model: str, request: GenerationRequest) -> GenerationRequest:
     return dataclasses.replace(request, model=model, request_id=f"{model}-{request.request_id}")
 
 
-def expected(family, request: GenerationRequest) -> list[int]:
-    oracle: Oracle = family[request.model][1]
-    return oracle(request)
+def expected(family: Family, request: GenerationRequest) -> list[int]:
+    assert request.model is not None
+    return family[request.model][1](request)
 
 
-def for_all(family, request: GenerationRequest) -> list[GenerationRequest]:
+def for_all(family: Family, request: GenerationRequest) -> list[GenerationRequest]:
     return [to(name, request) for name in family]
 
 
-async def test_each_model_alone_gives_its_own_answer(torch_engine, family, models, make_request):
+async def test_each_model_alone_gives_its_own_answer(
+    torch_engine: EngineMaker,
+    family: Family,
+    models: tuple[ModelSource, ...],
+    make_request: RequestMaker,
+) -> None:
     requests = for_all(family, make_request(20))
     async with torch_engine(models=models) as engine:
         found = [await tokens_of(engine, request) for request in requests]
@@ -70,8 +88,12 @@ async def test_each_model_alone_gives_its_own_answer(torch_engine, family, model
 
 @pytest.mark.parametrize("prefix_caching", [True, False])
 async def test_a_mixed_batch_gives_each_request_its_own_models_tokens(
-    torch_engine, family, models, make_request, prefix_caching
-):
+    torch_engine: EngineMaker,
+    family: Family,
+    models: tuple[ModelSource, ...],
+    make_request: RequestMaker,
+    prefix_caching: bool,
+) -> None:
     media = [(), (picture(5),), (cloud(6), picture(7))]
     requests = [
         asked
@@ -87,7 +109,12 @@ async def test_a_mixed_batch_gives_each_request_its_own_models_tokens(
     assert (hits > 0) is prefix_caching
 
 
-async def test_preempted_requests_keep_their_adapter(torch_engine, family, models, make_request):
+async def test_preempted_requests_keep_their_adapter(
+    torch_engine: EngineMaker,
+    family: Family,
+    models: tuple[ModelSource, ...],
+    make_request: RequestMaker,
+) -> None:
     requests = [
         asked
         for _ in range(2)
@@ -102,8 +129,11 @@ async def test_preempted_requests_keep_their_adapter(torch_engine, family, model
 
 
 async def test_models_share_neither_prefixes_nor_projected_media(
-    torch_engine, family, models, make_request
-):
+    torch_engine: EngineMaker,
+    family: Family,
+    models: tuple[ModelSource, ...],
+    make_request: RequestMaker,
+) -> None:
     request = make_request(40, media=(picture(3),))
     async with torch_engine(models=models) as engine:
         for name in ("red", "blue", "red"):
@@ -115,7 +145,12 @@ async def test_models_share_neither_prefixes_nor_projected_media(
     assert first[-1].cached_tokens == 0
 
 
-async def test_without_a_name_the_first_model_answers(torch_engine, family, models, make_request):
+async def test_without_a_name_the_first_model_answers(
+    torch_engine: EngineMaker,
+    family: Family,
+    models: tuple[ModelSource, ...],
+    make_request: RequestMaker,
+) -> None:
     request = make_request(12)
     async with torch_engine(models=models) as engine:
         assert await tokens_of(engine, request) == expected(family, to("red", request))
@@ -123,10 +158,10 @@ async def test_without_a_name_the_first_model_answers(torch_engine, family, mode
             await tokens_of(engine, to("green", request))
 
 
-async def test_the_base_is_held_once(models):
+async def test_the_base_is_held_once(models: tuple[ModelSource, ...]) -> None:
     sizes = []
     for count in (1, 2, 3):
-        config = EngineConfig(device="cpu", kv_cache_bytes=1 << 20, max_num_seqs=4)
+        config = EngineConfig(device=DeviceKind.CPU, kv_cache_bytes=1 << 20, max_num_seqs=4)
         engine = TorchEngine(models[-count:], config)
         sizes.append((await engine.start()).weights_bytes)
         await engine.stop()
@@ -135,8 +170,13 @@ async def test_the_base_is_held_once(models):
 
 
 async def test_bases_with_other_encoders_share_the_language_model(
-    torch_engine, checkpoint, family, models, make_request, tmp_path
-):
+    torch_engine: EngineMaker,
+    checkpoint: Path,
+    family: Family,
+    models: tuple[ModelSource, ...],
+    make_request: RequestMaker,
+    tmp_path: Path,
+) -> None:
     clouds = clouds_only(checkpoint, tmp_path / "clouds-base")
     adapter = make_adapter(clouds, tmp_path / "clouds", seed=5)
     oracle = merged_oracle(clouds, adapter, tmp_path / "merged")
@@ -156,7 +196,7 @@ def clouds_only(checkpoint: Path, directory: Path) -> Path:
     config = LammConfig.from_pretrained(checkpoint)
     config.vision_config = None
     torch.manual_seed(11)
-    model = LammForConditionalGeneration(config).eval()
+    model = LammForConditionalGeneration(config).eval()  # type: ignore[no-untyped-call]
     whole = LammForConditionalGeneration.from_pretrained(checkpoint)
     model.language_model.load_state_dict(whole.language_model.state_dict())
     model.save_pretrained(directory)
@@ -165,12 +205,15 @@ def clouds_only(checkpoint: Path, directory: Path) -> Path:
 
 
 async def test_a_step_without_adapted_rows_makes_no_plan(
-    torch_engine, models, make_request, monkeypatch
-):
+    torch_engine: EngineMaker,
+    models: tuple[ModelSource, ...],
+    make_request: RequestMaker,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     plans = []
     plan = LoraStack.plan
 
-    def noted(self, *rows):
+    def noted(self: Any, *rows: Any) -> Any:
         plans.append(plan(self, *rows))
         return plans[-1]
 
@@ -184,7 +227,9 @@ async def test_a_step_without_adapted_rows_makes_no_plan(
     assert set(plans) == {None}
 
 
-async def test_half_precision_runs(torch_engine, models, make_request):
+async def test_half_precision_runs(
+    torch_engine: EngineMaker, models: tuple[ModelSource, ...], make_request: RequestMaker
+) -> None:
     async with torch_engine(models=models, dtype="bfloat16") as engine:
         requests = [to(m.name, make_request(20, media=(picture(1),))) for m in models]
         found = await asyncio.gather(*(tokens_of(engine, r) for r in requests))
@@ -201,13 +246,14 @@ async def test_half_precision_runs(torch_engine, models, make_request):
     ],
 )
 async def test_an_adapter_that_does_not_fit_stops_the_start(
-    checkpoint, family, tmp_path, change, message
-):
+    checkpoint: Path, family: Family, tmp_path: Path, change: Any, message: str
+) -> None:
     red = family["red"][0]
     adapter = tmp_path / "adapter"
     if change == "head":
         make_adapter(checkpoint, adapter, seed=1, targets=("q_proj", "lm_head"))
     else:
+        assert red.adapter is not None
         shutil.copytree(red.adapter, adapter)
         weights = load_file(adapter / "adapter_model.safetensors")
         key = next(iter(weights))
@@ -218,16 +264,22 @@ async def test_an_adapter_that_does_not_fit_stops_the_start(
         else:
             weights["stranger"] = torch.zeros(1)
         save_file(weights, adapter / "adapter_model.safetensors")
-    engine = TorchEngine((source("broken", checkpoint, adapter),), EngineConfig(device="cpu"))
+    engine = TorchEngine(
+        (source("broken", checkpoint, adapter),), EngineConfig(device=DeviceKind.CPU)
+    )
     with pytest.raises(CheckpointError, match=message):
         await engine.start()
 
 
-async def test_engines_share_what_memory_is_free(checkpoint, monkeypatch):
+async def test_engines_share_what_memory_is_free(
+    checkpoint: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("service.engine.kv_tensors.available_host_bytes", lambda: 4 << 20)
     tokens = []
     for memory in (MemoryShare(), MemoryShare(2), MemoryShare(2, (checkpoint,))):
-        engine = TorchEngine((source("a", checkpoint, None),), EngineConfig(device="cpu"), memory)
+        engine = TorchEngine(
+            (source("a", checkpoint, None),), EngineConfig(device=DeviceKind.CPU), memory
+        )
         tokens.append((await engine.start()).kv_cache_tokens)
         await engine.stop()
     # 0.4 of 4 MiB, three quarters of it for what runs, 512 bytes a token; then half of it; then

@@ -5,12 +5,15 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import multiprocessing
+from collections.abc import AsyncIterator
 from contextlib import aclosing, asynccontextmanager
+from typing import Any
 
 import pytest
 
 from lamm_model.sampling_params import SamplingParams
 from service.engine.base import (
+    Engine,
     EngineStoppedError,
     FinishReason,
     GenerationRequest,
@@ -22,17 +25,17 @@ from service.engine.base import (
 )
 from service.engine.config import EngineConfig
 from service.engine.echo_engine import EchoEngine
-from tests.service.engine.harness import collect, until
+from tests.service.engine.harness import EngineMaker, RequestMaker, collect, until
 
 
 @pytest.fixture(params=["echo", "torch"])
-def running(request, torch_engine):
+def running(request: pytest.FixtureRequest, torch_engine: EngineMaker) -> EngineMaker:
     """`async with running(**config) as engine` for either engine."""
     if request.param == "torch":
         return torch_engine
 
     @asynccontextmanager
-    async def echo(**overrides):
+    async def echo(**overrides: Any) -> AsyncIterator[Any]:
         reply = "one two three four five six seven eight nine ten eleven twelve " * 4
         config = EngineConfig(**{"max_num_seqs": 8, **overrides})
         engine = EchoEngine(config, reply=reply, delay=0.002)
@@ -43,12 +46,14 @@ def running(request, torch_engine):
     return echo
 
 
-def idle(engine) -> bool:
+def idle(engine: Engine) -> bool:
     stats = engine.stats()
     return (stats.running, stats.waiting, stats.kv_cache_usage) == (0, 0, 0)
 
 
-async def test_last_chunk_alone_has_the_finish_reason(running, make_request):
+async def test_last_chunk_alone_has_the_finish_reason(
+    running: EngineMaker, make_request: RequestMaker
+) -> None:
     request = make_request(9, max_tokens=12)
     async with running() as engine:
         chunks = await collect(engine, request)
@@ -64,10 +69,12 @@ async def test_last_chunk_alone_has_the_finish_reason(running, make_request):
     assert last.timings.generate >= 0
 
 
-async def test_text_does_not_depend_on_the_reader_or_the_batch(running, make_request):
+async def test_text_does_not_depend_on_the_reader_or_the_batch(
+    running: EngineMaker, make_request: RequestMaker
+) -> None:
     request = make_request(9, max_tokens=30)
 
-    async def slowly(engine):
+    async def slowly(engine: Engine) -> Any:
         text = ""
         async for chunk in engine.generate(request):
             text += chunk.text
@@ -82,7 +89,9 @@ async def test_text_does_not_depend_on_the_reader_or_the_batch(running, make_req
     assert texts[0]
 
 
-async def test_stop_string_ends_the_text_before_it(running, make_request):
+async def test_stop_string_ends_the_text_before_it(
+    running: EngineMaker, make_request: RequestMaker
+) -> None:
     whole = make_request(9, seed=5, max_tokens=30)
     async with running() as engine:
         text = await _text(engine, whole)
@@ -94,7 +103,9 @@ async def test_stop_string_ends_the_text_before_it(running, make_request):
     assert chunks[-1].stop_reason == stop
 
 
-async def test_closing_the_iterator_aborts(running, make_request):
+async def test_closing_the_iterator_aborts(
+    running: EngineMaker, make_request: RequestMaker
+) -> None:
     async with running() as engine:
         async with aclosing(engine.generate(make_request(9, max_tokens=200))) as chunks:
             async for _ in chunks:
@@ -103,7 +114,9 @@ async def test_closing_the_iterator_aborts(running, make_request):
         assert engine.stats().generation_tokens_total < 200
 
 
-async def test_cancelling_the_reader_aborts(running, make_request):
+async def test_cancelling_the_reader_aborts(
+    running: EngineMaker, make_request: RequestMaker
+) -> None:
     async with running() as engine:
         task = asyncio.create_task(collect(engine, make_request(9, max_tokens=200)))
         await until(lambda: engine.stats().running == 1)
@@ -113,7 +126,9 @@ async def test_cancelling_the_reader_aborts(running, make_request):
         await until(lambda: idle(engine))
 
 
-async def test_a_continuation_is_scored_and_nothing_is_generated(running, make_request):
+async def test_a_continuation_is_scored_and_nothing_is_generated(
+    running: EngineMaker, make_request: RequestMaker
+) -> None:
     request = dataclasses.replace(make_request(20), continuation_token_ids=(5, 9, 7))
     other = dataclasses.replace(request, continuation_token_ids=(5, 9, 8, 8))
     async with running() as engine:
@@ -135,7 +150,7 @@ async def test_a_continuation_is_scored_and_nothing_is_generated(running, make_r
     assert [e.logprob for e in together[2][0].logprobs[:2]] == pytest.approx(values[:2], abs=1e-4)
 
 
-async def test_queue_bounds(running, make_request):
+async def test_queue_bounds(running: EngineMaker, make_request: RequestMaker) -> None:
     async with running(max_num_seqs=1, max_waiting_requests=2) as engine:
         busy = asyncio.create_task(collect(engine, make_request(5, max_tokens=240)))
         await until(lambda: engine.stats().running == 1)
@@ -151,7 +166,7 @@ async def test_queue_bounds(running, make_request):
         assert idle(engine)
 
 
-async def test_queue_bound_of_tokens(running, make_request):
+async def test_queue_bound_of_tokens(running: EngineMaker, make_request: RequestMaker) -> None:
     async with running(max_num_seqs=1, max_waiting_tokens=20) as engine:
         busy = asyncio.create_task(collect(engine, make_request(5, max_tokens=240)))
         await until(lambda: engine.stats().running == 1)
@@ -162,7 +177,7 @@ async def test_queue_bound_of_tokens(running, make_request):
         await asyncio.gather(busy, queued)
 
 
-async def test_prompt_too_long(running, make_request):
+async def test_prompt_too_long(running: EngineMaker, make_request: RequestMaker) -> None:
     async with running(max_model_len=64) as engine:
         with pytest.raises(PromptTooLongError) as refusal:
             await collect(engine, make_request(64))
@@ -171,7 +186,9 @@ async def test_prompt_too_long(running, make_request):
     assert (last.completion_tokens, last.finish_reason) == (1, FinishReason.LENGTH)
 
 
-async def test_a_request_with_a_grammar_can_come_from_another_process(running, make_request):
+async def test_a_request_with_a_grammar_can_come_from_another_process(
+    running: EngineMaker, make_request: RequestMaker
+) -> None:
     grammars = [
         GrammarSource(GrammarKind.JSON_SCHEMA, '{"enum": ["a", "b"]}'),
         GrammarSource(GrammarKind.LARK, 'start: "yes" | "no"'),
@@ -196,7 +213,9 @@ async def test_a_request_with_a_grammar_can_come_from_another_process(running, m
         assert texts[1] in ("yes", "no")
 
 
-async def test_a_faulty_grammar_is_refused_before_the_first_chunk(torch_engine, make_request):
+async def test_a_faulty_grammar_is_refused_before_the_first_chunk(
+    torch_engine: EngineMaker, make_request: RequestMaker
+) -> None:
     faulty = GrammarSource(GrammarKind.JSON_SCHEMA, '{"not": {}}')
     async with torch_engine() as engine:
         with pytest.raises(GrammarError) as refusal:
@@ -206,7 +225,7 @@ async def test_a_faulty_grammar_is_refused_before_the_first_chunk(torch_engine, 
         assert await collect(engine, make_request(9))
 
 
-async def test_stopping_ends_open_streams(running, make_request):
+async def test_stopping_ends_open_streams(running: EngineMaker, make_request: RequestMaker) -> None:
     async with running() as engine:
         task = asyncio.create_task(collect(engine, make_request(9, max_tokens=240)))
         await until(lambda: engine.stats().running == 1)
@@ -219,5 +238,5 @@ async def test_stopping_ends_open_streams(running, make_request):
         await engine.stop()
 
 
-async def _text(engine, request: GenerationRequest) -> str:
+async def _text(engine: Engine, request: GenerationRequest) -> str:
     return "".join([chunk.text for chunk in await collect(engine, request)])

@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 
 from service.engine.base import EngineStoppedError, RequestFailedError
-from service.engine.config import EngineConfig
+from service.engine.config import DeviceKind, EngineConfig
 from service.engine.factory import FAULT_DIRECTORY, create_engine
 from service.engine.fault_injection import Fault, Faults, FaultyEngine, InjectedFaultError
 from service.engine.model_source import ModelSource
 from service.engine.torch_engine import TorchEngine
-from tests.service.engine.harness import collect, picture
+from tests.service.engine.harness import RequestMaker, collect, picture
 
 
 def test_a_fault_happens_once(tmp_path: Path) -> None:
@@ -62,9 +62,11 @@ def test_only_the_environment_asks_for_it(
     assert type(create_engine("torch", sources, EngineConfig())) is FaultyEngine
 
 
-async def test_the_engine_s_own_work_breaks(tmp_path: Path, checkpoint: Path, make_request) -> None:
+async def test_the_engine_s_own_work_breaks(
+    tmp_path: Path, checkpoint: Path, make_request: RequestMaker
+) -> None:
     config = EngineConfig(
-        device="cpu", kv_cache_bytes=2 << 20, max_num_seqs=2, max_num_batched_tokens=32
+        device=DeviceKind.CPU, kv_cache_bytes=2 << 20, max_num_seqs=2, max_num_batched_tokens=32
     )
     sources = (ModelSource.from_pretrained(checkpoint),)
     engine = FaultyEngine(sources, config, None, tmp_path)

@@ -7,6 +7,7 @@ import json
 import logging
 import threading
 import time
+from typing import Any
 
 import pytest
 import torch
@@ -16,6 +17,7 @@ from lamm_model.decoder.llama import LlamaDecoder
 from lamm_model.sampling_params import SamplingParams
 from service.engine import torch_engine as torch_engine_module
 from service.engine.base import (
+    Engine,
     EngineStoppedError,
     FinishReason,
     GenerationRequest,
@@ -30,7 +32,15 @@ from service.engine.model_runner import ModelRunner
 from service.engine.output import SequenceOutput
 from service.engine.scheduler import Scheduler
 from service.engine.sequence import Sequence
-from tests.service.engine.harness import collect, picture, tokens_of, until
+from tests.service.engine.harness import (
+    EngineMaker,
+    Oracle,
+    RequestMaker,
+    collect,
+    picture,
+    tokens_of,
+    until,
+)
 
 POISON = 77
 
@@ -42,7 +52,7 @@ def poisoned(request: GenerationRequest, at: int) -> GenerationRequest:
     return GenerationRequest(f"bad-{request.request_id}", tuple(ids), request.sampling_params)
 
 
-def harmless(make_request, *args, **kwargs) -> GenerationRequest:
+def harmless(make_request: RequestMaker, *args: Any, **kwargs: Any) -> GenerationRequest:
     request = make_request(*args, **kwargs)
     ids = tuple(78 if token == POISON else token for token in request.prompt_token_ids)
     return GenerationRequest(
@@ -51,11 +61,11 @@ def harmless(make_request, *args, **kwargs) -> GenerationRequest:
 
 
 @pytest.fixture
-def fragile_kernels(monkeypatch):
+def fragile_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
     """Embedding the poison runs out of memory, as a prompt that is too much for a device does."""
     embed = LlamaDecoder.embed
 
-    def fragile(self, token_ids):
+    def fragile(self: Any, token_ids: Any) -> Any:
         if bool((token_ids == POISON).any()):
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 7.00 GiB")
         return embed(self, token_ids)
@@ -64,8 +74,12 @@ def fragile_kernels(monkeypatch):
 
 
 async def test_a_prompt_that_breaks_its_step_fails_alone(
-    torch_engine, make_request, oracle, fragile_kernels, caplog
-):
+    torch_engine: EngineMaker,
+    make_request: RequestMaker,
+    oracle: Oracle,
+    fragile_kernels: None,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     good = [harmless(make_request, 8 + i, max_tokens=16 + i) for i in range(5)]
     good.append(harmless(make_request, 12, media=(picture(1),)))
     bad = [poisoned(make_request(9), 3), poisoned(make_request(20), 18)]
@@ -94,11 +108,14 @@ async def test_a_prompt_that_breaks_its_step_fails_alone(
 
 
 async def test_a_step_that_is_too_large_passes_in_parts(
-    torch_engine, make_request, oracle, monkeypatch
-):
+    torch_engine: EngineMaker,
+    make_request: RequestMaker,
+    oracle: Oracle,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     requests, forward, refused = [make_request(20) for _ in range(6)], LlamaDecoder.forward, []
 
-    def narrow(self, embeds, *args):
+    def narrow(self: Any, embeds: Any, *args: Any) -> Any:
         if len(embeds) > 50:
             refused.append(len(embeds))
             raise torch.OutOfMemoryError("out of memory")
@@ -112,12 +129,15 @@ async def test_a_step_that_is_too_large_passes_in_parts(
 
 
 async def test_a_prefix_that_cannot_be_loaded_fails_alone(
-    torch_engine, make_request, oracle, monkeypatch
-):
+    torch_engine: EngineMaker,
+    make_request: RequestMaker,
+    oracle: Oracle,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     known, other, load = make_request(40), make_request(9), KVCache.load
-    broken = []
+    broken: list[int] = []
 
-    def fragile(self, slot, blocks):
+    def fragile(self: Any, slot: Any, blocks: Any) -> None:
         if broken:
             raise torch.OutOfMemoryError("out of memory")
         load(self, slot, blocks)
@@ -138,12 +158,15 @@ async def test_a_prefix_that_cannot_be_loaded_fails_alone(
 
 
 async def test_a_text_that_cannot_be_read_fails_alone(
-    torch_engine, make_request, oracle, monkeypatch
-):
+    torch_engine: EngineMaker,
+    make_request: RequestMaker,
+    oracle: Oracle,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     good, bad = make_request(9), make_request(11)
     push = SequenceOutput.push
 
-    def fragile(self, *args):
+    def fragile(self: Any, *args: Any) -> Any:
         if self.sequence.request is bad or self.sequence.request == bad:
             raise ValueError("no such piece")
         return push(self, *args)
@@ -159,11 +182,11 @@ async def test_a_text_that_cannot_be_read_fails_alone(
 
 
 async def test_a_request_that_cannot_be_taken_in_fails_alone(
-    torch_engine, make_request, monkeypatch
-):
+    torch_engine: EngineMaker, make_request: RequestMaker, monkeypatch: pytest.MonkeyPatch
+) -> None:
     bad, add = make_request(11), Scheduler.add
 
-    def fragile(self, sequence):
+    def fragile(self: Any, sequence: Any) -> None:
         if sequence.request == bad:
             raise KeyError("a bug")
         add(self, sequence)
@@ -176,9 +199,12 @@ async def test_a_request_that_cannot_be_taken_in_fails_alone(
 
 
 async def test_a_lost_device_fails_the_step_as_a_whole(
-    torch_engine, make_request, monkeypatch, fragile_kernels
-):
-    def lost(device):
+    torch_engine: EngineMaker,
+    make_request: RequestMaker,
+    monkeypatch: pytest.MonkeyPatch,
+    fragile_kernels: None,
+) -> None:
+    def lost(device: Any) -> None:
         raise RuntimeError("CUDA error: an illegal memory access was encountered")
 
     monkeypatch.setattr("service.engine.model_runner.recover", lost)
@@ -192,17 +218,22 @@ async def test_a_lost_device_fails_the_step_as_a_whole(
 
 
 @pytest.mark.parametrize("where", [(EngineCore, "stats"), (ModelRunner, "run")])
-async def test_a_dying_thread_leaves_no_one_waiting(torch_engine, make_request, monkeypatch, where):
+async def test_a_dying_thread_leaves_no_one_waiting(
+    torch_engine: EngineMaker,
+    make_request: RequestMaker,
+    monkeypatch: pytest.MonkeyPatch,
+    where: Any,
+) -> None:
     async with torch_engine(max_num_seqs=2) as engine:
         running = [
             asyncio.create_task(collect(engine, make_request(9, max_tokens=200))) for _ in range(6)
         ]
         await until(lambda: engine.stats().running == 2)
 
-        def die(self, *args, **kwargs):
+        def die(self: Any, *args: Any, **kwargs: Any) -> None:
             raise SystemExit("what no step's own handling expects")
 
-        monkeypatch.setattr(*where, die)
+        monkeypatch.setattr(where[0], where[1], die)
         async with asyncio.timeout(10):
             ended = await asyncio.gather(*running, return_exceptions=True)
         assert {type(error) for error in ended} == {EngineStoppedError}
@@ -213,11 +244,11 @@ async def test_a_dying_thread_leaves_no_one_waiting(torch_engine, make_request, 
 
 
 async def test_a_step_that_hangs_is_seen_and_does_not_hold_up_the_end(
-    torch_engine, make_request, monkeypatch
-):
+    torch_engine: EngineMaker, make_request: RequestMaker, monkeypatch: pytest.MonkeyPatch
+) -> None:
     hanging, entered, run = threading.Event(), threading.Event(), ModelRunner.run
 
-    def hang(self, output):
+    def hang(self: Any, output: Any) -> Any:
         if any(chunk.sequence.num_output_tokens == 3 for chunk in output.chunks):
             entered.set()
             hanging.wait(60)
@@ -254,10 +285,12 @@ async def test_a_step_that_hangs_is_seen_and_does_not_hold_up_the_end(
         hanging.set()
 
 
-async def test_a_refusal_does_not_wait_for_a_step(torch_engine, make_request, monkeypatch):
+async def test_a_refusal_does_not_wait_for_a_step(
+    torch_engine: EngineMaker, make_request: RequestMaker, monkeypatch: pytest.MonkeyPatch
+) -> None:
     entered, step, run = threading.Semaphore(0), threading.Semaphore(0), ModelRunner.run
 
-    def wait(self, output):
+    def wait(self: Any, output: Any) -> Any:
         entered.release()
         step.acquire(timeout=30)
         return run(self, output)
@@ -285,18 +318,20 @@ def sequence(arrived_at: float, priority: int, ageing_s: float = 3.0) -> Sequenc
     return Sequence(request, int(arrived_at * 10), 0, arrived_at, ageing_s)
 
 
-def test_waiting_makes_up_for_priority():
+def test_waiting_makes_up_for_priority() -> None:
     low = sequence(0.0, 10)
     assert sequence(29.9, 0).order < low.order
     assert sequence(30.1, 0).order > low.order
     assert sequence(1.0, 0, 0.0).order > sequence(0.5, 100, 0.0).order
 
 
-async def test_a_low_priority_is_served_under_endless_traffic(torch_engine, make_request):
+async def test_a_low_priority_is_served_under_endless_traffic(
+    torch_engine: EngineMaker, make_request: RequestMaker
+) -> None:
     """One seat, always someone of a better priority in line: the low one comes all the same."""
     done = asyncio.Event()
 
-    async def traffic(engine):
+    async def traffic(engine: Engine) -> None:
         while not done.is_set():
             await collect(engine, make_request(5, max_tokens=4))
 
@@ -313,10 +348,12 @@ async def test_a_low_priority_is_served_under_endless_traffic(torch_engine, make
         await asyncio.gather(*streams)
 
 
-async def test_clients_may_only_lower_their_priority(torch_engine, make_request, monkeypatch):
+async def test_clients_may_only_lower_their_priority(
+    torch_engine: EngineMaker, make_request: RequestMaker, monkeypatch: pytest.MonkeyPatch
+) -> None:
     seen, add = {}, Scheduler.add
 
-    def record(self, sequence):
+    def record(self: Any, sequence: Any) -> None:
         seen[sequence.request.request_id] = sequence.request.priority
         add(self, sequence)
 
@@ -330,10 +367,10 @@ async def test_clients_may_only_lower_their_priority(torch_engine, make_request,
         EngineConfig(min_priority=2, max_priority=1)
 
 
-def test_only_the_guilty_ones_are_left_out(caplog):
+def test_only_the_guilty_ones_are_left_out(caplog: pytest.LogCaptureFixture) -> None:
     done, recovered = [], []
 
-    def run(part):
+    def run(part: Any) -> None:
         if {3, 4} & set(part):
             raise ValueError(f"{part}")
         done.extend(part)

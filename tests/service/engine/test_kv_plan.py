@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from service.engine.config import EngineConfig, EngineConfigError
@@ -10,25 +12,27 @@ from service.engine.kv_plan import KVPlan, available_host_bytes, plan_kv_cache
 MIB = 1 << 20
 
 
-def test_a_budget_is_divided_between_running_sequences_and_prefixes():
+def test_a_budget_is_divided_between_running_sequences_and_prefixes() -> None:
     config = EngineConfig(kv_cache_bytes=64 * MIB, max_num_seqs=32)
     plan = plan_kv_cache(config, 2048, 4096, 0, preallocated=False)
     assert plan == KVPlan(num_slots=32, max_model_len=2048, num_blocks=768, num_store_blocks=256)
 
 
-def test_without_prefix_caching_all_of_it_runs():
+def test_without_prefix_caching_all_of_it_runs() -> None:
     config = EngineConfig(kv_cache_bytes=64 * MIB, enable_prefix_caching=False)
     assert plan_kv_cache(config, 2048, 4096, 0, False) == KVPlan(32, 2048, 1024, 0)
 
 
-def test_more_than_all_seats_could_use_is_not_taken():
+def test_more_than_all_seats_could_use_is_not_taken() -> None:
     config = EngineConfig(max_num_seqs=2, max_model_len=128)
     assert plan_kv_cache(config, 2048, 1024, 1 << 40, False) == KVPlan(2, 128, 16, 64)
 
 
 @pytest.mark.parametrize("preallocated", [False, True])
 @pytest.mark.parametrize("caching", [False, True])
-def test_a_budget_below_one_context_is_refused_with_both_numbers(preallocated, caching):
+def test_a_budget_below_one_context_is_refused_with_both_numbers(
+    preallocated: Any, caching: Any
+) -> None:
     """A context cut short unsaid would refuse prompts of the length that clients were told."""
     given = {"enable_prefix_caching": caching}
     config = EngineConfig(kv_cache_bytes=MIB, **given)
@@ -50,23 +54,23 @@ def test_a_budget_below_one_context_is_refused_with_both_numbers(preallocated, c
     assert (plan.max_model_len, plan.num_blocks) == (256, 16)
 
 
-def test_a_machine_without_the_memory_for_one_context_is_told_so():
+def test_a_machine_without_the_memory_for_one_context_is_told_so() -> None:
     with pytest.raises(EngineConfigError, match="would be, by the free memory, 419430, which"):
         plan_kv_cache(EngineConfig(), 2048, 4096, MIB, False)
 
 
-def test_prefixes_get_what_one_context_leaves():
+def test_prefixes_get_what_one_context_leaves() -> None:
     config = EngineConfig(kv_cache_bytes=9 * MIB)
     assert plan_kv_cache(config, 2048, 4096, 0, False) == KVPlan(32, 2048, 128, 16)
 
 
-def test_preallocated_slots_are_as_many_as_fit():
+def test_preallocated_slots_are_as_many_as_fit() -> None:
     config = EngineConfig(kv_cache_bytes=64 * MIB, enable_prefix_caching=False)
     assert plan_kv_cache(config, 512, 4096, 0, True) == KVPlan(32, 512, 1024, 0)
     assert plan_kv_cache(config, 1500, 4096, 0, True) == KVPlan(10, 1500, 940, 0)
 
 
-def test_impossible_sizes_are_refused_with_their_numbers():
+def test_impossible_sizes_are_refused_with_their_numbers() -> None:
     with pytest.raises(
         EngineConfigError, match="max_model_len is 4096; the model's context is 2048"
     ):
@@ -82,8 +86,8 @@ def test_impossible_sizes_are_refused_with_their_numbers():
     with pytest.raises(EngineConfigError, match="num_threads is 0"):
         EngineConfig(num_threads=0)
     with pytest.raises(ValueError, match="'float8'"):
-        EngineConfig(dtype="float8")
+        EngineConfig(dtype="float8")  # type: ignore[arg-type]
 
 
-def test_free_memory_is_a_plausible_number():
+def test_free_memory_is_a_plausible_number() -> None:
     assert MIB < available_host_bytes() < 1 << 50

@@ -7,12 +7,14 @@ import dataclasses
 import random
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
 from lamm_model.conversation import Modality, Turn, render
+from lamm_model.decoder.kv_cache import KVCache
 from lamm_model.decoder.llama import LlamaDecoder
 from lamm_model.modeling import LammForConditionalGeneration
 from lamm_model.tokenizer import LammTokenizer
@@ -25,6 +27,9 @@ from service.engine.output import SequenceOutput
 from service.engine.scheduler import Scheduler
 from tests.service.engine.adapters import make_adapter, merged_oracle, source
 from tests.service.engine.harness import (
+    EngineMaker,
+    Oracle,
+    RequestMaker,
     build_tokenizer,
     cloud,
     collect,
@@ -67,8 +72,8 @@ def close(found: Sequence[OptionScore], wanted: Sequence[OptionScore]) -> bool:
 
 @pytest.mark.parametrize("chunk", [5, 13, 256])
 async def test_every_kind_of_prompt_in_chunks_of_any_size(
-    torch_engine, oracle, make_request, chunk
-):
+    torch_engine: EngineMaker, oracle: Oracle, make_request: RequestMaker, chunk: Any
+) -> None:
     requests = [
         make_request(9),
         make_request(12, media=(picture(1),)),
@@ -87,11 +92,16 @@ async def test_every_kind_of_prompt_in_chunks_of_any_size(
     assert all(close(*pair) for pair in zip(together, wanted, strict=True))
 
 
-async def test_among_live_traffic_and_preempted(torch_engine, oracle, make_request, monkeypatch):
+async def test_among_live_traffic_and_preempted(
+    torch_engine: EngineMaker,
+    oracle: Oracle,
+    make_request: RequestMaker,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     # Every few steps the last in order loses its slot, as when the KV cache is full.
     steps, preempted, schedule = [], [], Scheduler.schedule
 
-    def preempt_some(self):
+    def preempt_some(self: Any) -> Any:
         steps.append(1)
         if len(steps) % 7 == 0 and self.running:
             preempted.append(self.running[-1].is_scoring)
@@ -119,17 +129,22 @@ async def test_among_live_traffic_and_preempted(torch_engine, oracle, make_reque
 
 
 async def test_options_share_the_prompt_and_its_picture(
-    torch_engine, oracle, make_request, monkeypatch
-):
+    torch_engine: EngineMaker,
+    oracle: Oracle,
+    make_request: RequestMaker,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     computed, run = [], ModelRunner.run
 
-    def record(self, output):
+    def record(self: Any, output: Any) -> Any:
         computed.append(sum(chunk.num_tokens for chunk in output.chunks))
         return run(self, output)
 
     rows, forward = [], LlamaDecoder.forward
 
-    def record_rows(self, embeds, plan, cache, logit_rows, adapters=None):
+    def record_rows(
+        self: Any, embeds: Any, plan: Any, cache: KVCache, logit_rows: Any, adapters: Any = None
+    ) -> Any:
         rows.append(len(logit_rows))
         return forward(self, embeds, plan, cache, logit_rows, adapters)
 
@@ -157,8 +172,8 @@ async def test_options_share_the_prompt_and_its_picture(
 
 
 async def test_each_model_scores_with_its_own_adapter(
-    torch_engine, checkpoint: Path, tmp_path: Path, make_request
-):
+    torch_engine: EngineMaker, checkpoint: Path, tmp_path: Path, make_request: RequestMaker
+) -> None:
     adapter = make_adapter(checkpoint, tmp_path / "red", seed=1)
     oracles = {
         "red": merged_oracle(checkpoint, adapter, tmp_path / "merged"),
@@ -168,18 +183,18 @@ async def test_each_model_scores_with_its_own_adapter(
     base = make_request(14, media=(picture(1),))
     requests = {name: dataclasses.replace(base, model=name) for name in oracles}
     async with torch_engine(models=models) as engine:
-        found = await asyncio.gather(
-            *(option_logprobs(engine, request, OPTIONS) for request in requests.values()),
-            tokens_of(engine, requests["red"]),
+        scoring = [option_logprobs(engine, request, OPTIONS) for request in requests.values()]
+        found, said = await asyncio.gather(
+            asyncio.gather(*scoring), tokens_of(engine, requests["red"])
         )
     wanted = [expected(oracles[name].model, request) for name, request in requests.items()]
     assert close(found[0], wanted[0])
     assert close(found[1], wanted[1])
     assert not close(wanted[0], wanted[1])
-    assert found[2] == oracles["red"](base)
+    assert said == oracles["red"](base)
 
 
-async def test_cancelling_aborts(torch_engine, make_request):
+async def test_cancelling_aborts(torch_engine: EngineMaker, make_request: RequestMaker) -> None:
     options = [(7 + i,) * 150 for i in range(12)]
     async with torch_engine(max_num_batched_tokens=8, enable_prefix_caching=False) as engine:
         task = asyncio.create_task(option_logprobs(engine, make_request(60), options))
@@ -192,10 +207,12 @@ async def test_cancelling_aborts(torch_engine, make_request):
         assert engine.stats().prompt_tokens_total < 12 * 60
 
 
-async def test_scores_that_cannot_be_read_fail_alone(torch_engine, make_request, monkeypatch):
+async def test_scores_that_cannot_be_read_fail_alone(
+    torch_engine: EngineMaker, make_request: RequestMaker, monkeypatch: pytest.MonkeyPatch
+) -> None:
     score = SequenceOutput.score
 
-    def fragile(self):
+    def fragile(self: Any) -> Any:
         if self.sequence.request.continuation_token_ids == (7, 8):
             raise ValueError("no such piece")
         return score(self)
@@ -210,11 +227,12 @@ async def test_scores_that_cannot_be_read_fail_alone(torch_engine, make_request,
         )
         assert isinstance(refusal, RequestFailedError)
         assert str(refusal) == "the engine failed in this request's scores"
+        assert not isinstance(found, BaseException)
         assert len(found) == len(OPTIONS)
         await until(lambda: engine.stats().kv_cache_usage == 0)
 
 
-async def test_what_cannot_be_scored(torch_engine, make_request):
+async def test_what_cannot_be_scored(torch_engine: EngineMaker, make_request: RequestMaker) -> None:
     request = make_request(20)
     async with torch_engine(max_model_len=64) as engine:
         assert await option_logprobs(engine, request, []) == []
@@ -229,7 +247,7 @@ async def test_what_cannot_be_scored(torch_engine, make_request):
         await until(lambda: engine.stats().kv_cache_usage == 0)
 
 
-async def test_the_scripted_engine_scores_alike_each_time(make_request):
+async def test_the_scripted_engine_scores_alike_each_time(make_request: RequestMaker) -> None:
     engine = EchoEngine(EngineConfig(max_num_seqs=2))
     await engine.start()
     request = make_request(9)
@@ -240,7 +258,7 @@ async def test_the_scripted_engine_scores_alike_each_time(make_request):
     await engine.stop()
 
 
-def test_an_answers_ids_are_those_of_its_chunk_in_training():
+def test_an_answers_ids_are_those_of_its_chunk_in_training() -> None:
     tokenizer = LammTokenizer(build_tokenizer())
     turn = Turn("what is in the picture?")
     asked = tokenizer.encode_prompt(render([turn]), 1, [])

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import pytest
 import torch
 
 from lamm_model.modeling import LammForConditionalGeneration
 from service.engine.media_encoder import MediaEncoder
-from tests.service.engine.harness import cloud, picture
+from tests.service.engine.harness import Oracle, cloud, picture
 
 
 class Recorder:
@@ -31,11 +32,11 @@ class Recorder:
 
 
 @pytest.fixture
-def model(oracle) -> Recorder:
+def model(oracle: Oracle) -> Recorder:
     return Recorder(oracle.model)
 
 
-def test_each_medium_is_encoded_once_with_its_likes(model):
+def test_each_medium_is_encoded_once_with_its_likes(model: Recorder) -> None:
     encoder = MediaEncoder([model], torch.device("cpu"), 1 << 20)
     media = [picture(1), cloud(1), picture(2), picture(1)]
     output = encoder.encode(media)
@@ -53,7 +54,7 @@ def test_each_medium_is_encoded_once_with_its_likes(model):
         torch.testing.assert_close(again[digest], feature)
 
 
-def test_the_guilty_one_of_a_batch_fails_alone(model):
+def test_the_guilty_one_of_a_batch_fails_alone(model: Recorder) -> None:
     broken = picture(3)
     broken = dataclasses.replace(broken, array=broken.array * float("nan"))
     encoder = MediaEncoder([model], torch.device("cpu"), 1 << 20)
@@ -65,7 +66,7 @@ def test_the_guilty_one_of_a_batch_fails_alone(model):
     }
 
 
-def test_the_least_recently_used_goes_first(model):
+def test_the_least_recently_used_goes_first(model: Recorder) -> None:
     # Two pictures of 16 x 64 floats fit.
     encoder = MediaEncoder([model], torch.device("cpu"), 2 * 4096)
     for seed in (1, 2, 1, 3, 1, 2):
@@ -73,11 +74,13 @@ def test_the_least_recently_used_goes_first(model):
     assert encoder.hits_total == 2
 
 
-def test_what_is_encoded_twice_is_counted_once(model, monkeypatch):
+def test_what_is_encoded_twice_is_counted_once(
+    model: Recorder, monkeypatch: pytest.MonkeyPatch
+) -> None:
     encoder = MediaEncoder([model], torch.device("cpu"), 2 * 4096)
     keep, kept = MediaEncoder._keep, []
 
-    def fragile(self, key, result):
+    def fragile(self: Any, key: Any, result: Any) -> None:
         kept.append(key)
         if len(kept) == 2:
             raise torch.OutOfMemoryError("out of memory")
@@ -91,7 +94,7 @@ def test_what_is_encoded_twice_is_counted_once(model, monkeypatch):
     assert encoder.hits_total == 2
 
 
-def test_features_that_are_not_finite_fail_their_medium_alone(oracle):
+def test_features_that_are_not_finite_fail_their_medium_alone(oracle: Oracle) -> None:
     huge = cloud(3)
     huge = dataclasses.replace(huge, array=huge.array * 1e38)
     encoder = MediaEncoder([oracle.model], torch.device("cpu"), 1 << 20)

@@ -5,20 +5,34 @@ from __future__ import annotations
 import asyncio
 import random
 from contextlib import aclosing
+from typing import Any
 
 import pytest
 
-from service.engine.base import FinishReason
-from tests.service.engine.harness import cloud, collect, picture, tokens_of, until
+from service.engine.base import FinishReason, GenerationRequest
+from tests.service.engine.harness import (
+    EngineMaker,
+    Oracle,
+    RequestMaker,
+    cloud,
+    collect,
+    picture,
+    tokens_of,
+    until,
+)
 
 
-async def test_one_request(torch_engine, oracle, make_request):
+async def test_one_request(
+    torch_engine: EngineMaker, oracle: Oracle, make_request: RequestMaker
+) -> None:
     request = make_request(20)
     async with torch_engine() as engine:
         assert await tokens_of(engine, request) == oracle(request)
 
 
-async def test_pictures_and_clouds(torch_engine, oracle, make_request):
+async def test_pictures_and_clouds(
+    torch_engine: EngineMaker, oracle: Oracle, make_request: RequestMaker
+) -> None:
     requests = [
         make_request(media=(picture(1),)),
         make_request(media=(cloud(1),)),
@@ -32,7 +46,9 @@ async def test_pictures_and_clouds(torch_engine, oracle, make_request):
 
 
 @pytest.mark.parametrize("prefix_caching", [True, False])
-async def test_batch_of_many_equals_each_alone(torch_engine, oracle, make_request, prefix_caching):
+async def test_batch_of_many_equals_each_alone(
+    torch_engine: EngineMaker, oracle: Oracle, make_request: RequestMaker, prefix_caching: bool
+) -> None:
     media = [(), (picture(5),), (cloud(6),)]
     requests = [make_request(5 + 7 * i, media=media[i % 3], max_tokens=10 + i) for i in range(14)]
     async with torch_engine(enable_prefix_caching=prefix_caching) as engine:
@@ -43,14 +59,16 @@ async def test_batch_of_many_equals_each_alone(torch_engine, oracle, make_reques
     assert (stats.prefix_cache_hits_total > 0) is prefix_caching
 
 
-async def test_random_arrivals_aborts_and_preemption(torch_engine, oracle, make_request):
+async def test_random_arrivals_aborts_and_preemption(
+    torch_engine: EngineMaker, oracle: Oracle, make_request: RequestMaker
+) -> None:
     # 12 blocks of 16 tokens for 8 seats: sequences of some 70 tokens cannot all stay.
     rng = random.Random(3)
     per_token = 2 * 2 * 2 * 16 * 4
     pool = [(), (picture(1),), (picture(2), cloud(1))]
-    wrong = []
+    wrong: list[Any] = []
 
-    async def one(request, keep):
+    async def one(request: GenerationRequest, keep: Any) -> None:
         # Two of three come at once, so that they meet however slow the machine is.
         await asyncio.sleep(rng.choice((0.0, 0.0, rng.random() * 0.02)))
         got = []
@@ -88,8 +106,8 @@ async def test_random_arrivals_aborts_and_preemption(torch_engine, oracle, make_
 
 
 async def test_preempted_sequences_come_back_through_the_prefix_store(
-    torch_engine, oracle, make_request
-):
+    torch_engine: EngineMaker, oracle: Oracle, make_request: RequestMaker
+) -> None:
     requests = [make_request(30, max_tokens=60) for _ in range(6)]
     async with torch_engine(kv_cache_bytes=24 * 16 * 512) as engine:
         found = await asyncio.gather(*(tokens_of(engine, r) for r in requests))
@@ -99,7 +117,9 @@ async def test_preempted_sequences_come_back_through_the_prefix_store(
     assert stats.prefix_cache_hits_total > 0
 
 
-async def test_a_known_prefix_is_not_computed_again(torch_engine, oracle, make_request):
+async def test_a_known_prefix_is_not_computed_again(
+    torch_engine: EngineMaker, oracle: Oracle, make_request: RequestMaker
+) -> None:
     first = make_request(40, seed=1, media=(picture(8), cloud(8)))
     same_placeholders = make_request(40, seed=1, media=(picture(9), cloud(8)))
     async with torch_engine() as engine:
@@ -115,7 +135,9 @@ async def test_a_known_prefix_is_not_computed_again(torch_engine, oracle, make_r
     assert oracle(first) != oracle(same_placeholders)
 
 
-async def test_context_limit_ends_a_sequence(torch_engine, oracle, make_request):
+async def test_context_limit_ends_a_sequence(
+    torch_engine: EngineMaker, oracle: Oracle, make_request: RequestMaker
+) -> None:
     request = make_request(50, max_tokens=100)
     async with torch_engine(max_model_len=64) as engine:
         chunks = await collect(engine, request)
@@ -123,7 +145,7 @@ async def test_context_limit_ends_a_sequence(torch_engine, oracle, make_request)
     assert chunks[-1].finish_reason is FinishReason.LENGTH
 
 
-async def test_half_precision_runs(torch_engine, make_request):
+async def test_half_precision_runs(torch_engine: EngineMaker, make_request: RequestMaker) -> None:
     async with torch_engine(dtype="bfloat16", num_threads=1) as engine:
         tokens = await tokens_of(engine, make_request(20, media=(picture(1), cloud(1))))
     assert len(tokens) == 16

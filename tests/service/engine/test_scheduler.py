@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -13,6 +14,7 @@ from service.engine.base import GenerationRequest, PromptTooLongError, QueueFull
 from service.engine.block_manager import BlockManager, LoadBlocks, ReleaseSlot, SaveBlocks
 from service.engine.prefix_cache import PrefixCache
 from service.engine.scheduler import Scheduler
+from service.engine.scheduler_output import SchedulerOutput
 from service.engine.sequence import Sequence, SequenceStatus
 
 BLOCK = 4
@@ -21,7 +23,16 @@ BLOCK = 4
 class Cluster:
     """A scheduler driven as the engine drives it; its KV cache holds token ids, to check reads."""
 
-    def __init__(self, *, seqs=4, budget=8, slots=4, blocks=12, store=6, **limits) -> None:
+    def __init__(
+        self,
+        *,
+        seqs: int = 4,
+        budget: int = 8,
+        slots: int = 4,
+        blocks: int = 12,
+        store: int = 6,
+        **limits: Any,
+    ) -> None:
         self.seqs, self.budget, self.num_blocks = seqs, budget, blocks
         self.blocks = BlockManager(slots, blocks, BLOCK)
         self.scheduler = Scheduler(
@@ -40,7 +51,11 @@ class Cluster:
         self.now = 0.0
 
     def sequence(
-        self, prompt: list[int], priority: int = 0, continuation: tuple[int, ...] = (), **params
+        self,
+        prompt: list[int],
+        priority: int = 0,
+        continuation: tuple[int, ...] = (),
+        **params: Any,
     ) -> Sequence:
         self.arrivals += 1
         request = GenerationRequest(
@@ -50,13 +65,17 @@ class Cluster:
         return Sequence(request, self.arrivals, 0, self.now, 1.0)
 
     def add(
-        self, prompt: list[int], priority: int = 0, continuation: tuple[int, ...] = (), **params
+        self,
+        prompt: list[int],
+        priority: int = 0,
+        continuation: tuple[int, ...] = (),
+        **params: Any,
     ) -> Sequence:
         sequence = self.sequence(prompt, priority, continuation, **params)
         self.scheduler.add(sequence)
         return sequence
 
-    def step(self):
+    def step(self) -> SchedulerOutput:
         output = self.scheduler.schedule()
         self._transfer(output.transfers)
         assert sum(chunk.num_tokens for chunk in output.chunks) <= self.budget
@@ -87,7 +106,7 @@ class Cluster:
         self.check()
         return output
 
-    def _transfer(self, transfers) -> None:
+    def _transfer(self, transfers: Any) -> None:
         for transfer in transfers:
             rows = self.slots[transfer.slot]
             if isinstance(transfer, SaveBlocks):
@@ -109,7 +128,7 @@ class Cluster:
         assert len({s.slot for s in running}) == len(running)
         for queue in (running, waiting):
             assert queue == sorted(queue, key=lambda s: s.order)
-        held = sum(self.blocks.held(s.slot) for s in running)
+        held = sum(self.blocks.held(s.slot) for s in running if s.slot is not None)
         assert held + self.blocks.num_free_blocks == self.num_blocks
 
 
@@ -127,7 +146,9 @@ events = st.lists(
 
 @settings(max_examples=120, deadline=None)
 @given(events=events, blocks=st.integers(3, 16), store=st.integers(0, 8), budget=st.integers(4, 12))
-def test_blocks_are_conserved_and_everything_admitted_finishes(events, blocks, store, budget):
+def test_blocks_are_conserved_and_everything_admitted_finishes(
+    events: Any, blocks: int, store: int, budget: int
+) -> None:
     cluster = Cluster(blocks=blocks, store=store, budget=budget)
     alive: list[Sequence] = []
     for event in events:
@@ -165,7 +186,7 @@ def test_blocks_are_conserved_and_everything_admitted_finishes(events, blocks, s
     assert cluster.scheduler.kv_cache_usage == 0
 
 
-def test_prefill_comes_in_chunks_and_does_not_stall_decoding():
+def test_prefill_comes_in_chunks_and_does_not_stall_decoding() -> None:
     cluster = Cluster(budget=8, blocks=30)
     first = cluster.add([1, 2, 3], max_tokens=20)
     cluster.step()
@@ -179,7 +200,7 @@ def test_prefill_comes_in_chunks_and_does_not_stall_decoding():
     assert sizes == [7, 7, 7, 3]
 
 
-def test_a_prompt_whose_last_chunk_is_one_token_is_shared_while_it_is_answered():
+def test_a_prompt_whose_last_chunk_is_one_token_is_shared_while_it_is_answered() -> None:
     cluster = Cluster(budget=8, blocks=30)
     first = cluster.add(list(range(9)), max_tokens=20)
     for _ in range(2):
@@ -190,7 +211,7 @@ def test_a_prompt_whose_last_chunk_is_one_token_is_shared_while_it_is_answered()
     assert second.cached_tokens == 8
 
 
-def test_first_come_first_served_within_a_priority():
+def test_first_come_first_served_within_a_priority() -> None:
     cluster = Cluster(seqs=1, slots=1, blocks=30)
     names = {cluster.add([i, 1], priority=p, max_tokens=1): i for i, p in enumerate([1, 0, 1, 0])}
     served = []
@@ -199,7 +220,7 @@ def test_first_come_first_served_within_a_priority():
     assert served == [1, 3, 0, 2]
 
 
-def test_the_latest_of_the_lowest_priority_is_preempted():
+def test_the_latest_of_the_lowest_priority_is_preempted() -> None:
     cluster = Cluster(blocks=7, store=0, budget=16)
     early = cluster.add([1] * 4, priority=0, max_tokens=12)
     late = cluster.add([2] * 4, priority=0, max_tokens=12)
@@ -212,7 +233,7 @@ def test_the_latest_of_the_lowest_priority_is_preempted():
     assert low.num_output_tokens > 0
 
 
-def test_a_head_that_does_not_fit_is_not_overtaken():
+def test_a_head_that_does_not_fit_is_not_overtaken() -> None:
     cluster = Cluster(blocks=8, budget=40, store=0)
     cluster.add([1] * 12, max_tokens=4)
     cluster.step()
@@ -221,7 +242,7 @@ def test_a_head_that_does_not_fit_is_not_overtaken():
     assert [big, small] == cluster.scheduler.waiting
 
 
-def test_bounds_of_the_queue():
+def test_bounds_of_the_queue() -> None:
     cluster = Cluster(seqs=1, slots=1, requests=1, tokens=10)
     cluster.add([1] * 3, max_tokens=30)
     cluster.step()
@@ -234,7 +255,7 @@ def test_bounds_of_the_queue():
         roomy.add([1] * 3)
 
 
-def test_failed_steps_leave_nothing_behind():
+def test_failed_steps_leave_nothing_behind() -> None:
     cluster = Cluster(blocks=20)
     running = [cluster.add([i] * 6) for i in range(3)]
     cluster.step()
@@ -250,7 +271,7 @@ def test_failed_steps_leave_nothing_behind():
     assert cluster.blocks.num_free_blocks == 20
 
 
-def test_block_manager_refuses_what_it_cannot_hold():
+def test_block_manager_refuses_what_it_cannot_hold() -> None:
     with pytest.raises(ValueError, match="0 blocks"):
         BlockManager(1, 0, 16)
     blocks = BlockManager(2, 3, 16)
@@ -269,7 +290,7 @@ def test_block_manager_refuses_what_it_cannot_hold():
     chains=st.lists(st.lists(st.integers(0, 1), min_size=1, max_size=6), max_size=20),
     size=st.integers(0, 7),
 )
-def test_prefix_cache_gives_back_what_was_put_in(chains, size):
+def test_prefix_cache_gives_back_what_was_put_in(chains: Any, size: int) -> None:
     cache, contents = PrefixCache(size), {}
     for chain in chains:
         hashes = [bytes(chain[: i + 1]) for i in range(len(chain))]

@@ -5,6 +5,9 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import itertools
+import shutil
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,20 +22,36 @@ from service.engine.base import (
     MediaSpan,
     RequestFailedError,
 )
-from service.engine.config import EngineConfig, EngineConfigError
+from service.engine.config import DeviceKind, EngineConfig, EngineConfigError
 from service.engine.echo_engine import EchoEngine
 from service.engine.factory import create_engine
 from service.engine.model_runner import ModelRunner
 from service.engine.model_source import ModelSource
 from service.engine.readout import Readout
 from service.engine.torch_engine import TorchEngine
-from tests.service.engine.harness import cloud, collect, picture, tokens_of, until
+from tests.service.engine.harness import (
+    EngineMaker,
+    Oracle,
+    RequestMaker,
+    cloud,
+    collect,
+    picture,
+    tokens_of,
+    until,
+)
 
-SAMPLED = {"temperature": 1.5, "max_tokens": 12}
+SAMPLED: dict[str, Any] = {"temperature": 1.5, "max_tokens": 12}
 
 
-async def test_a_seed_gives_the_same_answer_alone_and_in_a_batch(torch_engine, make_request):
-    variants = [{}, {"top_p": 0.8}, {"top_k": 20}, {"min_p": 0.02, "repetition_penalty": 1.3}]
+async def test_a_seed_gives_the_same_answer_alone_and_in_a_batch(
+    torch_engine: EngineMaker, make_request: RequestMaker
+) -> None:
+    variants: list[dict[str, Any]] = [
+        {},
+        {"top_p": 0.8},
+        {"top_k": 20},
+        {"min_p": 0.02, "repetition_penalty": 1.3},
+    ]
     requests = [make_request(10 + i, seed=i, **SAMPLED, **variants[i % 4]) for i in range(8)]
     seeded = [
         dataclasses.replace(r, sampling_params=dataclasses.replace(r.sampling_params, seed=i // 2))
@@ -46,7 +65,9 @@ async def test_a_seed_gives_the_same_answer_alone_and_in_a_batch(torch_engine, m
     assert len({tuple(tokens) for tokens in unseeded}) > 1
 
 
-async def test_logprobs_follow_the_tokens(torch_engine, make_request):
+async def test_logprobs_follow_the_tokens(
+    torch_engine: EngineMaker, make_request: RequestMaker
+) -> None:
     request = make_request(10, logprobs=3, max_tokens=5)
     async with torch_engine() as engine:
         chunks = await collect(engine, request)
@@ -60,12 +81,14 @@ async def test_logprobs_follow_the_tokens(torch_engine, make_request):
         assert entry.logprob <= 0
 
 
-async def test_ends_of_text(torch_engine, make_request, oracle):
+async def test_ends_of_text(
+    torch_engine: EngineMaker, make_request: RequestMaker, oracle: Oracle
+) -> None:
     request = make_request(10, max_tokens=12)
     tokens = oracle(request)
     cut = next(i for i in range(3, 12) if tokens[i] not in tokens[:i])
 
-    def variant(**changes):
+    def variant(**changes: Any) -> Any:
         params = dataclasses.replace(request.sampling_params, **changes)
         return dataclasses.replace(request, sampling_params=params)
 
@@ -86,7 +109,9 @@ async def test_ends_of_text(torch_engine, make_request, oracle):
     assert [t for c in late for t in c.token_ids].index(2) == 4
 
 
-async def test_a_medium_that_breaks_its_encoder_fails_alone(torch_engine, make_request, oracle):
+async def test_a_medium_that_breaks_its_encoder_fails_alone(
+    torch_engine: EngineMaker, make_request: RequestMaker, oracle: Oracle
+) -> None:
     broken = dataclasses.replace(picture(1), digest="broken", array=np.zeros((3, 5, 5), np.float32))
     good = make_request(12, media=(picture(1),))
     bad = make_request(12, media=(broken,))
@@ -100,11 +125,14 @@ async def test_a_medium_that_breaks_its_encoder_fails_alone(torch_engine, make_r
         assert isinstance(refusal, RequestFailedError)
         assert str(refusal) == "a medium of this request could not be encoded"
         assert found == oracle(good)
+        assert not isinstance(again, BaseException)
         assert len(again) == 16
         await until(lambda: engine.stats().kv_cache_usage == 0)
 
 
-async def test_features_must_fit_their_placeholders(torch_engine, make_request):
+async def test_features_must_fit_their_placeholders(
+    torch_engine: EngineMaker, make_request: RequestMaker
+) -> None:
     request = make_request(12, media=(cloud(1),))
     span = request.media[0]
     short = GenerationRequest(
@@ -126,7 +154,9 @@ async def test_features_must_fit_their_placeholders(torch_engine, make_request):
         ({"media": (MediaSpan(3, 99, picture(1)),)}, "spans 99 tokens from 3"),
     ],
 )
-async def test_malformed_requests_are_refused(torch_engine, make_request, changes, message):
+async def test_malformed_requests_are_refused(
+    torch_engine: EngineMaker, make_request: RequestMaker, changes: Any, message: str
+) -> None:
     request = dataclasses.replace(make_request(9), **changes)
     async with torch_engine() as engine:
         with pytest.raises(RequestFailedError, match=message):
@@ -136,11 +166,15 @@ async def test_malformed_requests_are_refused(torch_engine, make_request, change
 
 
 async def test_a_failed_step_fails_what_runs_and_the_engine_goes_on(
-    torch_engine, make_request, oracle, monkeypatch, caplog
-):
+    torch_engine: EngineMaker,
+    make_request: RequestMaker,
+    oracle: Oracle,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     request, run, calls = make_request(9), ModelRunner.run, []
 
-    def flaky(self, output):
+    def flaky(self: Any, output: Any) -> Any:
         calls.append(1)
         if len(calls) == 3:
             raise RuntimeError("a kernel failed")
@@ -157,9 +191,9 @@ async def test_a_failed_step_fails_what_runs_and_the_engine_goes_on(
 
 
 async def test_an_engine_that_fails_every_step_says_that_it_is_dead(
-    torch_engine, make_request, monkeypatch
-):
-    def dead(self, output):
+    torch_engine: EngineMaker, make_request: RequestMaker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def dead(self: Any, output: Any) -> None:
         raise RuntimeError("the device is gone")
 
     monkeypatch.setattr(ModelRunner, "run", dead)
@@ -175,8 +209,8 @@ async def test_an_engine_that_fails_every_step_says_that_it_is_dead(
             await collect(engine, make_request(9))
 
 
-async def test_facts_at_start(checkpoint):
-    config = EngineConfig(device="cpu", kv_cache_bytes=1 << 20, max_num_seqs=4)
+async def test_facts_at_start(checkpoint: Path) -> None:
+    config = EngineConfig(device=DeviceKind.CPU, kv_cache_bytes=1 << 20, max_num_seqs=4)
     engine = TorchEngine((ModelSource.from_pretrained(checkpoint),), config)
     info = await engine.start()
     await engine.stop()
@@ -189,17 +223,19 @@ async def test_facts_at_start(checkpoint):
         await engine.start()
 
 
-async def test_starting_without_a_device_or_memory_fails(checkpoint):
+async def test_starting_without_a_device_or_memory_fails(checkpoint: Path) -> None:
     models = (ModelSource.from_pretrained(checkpoint),)
     if not torch.cuda.is_available():
         with pytest.raises(EngineConfigError, match="no CUDA device"):
-            await TorchEngine(models, EngineConfig(device="cuda")).start()
-    config = EngineConfig(device="cpu", kv_cache_bytes=100)
+            await TorchEngine(models, EngineConfig(device=DeviceKind.CUDA)).start()
+    config = EngineConfig(device=DeviceKind.CPU, kv_cache_bytes=100)
     with pytest.raises(EngineConfigError, match="kv_cache_bytes is 100"):
         await TorchEngine(models, config).start()
 
 
-async def test_media_are_encoded_once_within_the_budget(torch_engine, make_request):
+async def test_media_are_encoded_once_within_the_budget(
+    torch_engine: EngineMaker, make_request: RequestMaker
+) -> None:
     # One picture's features are 16 x 64 floats: 4 KiB.
     requests = [make_request(9, media=(picture(i),), max_tokens=1) for i in (1, 1, 2, 1)]
     hits = []
@@ -212,7 +248,7 @@ async def test_media_are_encoded_once_within_the_budget(torch_engine, make_reque
     assert hits == [1, 2, 0]
 
 
-def test_factory(checkpoint, tmp_path):
+def test_factory(checkpoint: Path, tmp_path: Path) -> None:
     config, models = EngineConfig(), (ModelSource.from_pretrained(checkpoint),)
     assert isinstance(create_engine("torch", models, config), TorchEngine)
     assert isinstance(create_engine("echo", models, config), EchoEngine)
@@ -222,21 +258,24 @@ def test_factory(checkpoint, tmp_path):
         ModelSource.from_pretrained(tmp_path)
 
 
-async def test_weights_that_do_not_fit_stop_the_start_with_their_names(checkpoint, tmp_path):
-    for file in checkpoint.iterdir():
-        (tmp_path / file.name).write_bytes(file.read_bytes())
+async def test_weights_that_do_not_fit_stop_the_start_with_their_names(
+    checkpoint: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(checkpoint, tmp_path, dirs_exist_ok=True)
     weights = load_file(tmp_path / "model.safetensors")
     del weights["image_projector.bias"]
     weights["point_projector.weight"] = weights["point_projector.weight"][:3].contiguous()
     save_file(weights, tmp_path / "model.safetensors", metadata={"format": "pt"})
     models = (ModelSource.from_pretrained(tmp_path),)
     with pytest.raises(CheckpointError) as caught:
-        await TorchEngine(models, EngineConfig(device="cpu")).start()
+        await TorchEngine(models, EngineConfig(device=DeviceKind.CPU)).start()
     assert "image_projector.bias" in str(caught.value)
     assert "point_projector.weight: [3, " in str(caught.value)
 
 
-async def test_tokens_within_the_chunk_interval_go_out_together(torch_engine, make_request):
+async def test_tokens_within_the_chunk_interval_go_out_together(
+    torch_engine: EngineMaker, make_request: RequestMaker
+) -> None:
     request = make_request(9, max_tokens=24, ignore_eos=True)
     async with torch_engine(chunk_interval_s=0.0) as engine:
         alone = await collect(engine, request)
@@ -249,7 +288,9 @@ async def test_tokens_within_the_chunk_interval_go_out_together(torch_engine, ma
     assert together[-1].completion_tokens == 24
 
 
-async def test_what_is_encoded_is_told_once_and_never_for_cache_hits(torch_engine, make_request):
+async def test_what_is_encoded_is_told_once_and_never_for_cache_hits(
+    torch_engine: EngineMaker, make_request: RequestMaker
+) -> None:
     shown = (picture(1), cloud(1))
     # Two choices of one request, and another request of the same step.
     requests = [make_request(8, seed=3, media=shown, max_tokens=3) for _ in range(3)]
@@ -265,10 +306,12 @@ async def test_what_is_encoded_is_told_once_and_never_for_cache_hits(torch_engin
     assert last.timings.encoded_media == ()
 
 
-async def test_the_tokens_of_logprobs_spell_the_text(torch_engine, make_request):
+async def test_the_tokens_of_logprobs_spell_the_text(
+    torch_engine: EngineMaker, make_request: RequestMaker
+) -> None:
     """A prompt and its answer put together are the text that the model saw and wrote."""
     the = 297  # "\u2581the\u2581"
-    biases = {"logit_bias": {the: 100.0}, "logprobs": 0, "max_tokens": 2}
+    biases: dict[str, Any] = {"logit_bias": {the: 100.0}, "logprobs": 0, "max_tokens": 2}
     async with torch_engine() as engine:
         chunks = await collect(engine, make_request(9, **biases))
     text = "".join(chunk.text for chunk in chunks)
@@ -278,12 +321,15 @@ async def test_the_tokens_of_logprobs_spell_the_text(torch_engine, make_request)
 
 
 async def test_logits_that_are_not_finite_fail_their_request_alone(
-    torch_engine, make_request, oracle, monkeypatch
-):
+    torch_engine: EngineMaker,
+    make_request: RequestMaker,
+    oracle: Oracle,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     good, sick = make_request(9), make_request(10, temperature=1.0)
     read = Readout.read
 
-    def poisoned(self, logits, chunks):
+    def poisoned(self: Any, logits: Any, chunks: Any) -> Any:
         ends = itertools.accumulate(chunk.num_logits for chunk in chunks)
         for end, chunk in zip(ends, chunks, strict=True):
             sequence = chunk.sequence

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any
+
 import pytest
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
@@ -11,15 +14,15 @@ from lamm_model.decoder.linear import PackedLinear
 from lamm_model.decoder.llama import LlamaDecoder
 from lamm_model.spec import CheckpointSpec
 from service.engine import warm_up as module
-from service.engine.config import EngineConfig
+from service.engine.config import DeviceKind, EngineConfig
 from service.engine.media_encoder import MediaEncoder
 from service.engine.warm_up import warm_up
-from tests.service.engine.harness import tokens_of
+from tests.service.engine.harness import EngineMaker, Oracle, RequestMaker, tokens_of
 
-CONFIG = EngineConfig(device="cpu", max_num_seqs=32, max_num_batched_tokens=512)
+CONFIG = EngineConfig(device=DeviceKind.CPU, max_num_seqs=32, max_num_batched_tokens=512)
 
 
-class Encoder:
+class Encoder(MediaEncoder):
     """Notes the batches that it is asked to rehearse."""
 
     def __init__(self) -> None:
@@ -41,7 +44,7 @@ def decoder() -> LlamaDecoder:
 
 
 @pytest.fixture
-def computed(monkeypatch) -> set[tuple[int, int, int]]:
+def computed(monkeypatch: pytest.MonkeyPatch) -> set[tuple[int, int, int]]:
     """Rows, inputs and outputs of every packed product since the test began."""
     seen: set[tuple[int, int, int]] = set()
     multiply = PackedLinear._multiply
@@ -55,13 +58,15 @@ def computed(monkeypatch) -> set[tuple[int, int, int]]:
 
 
 @pytest.fixture
-def unhurried(monkeypatch) -> None:
+def unhurried(monkeypatch: pytest.MonkeyPatch) -> None:
     """However busy the machine is, all sizes are done."""
     monkeypatch.setattr(module, "_BUDGET_S", 1e9)
 
 
 @pytest.mark.usefixtures("unhurried")
-def test_no_batch_of_serving_is_the_first_of_its_size(decoder, computed, checkpoint):
+def test_no_batch_of_serving_is_the_first_of_its_size(
+    decoder: LlamaDecoder, computed: set[tuple[int, int, int]], checkpoint: Path
+) -> None:
     spec = CheckpointSpec.from_pretrained(checkpoint)
     warm_up(decoder, Encoder(), [spec], CONFIG)
     assert {outputs for _, _, outputs in computed} == {512, 256, 1024, 600}
@@ -73,7 +78,9 @@ def test_no_batch_of_serving_is_the_first_of_its_size(decoder, computed, checkpo
     assert computed == warmed
 
 
-def test_one_layer_stands_for_all_of_its_shape(decoder, monkeypatch):
+def test_one_layer_stands_for_all_of_its_shape(
+    decoder: LlamaDecoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
     called = []
     monkeypatch.setattr(PackedLinear, "_multiply", lambda self, x: called.append((self, len(x))))
     for _ in decoder.warm_up(8, 4):
@@ -82,7 +89,9 @@ def test_one_layer_stands_for_all_of_its_shape(decoder, monkeypatch):
 
 
 @pytest.mark.usefixtures("unhurried")
-def test_single_media_come_first_and_several_pictures_last(decoder, checkpoint):
+def test_single_media_come_first_and_several_pictures_last(
+    decoder: LlamaDecoder, checkpoint: Path
+) -> None:
     spec, encoder = CheckpointSpec.from_pretrained(checkpoint), Encoder()
     warm_up(decoder, encoder, [spec, spec], CONFIG)
     pictures = [count for modality, _, count in encoder.batches if modality is Modality.IMAGE]
@@ -92,14 +101,19 @@ def test_single_media_come_first_and_several_pictures_last(decoder, checkpoint):
     ]  # fmt: skip
 
 
-def test_a_large_model_is_not_waited_for(decoder, computed, checkpoint, monkeypatch):
+def test_a_large_model_is_not_waited_for(
+    decoder: LlamaDecoder,
+    computed: set[tuple[int, int, int]],
+    checkpoint: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(module, "_BUDGET_S", 0.0)
     spec, encoder = CheckpointSpec.from_pretrained(checkpoint), Encoder()
     warm_up(decoder, encoder, [spec], CONFIG)
     assert (len(encoder.batches), len(computed)) == (2, 1)
 
 
-def test_nothing_of_it_is_kept(oracle, checkpoint):
+def test_nothing_of_it_is_kept(oracle: Oracle, checkpoint: Path) -> None:
     encoder = MediaEncoder([oracle.model], torch.device("cpu"), 1 << 20)
     spec = CheckpointSpec.from_pretrained(checkpoint)
     encoder.rehearse(Modality.IMAGE, (3, spec.image.size, spec.image.size), 3, 0)
@@ -108,11 +122,13 @@ def test_nothing_of_it_is_kept(oracle, checkpoint):
 
 
 @pytest.mark.usefixtures("unhurried")
-async def test_an_engine_has_warmed_up_when_it_starts(torch_engine, make_request, monkeypatch):
+async def test_an_engine_has_warmed_up_when_it_starts(
+    torch_engine: EngineMaker, make_request: RequestMaker, monkeypatch: pytest.MonkeyPatch
+) -> None:
     counts = []
     rehearse = MediaEncoder.rehearse
 
-    def noting(self, modality, shape, count, model):
+    def noting(self: Any, modality: Any, shape: Any, count: Any, model: Any) -> None:
         counts.append(count)
         rehearse(self, modality, shape, count, model)
 

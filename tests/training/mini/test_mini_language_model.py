@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,7 @@ from training.mini.sources import FURNITURE, Mesh
 
 
 @pytest.fixture(scope="module")
-def task(tmp_path_factory: pytest.TempPathFactory) -> language_model.TextTask:
+def task(tmp_path_factory: pytest.TempPathFactory) -> Iterator[language_model.TextTask]:
     rng = np.random.default_rng(0)
     products = rng.integers(60, 255, (20, 28, 28), dtype=np.uint8)
     corners = np.array([[0, 0, 0], [1, 0, 0], [0, 1, 0], [0, 0, 1]], np.float64)
@@ -33,7 +34,7 @@ def task(tmp_path_factory: pytest.TempPathFactory) -> language_model.TextTask:
         folder: Path = tmp_path_factory.mktemp("language-model")
         tokenizer = language_model.make_tokenizer(pools, folder, conversations=200)
         torch.manual_seed(0)
-        yield language_model.TextTask(pools, pools, tokenizer)  # type: ignore[misc]
+        yield language_model.TextTask(pools, pools, tokenizer)
 
 
 def test_the_loss_does_not_depend_on_how_rows_are_grouped(

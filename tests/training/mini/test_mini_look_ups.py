@@ -7,6 +7,7 @@ import re
 import numpy as np
 import pytest
 
+from lamm_model.conversation import Modality
 from training.mini import corpus
 from training.mini.mixture import Mixture
 from training.mini.scenes import clouds, pictures
@@ -63,7 +64,7 @@ def test_nothing_is_looked_up_among_twins(pools: corpus.Pools) -> None:
 def test_the_share_of_look_ups_is_the_callers(pools: corpus.Pools) -> None:
     rng = np.random.default_rng(0)
     drawn = [corpus.draw(pools, rng, Mixture(look_ups=1.0)) for _ in range(20)]
-    assert {d.modality for d in drawn} == {*corpus.Modality} - {None}
+    assert {d.modality for d in drawn} == {*Modality} - {None}
     words = Mixture(words=1.0, look_ups=0.0)
     assert not any(corpus.draw(pools, rng, words).cloud for _ in range(20))
 
