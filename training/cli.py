@@ -16,14 +16,14 @@ from training.config import RecipeError, explain, load_recipe
 _TRAIN_EPILOG = f"""recipe fields (YAML; paths are relative to the folder the command runs in):
 {explain()}
 
-records (the published LAMM instruction format, a JSON list):
+record format (LAMM's published instruction format, a JSON list):
   {{"id": "7", "image": "a.jpg", "task_type": "VQA", "conversations": [
      {{"from": "human", "value": "<image>\\nWhat is it?"}}, {{"from": "gpt", "value": "A boat."}}]}}
-  "pcl" instead of "image" names a point cloud; a record without either is text alone.
+  "pcl" instead of "image" names a point cloud; a record with neither is text only.
 
-what a run writes into its output folder:
-  adapter/       PEFT adapter, projectors, provenance: give it to `lamm model merge`
-  checkpoints/   adapters with optimizer and sampler; the same command continues from the newest
+contents of the output folder:
+  adapter/       PEFT adapter, projectors and provenance, for `lamm model merge`
+  checkpoints/   adapter, optimizer and sampler state; the same command resumes from the newest
   metrics.jsonl, tensorboard/   the loss curve
 
 examples:
@@ -40,7 +40,7 @@ def train(argv: Sequence[str]) -> int:
         print(f"lamm train: {error}", file=sys.stderr)
         return 2
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
-    # Only now: the help and a wrong recipe are answered without loading torch.
+    # Imported here: --help and recipe errors do not load torch.
     import torch  # noqa: PLC0415
 
     from lamm_model.spec import CheckpointError  # noqa: PLC0415
@@ -57,10 +57,10 @@ def train(argv: Sequence[str]) -> int:
     except RuntimeError:
         device = None
     count = torch.cuda.device_count()
-    # Now, and not after the data were read, when the device is first used.
+    # Checked before the data are read; torch would fail only at first use.
     if device is None or (device.type == "cuda" and (device.index or 0) >= count):
-        devices = f"this machine has cpu and {count} CUDA devices"
-        print(f"lamm train: --device is {name!r}; {devices}", file=sys.stderr)
+        devices = f"available: cpu and {count} CUDA devices"
+        print(f"lamm train: --device {name!r} is not available; {devices}", file=sys.stderr)
         return 2
     if arguments.threads is not None:
         torch.set_num_threads(arguments.threads)
@@ -85,27 +85,27 @@ def _train_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="lamm train",
         description="Trains LoRA and projectors on a frozen base checkpoint, as a recipe says.\n"
-        "Run again after a stop, it goes on from its last checkpoint with the same losses.",
+        "An interrupted run resumes from its last checkpoint and gives the same losses.",
         epilog=_TRAIN_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--config", type=Path, required=True, help="the recipe")
+    parser.add_argument("--config", type=Path, required=True, help="recipe file (YAML)")
     parser.add_argument(
-        "--set", action="append", default=[], metavar="FIELD=VALUE", help="changes one recipe field"
+        "--set", action="append", default=[], metavar="FIELD=VALUE", help="override a recipe field"
     )
     parser.add_argument(
         "--device", default="auto", help="auto, cpu, cuda or cuda:N (default: %(default)s)"
     )
     parser.add_argument("--threads", type=positive, help="CPU threads (default: torch's)")
     parser.add_argument(
-        "--restart", action="store_true", help="forget what the output folder holds and start over"
+        "--restart", action="store_true", help="delete the run in the output folder and start over"
     )
     return parser
 
 
 @dataclass(frozen=True, slots=True)
 class DataCommand:
-    """One `lamm data` sub-command: where its `function(argv) -> int` is, and a line of help."""
+    """A `lamm data` subcommand: the location of its `function(argv) -> int` and a help line."""
 
     function: str
     summary: str
@@ -122,10 +122,10 @@ DATA_COMMANDS: Mapping[str, DataCommand] = {
     "mini": DataCommand(
         "training.mini.data_cli:mini_benchmark", "write a small benchmark in LAMM's layout"
     ),
-    "mini-benchmark": DataCommand("training.mini.data_cli:mini_benchmark", "the same as mini"),
+    "mini-benchmark": DataCommand("training.mini.data_cli:mini_benchmark", "alias of mini"),
     "check": DataCommand("training.datasets.check_cli:check", "find bad records and media"),
     "suite": DataCommand(
-        "training.datasets.suite_cli:suite", "make a benchmark suite of the published files"
+        "training.datasets.suite_cli:suite", "make a benchmark suite from the published files"
     ),
 }
 

@@ -1,7 +1,4 @@
-"""Recipes: what `lamm train --config recipe.yaml` reads, checked before anything is loaded.
-
-Called by `training.cli` (load, explain) and handed down piecewise by `training.run`.
-"""
+"""Recipes: the configuration of `lamm train`, validated before anything is loaded."""
 
 from __future__ import annotations
 
@@ -22,18 +19,18 @@ _MAX_SEED = (1 << 64) - 1
 
 
 class RecipeError(ValueError):
-    """A recipe that cannot be run; the message names the field, its value and what is allowed."""
+    """An invalid recipe; the message names the field, its value and the allowed values."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DataSource:
-    """One file of records and the folder that its media paths are relative to."""
+    """A file of records and the folder that its media paths are relative to."""
 
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
 
-    path: Annotated[Path, "instruction file: a JSON list, or one JSON object a line (.jsonl)"]
+    path: Annotated[Path, "instruction file: a JSON list, or one JSON object per line (.jsonl)"]
     media_root: Annotated[Path | None, "folder of the media; default: the file's own folder"] = None
-    repeat: Annotated[int, "how many times an epoch holds this source"] = 1
+    repeat: Annotated[int, "how often each epoch reads this source"] = 1
 
     def __post_init__(self) -> None:
         _at_least("data.repeat", self.repeat, 1)
@@ -48,14 +45,14 @@ class DataSource:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoraRecipe:
-    """LoRA on the language model (arXiv:2106.09685); defaults are LAMM's own."""
+    """LoRA on the language model (arXiv:2106.09685); defaults are LAMM's."""
 
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
 
     r: Annotated[int, "rank"] = 32
     alpha: Annotated[float, "scale is alpha / r"] = 32
     dropout: Annotated[float, "dropout before the down-projection"] = 0.1
-    target_modules: Annotated[tuple[str, ...], "names of the linear layers that get LoRA"] = (
+    target_modules: Annotated[tuple[str, ...], "names of the linear layers that LoRA adapts"] = (
         "q_proj",
         "k_proj",
         "v_proj",
@@ -80,12 +77,12 @@ class OptimizerRecipe:
 
     learning_rate: Annotated[float, "peak learning rate of LoRA (and of the projectors)"] = 5e-4
     projector_learning_rate: Annotated[
-        float | None, "peak of the projectors; default: the same"
+        float | None, "peak learning rate of the projectors; default: learning_rate"
     ] = None
     schedule: Annotated[
         Literal["linear", "cosine", "constant"], "decay after warm-up: linear, cosine or constant"
     ] = "cosine"
-    warmup_ratio: Annotated[float, "share of all steps spent warming up"] = 0.05
+    warmup_ratio: Annotated[float, "share of all steps used for warm-up"] = 0.05
     beta1: Annotated[float, "AdamW's first-moment decay"] = 0.9
     beta2: Annotated[float, "AdamW's second-moment decay"] = 0.95
     eps: Annotated[float, "AdamW's epsilon"] = 1e-8
@@ -116,32 +113,32 @@ class Recipe:
         str,
         "base checkpoint directory; 'tiny' makes a tiny random one and 20 records for a smoke run",
     ]
-    output: Annotated[Path, "folder of checkpoints, metrics, TensorBoard files and the adapter"]
-    data: Annotated[tuple[DataSource, ...], "training sources, mixed"] = ()
-    validation: Annotated[tuple[DataSource, ...], "sources of the validation loss"] = ()
-    cache_features: Annotated[Path | None, "folder that keeps encoder outputs, computed once"] = (
-        None
-    )
+    output: Annotated[Path, "folder for checkpoints, metrics, TensorBoard files and the adapter"]
+    data: Annotated[tuple[DataSource, ...], "training sources, shuffled together"] = ()
+    validation: Annotated[tuple[DataSource, ...], "validation sources"] = ()
+    cache_features: Annotated[Path | None, "folder that caches encoder outputs"] = None
     lora: LoraRecipe = field(default_factory=LoraRecipe)
     optimizer: OptimizerRecipe = field(default_factory=OptimizerRecipe)
     epochs: Annotated[float, "passes over the data; ignored when max_steps is given"] = 2.0
-    max_steps: Annotated[int | None, "optimizer steps in all; default: from epochs"] = None
-    batch_size: Annotated[int, "records in one forward pass"] = 8
-    gradient_accumulation: Annotated[int, "forward passes in one optimizer step"] = 1
+    max_steps: Annotated[int | None, "total optimizer steps; default: from epochs"] = None
+    batch_size: Annotated[int, "records per forward pass"] = 8
+    gradient_accumulation: Annotated[int, "forward passes per optimizer step"] = 1
     max_length: Annotated[
         int | None,
-        "longest sequence in tokens; longer records lose their last turns; default: the context",
+        "maximum tokens per record; longer records lose their last turns; default: the context",
     ] = None
     precision: Annotated[
         Literal["fp32", "bf16", "fp16"], "fp32, bf16 or fp16 (fp16: CUDA only)"
     ] = "fp32"
     gradient_checkpointing: Annotated[bool, "recompute activations: less memory, more time"] = False
     seed: Annotated[int, "seed of every random generator"] = 0
-    workers: Annotated[int, "processes that read media; 0 reads in the trainer's own"] = 0
+    workers: Annotated[int, "processes that read media; 0 reads in the trainer's process"] = 0
     log_every: Annotated[int, "steps between log lines and TensorBoard scalars"] = 10
-    eval_every: Annotated[int, "steps between validation losses (and one at the end)"] = 500
-    save_every: Annotated[int, "steps between checkpoints to resume from"] = 500
-    keep_last: Annotated[int, "checkpoints kept"] = 2
+    eval_every: Annotated[int, "steps between validation losses; the last step always has one"] = (
+        500
+    )
+    save_every: Annotated[int, "steps between checkpoints"] = 500
+    keep_last: Annotated[int, "number of checkpoints to keep"] = 2
 
     def __post_init__(self) -> None:
         for name in ("base", "output", "cache_features"):
@@ -168,7 +165,7 @@ class Recipe:
             raise RecipeError("data is empty; name at least one source: {path, media_root}")
 
     def as_json(self) -> dict[str, Any]:
-        """The recipe as JSON values, for provenance and for telling two recipes apart."""
+        """The recipe as JSON values, for provenance and for comparison with another recipe."""
         value: dict[str, Any] = TypeAdapter(dict[str, Any]).dump_python(asdict(self), mode="json")
         return value
 
@@ -184,16 +181,16 @@ def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
     except OSError as error:
         raise RecipeError(f"{path}: {error.strerror}") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise RecipeError(f"{path}: not YAML: {error}") from None
+        raise RecipeError(f"{path} is not valid YAML: {error}") from None
     if not isinstance(document, dict):
-        raise RecipeError(f"{path}: holds a {type(document).__name__}, not fields; see --help")
+        raise RecipeError(f"{path}: expected a mapping of fields, got {type(document).__name__}")
     for override in overrides:
         _override(document, override)
     return parse_recipe(document, str(path))
 
 
 def parse_recipe(document: Mapping[str, Any], name: str = "recipe") -> Recipe:
-    """A recipe from YAML's values; errors as `load_recipe`."""
+    """A recipe from parsed YAML; raises as `load_recipe`."""
     _refuse_unknown(document, Recipe, name, "")
     try:
         return TypeAdapter(Recipe).validate_python(dict(document))
@@ -202,12 +199,12 @@ def parse_recipe(document: Mapping[str, Any], name: str = "recipe") -> Recipe:
         if first["type"] == "value_error":  # our own, from a __post_init__: complete as it is
             raise RecipeError(f"{name}: {first['ctx']['error']}") from None
         where = ".".join(str(part) for part in first["loc"])
-        given = "" if first["type"] == "missing" else f" (given: {first['input']!r})"
+        given = "" if first["type"] == "missing" else f", got {first['input']!r}"
         raise RecipeError(f"{name}: {where}: {first['msg']}{given}") from None
 
 
 def explain() -> str:
-    """Every field with its type, default and meaning, as text for `--help`."""
+    """Every field with its default and meaning, as text for `--help`."""
     return "\n".join(_explain(Recipe, ""))
 
 
@@ -225,7 +222,7 @@ def _explain(group: type[Any], prefix: str) -> Iterator[str]:
 
 
 def _group_within(hint: Any) -> type[Any] | None:
-    """The dataclass that a field is, or is a list of."""
+    """The dataclass of a field, or of the items of a list field."""
     if isinstance(hint, type) and is_dataclass(hint):
         return hint
     return next((group for part in get_args(hint) if (group := _group_within(part))), None)
@@ -257,23 +254,23 @@ def _refuse_unknown(value: Any, group: type[Any], name: str, prefix: str) -> Non
 def _override(document: dict[str, Any], override: str) -> None:
     key, equals, text = override.partition("=")
     if not equals:
-        raise RecipeError(f"override {override!r} is not key=value")
+        raise RecipeError(f"override {override!r} is invalid; expected FIELD=VALUE")
     target = document
     *groups, last = key.split(".")
     for group in groups:
         target = target.setdefault(group, {})
         if not isinstance(target, dict):
-            raise RecipeError(f"override {override!r}: {group} has no fields of its own")
+            raise RecipeError(f"override {override!r}: {group} has no subfields")
     try:
         target[last] = yaml.safe_load(text)
     except yaml.YAMLError as error:
-        raise RecipeError(f"override {override!r}: the value is not YAML: {error}") from None
+        raise RecipeError(f"override {override!r}: the value is not valid YAML: {error}") from None
 
 
 def _spelled_out(name: str, path: Path | str) -> None:
-    # A shell's business: here it would be a folder of that name, in the folder one stands in.
+    # Only a shell expands ~; here it would create a folder of that name.
     if str(path).startswith("~"):
-        raise RecipeError(f"{name} is {str(path)!r}; ~ is not expanded here, write the path out")
+        raise RecipeError(f"{name} is {str(path)!r}; ~ is not expanded, use the full path")
 
 
 def _at_least(name: str, value: int, low: int) -> None:

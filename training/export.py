@@ -1,7 +1,4 @@
-"""What a run trains and what it says of itself: LoRA put in, the rest frozen, provenance told.
-
-Called by `training.run` (prepare) and by the trainer (provenance of checkpoints and adapter).
-"""
+"""Preparation of the model (LoRA injected, the rest frozen) and provenance of the adapter."""
 
 from __future__ import annotations
 
@@ -28,9 +25,9 @@ _FROZEN_DTYPES: Mapping[str, torch.dtype] = {"bf16": torch.bfloat16, "fp16": tor
 def prepare_model(
     model: LammForConditionalGeneration, recipe: LoraRecipe, precision: str, checkpointing: bool
 ) -> LoraConfig:
-    """Puts LoRA in and freezes all else but the projectors; frozen LLM weights become `precision`.
+    """Injects LoRA, freezes all but LoRA and projectors, casts frozen LLM weights to `precision`.
 
-    Trained weights stay float32, and so do the encoders, whose outputs may be cached.
+    Trained weights stay float32, as do the encoders, whose outputs may be cached.
 
     Raises:
         CheckpointError: a LoRA target matches no layer.
@@ -61,19 +58,19 @@ def trainable_parameters(model: LammForConditionalGeneration) -> dict[str, nn.Pa
 
 
 def check_origin(provenance: Mapping[str, Any], origin: Mapping[str, Any], where: Path) -> None:
-    """A checkpoint's provenance speaks of the base and the data that are here.
+    """Checks that a checkpoint was trained on the present base and data.
 
-    A recipe names them by path alone, and what stands there may have been made anew since.
+    A recipe names them by path, and the files may have changed since.
 
     Raises:
-        TrainingError: one of them has other contents; their digests are named.
+        TrainingError: the contents differ; the message names the digests.
     """
     for what, digest in (("base", "digest"), ("data", "sha256")):
         there, here = (one.get(what, {}).get(digest) for one in (provenance, origin))
         if there != here:
             raise TrainingError(
-                f"{where} was trained on another {what} ({digest} {there} there, {here} here); "
-                "put that back, name another output, or start over with --restart"
+                f"{where} was trained on another {what} ({digest} {there}, now {here}); "
+                "restore it, use another output folder, or start over with --restart"
             )
 
 
@@ -85,7 +82,7 @@ def adapter_provenance(
     losses: Sequence[float],
     validation_loss: float | None,
 ) -> dict[str, Any]:
-    """JSON of where an adapter came from; `origin` holds the base's and the data's digests."""
+    """Provenance of an adapter as JSON; `origin` holds the digests of base and data."""
     last = losses[-_LAST_LOSSES:]
     return {
         "format": "lamm-adapter/1",

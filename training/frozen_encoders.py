@@ -1,7 +1,6 @@
-"""The frozen encoders in training: always eval, float32, without gradients.
+"""The frozen encoders in training: in eval mode, float32, without gradients.
 
-Called by the trainer (features of a batch) and by `training.run` (to fill a feature cache). Both
-see the same numbers, but for the cache's float16.
+Batch features and cached features are the same up to the cache's float16.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ from training.data.feature_cache import encoder_key
 def media_features(
     batch: Batch, model: LammForConditionalGeneration, device: torch.device
 ) -> tuple[Tensor | None, Tensor | None]:
-    """Picture and cloud features [M, N, D] float32 of a batch, cached or made now."""
+    """Picture and cloud features [M, N, D] float32 of a batch, cached or encoded now."""
     images, clouds = batch.image_features, batch.point_features
     with torch.no_grad():
         if batch.pixel_values is not None:
@@ -55,7 +54,7 @@ def encode_media(
 
 
 def encoder_keys(model: LammForConditionalGeneration, spec: CheckpointSpec) -> dict[Modality, str]:
-    """What the features of each modality depend on, as one digest."""
+    """Digest of the encoder and preprocessing of each modality."""
     towers = {
         Modality.IMAGE: (model.vision_tower, spec.image),
         Modality.POINT_CLOUD: (model.point_tower, spec.points),

@@ -1,4 +1,4 @@
-"""Loss of a batch and of a validation set. Called by `training.trainer`."""
+"""Loss of a batch and of a validation set."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _AUTOCAST_DTYPES: Mapping[str, torch.dtype] = {"bf16": torch.bfloat16, "fp16": t
 
 
 class TrainingError(RuntimeError):
-    """A run that cannot go on; the message names the step."""
+    """A run that cannot continue; the message names the step or the file."""
 
 
 def batch_loss(
@@ -40,7 +40,7 @@ def batch_loss(
             use_cache=False,
         ).loss
     if loss is None:
-        raise TrainingError("the model gave no loss for labels")
+        raise TrainingError("the model returned no loss for the labels")
     return loss
 
 
@@ -52,7 +52,7 @@ def validation_loss(
     precision: str,
     batch_size: int,
 ) -> float:
-    """Mean loss an answer token of all records; the caller puts the model in eval mode."""
+    """Mean loss per answer token over all records; the caller sets the model to eval mode."""
     order = data.lengths.argsort(kind="stable")
     total, tokens = 0.0, 0
     for start in range(0, len(order), batch_size):

@@ -1,4 +1,4 @@
-"""The loss curve of a run: one JSON line a step, and TensorBoard scalars. Called by the trainer."""
+"""The loss curve of a run: one JSON line per step, and TensorBoard scalars."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ METRICS_FILE = "metrics.jsonl"
 class MetricsLog:
     """Appends to `metrics.jsonl` and to `tensorboard/` in the run's folder.
 
-    Opened at `step`, it first drops lines of later steps: a killed run had gone on after its last
-    checkpoint, and those steps are about to be made again.
+    Opened at `step`, it first drops the lines of later steps: a killed run had continued past its
+    last checkpoint, and those steps are repeated.
     """
 
     def __init__(self, folder: Path, step: int) -> None:
@@ -28,7 +28,7 @@ class MetricsLog:
         self._board = SummaryWriter(str(folder / "tensorboard"), purge_step=step + 1)
 
     def write(self, step: int, *, scalars: bool, **values: float) -> None:
-        """One line; `scalars` sends it to TensorBoard too. JSON has no infinity: it says null."""
+        """Writes one line, and with `scalars` to TensorBoard too; infinity and nan become null."""
         told = {name: value if math.isfinite(value) else None for name, value in values.items()}
         self._file.write(json.dumps({"step": step, **told}) + "\n")
         self._file.flush()
@@ -37,13 +37,13 @@ class MetricsLog:
                 self._board.add_scalar(name, value, step)
 
     def close(self) -> None:
-        """Flushes both."""
+        """Flushes and closes both files."""
         self._file.close()
         self._board.close()
 
 
 def read_metrics(folder: Path) -> list[dict[str, Any]]:
-    """All lines of a run, in order; a half line that a killed run left is not one."""
+    """All lines of a run, in order, without the partial line that a killed run may leave."""
     path = folder / METRICS_FILE
     if not path.is_file():
         return []

@@ -1,6 +1,6 @@
 """AdamW over LoRA and projectors, and learning rates as a pure function of the step.
 
-Called by `training.trainer`. Resuming needs no scheduler state: the step is all of it.
+Resuming needs no scheduler state other than the step.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ def build_optimizer(
 ) -> torch.optim.AdamW:
     """Two groups, LoRA and projectors, each with its own peak learning rate."""
     projector_rate = recipe.projector_learning_rate
-    if projector_rate is None:  # 0 is a rate too: the projectors stay as they are
+    if projector_rate is None:  # 0 is a valid rate: it freezes the projectors
         projector_rate = recipe.learning_rate
     lora = [p for name, p in parameters.items() if ".lora_" in name]
     projectors = [p for name, p in parameters.items() if ".lora_" not in name]
@@ -38,19 +38,19 @@ def build_optimizer(
 def set_learning_rates(
     optimizer: torch.optim.Optimizer, recipe: OptimizerRecipe, step: int, total_steps: int
 ) -> None:
-    """Sets every group's rate for `step` (from 0)."""
+    """Sets the learning rate of every group for `step` (from 0)."""
     factor = learning_rate_factor(recipe, step, total_steps)
     for group in optimizer.param_groups:
         group["lr"] = group["peak_lr"] * factor
 
 
 def warmup_steps(recipe: OptimizerRecipe, total_steps: int) -> int:
-    """Steps of linear warm-up; at least one, so that no step has a learning rate of 0."""
+    """Steps of linear warm-up, at least 1."""
     return max(1, round(recipe.warmup_ratio * total_steps))
 
 
 def learning_rate_factor(recipe: OptimizerRecipe, step: int, total_steps: int) -> float:
-    """Share of the peak learning rate at `step` (from 0): linear up, then the recipe's decay."""
+    """Fraction of the peak learning rate at `step` (from 0): linear warm-up, then decay."""
     warmup = warmup_steps(recipe, total_steps)
     if step < warmup:
         return (step + 1) / warmup

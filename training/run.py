@@ -1,7 +1,4 @@
-"""A recipe becomes a trained adapter: everything is built here, in the order it is needed.
-
-Called by `training.cli`.
-"""
+"""Builds everything that a recipe names, in the order it is needed, and trains."""
 
 from __future__ import annotations
 
@@ -36,13 +33,13 @@ from training.trainer import Trainer
 logger = logging.getLogger(__name__)
 
 _RUN_FILE, _LOCK_FILE = "run.json", "run.lock"
-# Fields that a continued run may change: they leave the loss curve as it is.
+# Fields that a resumed run may change because they do not affect the losses.
 _FREE_FIELDS = frozenset({"workers", "log_every", "save_every", "keep_last", "output"})
 
 
 @dataclass(frozen=True, slots=True)
 class _Materials:
-    """The base's directory and its data, whether named by the recipe or made for `base: tiny`."""
+    """Base directory and data sources, named by the recipe or made for `base: tiny`."""
 
     base: Path
     data: Sequence[Any]
@@ -52,15 +49,15 @@ class _Materials:
 def run(
     recipe: Recipe, device: torch.device, *, restart: bool = False, progress: bool = False
 ) -> Path:
-    """Trains as the recipe says, continuing what its output folder holds; returns the adapter.
+    """Trains as the recipe says, resuming the run in its output folder; returns the adapter.
 
     Raises:
-        RecipeError: the device cannot do the precision, or the folder holds another recipe's run,
-            or another process trains there.
+        RecipeError: the device does not support the precision, the folder holds a run of another
+            recipe, or another process trains in it.
         DatasetError, FeatureCacheError, CheckpointError, TrainingError: as their modules say.
     """
     if recipe.precision == "fp16" and device.type != "cuda":
-        raise RecipeError(f"precision is fp16, the device {device.type}; use bf16 or fp32 there")
+        raise RecipeError(f"precision fp16 needs CUDA, not {device.type}; use bf16 or fp32")
     with _held(recipe.output):
         _open_output(recipe, restart)
         materials = _materials(recipe)
@@ -71,7 +68,7 @@ def run(
 def build_trainer(
     recipe: Recipe, materials: _Materials, device: torch.device, progress: bool
 ) -> Trainer:
-    """Loads the base and the data and puts the trainer together."""
+    """Loads the base and the data and builds the trainer."""
     processor = LammProcessor.from_pretrained(materials.base)
     spec = processor.spec
     max_length = min(recipe.max_length or spec.max_model_len, spec.max_model_len)
@@ -113,7 +110,7 @@ def _cache_features(
     media = [medium for data in datasets for medium in data.media_files]
     load, encode = partial(load_media, processor=processor), partial(encode_media, model, device)
     encoded = cache.fill(media, load, encode, progress)
-    logger.info("%d media encoded, %d found in %s", encoded, len(media) - encoded, folder)
+    logger.info("%d media encoded, %d read from %s", encoded, len(media) - encoded, folder)
     for data in datasets:
         data.use_features(cache)
 
@@ -130,40 +127,40 @@ def _materials(recipe: Recipe) -> _Materials:
 
 @contextmanager
 def _held(folder: Path) -> Iterator[None]:
-    """Keeps a second process out: each would sweep away what the other is writing."""
+    """Locks the folder: two runs would delete each other's checkpoints."""
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / _LOCK_FILE).open("w") as lock:
         try:
-            # Not flock: a killed run's workers would keep that for as long as they take to notice.
+            # Not flock: workers that outlive a killed run would keep holding it.
             fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise RecipeError(f"{folder}: another process is training there") from None
+            raise RecipeError(f"{folder} is in use by another training process") from None
         except OSError as error:  # some network file systems have no locks
-            logger.warning("%s cannot be locked (%s); start no second run there", folder, error)
+            logger.warning("%s cannot be locked (%s); do not start a second run", folder, error)
         yield
 
 
 def _open_output(recipe: Recipe, restart: bool) -> None:
-    """Makes the folder, or checks that what it holds is this recipe's run."""
+    """Creates the folder, or checks that it holds a run of this recipe."""
     folder = recipe.output
     made = [folder / name for name in ("checkpoints", "adapter", "tensorboard")]
     if restart:
         there = [path for path in made if path.exists()]
         if there and not (folder / _RUN_FILE).is_file():
-            raise RecipeError(f"{folder} holds no run; --restart would delete {there[0]}")
+            raise RecipeError(f"{folder} is not a run's folder; --restart would delete {there[0]}")
         for path in there:
             shutil.rmtree(path)
         for name in (METRICS_FILE, _RUN_FILE):
             (folder / name).unlink(missing_ok=True)
     path, wanted = folder / _RUN_FILE, recipe.as_json()
-    # A start that failed on its way to the first checkpoint left nothing to protect.
+    # A run that failed before its first checkpoint has nothing to protect.
     begun = bool(checkpoints(folder / "checkpoints")) or (folder / "adapter").is_dir()
     if begun and path.is_file():
         changed = _changed(json.loads(path.read_text(encoding="utf8")), wanted)
         if changed:
             raise RecipeError(
                 f"{folder} holds a run of another recipe ({'; '.join(changed)}); "
-                "name another output, or start over with --restart"
+                "use another output folder, or start over with --restart"
             )
     temporary = path.with_suffix(".tmp")
     temporary.write_text(json.dumps(wanted, indent=2) + "\n", encoding="utf8")
@@ -173,7 +170,7 @@ def _open_output(recipe: Recipe, restart: bool) -> None:
 def _changed(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
     names = sorted((before.keys() | after.keys()) - _FREE_FIELDS)
     return [
-        f"{name}: {before.get(name)!r} there, {after.get(name)!r} here"
+        f"{name}: {before.get(name)!r} in the run, {after.get(name)!r} in the recipe"
         for name in names
         if before.get(name) != after.get(name)
     ]

@@ -1,6 +1,6 @@
 """Checkpoints to resume from: an adapter directory plus optimizer, sampler and random generators.
 
-Called by `training.trainer`. Nothing is pickled: tensors are safetensors, the rest is JSON.
+Nothing is pickled: tensors are stored as safetensors, the rest as JSON.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ _NAME = re.compile(r"step-(\d+)")
 
 
 def seed_everything(seed: int) -> None:
-    """Seeds Python's, numpy's and torch's global generators (CUDA's included)."""
+    """Seeds the global generators of Python, numpy and torch (CUDA included)."""
     random.seed(seed)
     np.random.seed(seed % (1 << 32))
     torch.manual_seed(seed)
 
 
 def save_state(folder: Path, optimizer: torch.optim.Optimizer, values: Mapping[str, Any]) -> None:
-    """Adds the training state to an adapter directory that is being written; `values` are JSON."""
+    """Adds the training state to an adapter directory; `values` are JSON values."""
     state = optimizer.state_dict()
     tensors = {
         f"{index}.{name}": torch.as_tensor(value).detach().cpu().contiguous()
@@ -51,7 +51,7 @@ def save_state(folder: Path, optimizer: torch.optim.Optimizer, values: Mapping[s
 
 
 def load_state(folder: Path, optimizer: torch.optim.Optimizer) -> dict[str, Any]:
-    """Restores what `save_state` wrote, and returns its values."""
+    """Restores the state that `save_state` wrote and returns its `values`."""
     document = json.loads((folder / _STATE).read_text(encoding="utf8"))
     state: dict[int, dict[str, Tensor]] = {}
     for key, tensor in load_file(folder / _OPTIMIZER).items():
@@ -66,7 +66,7 @@ def load_state(folder: Path, optimizer: torch.optim.Optimizer) -> dict[str, Any]
     torch.set_rng_state(generators["cpu"])
     if torch.cuda.is_available():
         for device in range(torch.cuda.device_count()):
-            # Saved on a machine of fewer devices, or of none: the others keep their own seeds.
+            # A state saved with fewer devices leaves the generators of the others as they are.
             if (generator := generators.get(f"cuda{device}")) is not None:
                 torch.cuda.set_rng_state(generator, device)
     values: dict[str, Any] = document["values"]
@@ -74,12 +74,12 @@ def load_state(folder: Path, optimizer: torch.optim.Optimizer) -> dict[str, Any]
 
 
 def checkpoint_path(folder: Path, step: int) -> Path:
-    """Where the checkpoint of a step lies."""
+    """Path of the checkpoint of a step."""
     return folder / f"step-{step:08d}"
 
 
 def checkpoints(folder: Path) -> list[Path]:
-    """Whole checkpoints in a folder, oldest first; names being written are not among them."""
+    """Complete checkpoints in a folder, oldest first."""
     found = [path for path in folder.glob("step-*") if _NAME.fullmatch(path.name)]
     return sorted(found)
 

@@ -1,7 +1,7 @@
-"""A tiny random base checkpoint and 20 records, so that the whole chain can be tried in seconds.
+"""A tiny random base checkpoint and 20 records, to try the whole chain in seconds.
 
-Made by `base: tiny` in a recipe (`training.run`) and by tests. It knows nothing: it shows that
-training, merging and serving work, and can learn its 20 records by heart.
+`base: tiny` in a recipe makes them. The model is random: it shows that training, merging and
+serving work, and can memorise its 20 records.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ _SHAPES = {
 
 
 def make_tiny_base(directory: Path, seed: int = 0) -> None:
-    """Writes a seeded random checkpoint for pictures (32 px) and clouds (64 points), about 1 MB."""
+    """Writes a random checkpoint (about 1 MB) for pictures (32 px) and clouds (64 points)."""
     config = LammConfig(
         text_config=LlamaConfig(
             vocab_size=_VOCAB_SIZE,
@@ -57,7 +57,7 @@ def make_tiny_base(directory: Path, seed: int = 0) -> None:
             eos_token_id=2,
             pad_token_id=2,
             tie_word_embeddings=False,
-            # Wide enough that LoRA alone can bend a random model to any answer.
+            # Large enough that LoRA alone can fit a random model to any answer.
             initializer_range=0.2,
         ),
         vision_config=CLIPVisionConfig(
@@ -137,7 +137,7 @@ def _conversation(*turns: tuple[str, str]) -> list[dict[str, str]]:
 
 
 def _tokenizer() -> Tokenizer:
-    """Byte-level BPE: any text round-trips."""
+    """Byte-level BPE, which encodes any text without loss."""
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()

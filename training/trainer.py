@@ -1,6 +1,6 @@
 """The training loop: LoRA and projectors learn, everything else is frozen.
 
-Built by `training.run`. `Trainer.train` is the table of contents: step, log, evaluate, save.
+`Trainer.train` is the table of contents: step, log, evaluate, save.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class StepResult:
-    """One optimizer step: mean loss a token, gradient norm before clipping, tokens seen."""
+    """One optimizer step: mean loss per token, gradient norm before clipping, tokens seen."""
 
     loss: float
     grad_norm: float
@@ -50,8 +50,8 @@ class StepResult:
 class Trainer:
     """Trains a model that carries LoRA (`training.export.prepare_model`) as a recipe says.
 
-    A folder that holds checkpoints is continued from the newest, and then makes the same losses as
-    a run that was never stopped (bit for bit on a CPU).
+    A run resumes from the newest checkpoint in its folder, with the same losses as an uninterrupted
+    run (bit for bit on a CPU).
     """
 
     def __init__(
@@ -64,7 +64,7 @@ class Trainer:
         device: torch.device,
         origin: Mapping[str, Any],
     ) -> None:
-        """`origin` is what provenance files say of the base and the data."""
+        """`origin`: name and digests of the base and the data, for provenance."""
         self._recipe, self._model, self._lora_config = recipe, model, config
         self._validation, self._device, self._origin = validation_data, device, origin
         self._checkpoints = recipe.output / "checkpoints"
@@ -82,21 +82,21 @@ class Trainer:
         if self._recipe.max_steps is not None:
             return self._recipe.max_steps
         batches = self._recipe.epochs * self._sampler.batches_per_epoch
-        # Rounded: 1.1 epochs of 110 batches are 121, and a hair more in binary.
+        # Rounded: 1.1 epochs of 110 batches are 121, but slightly more in floating point.
         return max(1, math.ceil(round(batches / self._recipe.gradient_accumulation, 6)))
 
     def train(self, progress: bool = False) -> Path:
         """Trains to the last step and returns the adapter's directory.
 
         Raises:
-            TrainingError: a loss or gradient is not finite, what is saved cannot be written, or the
-                run to continue was made on another base or other data.
+            TrainingError: a loss or gradient is not finite, a checkpoint cannot be written, or the
+                checkpoint to resume was trained on another base or other data.
         """
         self._resume()
         self._set_train_mode()
         log = MetricsLog(self._recipe.output, self._step)
-        batches: Iterator[Batch] = iter(self._loader)  # endless, as its sampler is
-        # None leaves the bar out where no terminal would show it.
+        batches: Iterator[Batch] = iter(self._loader)  # endless, like its sampler
+        # None hides the bar where stderr is not a terminal.
         hidden = None if progress else True
         bar = tqdm(total=self.total_steps, initial=self._step, unit=" steps", disable=hidden)
         try:
@@ -119,7 +119,8 @@ class Trainer:
     def train_step(self, batches: list[Batch]) -> StepResult:
         """One optimizer step over all batches, as if they were one.
 
-        The loss is the mean over all their answer tokens, so how they are cut does not matter.
+        The loss is the mean over all their answer tokens, so it does not depend on the split into
+        batches.
 
         Raises:
             TrainingError: the loss or the gradient is not finite.
@@ -143,7 +144,7 @@ class Trainer:
         norm = torch.nn.utils.clip_grad_norm_(
             self._parameters.values(), self._recipe.optimizer.clip_norm
         )
-        # With fp16 the scaler skips such a step and lowers its scale; otherwise it is a fault.
+        # With fp16 the scaler skips such a step and lowers its scale; otherwise it is an error.
         if not self._scaler.is_enabled() and not torch.isfinite(norm):
             raise TrainingError(f"the gradient norm of step {self._step + 1} is {norm.item()}")
         self._scaler.step(self._optimizer)
@@ -161,7 +162,7 @@ class Trainer:
 
     def _set_train_mode(self) -> None:
         self._model.train()
-        # train() would also wake the frozen encoders' dropout and let batch norms drift.
+        # train() would also enable dropout in the frozen encoders and update their batch norms.
         for tower in (self._model.vision_tower, self._model.point_tower):
             if tower is not None:
                 nn.Module.eval(tower)
@@ -219,7 +220,7 @@ class Trainer:
         self._step, self._validation_loss = values["step"], values["validation_loss"]
         self._sampler.load_state_dict(values["sampler"])
         self._scaler.load_state_dict(values["scaler"])
-        logger.info("continuing after step %d of %d", self._step, self.total_steps)
+        logger.info("resuming after step %d of %d", self._step, self.total_steps)
 
     def _export(self) -> Path:
         target = self._recipe.output / "adapter"
@@ -229,15 +230,15 @@ class Trainer:
 
     @contextmanager
     def _written(self, target: Path) -> Iterator[Path]:
-        """A directory with the adapter in it, to be added to; it replaces `target` at the end."""
+        """A directory with the adapter, open for more files; it replaces `target` at the end."""
         try:
             with atomic_directory(target, replace=True) as folder:
                 save_adapter(folder, self._model, self._lora_config, self._provenance())
                 yield folder
         except (OSError, SafetensorError) as error:
             raise TrainingError(
-                f"{target} cannot be written: {error}; earlier checkpoints are whole, and the same "
-                "command goes on from the newest"
+                f"{target} cannot be written: {error}; earlier checkpoints are intact, and the "
+                "same command resumes from the newest"
             ) from error
 
     def _provenance(self) -> dict[str, Any]:
@@ -255,6 +256,6 @@ def _loader(
         batch_sampler=sampler,
         collate_fn=collate,
         num_workers=recipe.workers,
-        # Its own generator: the global one is for dropout alone, and its state is saved.
+        # Its own generator: the global one serves dropout alone, and its state is saved.
         generator=torch.Generator().manual_seed(recipe.seed),
     )

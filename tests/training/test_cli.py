@@ -58,7 +58,7 @@ def test_the_help_teaches_every_field(capsys: pytest.CaptureFixture[str]) -> Non
         (["max_stepz=3"], 2, "did you mean max_steps?"),
         (["base=/nowhere", "data=[{path: none.json}]"], 1, "directory not found"),
         (["data=[{path: none.json}]"], 1, "none.json: No such file"),
-        (["precision=fp16"], 1, "precision is fp16, the device cpu"),
+        (["precision=fp16"], 1, "precision fp16 needs CUDA, not cpu"),
     ],
 )
 def test_a_refusal_is_one_line_and_a_status(
@@ -76,9 +76,9 @@ def test_a_refusal_is_one_line_and_a_status(
 @pytest.mark.parametrize(
     ("options", "status", "message"),
     [
-        (["--device", "gpu"], 2, "--device is 'gpu'; this machine has cpu and"),
-        (["--device", "cuda:99"], 2, "--device is 'cuda:99'"),
-        (["--device", "cpu", "--set", "data=["], 2, "the value is not YAML"),
+        (["--device", "gpu"], 2, "--device 'gpu' is not available; available: cpu and"),
+        (["--device", "cuda:99"], 2, "--device 'cuda:99' is not available"),
+        (["--device", "cpu", "--set", "data=["], 2, "the value is not valid YAML"),
         (["--device", "cpu", "--set", "output=FILE/run"], 1, "Not a directory"),
     ],
 )

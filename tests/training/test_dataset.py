@@ -77,7 +77,7 @@ def test_long_records_lose_whole_turns_and_are_counted(
     with caplog.at_level(logging.WARNING):
         data = dataset(processor, source, max_length=200)
     assert (len(data), data.shortened, data.skipped) == (2, 1, 1)
-    assert "1 records lost turns and 1 were left out" in caplog.text
+    assert "1 records lost turns and 1 were dropped" in caplog.text
     answers = [processor.decode(_answers(data, index)) for index in range(2)]
     assert answers == ["first\n###", "whole\n###"]
 
@@ -105,7 +105,7 @@ def test_all_bad_records_are_listed(processor: LammProcessor, tmp_path: Path) ->
 def test_records_that_are_all_too_long_are_not_called_none(
     processor: LammProcessor, tiny_source: DataSource
 ) -> None:
-    with pytest.raises(DatasetError, match=r"none of the 20 records in .* fits 8 tokens"):
+    with pytest.raises(DatasetError, match=r"all 20 records in .* exceed 8 tokens"):
         dataset(processor, tiny_source, max_length=8)
 
 

@@ -164,7 +164,9 @@ def test_another_recipe_is_refused_until_restarted(make_recipe: MakeRecipe) -> N
     first = make_recipe()
     run(first, CPU)
     changed = make_recipe(seed=1, log_every=1)
-    with pytest.raises(RecipeError, match=r"another recipe \(seed: 0 there, 1 here\).*--restart"):
+    with pytest.raises(
+        RecipeError, match=r"another recipe \(seed: 0 in the run, 1 in the recipe\).*--restart"
+    ):
         run(changed, CPU)
     before = curve(first.output)
     run(changed, CPU, restart=True)
@@ -207,7 +209,9 @@ def test_restart_deletes_a_run_and_nothing_else(make_recipe: MakeRecipe) -> None
     recipe = make_recipe()
     mine = recipe.output / "checkpoints" / "my-model"
     mine.mkdir(parents=True)
-    with pytest.raises(RecipeError, match=r"holds no run; --restart would delete .*/checkpoints"):
+    with pytest.raises(
+        RecipeError, match=r"is not a run's folder; --restart would delete .*/checkpoints"
+    ):
         run(recipe, CPU, restart=True)
     assert mine.is_dir()
 
@@ -237,7 +241,7 @@ def test_a_second_run_keeps_out_of_the_folder(make_recipe: MakeRecipe) -> None:
         assert other.stdout is not None
         other.stdout.readline()
         for restart in (False, True):
-            with pytest.raises(RecipeError, match="another process is training there"):
+            with pytest.raises(RecipeError, match="in use by another training process"):
                 run(recipe, CPU, restart=restart)
         other.kill()
     assert checkpoints(recipe.output / "checkpoints")

@@ -141,7 +141,7 @@ def test_bf16_trains_close_to_fp32(make_recipe: MakeRecipe, tmp_path: Path) -> N
 
 
 def test_fp16_is_refused_without_cuda(make_recipe: MakeRecipe) -> None:
-    with pytest.raises(RecipeError, match="precision is fp16, the device cpu"):
+    with pytest.raises(RecipeError, match="precision fp16 needs CUDA, not cpu"):
         run(make_recipe(precision="fp16"), CPU)
 
 

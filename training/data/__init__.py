@@ -1,1 +1,1 @@
-"""Training data: records become token ids and batches."""
+"""Training data: files become records, token ids and batches."""

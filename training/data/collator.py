@@ -1,6 +1,6 @@
-"""Examples become one padded batch. Called by the trainer's loader.
+"""Examples become one padded batch.
 
-Shapes: B rows, T tokens, M media of the batch in placeholder order, N tokens a medium, D width.
+Shapes: B rows, T tokens, M media of the batch in placeholder order, N tokens per medium, D width.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from lamm_model.conversation import Modality
 from lamm_model.processing import IGNORE_INDEX
 from training.data.dataset import Example
 
-# The pad id is never attended to nor trained on, so any id of the vocabulary serves.
+# Padding is neither attended to nor trained on, so any id of the vocabulary will do.
 _PAD_TOKEN_ID = 0
 
 
@@ -25,7 +25,7 @@ class Batch:
     """`input_ids`, `attention_mask`, `labels` [B, T]; media as encoder inputs or as features.
 
     `pixel_values` [M, 3, S, S], `points` [M, P, 3 or 6]; `image_features`, `point_features`
-    [M, N, D] float16. `names` tell the records in errors.
+    [M, N, D] float16. `names` identify the records in error messages.
     """
 
     names: tuple[str, ...]
@@ -49,7 +49,7 @@ class Batch:
 
 
 def collate(examples: Sequence[Example]) -> Batch:
-    """Right-padded batch, as LAMM trained."""
+    """A right-padded batch, as in LAMM's training."""
     length = max(len(example.input_ids) for example in examples)
     shape = (len(examples), length)
     ids = np.full(shape, _PAD_TOKEN_ID, dtype=np.int64)

@@ -1,7 +1,7 @@
-"""Records as token ids, and their media on demand: what the trainer's loader reads.
+"""The training dataset: records as token ids, media read on demand.
 
-Called by `training.run`. Text is tokenised once, at construction or in an earlier run; media are
-read when asked for, or come from a feature cache.
+Text is tokenised once, at construction or in an earlier run. Media are read on access, or come from
+a feature cache.
 """
 
 from __future__ import annotations
@@ -37,12 +37,12 @@ _REMEMBERED_CHUNKS = 1 << 16
 
 
 class DatasetError(ValueError):
-    """A dataset that cannot be trained on; the message names files and records."""
+    """An unusable dataset; the message names files and records."""
 
 
 @dataclass(frozen=True, slots=True)
 class MediaInput:
-    """One medium of an example: `array` is the encoder's input, or its output if `encoded`."""
+    """One medium of an example: `array` is the encoder input, or its output if `encoded`."""
 
     modality: Modality
     array: npt.NDArray[np.float32] | npt.NDArray[np.float16]
@@ -63,8 +63,8 @@ class InstructionDataset(Dataset[Example]):
     """All records of some sources, tokenised.
 
     Raises:
-        DatasetError: malformed records, missing media, an encoder that the checkpoint lacks (the
-            message lists the first 20), or a prompt preset that only asks.
+        DatasetError: invalid records, missing media or media without an encoder in the checkpoint
+            (the message lists the first 20), or a prompt preset without answers.
     """
 
     def __init__(
@@ -75,12 +75,12 @@ class InstructionDataset(Dataset[Example]):
         token_folder: Path | None = None,
         progress: bool = False,
     ) -> None:
-        """`token_folder` keeps token ids for the next start with the same files and tokenizer."""
+        """`token_folder` caches token ids for later runs with the same files and tokenizer."""
         preset = processor.spec.prompt_preset
         if preset is not PromptPreset.LAMM_TRAIN:
             raise DatasetError(
-                f"{processor.spec.path} asks in the prompt preset {preset.value!r}, which has no "
-                f"place for answers; training takes {PromptPreset.LAMM_TRAIN.value!r}"
+                f"{processor.spec.path} has prompt preset {preset.value!r}, which has no place for "
+                f"answers; expected {PromptPreset.LAMM_TRAIN.value!r}"
             )
         self._media_processor, self._max_length = processor, max_length
         self._processor = LammProcessor(
@@ -93,7 +93,7 @@ class InstructionDataset(Dataset[Example]):
             raise DatasetError(f"{error.filename}: {error.strerror}") from None
         kept = None if token_folder is None else token_folder / f"{self._key(sources)}.npz"
         store = None if kept is None else TokenStore.load(kept)
-        # Without a medium the ids are no use: read again, every record that lacks one is named.
+        # If a medium is missing, reading again names every record that uses it.
         if store is None or not all(path.is_file() for path in store.media_paths()):
             store = self._tokenise(sources, progress)
             if kept is not None:
@@ -102,24 +102,24 @@ class InstructionDataset(Dataset[Example]):
         self.skipped, self.shortened = store.skipped, store.shortened
         if self.shortened or self.skipped:
             logger.warning(
-                "%d records lost turns and %d were left out: longer than %d tokens",
+                "%d records lost turns and %d were dropped: longer than %d tokens",
                 self.shortened,
                 self.skipped,
                 max_length,
             )
 
     def use_features(self, cache: FeatureCache) -> None:
-        """From now on media come as encoder outputs from `cache` (filled by the caller)."""
+        """Takes encoder outputs from `cache`, which holds all media, instead of reading media."""
         self._features = cache
 
     @property
     def lengths(self) -> npt.NDArray[np.int64]:
-        """Tokens of each record."""
+        """Token count of each record."""
         return self._store.lengths
 
     @property
     def media_files(self) -> list[MediaFile]:
-        """Every medium once, in order of appearance."""
+        """Distinct media, in order of appearance."""
         return list(dict.fromkeys(medium for media in self._store.media for medium in media))
 
     def __len__(self) -> int:
@@ -140,7 +140,7 @@ class InstructionDataset(Dataset[Example]):
         return MediaInput(medium.modality, prepared.array, encoded=False)
 
     def _key(self, sources: Sequence[DataSource]) -> str:
-        """Digest of all that the token ids depend on."""
+        """Digest of everything that the token ids depend on."""
         spec = self._processor.spec
         parts = [
             [[str(s.path), self.digests[str(s.path)], str(s.root), s.repeat] for s in sources],
@@ -179,8 +179,8 @@ class InstructionDataset(Dataset[Example]):
         files = ", ".join(str(source.path) for source in sources)
         if store.skipped and not len(store):
             raise DatasetError(
-                f"none of the {store.skipped} records in {files} fits {self._max_length} tokens "
-                "(max_length, or the context) with its first turn alone"
+                f"all {store.skipped} records in {files} exceed {self._max_length} tokens "
+                "(max_length, or the context length) with their first turn alone"
             )
         if not len(store):
             raise DatasetError(f"no records in {files}")
@@ -193,7 +193,7 @@ class InstructionDataset(Dataset[Example]):
             raise source.error(f"the base checkpoint has no {encoders} encoder")
         system = system_prompt(self._processor.spec.system_prompts, source.record.task_type)
         turns = source.record.turns()
-        # Whole turns go: an answer cut in its middle would teach the model not to stop.
+        # Only whole turns are dropped: a truncated answer would teach the model not to stop.
         for kept in range(len(turns), 0, -1):
             ids, labels = self._processor.encode_conversation(turns[:kept], system)
             if len(ids) <= self._max_length:
@@ -204,7 +204,7 @@ class InstructionDataset(Dataset[Example]):
 
 
 class _RememberingTokenizer(LammTokenizer):
-    """Remembers chunks: system texts and templated questions come again and again."""
+    """Caches the ids of chunks: system prompts and templated questions repeat."""
 
     def __init__(self, tokenizer: Tokenizer) -> None:
         super().__init__(tokenizer)
@@ -218,8 +218,8 @@ def load_media(medium: MediaFile, processor: LammProcessor) -> PreparedMedia:
     """Reads and prepares one file as the service does an upload.
 
     Raises:
-        ValueError: undecodable, or above the limits.
-        OSError: unreadable.
+        ValueError: the file cannot be decoded, or exceeds the limits.
+        OSError: the file cannot be read.
     """
     data = medium.path.read_bytes()
     if medium.modality is Modality.IMAGE:
@@ -229,7 +229,7 @@ def load_media(medium: MediaFile, processor: LammProcessor) -> PreparedMedia:
 
 
 def media_fault(media: Iterable[MediaFile], processor: LammProcessor) -> str | None:
-    """Why the first undecodable medium cannot be decoded; None when all can."""
+    """The error of the first medium that cannot be decoded; None if all can."""
     for medium in media:
         try:
             load_media(medium, processor)

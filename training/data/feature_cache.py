@@ -1,8 +1,7 @@
-"""Outputs of the frozen encoders, computed once a medium and kept as float16 on disk.
+"""Outputs of the frozen encoders, computed once per medium and cached as float16 on disk.
 
-Called by `training.run` (fill) and by the dataset (look up). Rows are keyed by the SHA-256 of the
-medium's file; the folder is named for the encoder's weights and preprocessing, so another
-checkpoint never reads the wrong rows.
+Rows are keyed by the SHA-256 of the medium's file. The folder is named after the encoder's weights
+and preprocessing, so another checkpoint never reads the wrong rows.
 """
 
 from __future__ import annotations
@@ -38,8 +37,8 @@ class FeatureCacheError(ValueError):
 class FeatureCache:
     """Features [N, D] float16 of media files.
 
-    Shards of up to 512 rows are written whole: `NAME.npy`, then `NAME.json` with the rows' digests,
-    each through a temporary file. A fill that was killed goes on after the last whole shard.
+    Shards of up to 512 rows are written atomically: `NAME.npy`, then `NAME.json` with the digests
+    of the rows. An interrupted `fill` resumes after the last complete shard.
     """
 
     def __init__(self, directory: Path, keys: Mapping[Modality, str]) -> None:
@@ -57,10 +56,10 @@ class FeatureCache:
         return len(self._rows)
 
     def __getitem__(self, medium: MediaFile) -> Feature:
-        """Features [N, D] of a medium that `fill` was given.
+        """Features [N, D] of a medium passed to `fill`.
 
         Raises:
-            KeyError: it was not.
+            KeyError: the medium was not passed to `fill`.
         """
         shard, row = self._rows[medium.modality, self._digests[medium]]
         return np.array(self._shards[shard][row])
@@ -72,7 +71,7 @@ class FeatureCache:
         encode: Encode,
         progress: bool = False,
     ) -> int:
-        """Encodes what is not there yet; returns how many media that were.
+        """Encodes the media that are not cached yet; returns their number.
 
         Raises:
             FeatureCacheError: a medium cannot be decoded, or its features exceed float16.
@@ -134,7 +133,7 @@ class FeatureCache:
             os.replace(temporary, shard)
             temporary.write_text(json.dumps(digests))
             os.replace(temporary, shard.with_suffix(".json"))
-        finally:  # a full disk is not to be left fuller
+        finally:  # a full disk must not keep the partial file
             temporary.unlink(missing_ok=True)
         self._open(modality, shard, digests)
 
@@ -145,7 +144,7 @@ class FeatureCache:
 
 
 def encoder_key(encoder: nn.Module, preprocessing: object) -> str:
-    """SHA-256 over an encoder's weights and the text of its preprocessing."""
+    """SHA-256 of an encoder's weights and of its preprocessing."""
     digest = hashlib.sha256(repr(preprocessing).encode())
     for name, tensor in sorted(encoder.state_dict().items()):
         array = np.ascontiguousarray(tensor.detach().cpu().float().numpy())

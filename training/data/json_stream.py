@@ -18,7 +18,7 @@ MAX_ITEM_CHARACTERS = 16 * 1024 * 1024
 
 
 class JsonStreamError(ValueError):
-    """The text cannot be read further; `index` is the item at which it broke."""
+    """The text cannot be read further; `index` is the position of the faulty item."""
 
     def __init__(self, index: int, fault: str) -> None:
         super().__init__(fault)
@@ -124,7 +124,7 @@ class _Window:
         return f"at line {self.line}: {found!r}"
 
     def next_character(self) -> str:
-        """Moves past white space; the character there, or "" at the end."""
+        """Skips white space; returns the next character, or "" at the end."""
         while True:
             space = _SPACE.match(self._text, self._position)
             self._position = space.end() if space else self._position
@@ -137,7 +137,7 @@ class _Window:
         self._position += count
 
     def decode(self, index: int) -> Any:
-        """The value that begins here; moves past it."""
+        """Decodes the value at the current position and moves past it."""
         while True:
             try:
                 value, end = self._decoder.raw_decode(self._text, self._position)
@@ -174,7 +174,7 @@ class _Window:
         return self._read_more(held)
 
     def _read_more(self, held: int = 0) -> bool:
-        """Reads at least as much as is held, so that a long item is tried only a few times."""
+        """Reads at least `held` bytes, so that a long item is retried only a few times."""
         if self._ended:
             return False
         data = self._stream.read(max(_BLOCK_BYTES, held))
@@ -184,7 +184,7 @@ class _Window:
         more = self._text_decoder.decode(data, final=self._ended)
         if self._ended and not more:
             return False
-        _ = self.line  # counts the lines of what is dropped now
+        _ = self.line  # counts the lines of the text dropped below
         self._text = self._text[self._position :] + more
         self._position = self._counted = 0
         return True

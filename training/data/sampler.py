@@ -1,7 +1,6 @@
-"""Which records form which batch: near lengths together, in an order that can be resumed.
+"""Batches of records of similar length, in an order that can be resumed.
 
-Called by `training.trainer`. An epoch's order is a pure function of (seed, epoch), so the whole
-state is two integers.
+The order of an epoch is a pure function of (seed, epoch), so the state is two integers.
 """
 
 from __future__ import annotations
@@ -16,11 +15,11 @@ _WINDOW_BATCHES = 64
 
 
 class BucketBatchSampler(Sampler[list[int]]):
-    """Batches of record indices; records of one batch have near lengths, to waste little padding.
+    """Batches of record indices; records of a batch have similar lengths, to limit padding.
 
     A shuffled epoch is cut into windows of 64 batches, each window sorted by length, cut into
-    batches, and the batches shuffled. Every record appears once an epoch; the last batch may be
-    short.
+    batches, and the batches shuffled. Every record appears once per epoch; the last batch may be
+    smaller.
     """
 
     def __init__(self, lengths: npt.NDArray[np.int64], batch_size: int, seed: int) -> None:
@@ -33,33 +32,33 @@ class BucketBatchSampler(Sampler[list[int]]):
 
     @property
     def batches_per_epoch(self) -> int:
-        """Batches of a whole epoch."""
+        """Batches per epoch."""
         return -(-len(self._lengths) // self._batch_size)
 
     @property
     def epoch(self) -> float:
-        """Epochs consumed, with the fraction of the running one."""
+        """Epochs completed, with the fraction of the current one."""
         return self._epoch + self._position / self.batches_per_epoch
 
     def __iter__(self) -> Iterator[list[int]]:
-        """Batches from the present place on, epoch after epoch, without end."""
+        """Endless batches from the current position, epoch after epoch."""
         epoch, position = self._epoch, self._position
         while True:
             yield from self._order(epoch)[position:]
             epoch, position = epoch + 1, 0
 
     def advance(self) -> None:
-        """One batch was trained on. Loaders read ahead, so iterating alone does not tell."""
+        """Records that one batch was trained on; iteration cannot, since loaders read ahead."""
         self._position += 1
         if self._position == self.batches_per_epoch:
             self._epoch, self._position = self._epoch + 1, 0
 
     def state_dict(self) -> dict[str, int]:
-        """Where the run stands."""
+        """The current position."""
         return {"epoch": self._epoch, "position": self._position}
 
     def load_state_dict(self, state: Mapping[str, int]) -> None:
-        """Continues from `state_dict`'s place."""
+        """Restores a position from `state_dict`."""
         self._epoch, self._position = int(state["epoch"]), int(state["position"])
 
     def _order(self, epoch: int) -> list[list[int]]:

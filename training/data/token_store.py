@@ -1,7 +1,4 @@
-"""Token ids of many records in flat arrays, kept on disk so that a second start reads no text.
-
-Called by `training.data.dataset`.
-"""
+"""Token ids of many records in flat arrays, cached on disk for later runs."""
 
 from __future__ import annotations
 
@@ -23,9 +20,9 @@ _FORMAT = 1
 
 
 class TokenStore:
-    """Ids, marks of the tokens that bear loss, media and a name for each record.
+    """Ids, loss mask, media and a name per record.
 
-    Five bytes a token: 100,000 records of 300 tokens take 150 MB, whatever their media weigh.
+    A token takes five bytes: 100,000 records of 300 tokens take 150 MB.
     """
 
     def __init__(self) -> None:
@@ -40,7 +37,7 @@ class TokenStore:
     def append(
         self, name: str, ids: Sequence[int], labels: Sequence[int], media: tuple[MediaFile, ...]
     ) -> None:
-        """Adds one record; only where `labels` are -100 matters, elsewhere they equal `ids`."""
+        """Adds a record; `labels` are -100 where a token bears no loss, else equal to `ids`."""
         self._ids.frombytes(np.asarray(ids, dtype=np.int32).tobytes())
         self._trains.frombytes((np.asarray(labels) != IGNORE_INDEX).tobytes())
         self._offsets.append(len(self._ids))
@@ -55,17 +52,17 @@ class TokenStore:
         return ids, np.where(trains, ids, IGNORE_INDEX)
 
     def media_paths(self) -> set[Path]:
-        """Files of all media, each once."""
+        """Distinct files of all media."""
         return {medium.path for media in self.media for medium in media}
 
     @property
     def lengths(self) -> npt.NDArray[np.int64]:
-        """Tokens of each record."""
+        """Token count of each record."""
         offsets = np.array(self._offsets, dtype=np.int64)
         return offsets[1:] - offsets[:-1]
 
     def save(self, path: Path) -> None:
-        """Writes the store as one npz, whole or not at all."""
+        """Writes the store as one npz file, atomically."""
         path.parent.mkdir(parents=True, exist_ok=True)
         rest = {
             "format": _FORMAT,
@@ -85,12 +82,12 @@ class TokenStore:
                     rest=np.frombuffer(json.dumps(rest).encode(), dtype=np.uint8),
                 )
             os.replace(temporary, path)
-        finally:  # a full disk is not to be left fuller
+        finally:  # a full disk must not keep the partial file
             temporary.unlink(missing_ok=True)
 
     @classmethod
     def load(cls, path: Path) -> TokenStore | None:
-        """What `save` wrote, or None where there is nothing of this format."""
+        """Reads a store that `save` wrote; None if there is none of this format."""
         if not path.is_file():
             return None
         store = cls()

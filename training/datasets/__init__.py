@@ -1,1 +1,1 @@
-"""The published LAMM dataset as files: where each stands, what its records are, what is wrong."""
+"""The published LAMM dataset: its files, their record types, and checks of a copy."""

@@ -1,7 +1,7 @@
-"""The records of the benchmark's meta files, one type for each form of answer.
+"""The records of the benchmark's meta files, one type per form of answer.
 
-Built by `training.datasets.reading`; `training.datasets.layout` says which file has which type.
-Field names are the files' own, as OpenLAMM's benchmark loader and scorers read them (@ d5ca246).
+`training.datasets.layout` maps files to types. Field names are the files' own, as OpenLAMM's
+benchmark loader and scorers read them (@ d5ca246).
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from training.datasets.published_records import (
     integer_as_text,
 )
 
-# Normalised boxes may leave the picture by rounding.
+# Tolerance for normalised boxes that leave the picture by rounding.
 _FRAME_SLACK = 0.01
 
 Box2D = tuple[float, float, float, float]
@@ -50,7 +50,7 @@ class Smile(PictureRecord, QuestionRecord):
 
 
 class ChoiceRecord(QuestionRecord):
-    """A multiple-choice question: `gt_choice` is the position of the right option from 0."""
+    """A multiple-choice question; `gt_choice` is the index of the right option, from 0."""
 
     gt_choice: int = Field(ge=0)
     gt_choices: tuple[TextOrInteger, ...] = Field(min_length=2)
@@ -60,8 +60,8 @@ class ChoiceRecord(QuestionRecord):
         if self.gt_choice >= len(self.gt_choices):
             raise PydanticCustomError(
                 Kind.SCHEMA,
-                "gt_choice is {choice}; there are {count} options, from 0",
-                {"choice": self.gt_choice, "count": len(self.gt_choices)},
+                "gt_choice is {choice}; expected 0 to {last}",
+                {"choice": self.gt_choice, "last": len(self.gt_choices) - 1},
             )
         return self
 
@@ -75,38 +75,38 @@ class CloudChoice(CloudRecord, ChoiceRecord):
 
 
 class Caption(PictureRecord, QuestionRecord):
-    """flickr30k: sentences that describe the picture, all of them right."""
+    """flickr30k: sentences that each describe the picture."""
 
     sentences: tuple[Text, ...] = Field(min_length=1)
 
 
 class Words(PictureRecord, QuestionRecord):
-    """SVT: the words that the picture shows."""
+    """SVT: the words in the picture."""
 
     word_list: tuple[TextOrInteger, ...] = Field(min_length=1)
 
 
 class Counting(PictureRecord, QuestionRecord):
-    """FSC147: how many objects."""
+    """FSC147: the number of objects."""
 
     num: int = Field(ge=0)
 
 
 class CountedPoints(Counting):
-    """FSC147 for locating: a point on each of the objects, in pixels."""
+    """FSC147 for locating: one point per object, in pixels."""
 
     points: tuple[tuple[float, float], ...]
 
     def doubts(self) -> Iterator[Doubt]:
         """See `PublishedRecord`."""
         if len(self.points) != self.num:
-            yield Doubt(Kind.BOX, f"num is {self.num}, but there are {len(self.points)} points")
+            yield Doubt(Kind.BOX, f"num is {self.num}, but points has {len(self.points)} points")
         if any(min(point) < 0 for point in self.points):
-            yield Doubt(Kind.BOX, "a point has a negative coordinate; they are pixels")
+            yield Doubt(Kind.BOX, "a point has a negative coordinate; expected pixels")
 
 
 class Keypoints(PictureRecord, QuestionRecord):
-    """LSP: x and y in pixels of each of `JOINTS`, and whether it is visible where the file says."""
+    """LSP: x and y in pixels of each of `JOINTS`, and optionally its visibility."""
 
     gt_joints: tuple[tuple[float, float] | tuple[float, float, float], ...]
 
@@ -115,7 +115,7 @@ class Keypoints(PictureRecord, QuestionRecord):
         if len(self.gt_joints) != len(JOINTS):
             raise PydanticCustomError(
                 Kind.SCHEMA,
-                "gt_joints has {count} joints, not {expected}",
+                "gt_joints has {count} joints; expected {expected}",
                 {"count": len(self.gt_joints), "expected": len(JOINTS)},
             )
         return self
@@ -140,9 +140,11 @@ class Detection(PictureRecord, QuestionRecord):
         for number, found in enumerate(self.object):
             left, top, right, bottom = found.bbox
             if not (left < right and top < bottom):
-                yield Doubt(Kind.BOX, f"object {number}: box {_plain(found.bbox)} has no area")
+                yield Doubt(Kind.BOX, f"object[{number}]: box {_plain(found.bbox)} has no area")
             elif min(found.bbox) < -_FRAME_SLACK or max(found.bbox) > 1 + _FRAME_SLACK:
-                yield Doubt(Kind.BOX, f"object {number}: box {_plain(found.bbox)} leaves 0 to 1")
+                yield Doubt(
+                    Kind.BOX, f"object[{number}]: box {_plain(found.bbox)} is outside 0 to 1"
+                )
 
 
 class RoomObject(BaseModel):
@@ -163,7 +165,7 @@ class RoomDetection(CloudRecord, QuestionRecord):
         """See `PublishedRecord`."""
         for number, found in enumerate(self.object):
             if min(found.bbox[3:]) <= 0:
-                yield Doubt(Kind.BOX, f"object {number}: box {_plain(found.bbox)} has no volume")
+                yield Doubt(Kind.BOX, f"object[{number}]: box {_plain(found.bbox)} has no volume")
 
 
 class Grounding(CloudRecord, QuestionRecord):

@@ -1,8 +1,7 @@
-"""Reads a whole tree in the published layout as training and benchmark would; finds what is wrong.
+"""Checks a whole tree in the published layout: `lamm data check ROOT`.
 
-Called by `lamm data check ROOT`. First every record of every file is read, then every distinct
-medium is decoded. What has to be remembered of the records lies in a database file, so memory does
-not grow with the dataset.
+First every record of every file is read, then every distinct medium is decoded. The state about
+records is kept in a database file, so memory does not grow with the dataset.
 """
 
 from __future__ import annotations
@@ -34,12 +33,12 @@ from training.datasets.record_index import RecordIndex, Use
 
 
 class CheckError(ValueError):
-    """There is nothing to check."""
+    """A tree without any published file."""
 
 
 @dataclass(frozen=True, slots=True)
 class CheckOptions:
-    """How to check. `lengths` None counts no tokens; `keep` complaints of each kind are kept."""
+    """Options of a check. `lengths` None counts no tokens; `keep`: complaints kept per kind."""
 
     jobs: int = 1
     lengths: LengthCounter | None = None
@@ -50,7 +49,7 @@ class CheckOptions:
 
 @dataclass(slots=True)
 class FileSummary:
-    """One file of the tree: its usable records, distinct media and their lengths in tokens."""
+    """A file of the tree: usable records, distinct media, and record lengths in tokens."""
 
     found: FoundFile
     records: int = 0
@@ -60,7 +59,7 @@ class FileSummary:
 
 @dataclass(frozen=True, slots=True)
 class CheckReport:
-    """What a check found."""
+    """The result of a check."""
 
     root: Path
     files: tuple[FileSummary, ...]
@@ -70,17 +69,15 @@ class CheckReport:
 
 
 def check_tree(root: Path, options: CheckOptions) -> CheckReport:
-    """Checks every published file that `root` has, and all media that those name.
+    """Checks every published file in `root`, and all media that these name.
 
     Raises:
-        CheckError: `root` holds none of the published files.
+        CheckError: `root` has none of the published files.
     """
     files = tuple(FileSummary(found) for found in find_files(root))
     if not files:
         folders = ", ".join(dict.fromkeys(dataset.folder for dataset in PUBLISHED_FILES))
-        raise CheckError(
-            f"{root} has no file of the published layout: {folders} with their {META_FOLDER}"
-        )
+        raise CheckError(f"{root} has no published file; expected {META_FOLDER} in {folders}")
     log = ComplaintLog(options.keep)
     _check_files(root, log)
     with (
@@ -95,7 +92,7 @@ def check_tree(root: Path, options: CheckOptions) -> CheckReport:
             message = f"{path} has the same bytes as {earlier}"
             log.add(_of_record(Kind.DUPLICATE_MEDIA, use, message))
         for use, count in index.repeated_ids():
-            message = f"the id stands {count} times in the file"
+            message = f"the id occurs {count} times in the file"
             log.add(_of_record(Kind.RECORD_ID, use, message))
         for summary in files:
             summary.media = index.media_count(summary.found.name)
@@ -106,18 +103,18 @@ def check_tree(root: Path, options: CheckOptions) -> CheckReport:
 
 
 def _check_files(root: Path, log: ComplaintLog) -> None:
-    """Published files that are absent, and files that nobody published."""
+    """Reports missing published files, and files without a published name."""
     for folder in dict.fromkeys(dataset.folder for dataset in PUBLISHED_FILES):
         if not (root / folder / META_FOLDER).is_dir():
-            log.add(Complaint(Kind.MISSING_FILE, f"{folder}/{META_FOLDER}", "is not there"))
+            log.add(Complaint(Kind.MISSING_FILE, f"{folder}/{META_FOLDER}", "folder not found"))
             continue
         for dataset in PUBLISHED_FILES:
             paths = [f"{folder}/{META_FOLDER}/{name}" for name in dataset.names]
             if dataset.folder == folder and not any((root / path).is_file() for path in paths):
-                others = f", nor as {', '.join(dataset.names[1:])}" if dataset.names[1:] else ""
-                log.add(Complaint(Kind.MISSING_FILE, paths[0], f"is not there{others}"))
+                others = f" (nor {', '.join(dataset.names[1:])})" if dataset.names[1:] else ""
+                log.add(Complaint(Kind.MISSING_FILE, paths[0], f"file not found{others}"))
     for name in unknown_files(root):
-        log.add(Complaint(Kind.UNKNOWN_FILE, name, "has no published name; it is not read"))
+        log.add(Complaint(Kind.UNKNOWN_FILE, name, "not a published name; the file is not read"))
 
 
 def _read_records(
@@ -148,7 +145,7 @@ def _read_records(
                 summary.lengths.add(length)
                 if length.kept < length.turns:
                     message = (
-                        f"{length.tokens} tokens, the limit is {limit}: "
+                        f"{length.tokens} tokens exceed the limit {limit}: "
                         f"{length.kept} of {length.turns} turns fit"
                     )
                     log.add(_of_record(Kind.TOO_LONG, use, message))
@@ -162,7 +159,7 @@ def _decode_media(root: Path, index: RecordIndex, options: CheckOptions) -> None
 
 
 def _check_counts(files: Iterable[FileSummary], log: ComplaintLog) -> None:
-    """Numbers of records beside the published ones."""
+    """Compares numbers of records with the published ones."""
     totals: dict[str, dict[str, int]] = {}
     for summary in files:
         dataset, count = summary.found.dataset, summary.records
@@ -185,7 +182,7 @@ def _check_counts(files: Iterable[FileSummary], log: ComplaintLog) -> None:
 
 
 def _check_folders(files: Iterable[FileSummary], log: ComplaintLog) -> None:
-    """Media folders that are absent, where media are missing: one sentence instead of thousands."""
+    """Reports missing media folders once, besides the complaints per medium."""
     for summary in files:
         if Kind.MISSING_MEDIA not in log.of_file(summary.found.name):
             continue
@@ -193,8 +190,8 @@ def _check_folders(files: Iterable[FileSummary], log: ComplaintLog) -> None:
             path = summary.found.media_root / folder
             if not path.is_dir():
                 packed = path.with_name(f"{folder}.zip").is_file()
-                hint = f"; {folder}.zip is there: unpack it" if packed else ""
-                message = f"the media folder {folder} is not there{hint}"
+                hint = f"; unpack {folder}.zip" if packed else ""
+                message = f"media folder {folder} not found{hint}"
                 log.add(Complaint(Kind.MISSING_FOLDER, summary.found.name, message))
 
 

@@ -20,15 +20,15 @@ _FILE_OPTIONS = ("media_root", "base", "out")
 _ROOT_OPTIONS = ("jobs", "tokenizer", "limit_length", "json", "fail_on", "show")
 _SHOWN = 20
 
-_EPILOG = """kinds of complaint (* = not an error unless --fail-on names it):
+_EPILOG = """kinds of complaint (* = a warning unless --fail-on names it):
 {kinds}
 
-a ROOT looks like this, or like a part of it:
+layout of ROOT, all or part of it:
   2D_Instruct/meta_file/LAMM_instruct_186k.json    2D_Instruct/coco_images/...
   2D_Benchmark/meta_file/Detection_VOC2012.json    2D_Benchmark/voc2012_images/...
   3D_Instruct/..., 3D_Benchmark/...
 
-exit status: 0 without errors, 1 with errors, 2 if there was nothing to check
+exit status: 0 without errors, 1 with errors, 2 if nothing could be checked
 
 examples:
   lamm data check records.json --base checkpoints/base --out good.json
@@ -41,19 +41,19 @@ def check(argv: Sequence[str]) -> int:
     parser = _parser()
     arguments = parser.parse_args(argv)
     is_root = arguments.path.is_dir()
-    # What is asked for and would not be done must not look as if it had been.
+    # An option without effect is refused, not ignored.
     for name in _FILE_OPTIONS if is_root else _ROOT_OPTIONS:
         if getattr(arguments, name) is not None:
             kind, other = ("FILE", "folder") if is_root else ("ROOT", "file")
             flag = name.replace("_", "-")
-            parser.error(f"--{flag} is for a {kind}, and {arguments.path} is a {other}")
+            parser.error(f"--{flag} needs a {kind}, but {arguments.path} is a {other}")
     if arguments.limit_length is not None and arguments.tokenizer is None:
         parser.error("--limit-length needs --tokenizer")
-    # Now, and not after hours of checking: what was found would be lost.
+    # Checked first: a check may take hours, and its result would be lost.
     for name in ("out", "json"):
         target = getattr(arguments, name)
         if target is not None and (target.is_dir() or not target.parent.is_dir()):
-            parser.error(f"--{name} {target} is a folder, or lies in none that exists")
+            parser.error(f"--{name} {target}: expected a file in an existing folder")
     return _check_root(arguments) if is_root else _check_file(arguments)
 
 
@@ -64,41 +64,43 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser = argparse.ArgumentParser(
         prog="lamm data check",
-        description="Reads every record as training would, and lists what is wrong with which. "
-        "FILE: malformed turns, missing files; with --base undecodable media too. "
-        "ROOT: every file of the published layout, and every medium is decoded.",
+        description="Reads every record as training does and lists the invalid ones. FILE: reports "
+        "malformed records and missing media, with --base also media that cannot be decoded. "
+        "ROOT: reads every file of the published layout and decodes every medium.",
         epilog=_EPILOG.format(kinds=kinds),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(
-        "path", type=Path, metavar="FILE | ROOT", help="an instruction file (.json or .jsonl), or "
-        "a folder with 2D_Instruct, 2D_Benchmark, 3D_Instruct or 3D_Benchmark",
+        "path", type=Path, metavar="FILE | ROOT", help="instruction file (.json or .jsonl), or "
+        "folder with 2D_Instruct, 2D_Benchmark, 3D_Instruct or 3D_Benchmark",
     )  # fmt: skip
-    file = parser.add_argument_group("for a FILE")
-    file.add_argument("--media-root", type=Path, help="default: the file's own folder")
+    file = parser.add_argument_group("options for FILE")
+    file.add_argument(
+        "--media-root", type=Path, help="folder of the media (default: the file's folder)"
+    )
     file.add_argument("--base", type=Path, help="checkpoint whose preprocessing decodes the media")
-    file.add_argument("--out", type=Path, help="writes the good records there")
-    root = parser.add_argument_group("for a ROOT")
+    file.add_argument("--out", type=Path, help="write the good records to this file")
+    root = parser.add_argument_group("options for ROOT")
     cores = _cores()
     root.add_argument(
         "--jobs", type=positive, metavar="N", help=f"decoding threads (default: {cores})"
     )
     root.add_argument(
         "--tokenizer", type=Path, metavar="DIR",
-        help="counts tokens with this checkpoint, or with a folder's tokenizer.json",
+        help="count tokens with this checkpoint, or with the tokenizer.json in this folder",
     )  # fmt: skip
     root.add_argument(
         "--limit-length", type=positive, metavar="N",
-        help="complains of records with more tokens, as max_length of a recipe would cut them",
+        help="report records with more tokens, which max_length of a recipe would shorten",
     )  # fmt: skip
-    root.add_argument("--json", type=Path, metavar="OUT", help="writes the report there")
+    root.add_argument("--json", type=Path, metavar="OUT", help="write the report to this file")
     root.add_argument(
         "--fail-on", type=_kinds, metavar="KIND,...",
-        help="what is an error: kinds, any, or none (default: those without * below)",
+        help="kinds that are errors, any, or none (default: those without * below)",
     )  # fmt: skip
     root.add_argument(
         "--show", type=positive, metavar="N",
-        help=f"complaints of each kind to show; all are counted (default: {_SHOWN})",
+        help=f"complaints to show per kind; all are counted (default: {_SHOWN})",
     )  # fmt: skip
     return parser
 
@@ -114,12 +116,12 @@ def _kinds(text: str) -> frozenset[Kind]:
     unknown = [name for name in names if name not in {kind.value for kind in Kind}]
     if unknown:
         known = ", ".join(Kind)
-        raise argparse.ArgumentTypeError(f"no kind {unknown[0]!r}; there are: any, none, {known}")
+        raise argparse.ArgumentTypeError(f"unknown kind {unknown[0]!r}; known: any, none, {known}")
     return frozenset(Kind(name) for name in names)
 
 
 def _check_root(arguments: argparse.Namespace) -> int:
-    # Only now: the help needs neither Pillow nor the tokenizer.
+    # Imported here: --help needs neither Pillow nor the tokenizer.
     from rich.console import Console  # noqa: PLC0415
 
     from training.datasets.check import CheckError, CheckOptions, check_tree  # noqa: PLC0415
@@ -155,7 +157,7 @@ def _check_root(arguments: argparse.Namespace) -> int:
 def _check_file(arguments: argparse.Namespace) -> int:
     file: Path = arguments.path
     # Spooled: OUT may be FILE itself, and a file without records leaves OUT as it was.
-    # A character that is not valid Unicode can only stand within a string: escaped, it is JSON.
+    # Invalid Unicode occurs only within strings, where the escape \\udXXX is valid JSON.
     with tempfile.TemporaryFile("w+", encoding="utf8", errors="backslashreplace") as spool:
         try:
             media_root = arguments.media_root or file.parent
@@ -168,7 +170,7 @@ def _check_file(arguments: argparse.Namespace) -> int:
             return 2
         print(f"{file}: {good} good records, {bad} bad")
         if not good and not bad:
-            print(f"lamm data check: {file} holds no records", file=sys.stderr)
+            print(f"lamm data check: {file} has no records", file=sys.stderr)
             return 2
         if arguments.out is not None:
             spool.seek(0)

@@ -1,7 +1,4 @@
-"""What can be wrong with a dataset, and a log that counts all of it and keeps a few examples.
-
-Written by `training.datasets.reading` and `check`, shown by `report`.
-"""
+"""Kinds of fault in a dataset, and a log that counts them all and keeps a few examples."""
 
 from __future__ import annotations
 
@@ -12,7 +9,7 @@ from enum import StrEnum
 
 
 class Kind(StrEnum):
-    """Kinds of complaint; the values are what `--fail-on` and the JSON report say."""
+    """Kinds of complaint; `--fail-on` and the JSON report use the values."""
 
     UNREADABLE = "unreadable"
     SCHEMA = "schema"
@@ -33,25 +30,25 @@ class Kind(StrEnum):
 
 
 MEANINGS: Mapping[Kind, str] = {
-    Kind.UNREADABLE: "a file that is not one whole JSON list",
-    Kind.SCHEMA: "a record that lacks a field, or has one of another form",
-    Kind.EMPTY_CONVERSATION: "a conversation without messages, or with an empty one",
-    Kind.WRONG_SPEAKER: "messages that are not human and gpt in turn, ending with gpt",
-    Kind.UNKNOWN_TASK_TYPE: "a task_type that LAMM's table of system texts lacks",
-    Kind.MISSING_MEDIA: "a record whose picture or cloud does not exist",
+    Kind.UNREADABLE: "a file that is not one complete JSON list",
+    Kind.SCHEMA: "a record with a missing field, or a field of the wrong form",
+    Kind.EMPTY_CONVERSATION: "a conversation without messages, or with an empty message",
+    Kind.WRONG_SPEAKER: "messages that do not alternate between human and gpt, ending with gpt",
+    Kind.UNKNOWN_TASK_TYPE: "a task_type for which LAMM has no system prompt",
+    Kind.MISSING_MEDIA: "a record whose picture or cloud file is missing",
     Kind.CORRUPT_MEDIA: "a record whose picture or cloud cannot be decoded within the limits",
     Kind.MEDIA_OUTSIDE: "a media path that is absolute or leads out of the dataset's folder",
     Kind.DUPLICATE_MEDIA: "a picture or cloud with the same bytes as another one",
-    Kind.RECORD_ID: "an id that is missing, or stands twice in a file",
-    Kind.BOX: "a box, point or joint that is degenerate or beyond its frame",
+    Kind.RECORD_ID: "an id that is missing or repeated within a file",
+    Kind.BOX: "a box, point or joint that is degenerate or outside its frame",
     Kind.TOO_LONG: "a record with more tokens than --limit-length",
-    Kind.RECORD_COUNT: "a file or benchmark with another number of records than published",
-    Kind.MISSING_FILE: "a published file that is not there",
-    Kind.UNKNOWN_FILE: "a .json file under no published name, which is not read",
-    Kind.MISSING_FOLDER: "a published media folder that is not there",
+    Kind.RECORD_COUNT: "a file or benchmark whose number of records differs from the published one",
+    Kind.MISSING_FILE: "a published file that is missing",
+    Kind.UNKNOWN_FILE: "a .json file without a published name, which is not read",
+    Kind.MISSING_FOLDER: "a published media folder that is missing",
 }
 
-# What does not make training or scoring wrong by itself: a part of the data, an unwise record.
+# Kinds that do not by themselves make training or scoring wrong.
 WARNINGS = frozenset(
     {
         Kind.DUPLICATE_MEDIA,
@@ -80,7 +77,7 @@ class Complaint:
     def __str__(self) -> str:
         record = "" if self.index is None else f" record {self.index} (id {self.record_id!r}):"
         text = f"{self.file}:{record} {self.message}"
-        # What a dataset says must not steer the terminal, nor be unprintable on it.
+        # Text from a dataset must not control the terminal.
         return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
 
 
@@ -114,5 +111,5 @@ class ComplaintLog:
         return {kind: self._counts[file, kind] for kind in Kind if (file, kind) in self._counts}
 
     def examples(self, kind: Kind) -> tuple[Complaint, ...]:
-        """The first complaints of a kind, in the order they came."""
+        """The first complaints of a kind, in order of arrival."""
         return tuple(self._kept.get(kind, ()))

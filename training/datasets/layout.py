@@ -1,8 +1,7 @@
-"""The published layout as data: which files there are, under which names, and what is in them.
+"""The published layout as data: the files, their names, record types and media folders.
 
-Read by `training.datasets.check` and by whoever reads one file with `training.datasets.reading`.
 Sources: the README of LAMM (file names, folders, number of records) and its evaluation scripts
-(names that they open instead).
+(alternative names).
 """
 
 from __future__ import annotations
@@ -41,13 +40,13 @@ class DatasetFile:
     """One published file.
 
     Attributes:
-        folder: which of the four folders of the root it belongs to; media paths start there.
-        names: what the file is called, the README's name first.
+        folder: one of the four folders of the root; media paths are relative to it.
+        names: the names of the file, the README's first.
         task: the task of the LAMM-Benchmark, or `instruction`.
         record: the type of its records.
-        media_folders: the folders beside `meta_file` that its media may be in.
-        count: how many records were published; a range where the README rounds, None where it is
-            silent.
+        media_folders: the folders next to `meta_file` that hold its media.
+        count: the published number of records; a range where the README rounds, None where it
+            gives none.
     """
 
     folder: str
@@ -82,7 +81,7 @@ def _exactly(count: int) -> range:
 
 
 def _thousands(count: int) -> range:
-    # "49k" may be rounded, or cut.
+    # "49k" may be rounded or truncated.
     return range(count * 1000 - 500, (count + 1) * 1000)
 
 
@@ -104,7 +103,7 @@ PUBLISHED_FILES: tuple[DatasetFile, ...] = (
     _instruct_2d(_thousands(49), "detailed_description_49k.json"),
     _instruct_2d(_thousands(42), "factual_knowledge_dialogue_42k.json"),
     _instruct_2d(_thousands(46), "vision_task_dialogue_46k.json"),
-    # The README writes the first of these names, and links to the second.
+    # The README prints the first of these names and links to the second.
     _instruct_2d(_thousands(98), "LAMM_instruct_98k.json", "LAMM_2dinstruct_98k.json"),
     _instruct_2d(_thousands(140), "LAMM_instruct_140k.json", "LAMM_2dinstruct_140k.json"),
     _instruct_2d(_exactly(186_098), "LAMM_instruct_186k.json", "LAMM_2dinstruct_186k.json"),
@@ -154,12 +153,12 @@ PUBLISHED_FILES: tuple[DatasetFile, ...] = (
     _benchmark_3d("vqa_choice_3d", CloudChoice, "VQA_ScanQA_multiplechoice.json"),
 )
 
-# Records of a whole benchmark, locating left out: it asks about pictures of the other sets.
+# Records of a whole benchmark without locating, which asks about pictures of the other sets.
 PUBLISHED_TOTALS: Mapping[str, int] = {"2D_Benchmark": 62_439, "3D_Benchmark": 12_788}
 
 
 def find_files(root: Path) -> Iterator[FoundFile]:
-    """The published files of a tree, under every name that they have there."""
+    """The published files in a tree, under each of their names."""
     for dataset in PUBLISHED_FILES:
         for name in dataset.names:
             relative = f"{dataset.folder}/{META_FOLDER}/{name}"
@@ -168,7 +167,7 @@ def find_files(root: Path) -> Iterator[FoundFile]:
 
 
 def unknown_files(root: Path) -> Iterator[str]:
-    """JSON files beside the published ones whose names nobody published, relative to the root."""
+    """JSON files next to the published ones without a published name, relative to the root."""
     known = {f"{dataset.folder}/{META_FOLDER}/{name}" for dataset in PUBLISHED_FILES
              for name in dataset.names}  # fmt: skip
     for folder in dict.fromkeys(dataset.folder for dataset in PUBLISHED_FILES):

@@ -1,7 +1,7 @@
-"""How many tokens records have, and what a limit would cut. Torch-free.
+"""Token counts of records, and the effect of a limit. Torch-free.
 
-Used by `training.datasets.check`. Counted as the trainer counts: BOS, the prompt with its system
-text, one place for every feature of a medium, and the answers.
+Tokens are counted as in training: BOS, the prompt with its system prompt, one token per feature
+of a medium, and the answers.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from lamm_model.spec import CheckpointSpec
 from lamm_model.tokenizer import LammTokenizer
 from training.data.records import system_prompt
 
-# LAMM's own: CLIP ViT-L/14 at 224 pixels has 256 patches, and EPCL as many tokens.
+# LAMM's sizes: CLIP ViT-L/14 at 224 pixels has 256 patches, and EPCL has 256 tokens.
 PUBLISHED_MEDIA_TOKENS: Mapping[Modality, int] = {Modality.IMAGE: 256, Modality.POINT_CLOUD: 256}
 
 
 @dataclass(frozen=True, slots=True)
 class RecordLength:
-    """`tokens` of the whole record; `kept` of its `turns` fit the limit that was asked about."""
+    """`tokens` of the whole record; `kept` of its `turns` fit the limit."""
 
     tokens: int
     turns: int
@@ -40,20 +40,20 @@ class LengthCounter:
         system_prompts: Mapping[str, str],
         media_tokens: Mapping[Modality, int],
     ) -> None:
-        """`system_prompts` are by task type; a type without one gets that of `normal`."""
+        """`system_prompts` by task type, `media_tokens` by modality."""
         self._system_prompts, self._media_tokens = system_prompts, media_tokens
-        # System texts and templated questions come again and again.
+        # System prompts and templated questions repeat.
         self._count_text = functools.lru_cache(maxsize=1 << 14)(
             lambda text: len(tokenizer.encode(text))
         )
 
     @classmethod
     def from_pretrained(cls, directory: Path) -> Self:
-        """From a checkpoint; from a folder with `tokenizer.json` alone with LAMM's own sizes.
+        """From a checkpoint, or with LAMM's media sizes from a folder with only `tokenizer.json`.
 
         Raises:
             CheckpointError: the checkpoint is malformed.
-            FileNotFoundError: there is no `tokenizer.json`.
+            FileNotFoundError: `tokenizer.json` is missing.
         """
         tokenizer = LammTokenizer.from_pretrained(directory)
         if not (directory / "processor_config.json").is_file():
@@ -63,7 +63,7 @@ class LengthCounter:
         return cls(tokenizer, spec.system_prompts, tokens)
 
     def measure(self, turns: Sequence[Turn], task_type: str, limit: int | None) -> RecordLength:
-        """Tokens of a record, and how many whole turns from its start fit within `limit`."""
+        """Tokens of a record, and the number of leading turns that fit `limit`."""
         system = system_prompt(self._system_prompts, task_type)
         tokens, kept, answered = 1, 0, 0
         for chunk in render(turns, system):
@@ -81,20 +81,20 @@ class LengthCounter:
 
 @dataclass(slots=True)
 class LengthTally:
-    """The lengths of a file's records as a histogram: as large as the longest, not as the file."""
+    """The lengths of a file's records, as a histogram whose size does not grow with the file."""
 
     histogram: Counter[int] = field(default_factory=Counter)
     shortened: int = 0
     dropped: int = 0
 
     def add(self, length: RecordLength) -> None:
-        """Counts a record: shortened if some of its turns fit, dropped if none does."""
+        """Counts a record: shortened if only some of its turns fit, dropped if none do."""
         self.histogram[length.tokens] += 1
         self.shortened += 0 < length.kept < length.turns
         self.dropped += length.kept == 0
 
     def quantile(self, share: float) -> int:
-        """The least length that at least `share` of the records do not exceed; 0 without any."""
+        """The smallest length that at least `share` of the records do not exceed; 0 if empty."""
         wanted, seen = share * self.histogram.total(), 0
         for tokens in sorted(self.histogram):
             seen += self.histogram[tokens]

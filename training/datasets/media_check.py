@@ -1,6 +1,6 @@
-"""Decodes media as training and service do, by several threads, and says which are bad.
+"""Decodes media as training and service do, in several threads, and reports the bad ones.
 
-Called by `training.datasets.check`. Threads suffice: Pillow, zlib and hashing leave Python's lock.
+Threads suffice because Pillow, zlib and hashing release the GIL.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ from lamm_model.media import (
 from training.datasets.complaints import Kind
 from training.datasets.record_index import Medium, Verdict
 
-# Files read ahead for each thread: enough to keep it busy, few enough to bound the memory.
+# Files in flight per thread: enough to keep it busy, few enough to bound memory.
 _AHEAD = 4
 
 
 def judge_media(
     root: Path, media: Iterable[Medium], jobs: int, limits: MediaLimits = DEFAULT_LIMITS
 ) -> Iterator[Verdict]:
-    """A verdict on every medium, in order; `jobs` are decoded at a time."""
+    """A verdict per medium, in order; `jobs` media are decoded at a time."""
     waiting: deque[Future[Verdict]] = deque()
     with ThreadPoolExecutor(jobs) as pool:
         for medium in media:
@@ -43,12 +43,12 @@ def judge_media(
 def _judge(root: Path, medium: Medium, limits: MediaLimits) -> Verdict:
     path = root / medium.path
     try:
-        # A file above the limit is refused unread: the decoder's own check needs the bytes.
+        # Checked before reading; the decoder's own check needs the bytes.
         size = path.stat().st_size
         if not path.is_file():
-            return Verdict(medium.number, None, Kind.MISSING_MEDIA, "is not a file")
+            return Verdict(medium.number, None, Kind.MISSING_MEDIA, "not a file")
         if size > limits.max_bytes:
-            fault = f"has {size} bytes; the limit is {limits.max_bytes}"
+            fault = f"{size} bytes exceed the limit {limits.max_bytes}"
             return Verdict(medium.number, None, Kind.CORRUPT_MEDIA, fault)
         data = path.read_bytes()
         if medium.modality is Modality.IMAGE:
@@ -58,7 +58,7 @@ def _judge(root: Path, medium: Medium, limits: MediaLimits) -> Verdict:
     except MediaError as error:
         return Verdict(medium.number, None, Kind.CORRUPT_MEDIA, str(error))
     except (FileNotFoundError, NotADirectoryError):
-        return Verdict(medium.number, None, Kind.MISSING_MEDIA, "does not exist")
+        return Verdict(medium.number, None, Kind.MISSING_MEDIA, "file not found")
     except OSError as error:
-        return Verdict(medium.number, None, Kind.MISSING_MEDIA, f"unreadable: {error.strerror}")
+        return Verdict(medium.number, None, Kind.MISSING_MEDIA, f"cannot be read: {error.strerror}")
     return Verdict(medium.number, hashlib.sha256(data).digest())

@@ -17,10 +17,9 @@ Complain = Callable[[Complaint], None]
 
 @dataclass(frozen=True, slots=True)
 class ReadRecord:
-    """A record, its position in the file from 0, and where its medium should be.
+    """A record, its position in the file from 0, and the path of its medium.
 
-    `media` is None where the record names a path outside the dataset's folder: such a path is not
-    followed.
+    `media` is None if the record names a path outside the dataset's folder.
     """
 
     index: int
@@ -31,7 +30,7 @@ class ReadRecord:
 def read_dataset(
     found: FoundFile, complain: Complain, on_bytes: Callable[[int], object] | None = None
 ) -> Iterator[ReadRecord]:
-    """The usable records of a file, in order; memory does not grow with the file.
+    """The usable records of a file, in order, in bounded memory.
 
     Args:
         found: the file.
@@ -53,9 +52,9 @@ def read_dataset(
 
 
 def resolve_media(media_root: Path, name: str) -> Path | None:
-    """Where a record's medium should be, or None for an absolute path or one that leads out.
+    """Path of a record's medium; None if it is absolute or leads out of `media_root`.
 
-    Symbolic links within the folder may lead anywhere: they are the owner's.
+    Symbolic links within the folder are followed.
     """
     path = PurePosixPath(name)
     depth = 0

@@ -1,7 +1,6 @@
-"""What a check has to remember of millions of records, in a database file: not in memory.
+"""The state of a check about millions of records, in a database file instead of memory.
 
-Filled by `training.datasets.check` while it reads records and decodes media; asked by it at the
-end. File names are those of complaints, media paths relative to the root.
+File names are those of complaints; media paths are relative to the root.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ from training.datasets.complaints import Kind
 
 
 class Medium(NamedTuple):
-    """A distinct medium: its number, path, and what it should be."""
+    """A distinct medium: number, path and expected modality."""
 
     number: int
     path: str
@@ -26,7 +25,7 @@ class Medium(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What decoding a medium found: `digest` of its bytes if it is good, else kind and fault."""
+    """The result of decoding a medium: digest of its bytes, or kind and fault."""
 
     medium: int
     digest: bytes | None
@@ -43,12 +42,12 @@ class Use(NamedTuple):
 
 
 class RecordIndex:
-    """Records, their media and what was found out about those; a context manager."""
+    """Records, their media and the verdicts on these; a context manager."""
 
     def __init__(self, directory: Path) -> None:
-        """Keeps its file in `directory`, which the caller removes."""
+        """Creates the database file in `directory`, which the caller removes."""
         self._connection = sqlite3.connect(directory / "records.sqlite")
-        # The file is thrown away with the process: nothing in it is worth a journal.
+        # The file does not outlive the process, so it needs no journal.
         self._connection.executescript("PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF;")
         self._connection.executescript(_TABLES)
 
@@ -59,7 +58,7 @@ class RecordIndex:
         self._connection.close()
 
     def add(self, use: Use, path: str | None, modality: Modality) -> None:
-        """Remembers a record; `path` is None where it has no medium that could be read."""
+        """Adds a record; `path` is None if its medium is not followed."""
         medium = None
         if path is not None:
             self._connection.execute(
@@ -70,7 +69,7 @@ class RecordIndex:
         self._connection.execute("INSERT INTO uses VALUES (?, ?, ?, ?)", (*use, medium))
 
     def media_count(self, file: str | None = None) -> int:
-        """Distinct media, of one file or of all."""
+        """Number of distinct media of one file or of all."""
         if file is None:
             row = self._connection.execute("SELECT COUNT(*) FROM media")
         else:
@@ -86,14 +85,14 @@ class RecordIndex:
             yield Medium(number, path, Modality(modality))
 
     def judge(self, verdict: Verdict) -> None:
-        """Remembers what was found out about a medium."""
+        """Adds the verdict on a medium."""
         self._connection.execute(
             "INSERT INTO verdicts VALUES (?, ?, ?, ?)",
             (verdict.medium, verdict.digest, verdict.kind, verdict.fault),
         )
 
     def bad_media(self) -> Iterator[tuple[Use, str, Kind, str]]:
-        """Every record with a bad medium, file by file: use, path, kind and fault."""
+        """Every record with a bad medium, by file: use, path, kind and fault."""
         self._connection.execute("CREATE INDEX IF NOT EXISTS uses_medium ON uses (medium)")
         for file, position, record_id, path, kind, fault in self._connection.execute(
             "SELECT file, position, record_id, path, kind, fault FROM uses "
@@ -103,13 +102,13 @@ class RecordIndex:
             yield Use(file, position, record_id), path, Kind(kind), fault
 
     def duplicate_media(self) -> Iterator[tuple[Use, str, str]]:
-        """Media whose bytes an earlier one has: first record that names it, path, earlier path."""
+        """Media with the bytes of an earlier one: first use, path and the earlier path."""
         self._connection.execute("CREATE INDEX IF NOT EXISTS uses_medium ON uses (medium)")
         for file, position, record_id, path, earlier in self._connection.execute(_DUPLICATES):
             yield Use(file, position, record_id), path, earlier
 
     def repeated_ids(self) -> Iterator[tuple[Use, int]]:
-        """Ids that stand more than once in a file: the first record, and how often."""
+        """Ids that occur more than once in a file: first use and number of uses."""
         for file, position, record_id, count in self._connection.execute(
             "SELECT file, MIN(position), record_id, COUNT(*) FROM uses "
             "GROUP BY file, record_id HAVING COUNT(*) > 1 ORDER BY MIN(uses.rowid)"

@@ -1,7 +1,4 @@
-"""What a check found, for people (complaints and one table) and for programs (JSON).
-
-Called by `lamm data check ROOT`.
-"""
+"""The result of a check, as text (complaints and a table) and as JSON."""
 
 from __future__ import annotations
 
@@ -22,7 +19,7 @@ _WIDEST, _COMPLAINTS_WIDTH = 200, 50
 
 
 def print_report(report: CheckReport, failing: Iterable[Kind], console: Console) -> None:
-    """The kept complaints kind by kind, then one table of the files."""
+    """Prints the kept complaints by kind, then a table of the files."""
     failing = frozenset(failing)
     for kind, total in report.complaints.by_kind().items():
         severity = "error" if kind in failing else "warning"
@@ -35,7 +32,7 @@ def print_report(report: CheckReport, failing: Iterable[Kind], console: Console)
         if total > len(examples):
             console.print(f"  ... and {total - len(examples)} more")
     table = _table(report)
-    # As wide as it needs, however narrow a log's console claims to be: folded names are unreadable.
+    # As wide as needed, however narrow the console of a log: wrapped names are unreadable.
     width = Measurement.get(console, console.options.update(width=_WIDEST), table).maximum
     wide = Console(file=console.file, width=width, force_terminal=console.is_terminal)
     wide.print(table)
@@ -49,7 +46,7 @@ def print_report(report: CheckReport, failing: Iterable[Kind], console: Console)
 
 
 def as_json(report: CheckReport, failing: Iterable[Kind]) -> dict[str, Any]:
-    """The same as a JSON object; complaints are the kept ones, `totals` counts them all."""
+    """The result as a JSON object, with the kept complaints; `totals` counts them all."""
     failing = frozenset(failing)
     totals = report.complaints.by_kind()
     return {
@@ -106,7 +103,7 @@ def _table(report: CheckReport) -> Table:
         table.add_row(*(Text(cell) for cell in row))
     if report.limit_length is not None:
         table.caption = (
-            f"tokens: median; cut, lost: records of which some or all turns exceed "
+            f"tokens: median; cut, lost: records whose last turns, or all turns, exceed "
             f"{report.limit_length} tokens"
         )
     return table

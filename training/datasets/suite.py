@@ -1,9 +1,8 @@
-"""Turns a copy of the published benchmark into a suite that `lamm bench quality` runs.
+"""Turns a copy of the published benchmark into a suite for `lamm bench quality`.
 
-Called by `lamm data suite`, and through that command by `lamm bench quality --data TREE`. One row a
-published file; media are linked where the file system allows it and copied elsewhere, or stay where
-they are. A suite appears under its name whole or not at all; `suite.json` names every record that
-was left out, so that a run of it misses none in silence.
+Each published file becomes a row. Media are linked where the file system allows it, else copied, or
+stay in place. The suite is written atomically; its `suite.json` names every record that was left
+out.
 """
 
 from __future__ import annotations
@@ -34,21 +33,21 @@ _FOLDERS = {"2d": "2D_Benchmark", "3d": "3D_Benchmark"}
 
 
 class SuiteError(Exception):
-    """No suite can be written; the message says why."""
+    """A suite that cannot be written; the message says why."""
 
 
 @dataclass(frozen=True, slots=True)
 class SuiteOptions:
-    """What to write.
+    """Options of `write_suite`.
 
     Attributes:
         part: `all`, `2d`, `3d` or the name of a task.
-        limit: records a file, drawn by `seed`; None for all.
-        seed: of that draw, which does not depend on the other files.
-        copy: copies media even where they could be linked.
-        in_place: puts no media into the suite; its records name them relative to the tree.
-        keep: complaints of each kind to keep for the report.
-        progress: shows a bar a file.
+        limit: records per file, drawn at random; None for all.
+        seed: random seed of that draw, which does not depend on the other files.
+        copy: copy media instead of linking them.
+        in_place: leave media in the tree; the suite names them relative to it.
+        keep: complaints per kind to keep for the report.
+        progress: show a progress bar per file.
     """
 
     part: str = "all"
@@ -62,7 +61,7 @@ class SuiteOptions:
 
 @dataclass(frozen=True, slots=True)
 class WrittenRow:
-    """A row of the suite: `records` were usable, `samples` written, `left_out` are faults."""
+    """A row of the suite: usable records, samples written, faulty records left out."""
 
     name: str
     task: str
@@ -75,7 +74,7 @@ class WrittenRow:
 
 @dataclass(frozen=True, slots=True)
 class EmptyFile:
-    """A published file of which no record could be used, and why, a sentence each."""
+    """A published file without usable records, and one message per record."""
 
     name: str
     task: str
@@ -84,7 +83,7 @@ class EmptyFile:
 
 @dataclass(frozen=True, slots=True)
 class SuiteReport:
-    """A suite as written, and what was wrong with the records that are not in it."""
+    """A written suite, and the complaints about records that were left out."""
 
     path: Path
     rows: tuple[WrittenRow, ...]
@@ -92,25 +91,25 @@ class SuiteReport:
 
 
 def parts() -> tuple[str, ...]:
-    """What `SuiteOptions.part` may be."""
+    """The values of `SuiteOptions.part`."""
     tasks = [dataset.task for dataset in PUBLISHED_FILES if dataset.task != INSTRUCTION]
     return (*PARTS, *dict.fromkeys(tasks))
 
 
 def write_suite(root: Path, out: Path, options: SuiteOptions) -> SuiteReport:
-    """Writes the suite of the benchmark files under `root` to `out`, a new or an empty folder.
+    """Writes the benchmark files under `root` as a suite to `out`, a new or empty folder.
 
     Raises:
-        SuiteError: `out` holds something, or no file of the part asked for has a usable record.
+        SuiteError: `out` is not empty, or no file of the part has a usable record.
         OSError: a medium cannot be linked or copied, or the disk is full.
     """
     out = out.resolve()
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise SuiteError(f"{out} is not empty; remove it, or name another folder")
+        raise SuiteError(f"{out} is not empty; remove it, or choose another folder")
     files = list(_chosen(root, options.part))
     if not files:
         wanted = "benchmark" if options.part == "all" else options.part
-        raise SuiteError(f"{root} holds no {wanted} file of the published layout")
+        raise SuiteError(f"{root} has no {wanted} file of the published layout")
     complaints = ComplaintLog(options.keep)
     partial = out.with_name(f".{out.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
@@ -119,7 +118,7 @@ def write_suite(root: Path, out: Path, options: SuiteOptions) -> SuiteReport:
         writer = _Writer(root, partial, options, complaints)
         rows = tuple(row for file in files if (row := writer.write_row(file)) is not None)
         if not rows:
-            raise SuiteError(f"no record of {len(files)} files can be used")
+            raise SuiteError(f"none of the {len(files)} files has a usable record")
         description = _description(root, rows, options)
         for entry, row in zip(description["rows"], rows, strict=True):
             entry["problems"] = writer.problems(row.file)
@@ -145,7 +144,7 @@ class _Writer:
         self.empty: list[EmptyFile] = []
 
     def problems(self, file: str) -> list[str]:
-        """Every record of a published file that is not in the suite, a sentence each."""
+        """One message per record of a published file that is not in the suite."""
         return self._problems.get(file, [])
 
     def _complain(self, complaint: Complaint) -> None:
@@ -154,7 +153,7 @@ class _Writer:
             self._problems.setdefault(complaint.file, []).append(str(complaint))
 
     def write_row(self, file: FoundFile) -> WrittenRow | None:
-        """One published file; None where none of its records can be used."""
+        """Writes one published file; None if it has no usable record."""
         task, name = file.dataset.task, file.path.stem
         usable = [read for read in read_dataset(file, self._complain) if read.media]
         named = list(zip(_unique_ids(usable), usable, strict=True))
@@ -172,7 +171,7 @@ class _Writer:
         faults = self._complaints.of_file(file.name)
         if not count:
             (self._partial / f"{name}.jsonl").unlink()
-            fault = "no record of it can be used; the suite has no such row"
+            fault = "no usable record; the suite has no row for this file"
             self._complain(Complaint(Kind.RECORD_COUNT, file.name, fault))
             self.empty.append(EmptyFile(name, task, tuple(self.problems(file.name))))
             return None
@@ -182,7 +181,7 @@ class _Writer:
     def _lines(
         self, file: FoundFile, id_: str, read: ReadRecord, labels: Sequence[str] | None
     ) -> list[str]:
-        """A record's samples as JSON lines; none, and a complaint, where it cannot be used."""
+        """The samples of a record as JSON lines; none, with a complaint, if it is unusable."""
         record, path, task = read.record, read.media, file.dataset.task
         if path is None or not isinstance(record, QuestionRecord):
             return []
@@ -208,7 +207,7 @@ class _Writer:
 
 
 def _chosen(root: Path, part: str) -> Iterator[FoundFile]:
-    """Benchmark files of a part, each under the first of its names that is there."""
+    """Benchmark files of a part, each under the first of its names that exists."""
     seen: set[str] = set()
     for file in find_files(root):
         dataset = file.dataset
@@ -219,7 +218,7 @@ def _chosen(root: Path, part: str) -> Iterator[FoundFile]:
 
 
 def _unique_ids(reads: Sequence[ReadRecord]) -> Iterator[str]:
-    """Ids, with the position after those that stand twice: answers and records meet by them."""
+    """Ids, with the position appended to repeated ones."""
     seen: set[str] = set()
     for read in reads:
         id_ = read.record.id
@@ -236,7 +235,7 @@ def _drawn(
 
 
 def _description(root: Path, rows: Sequence[WrittenRow], options: SuiteOptions) -> dict[str, Any]:
-    """`suite.json`. A mini-benchmark's own provenance goes along: its scores are no others'."""
+    """The content of `suite.json`, with the provenance of a mini-benchmark if the tree has one."""
     source = _source(root)
     described = []
     for row in rows:

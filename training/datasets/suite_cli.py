@@ -12,18 +12,18 @@ from training.arguments import positive
 
 LEFT_OUT, NOTHING_WRITTEN = 1, 2
 _DESCRIPTION = """\
-Turns benchmark files of the published layout into a suite. Each file becomes a row; media are
-linked (hard links), or copied where they cannot be. OUT appears whole or not at all.
+Turns benchmark files of the published layout into a suite. Each file becomes a row. Media are
+linked (hard links), or copied where links are not possible. OUT is written atomically.
 
   lamm data suite LAMM_Dataset data/lamm-suite --limit 200
   lamm bench quality --suite data/lamm-suite --protocol corrected-v1 --protocol upstream-2023-07
 
-Records that no task can use are left out, counted and named."""
+Unusable records are left out, counted and named."""
 
 
 def suite(argv: Sequence[str]) -> int:
     """Runs `lamm data suite ARGV...`: 0, 1 if records were left out, 2 if nothing was written."""
-    # Only now: other `lamm data` commands need not load the readers.
+    # Imported here: --help does not load the readers.
     from training.datasets.complaints import ERRORS  # noqa: PLC0415
     from training.datasets.suite import (  # noqa: PLC0415
         SuiteError,
@@ -75,21 +75,26 @@ def _parser(parts: Sequence[str]) -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("root", type=Path, help="folder with 2D_Benchmark or 3D_Benchmark")
-    parser.add_argument("out", type=Path, help="folder to write to, new or empty")
+    parser.add_argument("out", type=Path, help="output folder, new or empty")
     parser.add_argument(
         "--suite", choices=parts, default="all", metavar="PART",
         help=f"{', '.join(parts)} (default: %(default)s)",
     )  # fmt: skip
     parser.add_argument(
-        "--limit", type=positive, metavar="N", help="draw N records of each file (default: all)"
+        "--limit",
+        type=positive,
+        metavar="N",
+        help="draw N records per file at random (default: all)",
     )
-    parser.add_argument("--seed", type=int, default=0, help="of that draw (default: %(default)s)")
-    parser.add_argument("--copy", action="store_true", help="copy media rather than link them")
+    parser.add_argument(
+        "--seed", type=int, default=0, help="random seed of that draw (default: %(default)s)"
+    )
+    parser.add_argument("--copy", action="store_true", help="copy media instead of linking them")
     parser.add_argument(
         "--in-place", action="store_true",
-        help="leave media where they are: OUT is read beside ROOT (lamm bench quality --data ROOT)",
+        help="leave media in ROOT; OUT is used with lamm bench quality --data ROOT",
     )  # fmt: skip
     parser.add_argument(
-        "--quiet", action="store_true", help="name what was left out in OUT/suite.json alone"
+        "--quiet", action="store_true", help="report left-out records in OUT/suite.json only"
     )
     return parser

@@ -1,7 +1,4 @@
-"""The media of a suite: where they lie in it, how they get there, how large pictures are.
-
-Called by `training.datasets.suite`.
-"""
+"""The media of a suite: their paths, links or copies, and the sizes of pictures."""
 
 from __future__ import annotations
 
@@ -15,40 +12,40 @@ MEDIA_FOLDER = "media"
 
 
 def media_name(root: Path, path: Path) -> str:
-    """A medium's path within a suite: below `media` as it was below the published root."""
+    """Path of a medium in a suite: `media/` and its path in the published tree."""
     return f"{MEDIA_FOLDER}/{place_in_tree(root, path)}"
 
 
 def place_in_tree(root: Path, path: Path) -> str:
-    """A medium's path relative to the published root, without detours."""
+    """Normalised path of a medium relative to the published root."""
     return os.path.normpath(path.relative_to(root))
 
 
 def add_media(path: Path, target: Path, *, copy: bool) -> None:
-    """Puts a file at `target`, unless another record did: as a hard link, or copied.
+    """Links (hard link) or copies a file to `target`, unless `target` exists.
 
     Raises:
-        OSError: it cannot be read, or the disk is full.
+        OSError: the file cannot be read, or the disk is full.
     """
     if target.exists():
         return
     target.parent.mkdir(parents=True, exist_ok=True)
     if not copy:
         try:
-            # A symbolic link would lead out of the suite, where no run follows.
+            # Resolved: a symbolic link would lead out of the suite, and runs do not follow it.
             os.link(path.resolve(), target)
         except OSError:
-            # Another file system, or another owner's file: the copy is as good.
+            # Another file system or another owner's file.
             copy = True
     if copy:
         shutil.copyfile(path, target)
 
 
 def upright_size(path: Path) -> tuple[int, int]:
-    """Width and height of a picture in pixels, as the model is shown it.
+    """Width and height of a picture in pixels, after rotation by its EXIF orientation.
 
     Raises:
-        MediaError: it is no picture, or corrupt, or beyond the limits.
+        MediaError: the file is not a picture, is corrupt, or exceeds the limits.
     """
     info = decode_image(path.read_bytes())[1]
     return int(info["width"]), int(info["height"])

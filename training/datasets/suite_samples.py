@@ -1,7 +1,7 @@
-"""A published benchmark record as samples of a suite: question, target, closed set, chance.
+"""Published benchmark records as samples of a suite: question, target, closed set, chance.
 
-Called by `training.datasets.suite`. The targets' forms are those of `lamm_model.tasks`, which reads
-every sample once here, so that nothing is written that a run would refuse.
+Targets have the form that `lamm_model.tasks` defines. Each sample is parsed once here, so that the
+suite has no sample that a run would refuse.
 """
 
 from __future__ import annotations
@@ -41,9 +41,9 @@ from training.datasets.benchmark_records import (
 )
 from training.datasets.published_records import PublishedRecord, QuestionRecord
 
-# Tasks with answers in pixels, or whose targets are: their samples state the picture's size.
+# Tasks with answers or targets in pixels: their samples state the size of the picture.
 SIZED_TASKS = frozenset({"detection", "keypoints", "locating"})
-# Boxes that leave the picture by rounding are clipped; the task refuses those farther out.
+# Boxes that leave the picture by rounding are clipped; the task refuses the others.
 FRAME_SLACK = 0.01
 _SETS: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
@@ -61,10 +61,10 @@ Size = tuple[int, int]
 
 
 def closed_set(task: str, records: Iterable[PublishedRecord]) -> tuple[str, ...] | None:
-    """The label set of a whole file.
+    """The label set of a file.
 
-    The benchmark's own set where it holds every label that occurs, however spelled; else the labels
-    that occur, sorted. None where records have no labels, or too few or many for a set.
+    The benchmark's set if it has every label in the file, in any spelling; else the labels in the
+    file, sorted. None if records have no labels, or too few or too many for a set.
     """
     occurring = sorted({label for record in records for label in _labels_of(record)})
     if not occurring:
@@ -85,12 +85,12 @@ def samples_of(
     size: Size | None,
     labels: Sequence[str] | None,
 ) -> list[Sample]:
-    """The samples of one record, all of them good: one, or one a joint for `keypoints`.
+    """The valid samples of one record: one, or for `keypoints` one per joint.
 
     Args:
         task: the suite row's task.
         record: the record as read.
-        name: the samples' id, unique in the row; joints add their number.
+        name: id of the samples, unique in the row; joints append their number.
         media: path of the medium within the suite.
         size: width and height of the picture in pixels, for `SIZED_TASKS`.
         labels: the file's closed set.
@@ -110,7 +110,7 @@ def samples_of(
         for suffix, question, to in _asked(task, record, labels)
     ]
     for sample in found:
-        # As a run reads it: what JSON cannot hold must fail here, not there.
+        # Parsed as a run parses it: a value that JSON cannot hold must fail here.
         again = Sample.model_validate(json.loads(sample.model_dump_json(exclude_none=True)))
         TASKS[task].read_sample(again)
     return found
@@ -119,24 +119,24 @@ def samples_of(
 def _asked(
     task: str, record: QuestionRecord, labels: Sequence[str] | None
 ) -> Iterator[tuple[str, str, Any]]:
-    """What follows the id, the question and the target of each sample."""
+    """Suffix of the id, question and target of each sample."""
     target = _target(task, record, labels)
     if task != "keypoints":
         yield "", record.query, target
         return
     definition = TASKS[task]
     for number, joint in enumerate(JOINTS):
-        # The published query has a gap for the joint; one without would ask for all alike.
+        # The published query has a gap for the joint; without it every question would be the same.
         question = record.query.replace("{}", joint)
         if question == record.query:
             question = definition.prompt(definition.inputs_model.model_validate({"joint": joint}))
         yield f"/{number:02d}", question, {"joint": joint, **target}
 
 
-def _target(task: str, record: PublishedRecord, labels: Sequence[str] | None) -> Any:  # noqa: PLR0911 - one line a form
+def _target(task: str, record: PublishedRecord, labels: Sequence[str] | None) -> Any:  # noqa: PLR0911 - one line per form
     match record:
         case Classification():
-            # Upstream's rule for UCMerced searches the label as the file spells it.
+            # Upstream's scorer for UCMerced searches the label in the spelling of the file.
             return _spelled(record.label, labels) if task == "classification" else record.label
         case HairColour() | Smile():
             return record.attr
@@ -179,7 +179,7 @@ def _labels_of(record: PublishedRecord) -> tuple[str, ...]:
 
 
 def _chance(task: str, record: PublishedRecord, labels: Sequence[str] | None) -> float | None:
-    """What guessing one option scores; None where there are none to guess among."""
+    """Score of guessing one option at random; None without options."""
     if isinstance(record, PictureChoice | CloudChoice):
         return 1 / len(record.gt_choices)
     if isinstance(record, Smile):
@@ -188,7 +188,7 @@ def _chance(task: str, record: PublishedRecord, labels: Sequence[str] | None) ->
 
 
 def _spelled(label: str, labels: Sequence[str] | None) -> str:
-    """A label as its set spells it."""
+    """A label in the spelling of its set."""
     index = class_index(label, labels) if labels else None
     return label if index is None or labels is None else labels[index]
 

@@ -1,1 +1,1 @@
-"""lamm-mini: the small checkpoint that ships, and everything it is made from."""
+"""lamm-mini: the small checkpoint that ships with LAMM, and how it is made."""

@@ -19,7 +19,7 @@ _SPLITS: tuple[sources.Split, sources.Split] = ("train", "test")
 
 
 def main() -> None:
-    """Runs one stage; each takes up where a killed run of it stopped."""
+    """Runs one stage; an interrupted stage resumes where it stopped."""
     args = _arguments()
     sources.fetch(args.sources)
     torch.manual_seed(0)
@@ -42,33 +42,41 @@ def _arguments() -> argparse.Namespace:
         choices=["fetch", "image-encoder", "point-encoder", "language-model", "base", "examples"],
     )
     parser.add_argument(
-        "--sources", type=Path, default=Path("data/sources"), help="unpacked source packages"
+        "--sources",
+        type=Path,
+        default=Path("data/sources"),
+        help="folder of the source packages (default: %(default)s)",
     )
     parser.add_argument(
-        "--out", type=Path, default=Path("data/mini"), help="where the parts are written"
+        "--out",
+        type=Path,
+        default=Path("data/mini"),
+        help="output folder of the parts (default: %(default)s)",
     )
     parser.add_argument(
-        "--steps", type=int, default=None, help="optimiser steps (default: the recipe's)"
+        "--steps", type=int, default=None, help="optimizer steps (default: per stage)"
     )
     parser.add_argument(
-        "--learning-rate", type=float, default=None, help="peak (default: the recipe's)"
+        "--learning-rate", type=float, default=None, help="peak learning rate (default: per stage)"
     )
     parser.add_argument(
         "--restart",
         action="store_true",
-        help="go on from the weights reached so far with a new schedule: a finished run whose "
-        "--steps is merely raised leaps back to a high learning rate, and can diverge; when such "
-        "a run was killed, leave this out to go on where it stopped",
+        help="continue from the trained weights with a new schedule; raising --steps of a finished "
+        "run instead returns to a high learning rate and can diverge. Omit it to resume an "
+        "interrupted run",
     )
     parser.add_argument(
         "--look-up-share",
         type=float,
         default=MIXTURE.look_ups,
-        help="how many of the language model's conversations are nothing but look-ups by name "
+        help="share of the language model's conversations that only look up facts by name "
         "(default: %(default)s)",
     )
-    parser.add_argument("--seed", type=int, default=0, help="draws other scenes")
-    parser.add_argument("--threads", type=int, default=1, help="CPU threads")
+    parser.add_argument(
+        "--seed", type=int, default=0, help="random seed of the scenes (default: %(default)s)"
+    )
+    parser.add_argument("--threads", type=int, default=1, help="CPU threads (default: %(default)s)")
     return parser.parse_args()
 
 
@@ -111,7 +119,7 @@ def _language_model(args: argparse.Namespace) -> None:
 
 
 def _asked(args: argparse.Namespace, recipe: PretrainSettings) -> PretrainSettings:
-    """The stage's recipe with what the command line says instead."""
+    """The stage's settings, overridden by the command line."""
     return replace(
         recipe,
         steps=args.steps or recipe.steps,

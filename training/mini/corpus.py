@@ -1,8 +1,8 @@
-"""Conversations of lamm-mini's training split, and what their pictures and clouds show.
+"""Conversations of lamm-mini, and the facts of their pictures and clouds.
 
-The base language model reads these: where LAMM puts 64 visual vectors, it is told what each patch
-or point token shows (see `facts`). So it learns to answer from what stands between the tags, and
-LoRA and the projector later have a grammar to bend.
+The base language model is trained on these: in place of LAMM's 64 visual vectors it reads facts
+about each patch or point token (see `scenes.facts`). It learns to answer from the tokens between
+the media tags, which LoRA and the projectors later build on.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ SYSTEM = (
     "A chat between a person and LAMM-mini, an assistant that looks at pictures and point clouds."
 )
 
-# Of the look-ups.
+# Share of the look-ups.
 _IN_ROOMS = 0.55
 
 
 @dataclass(frozen=True, slots=True)
 class Pools:
-    """Everything scenes are made from, of one split."""
+    """Everything that scenes of one split are made from."""
 
     products: pictures.ProductPool
     words: pictures.WordPool
@@ -57,7 +57,7 @@ class Conversation:
 
     @property
     def modality(self) -> Modality | None:
-        """What stands before the first question."""
+        """Modality of the medium before the first question."""
         if self.picture is not None:
             return Modality.IMAGE
         return None if self.cloud is None else Modality.POINT_CLOUD
@@ -114,12 +114,12 @@ def _look_ups(pools: Pools, rng: np.random.Generator) -> Conversation:
 def medium_facts(
     conversation: Conversation, rng: np.random.Generator
 ) -> npt.NDArray[np.float32] | None:
-    """64 rows of facts on the picture (patch by patch) or the cloud; none without a medium."""
+    """Facts [64, *] of the picture (per patch) or the cloud (per token); None without a medium."""
     if conversation.picture is not None:
         return facts.picture_facts(conversation.picture)
     if conversation.cloud is None:
         return None
     points = conversation.cloud.points
-    # Where the encoder puts its tokens depends on the points alone; any spread will do here.
+    # The encoder's token positions depend only on the points; any sample of these will do.
     chosen = rng.choice(len(points), facts.NUM_MEDIA_TOKENS, replace=False)
     return facts.cloud_facts(conversation.cloud, points[chosen])

@@ -1,10 +1,10 @@
-"""What lamm-mini's conversations are about, in shares. Read by `corpus` and the commands."""
+"""Shares of the kinds of conversation in lamm-mini's training data."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-# Of the conversations that are neither look-ups nor about words.
+# Shares of the conversations that are neither look-ups nor about words.
 TALK, CLOUD, ALONE = 0.04, 0.26, 0.11
 
 
@@ -12,12 +12,12 @@ TALK, CLOUD, ALONE = 0.04, 0.26, 0.11
 class Mixture:
     """Shares of the kinds of conversation.
 
-    `look_ups` of all are nothing but look-ups by name, `words` of the others are about a picture of
-    a word, `drawn` of the rest about a drawing (faces, bodies, land); clouds, single products and
-    small talk keep their shares of that rest, and scenes of products are what remains.
+    `look_ups` of all conversations only look up facts by name. `words` of the others are about a
+    picture of a word. `drawn` of the rest are about a drawing (faces, people, land). Clouds, single
+    products and small talk have fixed shares of that rest; scenes of products are the remainder.
 
     Raises:
-        ValueError: a share is out of its range.
+        ValueError: a share is out of range.
     """
 
     words: float = 0.17

@@ -1,8 +1,8 @@
 """Real data for lamm-mini, from Debian packages: product photos, furniture meshes, words, fonts.
 
-`fetch` downloads each package with apt's own client, checks its SHA-256 and unpacks it without
-installing anything. The readers below turn the unpacked trees into arrays; held-out parts (test
-pictures, meshes, words and fonts) are fixed here once, for training and evaluation alike.
+`fetch` downloads each package with apt, checks its SHA-256 and unpacks it without installing
+anything. The readers below turn the unpacked trees into arrays. The held-out parts (test pictures,
+meshes, words and fonts) are defined here, for training and evaluation.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ PACKAGES = {
     "wamerican-small": "bfebd3ce5f04a62f5fbeb6707ea1160e37d645754145138343009209f0deadb6",
 }
 
-# Names in the catalogue that make each class; the first match wins, so the order matters.
+# Catalogue names of each class; the first match wins, so the order matters.
 _FURNITURE = (
     ("person", r"\b(boy|girl|male|female)\b"),
     ("bed", r"\b(bed|crib|futon)\b"),
@@ -76,7 +76,7 @@ FURNITURE = tuple(name for name, _ in _FURNITURE)
 
 
 class SourceError(RuntimeError):
-    """A source package that cannot be had, or is not what its checksum says."""
+    """A source package that cannot be fetched, or whose checksum differs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,10 +91,10 @@ class Mesh:
 
 
 def fetch(root: Path) -> None:
-    """Downloads and unpacks every source package under `root`; what is already there is kept.
+    """Downloads and unpacks the source packages that are missing under `root`.
 
     Raises:
-        SourceError: no apt client, a failed download, or a checksum that differs.
+        SourceError: apt is missing, a download failed, or a checksum differs.
     """
     root.mkdir(parents=True, exist_ok=True)
     for name, digest in tqdm(PACKAGES.items(), desc="fetching sources", unit="package"):
@@ -105,10 +105,10 @@ def fetch(root: Path) -> None:
 
 def _fetch_package(name: str, digest: str, root: Path) -> None:
     if shutil.which("apt-get") is None or shutil.which("dpkg-deb") is None:
-        raise SourceError(f"{name} is a Debian package; fetching it needs apt-get and dpkg-deb")
+        raise SourceError(f"fetching the Debian package {name} needs apt-get and dpkg-deb")
     with tempfile.TemporaryDirectory(dir=root) as work:
         run = subprocess.run(  # noqa: S603 - `name` is a key of PACKAGES
-            # apt's own client, wherever PATH has it (checked above).
+            # Found on PATH, as checked above.
             ["apt-get", "-qq", "download", "-o", "APT::Sandbox::User=", name],  # noqa: S607
             cwd=work,
             capture_output=True,
@@ -118,21 +118,20 @@ def _fetch_package(name: str, digest: str, root: Path) -> None:
         files = list(Path(work).glob("*.deb"))
         if run.returncode or not files:
             raise SourceError(
-                f"apt-get download {name} failed: {run.stderr.strip()[-300:]} "
-                "(is apt-get update needed?)"
+                f"apt-get download {name} failed: {run.stderr.strip()[-300:]} (try apt-get update)"
             )
         found = hashlib.sha256(files[0].read_bytes()).hexdigest()
         if found != digest:
             raise SourceError(f"{name}: SHA-256 is {found}, expected {digest}")
         unpack = ["dpkg-deb", "-x", str(files[0]), str(root / "unpacked")]
-        subprocess.run(unpack, check=True)  # noqa: S603 - a file whose digest was just checked
+        subprocess.run(unpack, check=True)  # noqa: S603 - a file whose digest was checked above
     marker = root / f"{name}.done.tmp"
     marker.write_text(digest)
     marker.rename(root / f"{name}.done")
 
 
 def products(root: Path, split: Split) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]:
-    """Fashion-MNIST's own split: pictures [N, 28, 28] and labels [N] (indices into `PRODUCTS`)."""
+    """Fashion-MNIST with its own split: pictures [N, 28, 28], labels [N] indexing `PRODUCTS`."""
     folder = root / "unpacked/usr/share/datasets/fashion-mnist"
     prefix = "train" if split == "train" else "t10k"
     with gzip.open(folder / f"{prefix}-images-idx3-ubyte.gz") as stream:
@@ -143,14 +142,14 @@ def products(root: Path, split: Split) -> tuple[npt.NDArray[np.uint8], npt.NDArr
 
 
 def words(root: Path, split: Split) -> list[str]:
-    """Lower-case English words of 3 to 6 letters; one in five, chosen by digest, is held out."""
+    """Lower-case English words of 3 to 6 letters; a fifth, chosen by digest, is held out."""
     text = (root / "unpacked/usr/share/dict/american-english-small").read_text(encoding="utf8")
     found = sorted({w for w in text.split() if re.fullmatch(r"[a-z]{3,6}", w)})
     return [w for w in found if (_bucket(w) == 0) == (split == "test")]
 
 
 def fonts(root: Path, split: Split) -> list[Path]:
-    """Upright, readable fonts; one family's faces and two more are held out."""
+    """Upright, readable fonts; one family and two more faces are held out."""
     folder = root / "unpacked/usr/share/fonts/truetype"
     bad = re.compile(r"(Italic|Oblique|Hairline|Thin|Light|Narrow)")
     held_out = re.compile(r"(Comfortaa|DejaVuSansMono-Bold|Lato-Semibold)")
@@ -159,10 +158,10 @@ def fonts(root: Path, split: Split) -> list[Path]:
 
 
 def furniture(root: Path, split: Split) -> list[Mesh]:
-    """The catalogue's models of the ten classes; three in ten of each class are held out.
+    """The catalogue's models of the ten classes; 30 % of each class are held out.
 
-    The split is by mesh: models are ranked by a digest of their geometry file, so that the same
-    file under two names never stands on both sides.
+    Models are split by the digest of their geometry file, so that one file under two names is never
+    in both splits.
     """
     found: dict[str, list[tuple[str, Mesh]]] = {name: [] for name in FURNITURE}
     for path in sorted((root / "unpacked/usr/share/sweethome3d/furniture").glob("*.sh3f")):
@@ -210,7 +209,7 @@ def _mesh(archive: zipfile.ZipFile, entry: dict[str, str], label: str, author: s
             faces += [(corner[0], corner[k], corner[k + 1]) for k in range(1, len(corner) - 1)]
     if rotation := entry.get("modelRotation"):
         points = points @ np.array([float(x) for x in rotation.split()]).reshape(3, 3).T
-    # Some models are not in centimetres: the catalogue's width, depth and height are what holds.
+    # Some models are not in centimetres: only the catalogue's width, depth and height are reliable.
     used = points[np.unique(np.array(faces))]
     low, high = used.min(0), used.max(0)
     size = np.array([float(entry[k]) for k in ("width", "height", "depth")]) / 100.0

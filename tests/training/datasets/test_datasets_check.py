@@ -51,8 +51,8 @@ def test_the_published_number_of_records_is_no_complaint(
     report = check_tree(tree.root, CheckOptions())
     assert messages(report, Kind.RECORD_COUNT) == []
     assert messages(report, Kind.MISSING_FILE) == [
-        "2D_Instruct/meta_file: is not there",
-        "3D_Instruct/meta_file: is not there",
+        "2D_Instruct/meta_file: folder not found",
+        "3D_Instruct/meta_file: folder not found",
     ]
 
 
@@ -70,7 +70,7 @@ def test_every_kind_of_bad_medium_is_told_for_every_record_that_names_it(tree: T
     assert report.complaints.by_kind()[Kind.CORRUPT_MEDIA] == 7 + 3 + 1
     assert messages(report, Kind.MISSING_MEDIA)[0] == (
         "2D_Instruct/meta_file/daily_dialogue_49k.json: record 0 (id '000000'): "
-        "2D_Instruct/bamboo_images/0.png: does not exist"
+        "2D_Instruct/bamboo_images/0.png: file not found"
     )
     corrupt = "\n".join(messages(report, Kind.CORRUPT_MEDIA))
     assert "coco_images/1.png: the PNG picture is corrupt or truncated" in corrupt
@@ -85,7 +85,7 @@ def test_a_packed_media_folder_is_told_once(tree: Tree) -> None:
     report = check_tree(tree.root, CheckOptions())
     assert report.complaints.by_kind()[Kind.MISSING_MEDIA] == 2
     (message,) = messages(report, Kind.MISSING_FOLDER)
-    assert message.endswith("cifar10_images is not there; cifar10_images.zip is there: unpack it")
+    assert message.endswith("cifar10_images not found; unpack cifar10_images.zip")
 
 
 def test_the_same_bytes_under_two_names_are_told(tree: Tree) -> None:
@@ -103,7 +103,7 @@ def test_a_repeated_id_is_told_once_with_its_count(tree: Tree) -> None:
     report = check_tree(tree.root, CheckOptions())
     assert messages(report, Kind.RECORD_ID) == [
         "2D_Benchmark/meta_file/Classification_CIFAR10.json: record 1 (id '000001'): "
-        "the id stands 3 times in the file"
+        "the id occurs 3 times in the file"
     ]
 
 
@@ -112,8 +112,8 @@ def test_absent_and_unknown_files_are_told(tree: Tree) -> None:
     path.rename(path.with_name("LAMM_instruct_99k.json"))
     report = check_tree(tree.root, CheckOptions())
     assert messages(report, Kind.MISSING_FILE) == [
-        "2D_Instruct/meta_file/LAMM_instruct_98k.json: is not there, "
-        "nor as LAMM_2dinstruct_98k.json"
+        "2D_Instruct/meta_file/LAMM_instruct_98k.json: file not found "
+        "(nor LAMM_2dinstruct_98k.json)"
     ]
     assert len(messages(report, Kind.UNKNOWN_FILE)) == 1
 
@@ -171,7 +171,7 @@ def test_records_over_the_limit_are_told(tree: Tree) -> None:
     assert (by_name[INSTRUCT].lengths.shortened, by_name[INSTRUCT].lengths.dropped) == (2, 0)
     assert by_name["LAMM_3dinstruct_10k.json"].lengths.dropped == 2
     assert by_name[CIFAR].lengths.dropped == 0
-    assert "tokens, the limit is 30: 1 of 2 turns fit" in messages(report, Kind.TOO_LONG)[0]
+    assert "tokens exceed the limit 30: 1 of 2 turns fit" in messages(report, Kind.TOO_LONG)[0]
 
 
 def test_the_json_report_has_every_total(tree: Tree) -> None:
@@ -236,7 +236,7 @@ def test_lengths_by_a_checkpoint_of_our_own(
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ([], "has no file of the published layout"),
+        ([], "has no published file"),
         (["--tokenizer", "nowhere"], "nowhere: tokenizer.json not found"),
     ],
 )

@@ -37,7 +37,7 @@ def test_nothing_to_check_is_status_2(
     path = tmp_path / "records.json"
     path.write_text(text)
     assert check([str(path)]) == 2
-    assert f"{path} holds no records" in capsys.readouterr().err
+    assert f"{path} has no records" in capsys.readouterr().err
 
 
 def test_a_file_that_is_not_there_is_status_2(
@@ -63,7 +63,7 @@ def test_where_nothing_can_be_written_is_said_before_checking(
             with pytest.raises(SystemExit):
                 check([str(path), option, str(target)])
             printed = capsys.readouterr()
-            assert f"{option} {target} is a folder, or lies in none that exists" in printed.err
+            assert f"{option} {target}: expected a file in an existing folder" in printed.err
             assert printed.out == ""
 
 
@@ -90,7 +90,7 @@ def test_options_for_a_root_are_refused(
     with pytest.raises(SystemExit) as ended:
         check([str(records), *option])
     assert ended.value.code == 2
-    assert f"{option[0]} is for a ROOT, and {records} is a file" in capsys.readouterr().err
+    assert f"{option[0]} needs a ROOT, but {records} is a file" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("option", ["--base", "--media-root", "--out"])
@@ -100,4 +100,4 @@ def test_options_for_a_file_are_refused(
     with pytest.raises(SystemExit) as ended:
         check([str(tmp_path), option, "x"])
     assert ended.value.code == 2
-    assert f"{option} is for a FILE, and {tmp_path} is a folder" in capsys.readouterr().err
+    assert f"{option} needs a FILE, but {tmp_path} is a folder" in capsys.readouterr().err

@@ -184,7 +184,7 @@ FAULTS: list[tuple[str, Mapping[str, Any], Kind, str]] = [
         Kind.SCHEMA,
         "object[0].bbox[3]: Input should be a finite number, got nan",
     ),
-    ("VQA_AI2D.json", {"gt_choice": 2}, Kind.SCHEMA, "there are 2 options, from 0"),
+    ("VQA_AI2D.json", {"gt_choice": 2}, Kind.SCHEMA, "gt_choice is 2; expected 0 to 1"),
     ("VQA_ScanQA_multiplechoice.json", {"gt_choices": ["one"]}, Kind.SCHEMA, "gt_choices: "),
     ("Caption_flickr30k.json", {"sentences": [""]}, Kind.SCHEMA, "sentences[0]: text is empty"),
     ("Counting_FSC147.json", {"num": -1}, Kind.SCHEMA, "num: "),
@@ -194,7 +194,12 @@ FAULTS: list[tuple[str, Mapping[str, Any], Kind, str]] = [
         Kind.SCHEMA,
         "attr: Input should be '1' or '-1', got '2'",
     ),
-    ("Locating_LSP.json", {"gt_joints": [[1, 2]] * 13}, Kind.SCHEMA, "has 13 joints, not 14"),
+    (
+        "Locating_LSP.json",
+        {"gt_joints": [[1, 2]] * 13},
+        Kind.SCHEMA,
+        "gt_joints has 13 joints; expected 14",
+    ),
     ("VG_ScanRefer.json", {"object": [1, 2, 3]}, Kind.SCHEMA, "object[3] is missing"),
     ("Detection_ScanNet.json", {"pcl": None}, Kind.SCHEMA, "pcl is missing"),
 ]
@@ -224,21 +229,21 @@ DOUBTS: list[tuple[str, Mapping[str, Any], Kind, str]] = [
         "Detection_VOC2012.json",
         {"object": [{"label": "dog", "bbox": [0.5, 0.2, 0.1, 0.9]}]},
         Kind.BOX,
-        "object 0: box [0.5, 0.2, 0.1, 0.9] has no area",
+        "object[0]: box [0.5, 0.2, 0.1, 0.9] has no area",
     ),
     (
         "Detection_VOC2012.json",
         {"object": [{"label": "dog", "bbox": [10, 20, 300, 400]}]},
         Kind.BOX,
-        "leaves 0 to 1",
+        "is outside 0 to 1",
     ),
-    ("Locating_FSC147.json", {"num": 3}, Kind.BOX, "num is 3, but there are 2 points"),
+    ("Locating_FSC147.json", {"num": 3}, Kind.BOX, "num is 3, but points has 2 points"),
     ("VG_ScanRefer.json", {"object": [0, 0, 0, 1, 0, 1]}, Kind.BOX, "has no volume"),
     (
         "Detection_ScanNet.json",
         {"object": [{"label": "bed", "bbox": [0, 0, 0, 1, -1, 1]}]},
         Kind.BOX,
-        "object 0",
+        "object[0]",
     ),
 ]
 

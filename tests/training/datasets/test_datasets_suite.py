@@ -207,11 +207,11 @@ def test_a_suite_is_there_whole_or_not_at_all(
 
 
 def test_what_cannot_be_a_suite_is_said(tree: Tree, tmp_path: Path) -> None:
-    with pytest.raises(SuiteError, match="holds no benchmark file"):
+    with pytest.raises(SuiteError, match="has no benchmark file"):
         write_suite(tmp_path / "empty", tmp_path / "suite", SuiteOptions())
     for index in (0, 1):
         tree.set("VG_ScanRefer.json", index, pcl="scannet_pcls/none.npy")
-    with pytest.raises(SuiteError, match="no record of 1 files"):
+    with pytest.raises(SuiteError, match="none of the 1 files has a usable record"):
         write_suite(tree.root, tmp_path / "suite", SuiteOptions("grounding_3d"))
     (tree.root / "provenance.json").write_text("{oops")
     with pytest.raises(SuiteError, match="is not JSON"):

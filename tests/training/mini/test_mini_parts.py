@@ -169,4 +169,4 @@ def test_a_restart_begins_a_layer_of_another_size_anew_and_says_so(
     wider.head = nn.Linear(1, 3)
     again = replace(settings, steps=2, learning_rate=1e-9, restart=True)
     assert pretrain(wider, again, tmp_path)["weight"] == pytest.approx(taught["weight"], abs=1e-6)
-    assert "begun anew: head.bias, head.weight" in capsys.readouterr().out
+    assert "initialised from scratch: head.bias, head.weight" in capsys.readouterr().out

@@ -1,1 +1,1 @@
-"""The parts of lamm-mini in the making: tokenizer, language model, encoders, then the base."""
+"""Pre-training of lamm-mini's parts (tokenizer, language model, encoders) and their assembly."""

@@ -1,7 +1,7 @@
-"""Puts the frozen parts together: the base checkpoint that the LAMM stage starts from.
+"""Assembles the frozen parts into the base checkpoint of the LAMM stage.
 
-The projectors start from a ridge regression of the encoders' features onto what the base language
-model was given in their place (see `facts` and `language_model.FactReader`).
+The projectors start from a ridge regression of the encoders' features onto the embeddings of facts
+that the base language model was trained with (`language_model.FactReader`).
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _SCENES = 2800
 
 
 def assemble(parts: Path, pools: corpus.Pools, out: Path) -> LammForConditionalGeneration:
-    """Writes the base checkpoint of `parts`' image-encoder, point-encoder and language-model."""
+    """Writes the base checkpoint from the image-encoder, point-encoder and language-model parts."""
     vision = CLIPVisionModel.from_pretrained(parts / "image-encoder").eval()
     point = EpclEncoder.from_pretrained(parts / "point-encoder")
     point.eval()  # type: ignore[no-untyped-call]

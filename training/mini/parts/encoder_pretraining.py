@@ -1,7 +1,6 @@
-"""Lamm-mini's two frozen encoders in the making, by dense supervision.
+"""Pre-training tasks of lamm-mini's two encoders, with dense supervision.
 
-`python -m training.mini image-encoder | point-encoder` trains these with
-`training.mini.parts.pretrain`, on pictures or clouds made on the fly.
+Pictures and clouds are made on the fly.
 """
 
 from __future__ import annotations
@@ -32,7 +31,7 @@ from training.mini.sources import FURNITURE
 
 
 class ImageTask(DenseTask):
-    """Every patch predicts what covers it, where its centre is, its size, colour and place."""
+    """Every patch predicts the object that covers it: class, centre, size, colour and place."""
 
     encoder: CLIPVisionModel
 
@@ -71,7 +70,7 @@ class ImageTask(DenseTask):
         label = F.cross_entropy(
             out["label"].flatten(0, 1), want["label"].flatten(), reduction="none"
         )
-        # Background is most of every picture; at full weight it drowns the rest early on.
+        # Most of a picture is background; at full weight it dominates the loss early on.
         weight = torch.where(covered.flatten(), 1.0, 0.3)
         centre = F.binary_cross_entropy_with_logits(
             out["centre"].squeeze(-1), want["centre"], pos_weight=torch.tensor(4.0)
@@ -142,8 +141,8 @@ class ImageTask(DenseTask):
 class PointTask(DenseTask):
     """Every token predicts its object's class, the offset to its centre, and its size.
 
-    It also predicts the facts that the language model is told in its place, waves and all: what no
-    linear layer finds in the features, no projector can pass on.
+    It also predicts the facts that the language model reads in its place: a projector can only pass
+    on what a linear layer finds in the features.
     """
 
     encoder: EpclEncoder
@@ -189,7 +188,7 @@ class PointTask(DenseTask):
         return {"whole": whole, "vote": vote, "box": self._boxes(rng)}
 
     def _boxes(self, rng: np.random.Generator) -> float:
-        # Share of objects in rooms whose box, averaged over their own tokens, overlaps by half.
+        # Share of objects in rooms whose box, averaged over their tokens, has an IoU of 0.5.
         rooms = [clouds.room(self._test, rng) for _ in range(100)]
         shapes = self.dense(self._encode(rooms))[..., -6:].numpy()
         points = torch.from_numpy(np.stack([room.points for room in rooms]))
@@ -211,7 +210,7 @@ class PointTask(DenseTask):
 
 
 def _mean_cross_entropy(logits: Tensor, target: Tensor) -> Tensor:
-    # A batch without a single word (or product) has no such target; a plain mean would be nan.
+    # A batch may have no word (or product); the plain mean would be nan.
     total = F.cross_entropy(logits, target, ignore_index=IGNORE, reduction="sum")
     return total / (target != IGNORE).sum().clamp(min=1)
 

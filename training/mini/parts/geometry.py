@@ -1,4 +1,4 @@
-"""Sizes of lamm-mini's parts, in one place."""
+"""Configurations of lamm-mini's encoders and language model."""
 
 from __future__ import annotations
 

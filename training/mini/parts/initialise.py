@@ -1,8 +1,7 @@
-"""A start for small vision transformers that already looks at neighbours.
+"""Mimetic initialisation of small vision transformers (arXiv:2305.09828).
 
-Mimetic initialisation (arXiv:2305.09828): attention begins near the identity and the positions
-begin as 2D sines, which is what trained transformers end with; from there a small one learns
-several times faster than from noise.
+Attention starts near the identity and position embeddings as 2D sines, as in trained transformers.
+A small transformer learns several times faster from there than from random weights.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Pre-training of lamm-mini's base language model on text alone (see `training.mini.corpus`)."""
+"""Pre-training of lamm-mini's base language model on text and facts (`training.mini.corpus`)."""
 
 from __future__ import annotations
 
@@ -31,23 +31,23 @@ VOCAB_SIZE = 1700
 _MUST_HAVE = tuple("ABCDEFGHIJKLMNOPQRSTUVWXYZ")
 FACT_READER = "fact_reader.safetensors"
 _QUESTION_WEIGHT = 0.1
-# Half of a box's tokens are brackets and commas, which teach nothing.
+# Half of the tokens of a box are brackets and commas, which teach nothing.
 _PLACE_WEIGHT = 2.0
 _PLACE = re.compile(r"▁?0?\.\d\d")
-# Rows computed at once, of like length.
+# Rows of similar length that are computed together.
 _GROUP = 8
-# An encoder's features are never as sure as facts are.
+# Features of an encoder are noisier than facts.
 _NOISE = 0.1
 
 
 def _float32_sdpa(
     module: nn.Module, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, **kwargs: Any
 ) -> tuple[Tensor, None]:
-    # Under autocast the kernel would run in bfloat16, which takes a CPU half as long again.
+    # Under autocast the kernel would run in bfloat16, which is 50 % slower on a CPU.
     del (
         module,
         mask,
-    )  # Rows are padded on the right alone, so causal order is all that there is to mask.
+    )  # Rows are right-padded, so the causal mask suffices.
     with torch.autocast("cpu", enabled=False):
         out = F.scaled_dot_product_attention(
             query.float(), key.float(), value.float(), is_causal=True, scale=kwargs["scaling"]
@@ -61,7 +61,7 @@ AttentionInterface.register(_FLOAT32_SDPA, _float32_sdpa)
 
 @dataclass(slots=True)
 class _Row:
-    """Token ids and loss weights of one conversation; facts [64, *] stand from `start` on."""
+    """Token ids and loss weights of one conversation; its facts [64, *] begin at `start`."""
 
     ids: list[int]
     weight: list[float]
@@ -71,14 +71,14 @@ class _Row:
 
 
 class FactReader(nn.Module):
-    """Two linear layers that put facts where LAMM's projectors put features."""
+    """Two linear layers that embed facts where LAMM's projectors put features."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
         self.picture = nn.Linear(facts.PICTURE_FACTS, width)
         self.cloud = nn.Linear(facts.CLOUD_FACTS, width)
         for layer in (self.picture, self.cloud):
-            # Embeddings begin at 0.02; facts much louder than those drown the words at first.
+            # Embeddings start at 0.02; facts with a larger scale would dominate the words at first.
             nn.init.normal_(layer.weight, std=0.02)
             nn.init.zeros_(layer.bias)
 
@@ -95,7 +95,7 @@ class FactReader(nn.Module):
 
 
 class TextTask(DenseTask):
-    """A LLaMA on conversations whose media are told as facts; answers bear most of the loss."""
+    """A LLaMA on conversations whose media are facts; answers bear most of the loss."""
 
     encoder: LlamaForCausalLM
 
@@ -119,7 +119,7 @@ class TextTask(DenseTask):
     def loss(self, rng: np.random.Generator, batch_size: int) -> Tensor:
         """Weighted next-token loss of a fresh batch."""
         rows = [self._row(self._draw(self._pools, rng), rng) for _ in range(batch_size)]
-        # Rows of like length go together: a third of a plain batch would be padding.
+        # Grouped by length: a third of a plain batch would be padding.
         rows.sort(key=lambda row: len(row.ids))
         noise = torch.Generator().manual_seed(int(rng.integers(2**31)))
         total = sum(sum(row.weight[1:]) for row in rows)
@@ -141,14 +141,14 @@ class TextTask(DenseTask):
         return {"answer_tokens": right / total}
 
     def save(self, out: Path) -> None:
-        """The language model, and the reader of facts that the projectors start from."""
+        """Writes the language model and the fact reader, from which the projectors start."""
         super().save(out)
         save_file(self.reader.state_dict(), out / FACT_READER)
 
     def _loss_of(self, rows: list[_Row], noise: torch.Generator | None) -> Tensor:
         ids, weight, hidden = self._forward(rows, noise)
         wanted = weight[:, 1:] > 0
-        # The head runs on text positions alone: a third of every row is medium or padding.
+        # The head runs on text positions only: a third of every row is media or padding.
         logits = self.encoder.lm_head(hidden[wanted]).float()
         loss = F.cross_entropy(logits, ids[:, 1:][wanted], reduction="none")
         return (loss * weight[:, 1:][wanted]).sum()
@@ -198,7 +198,7 @@ class TextTask(DenseTask):
 def make_tokenizer(
     pools: corpus.Pools, directory: Path, conversations: int = 4000
 ) -> LammTokenizer:
-    """The tokenizer of the training texts, made once and then read back."""
+    """The tokenizer of the training texts, trained on the first call and cached in `directory`."""
     if not (directory / "tokenizer.json").is_file():
         train_tokenizer(_texts(pools, conversations), _MUST_HAVE, VOCAB_SIZE, directory)
     return LammTokenizer.from_pretrained(directory)
@@ -206,7 +206,7 @@ def make_tokenizer(
 
 def _texts(pools: corpus.Pools, count: int) -> Iterator[str]:
     rng = np.random.default_rng(7)
-    # Rare ones (a "Q" alone) would otherwise miss the vocabulary in a short corpus.
+    # Rare ones (a single "Q") would otherwise be missing from the vocabulary.
     for _ in range(20):
         yield from _MUST_HAVE
     for _ in range(count):

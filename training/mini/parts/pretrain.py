@@ -1,8 +1,7 @@
-"""The pre-training loop of lamm-mini's frozen parts, the same for all three.
+"""The pre-training loop shared by lamm-mini's three frozen parts.
 
-`python -m training.mini STAGE` runs it. A run is a fixed number of steps on scenes made on the fly
-from the training split; a run killed goes on from its last checkpoint, since step `s` always sees
-the same batch.
+A run has a fixed number of steps on scenes made on the fly from the training split. An interrupted
+run resumes from its last checkpoint; step `s` always sees the same batch.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ from tqdm import tqdm
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PretrainSettings:
-    """Length and pace of one encoder's pre-training."""
+    """Hyperparameters of one part's pre-training."""
 
     steps: int
     batch_size: int = 64
@@ -34,16 +33,16 @@ class PretrainSettings:
     save_every: int = 250
     threads: int = 1
     bfloat16: bool = False
-    """Matrix products in bfloat16 (autocast); quicker where the CPU has instructions for it."""
+    """Matrix products in bfloat16 (autocast); faster if the CPU supports it."""
     restart: bool = False
-    """Take the weights reached so far, but begin the schedule (and the optimizer) anew.
+    """Continue from the saved weights with a new schedule and optimizer.
 
-    Layers that are new or of another size than in those weights begin anew too.
+    Layers that the saved weights lack, or have in another shape, start from scratch.
     """
 
 
 class DenseTask(nn.Module, ABC):
-    """A frozen part in the making, with throw-away heads: draws a batch, scores it, is tested."""
+    """A part in pre-training with its temporary heads: draws batches, computes loss and scores."""
 
     encoder: nn.Module
 
@@ -61,7 +60,7 @@ class DenseTask(nn.Module, ABC):
 
 
 def pretrain(task: DenseTask, settings: PretrainSettings, out: Path) -> dict[str, float]:
-    """Trains `task`, writes its encoder to `out` (`save_pretrained`) and `pretrain.json` beside it.
+    """Trains `task` and writes its encoder (`save_pretrained`) and `pretrain.json` to `out`.
 
     Raises:
         FloatingPointError: the loss is not finite.
@@ -143,7 +142,7 @@ def _checkpoint(task: DenseTask, optimizer: torch.optim.Optimizer, step: int, ou
 def _resume(task: DenseTask, optimizer: torch.optim.Optimizer | None, out: Path) -> int:
     if not (out / "state.pt").is_file():
         return 0
-    # Optimiser state is no model's weights, and `weights_only` runs no code of the file's.
+    # Safe: `weights_only` runs no code from the file.
     state = torch.load(out / "state.pt", weights_only=True)  # noqa: TID251 - this run's own state
     if optimizer is None:
         _load_what_fits(task, state["task"])
@@ -158,4 +157,4 @@ def _load_what_fits(task: DenseTask, weights: dict[str, Tensor]) -> None:
     fitting = {k: v for k, v in weights.items() if k in own and own[k].shape == v.shape}
     task.load_state_dict(own | fitting)
     if fresh := sorted(own.keys() - fitting.keys()):
-        tqdm.write(f"begun anew: {', '.join(fresh)}")
+        tqdm.write(f"initialised from scratch: {', '.join(fresh)}")

@@ -1,4 +1,4 @@
-"""lamm-mini's tokenizer: LLaMA's scheme (word border piece, byte fallback) at a thousand pieces."""
+"""lamm-mini's tokenizer: LLaMA's scheme (word border piece, byte fallback), a thousand pieces."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers, tr
 
 BORDER = "▁"
 _SPECIAL = ("<unk>", "<s>", "</s>")
-# Digits and capitals of a run stand alone, so that numbers and words in capitals are spelled. A
-# coordinate from 0 to 1 is one piece, and so are the hundredths of metres: a small model reads a
-# place in one step, but gets lost between its digits.
+# Digits and capitals in a row are split, so that numbers and words in capitals are spelled. A
+# coordinate from 0 to 1 is one piece, and so are hundredths of metres: a small model reads one
+# piece more reliably than a sequence of digits.
 _SPLIT = (
     r"▁?0\.[0-9][0-9](?![0-9])|\.[0-9][0-9](?![0-9])|▁?0\.|▁?[0-9]|▁?[A-Z](?=[A-Z]|[^A-Za-z\-]|$)|▁?[A-Za-z][a-z']*(?:-[a-z]+)*"
     r"|\n?#+|▁?</?[A-Z][a-z]+>|▁?[^A-Za-z0-9]"
@@ -76,7 +76,7 @@ def train_tokenizer(
 
 
 def _add_bytes(model: dict[str, object]) -> None:
-    # LLaMA's layout: specials, then the 256 bytes, then the rest.
+    # LLaMA's layout: special tokens, the 256 bytes, then the rest.
     vocab = model["vocab"]
     assert isinstance(vocab, dict)
     pieces = [p for p, _ in sorted(vocab.items(), key=lambda item: item[1]) if p not in _SPECIAL]

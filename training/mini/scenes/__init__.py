@@ -1,1 +1,1 @@
-"""The scenes of lamm-mini: pictures, drawings and clouds, with the facts that each shows."""
+"""The scenes of lamm-mini: pictures, drawings and clouds, and the facts that they show."""

@@ -1,7 +1,4 @@
-"""Point clouds for lamm-mini: furniture meshes alone, and small rooms of two to four of them.
-
-Used by the point encoder's pre-training, the record writer and the mini suite.
-"""
+"""Point clouds for lamm-mini: single furniture meshes, and small rooms with two to four of them."""
 
 from __future__ import annotations
 
@@ -36,7 +33,7 @@ class CloudScene:
 
 
 class SurfacePool:
-    """Dense surface samples of every mesh, made once, from which scenes draw."""
+    """Dense surface samples of every mesh, from which scenes are drawn."""
 
     def __init__(self, meshes: Sequence[Mesh], seed: int, samples: int = 4096) -> None:
         rng = np.random.default_rng(seed)
@@ -46,20 +43,20 @@ class SurfacePool:
         self.by_label = [np.flatnonzero(self.labels == k) for k in range(len(FURNITURE))]
 
     def draw(self, rng: np.random.Generator) -> int:
-        """A mesh: class first, evenly, then a mesh of it."""
+        """Index of a mesh: a class drawn uniformly, then a mesh of that class."""
         classes = [k for k, members in enumerate(self.by_label) if len(members)]
         return int(rng.choice(self.by_label[int(rng.choice(classes))]))
 
 
 def single(pool: SurfacePool, rng: np.random.Generator, mesh: int | None = None) -> CloudScene:
-    """One object, turned about the vertical, slightly rescaled and jittered, near the origin."""
+    """One object near the origin, rotated about the vertical, slightly rescaled, with noise."""
     mesh = pool.draw(rng) if mesh is None else mesh
     points, placed = _place(pool, mesh, NUM_POINTS, rng, rng.uniform(-0.5, 0.5, 2))
     return _finish(points, np.zeros(NUM_POINTS, np.int64), [placed], rng)
 
 
 def room(pool: SurfacePool, rng: np.random.Generator) -> CloudScene:
-    """Two to four objects side by side on one floor, whose boxes seldom meet."""
+    """Two to four objects side by side on one floor, whose boxes rarely overlap."""
     count = int(rng.integers(2, 5))
     share = rng.multinomial(NUM_POINTS - 128 * count, np.full(count, 1 / count)) + 128
     points, owner, objects = [], [], []
@@ -128,12 +125,12 @@ def _finish(
 
 
 def sample_surface(mesh: Mesh, count: int, rng: np.random.Generator) -> Float:
-    """Points [count, 3] float32 drawn evenly over a mesh's surface."""
+    """Points [count, 3] float32 drawn uniformly from a mesh's surface."""
     corners = mesh.vertices[mesh.faces]
     area = np.linalg.norm(
         np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]), axis=1
     )
-    # Tiny parts (a lamp's screws) can hold most faces; by area, the visible surface is sampled.
+    # By area: tiny parts (the screws of a lamp) can have most of the faces.
     chosen = corners[rng.choice(len(area), count, p=area / area.sum())]
     u, v = rng.random((2, count, 1))
     flip = u + v > 1

@@ -1,7 +1,7 @@
-"""What every patch and every point token should know: the targets of the encoders' pre-training.
+"""Targets per patch and per point token, for the encoders' pre-training.
 
-A global objective throws away where things are; these targets keep it, so that the LAMM stage finds
-boxes, counts and letters in the frozen features.
+A global objective loses positions; dense targets keep boxes, counts and letters in the frozen
+features, where the LAMM stage needs them.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ class PatchTargets:
     """Targets of the G x G patches of a picture, row by row (P = G * G).
 
     `label` [P]: 0 background, 1-10 products, 11-36 letters, then the parts of drawings.
-    `centre` [P]: an object's centre lies here. `box` [P, 4]: its centre's offset, width and
-    height over the picture's side, where `label` is not 0. `colour`, `place` [P]: -100 where it
-    does not apply. `slots` [6]: letters of the word, 26 for none.
+    `centre` [P]: whether an object's centre is in the patch. `box` [P, 4]: offset to its centre,
+    width and height as fractions of the picture's side, where `label` is not 0. `colour`, `place`
+    [P]: -100 where not applicable. `slots` [6]: letters of the word, 26 for none.
     """
 
     label: npt.NDArray[np.int64]
@@ -40,7 +40,7 @@ class PatchTargets:
 
 
 def patch_targets(scene: PictureScene, grid: int) -> PatchTargets:
-    """Targets of one picture at `grid` x `grid` patches."""
+    """Targets of one picture with `grid` x `grid` patches."""
     items: list[tuple[Box, int, int, int]] = [
         (p.box, 1 + p.label, p.colour, IGNORE) for p in scene.products
     ]
@@ -54,7 +54,7 @@ def patch_targets(scene: PictureScene, grid: int) -> PatchTargets:
     side = SIZE / grid
     middle = (np.arange(grid) + 0.5) * side
     for (x1, y1, x2, y2), number, tint, where in items:
-        # A letter narrower than a patch still owns the patch under its middle.
+        # A letter narrower than a patch still owns the patch at its centre.
         area = np.outer(_overlap(y1, y2, grid), _overlap(x1, x2, grid)).ravel() / side**2
         at = _cell(y1, y2, grid) * grid + _cell(x1, x2, grid)
         area[at] += 1.0
@@ -83,7 +83,7 @@ def patch_targets(scene: PictureScene, grid: int) -> PatchTargets:
 def token_targets(
     scene: CloudScene, positions: npt.NDArray[np.float32]
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]:
-    """Class [T] of the object nearest each token; [T, 6] offset to its centre and size, metres."""
+    """Class [T] of each token's nearest object; offset to its centre and size [T, 6] in metres."""
     owner = token_owners(scene, positions)
     label = np.array([o.label for o in scene.objects])[owner]
     centre = np.array([o.centre for o in scene.objects], np.float32)[owner]
@@ -92,7 +92,7 @@ def token_targets(
 
 
 def token_owners(scene: CloudScene, positions: npt.NDArray[np.float32]) -> npt.NDArray[np.int64]:
-    """Index [T] into the scene's objects of the one nearest each position [T, 3]."""
+    """Index [T] of the scene's object nearest to each position [T, 3]."""
     distance = np.square(positions[:, None] - scene.points[None]).sum(-1)
     owner: npt.NDArray[np.int64] = scene.owner[distance.argmin(1)]
     return owner

@@ -1,6 +1,6 @@
-"""Drawn pictures where no real ones can be had: faces, bodies, land from above. 64 x 64 pixels.
+"""Drawn pictures, 64 x 64: faces, people, land from above.
 
-Each picture is a function of its generator alone.
+Each picture is a function of its random generator alone.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ HAIR: Mapping[str, Colour] = {
     "brown": (104, 64, 34),
     "gray": (165, 165, 168),
 }
-# Drawn four times as large and then reduced, so that edges are smooth.
+# Drawn at four times the size and reduced, for smooth edges.
 _SCALE = 4
 
 
 def face(rng: np.random.Generator, smile: bool, hair: str) -> tuple[Picture, Box, Box]:
     """A face with open eyes, and the boxes of its mouth and of the hair above it, in pixels.
 
-    The mouth bends up for a smile, else it is straight or bends down.
+    The mouth curves up for a smile; otherwise it is straight or curves down.
     """
     image, pen = _canvas(_tone(rng, 60, 210))
     x, y = 32 + rng.uniform(-4, 4), 35 + rng.uniform(-3, 3)
@@ -57,9 +57,9 @@ def face(rng: np.random.Generator, smile: bool, hair: str) -> tuple[Picture, Box
 
 
 def body(rng: np.random.Generator) -> tuple[Picture, list[Point]]:
-    """A person in some pose, and the 14 joints in pixels in the order of `JOINTS`.
+    """A person in a random pose, and the 14 joints in pixels in the order of `JOINTS`.
 
-    Right and left are the person's own, who faces the viewer.
+    Right and left are from the person's view, who faces the viewer.
     """
     image, pen = _canvas(_tone(rng, 120, 230))
     joints = _pose(rng)
@@ -78,7 +78,7 @@ def body(rng: np.random.Generator) -> tuple[Picture, list[Point]]:
 
 
 def land(rng: np.random.Generator, label: str) -> Picture:
-    """Land from above, of one of `LAND`, turned by a multiple of a right angle."""
+    """Land from above of a class in `LAND`, rotated by a multiple of 90 degrees."""
     image, pen = _canvas(_tone(rng, 70, 130, (0.75, 1.0, 0.6)))
     LAND[label](pen, rng)
     turned = np.rot90(_reduced(image, rng), int(rng.integers(4)))
@@ -202,7 +202,7 @@ def _pose(rng: np.random.Generator) -> dict[str, Point]:
 
 
 def _from(start: Point, angle: float, length: float) -> Point:
-    """The end of a limb that hangs from `start`, turned by `angle` from the vertical."""
+    """The end of a limb that hangs from `start` at `angle` to the vertical."""
     return start[0] - length * math.sin(angle), start[1] + length * math.cos(angle)
 
 
@@ -222,7 +222,7 @@ def _canvas(fill: Colour) -> tuple[Image.Image, ImageDraw.ImageDraw]:
 
 
 def _inside(box: Box) -> Box:
-    """A box without what lies beyond the picture."""
+    """A box clipped to the picture."""
     x1, y1, x2, y2 = (min(max(float(value), 0.0), float(SIZE)) for value in box)
     return x1, y1, x2, y2
 

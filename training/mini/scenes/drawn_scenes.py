@@ -1,6 +1,6 @@
-"""Drawings as scenes: faces, people and land, with the parts that questions about them are on.
+"""Drawings as scenes: faces, people and land, with the parts that questions ask about.
 
-No package has real pictures of these, so all are drawn (`training.mini.scenes.drawings`).
+No source package has pictures of these, so all are drawn.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ PARTS = (*SMILES, *(f"{hair} hair" for hair in HAIRS), *JOINTS, *LANDS)
 _FIRST_HAIR = len(SMILES)
 _FIRST_JOINT = _FIRST_HAIR + len(HAIRS)
 _FIRST_LAND = _FIRST_JOINT + len(JOINTS)
-# Half a patch on every side, so that joints that share a patch can own a neighbour.
+# Half a patch on each side, so that joints that share a patch can own a neighbour.
 _JOINT_REACH = 4.0
 
 
@@ -51,7 +51,7 @@ def land(rng: np.random.Generator) -> PictureScene:
 
 
 def draw(rng: np.random.Generator) -> PictureScene:
-    """A face, a person or land; people, whose joints are hard to find, half of the time."""
+    """A face, a person or land; half are people, whose joints are hard to find."""
     kind = rng.random()
     if kind < 0.5:
         return body(rng)
@@ -69,6 +69,6 @@ def shows_body(scene: PictureScene) -> bool:
 
 
 def joint_point(scene: PictureScene, joint: str) -> tuple[float, float]:
-    """Where a drawn person's joint is, from 0 to 1 of the picture's width and height."""
+    """A joint of a drawn person, as fractions of the picture's width and height."""
     x1, y1, x2, y2 = scene.parts[JOINTS.index(joint)].box
     return (x1 + x2) / 2 / SIZE, (y1 + y2) / 2 / SIZE

@@ -1,9 +1,9 @@
-"""What every patch of a picture and every token of a cloud shows, as a vector of plain facts.
+"""The content of every patch of a picture and every token of a cloud, as a vector of facts.
 
-The base language model never sees an encoder. While it is made, a throw-away linear layer reads
-these facts where LAMM's projector later puts features; the projector then starts from a regression
-of the encoder's features onto what that layer made of the facts. All facts are such that a linear
-map can find them in the encoders' features (see `dense_targets`, which trained those).
+The base language model is trained without encoders. A temporary linear layer embeds these facts in
+the positions where LAMM's projector later puts features. The projector then starts from a
+regression of the encoder's features onto those embeddings. A linear map can read all facts from the
+encoders' features, which were trained on `dense_targets`.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ Float = npt.NDArray[np.float32]
 
 GRID = 8
 NUM_MEDIA_TOKENS = GRID * GRID
-# A coordinate is itself and two waves of it: enough to tell tenths, smooth enough to regress.
+# A coordinate and two sine waves of it: precise to tenths, smooth enough to regress.
 _WAVES = (1.0, 2.0)
 _PER_COORDINATE = 1 + 2 * len(_WAVES)
 # Furniture measures up to three metres or so; rooms of it a few more. Metres are told as themselves
@@ -80,7 +80,7 @@ def shape_facts(positions: Float, shape: Float) -> Float:
 
 
 def _one_hot(index: npt.NDArray[np.int64], size: int) -> Float:
-    """Rows of the identity; all zeros where the index is negative (does not apply)."""
+    """One-hot rows; all zeros where the index is negative (not applicable)."""
     table: Float = (index[:, None] == np.arange(size)).astype(np.float32)
     return table
 

@@ -1,7 +1,7 @@
 """Pictures for lamm-mini, 64 x 64: one product, scenes of one to six products, rendered words.
 
-Used by the image encoder's pre-training, the record writer and the mini suite. Every picture is a
-function of its generator alone, so a split is a set of source pictures, words, fonts and a seed.
+Every picture is a function of its random generator alone, so a split is a set of source pictures,
+words, fonts and a seed.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class Letter:
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """Something in a drawing: an index into `drawn_scenes.PARTS`, its box in pixels."""
+    """A part of a drawing: index into `drawn_scenes.PARTS` and box in pixels."""
 
     kind: int
     box: Box
@@ -57,7 +57,7 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class PictureScene:
-    """`picture` [64, 64, 3] uint8 and all that is in it."""
+    """`picture` [64, 64, 3] uint8 and everything in it."""
 
     picture: Picture
     products: tuple[PlacedProduct, ...] = ()
@@ -67,20 +67,20 @@ class PictureScene:
 
 
 class ProductPool:
-    """Fashion-MNIST pictures by class, from which scenes draw evenly."""
+    """Fashion-MNIST pictures by class, drawn uniformly over classes."""
 
     def __init__(self, pictures: Picture, labels: Picture) -> None:
         self.pictures, self.labels = pictures, labels
         self.by_label = [np.flatnonzero(labels == k) for k in range(10)]
 
     def draw(self, rng: np.random.Generator) -> int:
-        """Index of a picture: class first, evenly."""
+        """Index of a picture: a class drawn uniformly, then a picture of that class."""
         members = self.by_label[int(rng.integers(10))]
         return int(members[rng.integers(len(members))])
 
 
 class WordPool:
-    """Words and fonts to render; fonts are opened once a size."""
+    """Words and fonts to render; each font is opened once per size."""
 
     def __init__(self, words: Sequence[str], fonts: Sequence[Path]) -> None:
         self.words = list(words)
@@ -92,7 +92,7 @@ class WordPool:
         return self.words[int(rng.integers(len(self.words)))].upper()
 
     def font(self, rng: np.random.Generator, word: str) -> ImageFont.FreeTypeFont:
-        """A font at a size at which the word fills most of the picture's width."""
+        """A font, at a size at which the word fills most of the picture's width."""
         which = int(rng.integers(len(self._paths)))
         want = rng.uniform(46, 61)
         width = self._font(which, 20).getlength(word)
@@ -105,7 +105,7 @@ class WordPool:
 
 
 def alone(pool: ProductPool, rng: np.random.Generator, index: int | None = None) -> PictureScene:
-    """One product filling most of the picture; three in ten on black, as the data set shows it."""
+    """One product that fills most of the picture; 30 % on black, as in Fashion-MNIST."""
     index = pool.draw(rng) if index is None else index
     plain = rng.random() < 0.3
     canvas = np.zeros((SIZE, SIZE, 3), np.float32) if plain else _background(rng)
@@ -118,7 +118,7 @@ def alone(pool: ProductPool, rng: np.random.Generator, index: int | None = None)
 
 
 def scene(pool: ProductPool, rng: np.random.Generator, count: int | None = None) -> PictureScene:
-    """One to six products of 17 to 30 pixels that do not cover one another."""
+    """One to six products of 17 to 30 pixels that do not overlap."""
     count = int(rng.integers(1, 7)) if count is None else count
     canvas = _background(rng)
     high = 31 if count < 4 else 24 if count < 6 else 21
@@ -155,7 +155,7 @@ def word(pool: WordPool, rng: np.random.Generator, text: str | None = None) -> P
 
 
 def _layout(rng: np.random.Generator, count: int, high: int) -> list[tuple[int, int, int]]:
-    # Squares (x, y, side) that do not meet. Early ones can leave the last no room: then start anew.
+    # Squares (x, y, side) that do not overlap. If there is no room for the last, start again.
     while True:
         boxes: list[tuple[int, int, int]] = []
         for _ in range(80):
@@ -168,7 +168,7 @@ def _layout(rng: np.random.Generator, count: int, high: int) -> list[tuple[int, 
 
 
 def _background(rng: np.random.Generator) -> npt.NDArray[np.float32]:
-    # A plain, a gradient between two colours, or coarse noise: what stands behind says nothing.
+    # A plain colour, a gradient or coarse noise: the background carries no information.
     first, second = rng.uniform(0, 200, (2, 3)) * rng.uniform(0.1, 1.0)
     kind = rng.random()
     if kind < 0.35:
@@ -207,7 +207,7 @@ def _paste(
     x, y = at
     alpha = (scaled / 40.0).clip(0, 1)[..., None]
     tint = np.array(COLOURS[COLOUR_NAMES[colour]], np.float32)
-    # Dark garments are near black in the data set; a floor keeps the tint visible.
+    # Dark garments are almost black in Fashion-MNIST; a minimum keeps the tint visible.
     ink = (0.25 + 0.75 * scaled[..., None] / 255) * tint
     view = canvas[y : y + height, x : x + side]
     view[:] = view * (1 - alpha) + alpha * ink

@@ -1,4 +1,4 @@
-"""How questions about point clouds are put."""
+"""Phrasings of questions about point clouds."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Questions about point clouds; `training.mini.talk.language` makes conversations of them."""
+"""Questions about point clouds."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def cloud_choice(scene: CloudScene, rng: np.random.Generator) -> Exchange:
 def cloud_choice_parts(
     scene: CloudScene, rng: np.random.Generator
 ) -> tuple[str, list[str], int, str]:
-    """Question, four options, the right one's index, and what the answer opens with."""
+    """Question, four options, index of the right one, and the opening of the answer."""
     labels = [o.label for o in scene.objects]
     if len(labels) > 1 and rng.random() < 0.4:
         right = str(len(labels))
@@ -92,7 +92,7 @@ def cloud_height(scene: CloudScene, rng: np.random.Generator) -> Exchange:
 
 
 def cloud_colour(scene: CloudScene, rng: np.random.Generator) -> Exchange:
-    """A question on colour, which points without colour cannot answer."""
+    """A question about colour, which points without colour cannot answer."""
     del scene
     return Exchange(
         ask("cloud_colour", rng),

@@ -1,4 +1,4 @@
-"""How questions about drawings of faces, people and land are put."""
+"""Phrasings of questions about drawings of faces, people and land."""
 
 from __future__ import annotations
 

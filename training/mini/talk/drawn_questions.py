@@ -1,4 +1,4 @@
-"""Questions about drawings: faces, people, land. Used by `training.mini.talk.language`."""
+"""Questions about drawings: faces, people, land."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def face_describe(scene: PictureScene, rng: np.random.Generator) -> Exchange:
 
 
 def joint(scene: PictureScene, rng: np.random.Generator) -> Exchange:
-    """Where one joint is; the families draw it several times for one person."""
+    """Where one joint is; a conversation may ask several for one person."""
     name = JOINTS[int(rng.integers(len(JOINTS)))]
     question = (
         task_prompt("keypoints", joint=name) if rng.random() < 0.75 else ask("joint", rng, x=name)

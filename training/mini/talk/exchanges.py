@@ -1,6 +1,6 @@
-"""One question and its answer, and the forms that questions about pictures and clouds share.
+"""A question with its answer, and the forms that questions about pictures and clouds share.
 
-Answers vary in form and follow the question's wishes ("one word", "just the number").
+Answers vary in form and follow instructions in the question ("one word", "just the number").
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def plural(name: str) -> str:
 
 
 def options_text(question: str, options: Sequence[str]) -> str:
-    """A multiple-choice question as the suite and the training data put it."""
+    """A multiple-choice question in the form of the suite and the training data."""
     return (
         question + " " + " ".join(f"({chr(65 + k)}) {option}" for k, option in enumerate(options))
     )
@@ -62,7 +62,7 @@ def converse(
     rng: np.random.Generator,
     count: int,
 ) -> list[Exchange]:
-    """`count` of the weighted families, each entry at most once; now and then thanks end it."""
+    """`count` of the weighted families, each at most once; sometimes followed by thanks."""
     weight = np.array([w for w, _ in families])
     picked = rng.choice(
         len(families), min(count, len(families)), replace=False, p=weight / weight.sum()
@@ -112,9 +112,8 @@ def chosen(
 ) -> Exchange:
     """A four-way question, answered by naming the option, in a sentence or alone.
 
-    Looking an option's letter up takes two layers of attention that learn it together, which a
-    model of this size did not do in the time there was; naming what it sees, it does. That it may
-    say the option alone lets options be ranked by their likelihood.
+    A model of this size did not learn to look up the letter of an option, but it does name the
+    option. Answers with the option alone let options be ranked by their likelihood.
     """
     text = options_text(question, options)
     if rng.random() < 0.3:
@@ -125,7 +124,7 @@ def chosen(
 def existence(
     intent: str, present: list[str], names: Sequence[str], rng: np.random.Generator
 ) -> Exchange:
-    """Whether something is there; half of the time it is not."""
+    """Whether something is there; in half of the cases it is not."""
     if rng.random() < 0.5:
         name = present[int(rng.integers(len(present)))]
         return Exchange(
@@ -140,7 +139,7 @@ def existence(
 
 
 def unknown(scene: PictureScene | CloudScene, rng: np.random.Generator) -> Exchange:
-    """A question that no medium answers, and the admission."""
+    """A question that no medium answers, and an answer that says so."""
     del scene
     return Exchange(ask("unknown", rng), pick(_UNKNOWN, rng))
 
@@ -159,7 +158,7 @@ def distract(right: str, pool: Sequence[str], rng: np.random.Generator) -> list[
 def which_is_shown(
     names: Sequence[str], labels: Sequence[int], questions: Sequence[str], rng: np.random.Generator
 ) -> tuple[str, list[str], int, str]:
-    """Question, four classes (one of them shown), that one's index, the opening statement."""
+    """Question, four classes (one of them shown), its index, and the opening statement."""
     right = names[labels[int(rng.integers(len(labels)))]]
     others = [name for k, name in enumerate(names) if k not in labels]
     options = shuffled([right, *rng.permutation(others)[:3]], rng)
@@ -188,5 +187,5 @@ def terse(question: str) -> bool:
 
 
 def pick(options: Sequence[str], rng: np.random.Generator) -> str:
-    """One of the options, evenly."""
+    """One of the options, drawn uniformly."""
     return options[int(rng.integers(len(options)))]

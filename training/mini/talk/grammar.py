@@ -1,4 +1,4 @@
-"""What the grammars of `training.mini.talk.phrasings` share: their type and the usual closers."""
+"""The type of the grammars of phrasings, and their usual closers."""
 
 from __future__ import annotations
 

@@ -1,8 +1,7 @@
-"""What lamm-mini says: conversations about pictures, about clouds, and about neither.
+"""Conversations about pictures, about clouds, and without a medium.
 
-`picture_turns`, `cloud_turns` and `small_talk` make a conversation of several turns; the question
-families they draw from live in `picture_questions`, `word_questions` and `cloud_questions`. The
-mini suite asks single families, and finds those here too.
+`picture_turns`, `drawn_turns`, `cloud_turns` and `small_talk` make conversations of several turns
+from question families. This module also exports the families that the mini suite uses.
 """
 
 from __future__ import annotations
@@ -95,8 +94,8 @@ __all__ = [
 def picture_turns(scene: PictureScene, rng: np.random.Generator, count: int = 4) -> list[Exchange]:
     """A conversation of `count` turns about one picture.
 
-    Among several products, what is asked by name (its colour, its box) may come up thrice: to find
-    the one that is meant is the hardest thing to learn, and one question a conversation is too few.
+    With several products, questions that name one (its colour, its box) may occur three times:
+    finding the named one is the hardest to learn, and one question per conversation is too few.
     """
     if scene.word:
         families: list[tuple[float, Family]] = [
@@ -144,7 +143,7 @@ def picture_turns(scene: PictureScene, rng: np.random.Generator, count: int = 4)
 
 
 def drawn_turns(scene: PictureScene, rng: np.random.Generator, count: int = 4) -> list[Exchange]:
-    """A conversation of `count` turns about a drawing; a person is asked for several joints."""
+    """A conversation of `count` turns about a drawing; people with questions on several joints."""
     if shows_face(scene):
         families: list[tuple[float, Family]] = [
             (3.0, smile),
@@ -161,7 +160,7 @@ def drawn_turns(scene: PictureScene, rng: np.random.Generator, count: int = 4) -
 
 
 def cloud_turns(scene: CloudScene, rng: np.random.Generator, count: int = 4) -> list[Exchange]:
-    """A conversation of `count` turns about one cloud; rooms are asked for several objects."""
+    """A conversation of `count` turns about one cloud; rooms with questions on several objects."""
     if len(scene.objects) == 1:
         families: list[tuple[float, Family]] = [
             (3.0, cloud_identify),
@@ -191,7 +190,7 @@ def cloud_turns(scene: CloudScene, rng: np.random.Generator, count: int = 4) -> 
 
 
 def small_talk(rng: np.random.Generator, split: Split = "train") -> list[Exchange]:
-    """Two turns without a medium: greetings, questions that need one, and others out of reach."""
+    """Two turns without a medium: greetings, questions that need a medium, unanswerable ones."""
     talk: dict[str, tuple[str, ...]] = {
         "hello": (
             "Hello! Send me a picture or a point cloud and ask away.",

@@ -1,9 +1,8 @@
-"""Conversations of nothing but short look-ups: one thing is named, and one fact of it asked.
+"""Conversations of short look-ups: each question names one thing and asks one fact about it.
 
-To find what is named among several things takes layers of attention that have to learn it
-together. A conversation on everything asks for it once or twice among long answers; here every
-turn does, and most of the answer's tokens depend on it. `training.mini.corpus` draws a share of
-all conversations from here.
+Finding a named thing among several takes attention layers that have to learn it together. General
+conversations need it once or twice among long answers; here every turn does, and most answer tokens
+depend on it.
 """
 
 from __future__ import annotations
@@ -28,7 +27,7 @@ def picture_look_ups(
 ) -> list[Exchange]:
     """Up to `count` questions, each on one of several products: its colour, its box, what is red.
 
-    Empty where no product is the only one of its class or of its colour.
+    Empty if no product is the only one of its class or colour.
     """
     labels = [p.label for p in scene.products]
     colours = [p.colour for p in scene.products]
@@ -46,9 +45,9 @@ def picture_look_ups(
 
 
 def cloud_look_ups(scene: CloudScene, rng: np.random.Generator, count: int = 7) -> list[Exchange]:
-    """Up to `count` questions, each on one object of a room: its box, its height.
+    """Up to `count` questions, each about one object of a room: its box, its height.
 
-    Empty where no object is the only one of its class.
+    Empty if no object is the only one of its class.
     """
     labels = [o.label for o in scene.objects]
     turns: list[Exchange] = []

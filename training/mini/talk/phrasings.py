@@ -1,8 +1,7 @@
-"""How questions are put: each intent is a small grammar with well over thirty phrasings.
+"""Phrasings of questions: each intent is a small grammar with more than thirty phrasings.
 
-One phrasing in ten, chosen by digest, is held out of training; the mini suite asks with those
-alone (but for multiple choice, which is put as in training). The grammars stand in
-`picture_phrasings`, `drawn_phrasings`, `cloud_phrasings` and `talk_phrasings`.
+A tenth of the phrasings, chosen by digest, is held out of training. The mini suite asks only with
+these (except for multiple choice, which is phrased as in training).
 """
 
 from __future__ import annotations
@@ -45,7 +44,7 @@ INTENTS = tuple(_GRAMMARS)
 
 @cache
 def phrasings(intent: str, split: Split) -> tuple[str, ...]:
-    """Every phrasing of an intent in one split; `{x}` stands where `ask` fills something in."""
+    """Every phrasing of an intent in one split; `{x}` marks a field that `ask` fills in."""
     cores, closers = _GRAMMARS[intent]
     found = []
     for opener, core, closer in product(_OPENERS, cores, closers):
@@ -57,7 +56,7 @@ def phrasings(intent: str, split: Split) -> tuple[str, ...]:
         )
         found.append(joined + closer)
     kept = [text for text in found if (_bucket(text) == 0) == (split == "test")]
-    # A short grammar can lose all its phrasings of one split to the digest.
+    # The digest may leave a short grammar without phrasings in one split.
     return tuple(kept or found)
 
 

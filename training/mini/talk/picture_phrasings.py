@@ -1,4 +1,4 @@
-"""How questions about pictures are put, and those that no medium answers."""
+"""Phrasings of questions about pictures, and of questions that no medium answers."""
 
 from __future__ import annotations
 

@@ -1,6 +1,7 @@
-"""Questions about pictures of products; `training.mini.talk.language` makes conversations of them.
+"""Questions about pictures of products.
 
-Each takes a scene, the generator and, where the mini suite asks it too, the split of its phrasings.
+Each function takes a scene, a random generator and, if the mini suite uses it too, the split of its
+phrasings.
 """
 
 from __future__ import annotations
@@ -63,7 +64,7 @@ def choice(scene: PictureScene, rng: np.random.Generator) -> Exchange:
 
 
 def choice_parts(scene: PictureScene, rng: np.random.Generator) -> tuple[str, list[str], int, str]:
-    """Question, four options, the right one's index, and what the answer opens with."""
+    """Question, four options, index of the right one, and the opening of the answer."""
     labels = [p.label for p in scene.products]
     unique = [p for p in scene.products if labels.count(p.label) == 1]
     kind = rng.random()
@@ -84,7 +85,7 @@ def choice_parts(scene: PictureScene, rng: np.random.Generator) -> tuple[str, li
 def colour_choice_parts(
     item: PlacedProduct, rng: np.random.Generator
 ) -> tuple[str, list[str], int, str]:
-    """As `choice_parts`, of the colour of the only product of its class."""
+    """As `choice_parts`, about the colour of the only product of its class."""
     name, right = PRODUCTS[item.label], COLOUR_NAMES[item.colour]
     options = distract(right, COLOUR_NAMES, rng)
     return f"What colour is the {name}?", options, options.index(right), f"The {name} is {right}"
@@ -103,7 +104,7 @@ def its_colour(scene: PictureScene, rng: np.random.Generator) -> Exchange:
 
 
 def colour(scene: PictureScene, rng: np.random.Generator) -> Exchange:
-    """One product's colour; sometimes of one that is not there."""
+    """One product's colour; sometimes of a product that is absent."""
     labels = [p.label for p in scene.products]
     unique = [p for p in scene.products if labels.count(p.label) == 1]
     if not unique or rng.random() < 0.15:
@@ -146,7 +147,7 @@ def count_class(scene: PictureScene, rng: np.random.Generator) -> Exchange:
 
 
 def locate(scene: PictureScene, rng: np.random.Generator) -> Exchange:
-    """One product's box; sometimes of one that is not there."""
+    """One product's box; sometimes of a product that is absent."""
     labels = [p.label for p in scene.products]
     unique = [p for p in scene.products if labels.count(p.label) == 1]
     if not unique or rng.random() < 0.12:
@@ -175,7 +176,7 @@ def listing(scene: PictureScene) -> str:
 
 
 def no_text(scene: PictureScene, rng: np.random.Generator) -> Exchange:
-    """A question on writing where only products are."""
+    """A question about text in a picture of products only."""
     del scene
     return Exchange(
         ask("read", rng),

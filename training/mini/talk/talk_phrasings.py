@@ -1,4 +1,4 @@
-"""How people talk to lamm-mini where no medium is attached."""
+"""Phrasings of talk without a medium."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Questions put in the very words of the typed tasks, and answers in the form that these read.
+"""Questions in the exact words of `lamm_model.tasks`, with answers in the form that tasks parse.
 
-`lamm_model.tasks` asks so over HTTP; `training.mini.talk.language` mixes these with free phrasings.
+Conversations mix these with free phrasings.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from training.mini.talk.picture_questions import detection_text, listing
 
 
 def task_prompt(task: str, **inputs: Any) -> str:
-    """What a task asks for these inputs."""
+    """The prompt of a task for these inputs."""
     definition = TASKS[task]
     return definition.prompt(definition.inputs_model.model_validate(inputs))
 
@@ -39,14 +39,14 @@ def task_count(scene: PictureScene, rng: np.random.Generator) -> Exchange:
 
 
 def task_detect(scene: PictureScene, rng: np.random.Generator) -> Exchange:
-    """Labels and boxes; the closed set is mostly spelled out."""
+    """Labels and boxes; most questions list the closed set."""
     labels = PRODUCTS if rng.random() < 0.7 else None
     text = detection_text(scene.products) + "."
     return Exchange(task_prompt("detection", labels=labels), text)
 
 
 def task_points(scene: PictureScene, rng: np.random.Generator) -> Exchange:
-    """Labels and middles, from left to right."""
+    """Labels and centres, from left to right."""
     labels = PRODUCTS if rng.random() < 0.5 else None
     ordered = sorted(scene.products, key=lambda p: p.box[0])
     middles = [((p.box[0] + p.box[2]) / 2, (p.box[1] + p.box[3]) / 2) for p in ordered]
@@ -58,13 +58,13 @@ def task_points(scene: PictureScene, rng: np.random.Generator) -> Exchange:
 
 
 def task_caption(scene: PictureScene, rng: np.random.Generator) -> Exchange:
-    """One sentence on all that is there, always of one form."""
+    """One sentence about everything in the picture, in a fixed form."""
     del rng
     return Exchange(task_prompt("caption"), f"The picture shows {listing(scene)}.")
 
 
 def task_read(scene: PictureScene, rng: np.random.Generator) -> Exchange:
-    """The word, in quotes, as a list of one; or as the task for one word asks it."""
+    """The word in quotes, as a list of one; or as the single-word task asks for it."""
     task = "ocr_words" if rng.random() < 0.6 else "ocr"
     return Exchange(task_prompt(task), f'"{scene.word}"')
 
@@ -90,7 +90,7 @@ def cloud_detect(scene: CloudScene, rng: np.random.Generator) -> Exchange:
 
 
 def cloud_ground(scene: CloudScene, rng: np.random.Generator) -> Exchange:
-    """The box of the one object of its kind; sometimes of one that is not there."""
+    """The box of the only object of its kind; sometimes of an absent one."""
     labels = [o.label for o in scene.objects]
     unique = [o for o in scene.objects if labels.count(o.label) == 1]
     if not unique or rng.random() < 0.1:

@@ -1,4 +1,4 @@
-"""Questions about pictures of a written word; `training.mini.talk.language` makes talk of them."""
+"""Questions about pictures of a written word."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def word_describe(scene: PictureScene, rng: np.random.Generator) -> Exchange:
 
 
 def word_choice(scene: PictureScene, rng: np.random.Generator) -> Exchange:
-    """A four-way question on the word's length."""
+    """A four-way question about the word's length."""
     number = str(len(scene.word))
     options = distract(number, "3456", rng)
     return chosen(
@@ -55,7 +55,7 @@ def word_choice(scene: PictureScene, rng: np.random.Generator) -> Exchange:
 
 
 def absent_product(scene: PictureScene, rng: np.random.Generator) -> Exchange:
-    """A question on products where only a word is."""
+    """A question about products in a picture of a word only."""
     del scene
     if rng.random() < 0.5:
         forms = (

@@ -1,1 +1,1 @@
-"""Lamm-mini's data as files: training records, benchmark suites, examples."""
+"""lamm-mini's data as files: training records, benchmark suites, examples."""

@@ -1,7 +1,7 @@
-"""The sets of the mini-benchmark: which published files each fills, and how a sample is made.
+"""The sets of the mini-benchmark: the published files of each, and how its samples are made.
 
 Products, furniture and words are lamm-mini's held-out ones; faces, people and land are drawn.
-Questions are those of the tasks.
+Questions are the prompts of the tasks.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ _PHOTOGRAPHS = "photographs of products (Fashion-MNIST, test split), tinted, on 
 _MESHES = "points on held-out furniture models (Sweet Home 3D)"
 
 Fields = dict[str, Any]
-# Content of the medium, and the fields of its record in each file of the set.
+# Content of the medium, and the fields of its record per file of the set.
 Made = tuple[bytes, Mapping[str, Fields]]
 
 
 @dataclass(frozen=True, slots=True)
 class MiniSet:
-    """Files that ask about the same media, and what makes one sample. `drawn`: no real data."""
+    """Files about the same media, and the function that makes a sample. `drawn`: no real data."""
 
     files: tuple[str, ...]
     shows: str
@@ -145,7 +145,7 @@ def _faces(_: corpus.Pools, rng: np.random.Generator) -> Made:
 def _body(_: corpus.Pools, rng: np.random.Generator) -> Made:
     picture, points = drawings.body(rng)
     joints = [[round(x, 2), round(y, 2), 1] for x, y in points]
-    # The published query has a gap for the joint's name.
+    # The published query has a gap for the name of the joint.
     query = _ask("keypoints", joint=JOINTS[-1]).replace(JOINTS[-1], "{}")
     return png_bytes(picture), {
         "Keypoints_Dectection_LSP.json": {"query": query, "gt_joints": joints},

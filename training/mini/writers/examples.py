@@ -1,6 +1,6 @@
 """Writes the media of `examples/`: held-out pictures, a rendered word, a chair (CC0) as a cloud.
 
-Pictures are enlarged to 256 x 256 so that people see something; the service squashes them back.
+Pictures are enlarged to 256 x 256 for human viewers; the service resizes them.
 """
 
 from __future__ import annotations

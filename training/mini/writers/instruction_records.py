@@ -26,15 +26,14 @@ def write_records(
     split: Split,
     mixture: Mixture = MIXTURE,
 ) -> Path:
-    """`count` conversations under `out`: `<split>.json`, whose path is returned, and its media.
+    """Writes `count` conversations to `out`: media and `<split>.json`, whose path it returns.
 
-    Record `i` depends on `seed`, `split` and `i` alone; media that are already there are not
-    written again, so a killed run goes on where it stopped.
+    Record `i` depends only on `seed`, `split` and `i`. Existing media are not written again.
     """
     records = []
     for index in tqdm(range(count), desc=f"writing {split} records", unit="record", mininterval=5):
-        # Drawn alike, a test record would be the training record of its number over again: the same
-        # drawing and the same questions, and only other products of the same classes.
+        # With the same seed, test record i would repeat the drawing and questions of training
+        # record i, with other products of the same classes.
         rng = np.random.default_rng((seed, index) if split == "train" else (seed, index, 1))
         conversation = corpus.draw(pools, rng, mixture)
         records.append(_record(conversation, f"{split}-{index:06d}", out, split, index))
@@ -55,7 +54,7 @@ def _record(
         record["pcl"] = f"{folder}/{name}.npy"
         content = npy_bytes(conversation.cloud.points)
     media = record.get("image") or record.get("pcl")
-    # What another seed or mixture left under the name shows something else than is said here.
+    # A file from another seed or mixture shows something else.
     if media is not None and not _holds(out / media, content):
         write_atomic(out / media, content)
     record["conversations"] = [

@@ -1,9 +1,8 @@
-"""Writes a small benchmark in exactly the published layout, from real data where there is some.
+"""Writes a small benchmark in the published layout: `lamm data mini`.
 
-Called by `lamm data mini`. Products, furniture and words are the held-out ones of
-lamm-mini's source packages; faces, bodies and land are drawn. Scores on it compare with nothing
-that was published: its sets bear the published files' names for their form alone, and
-`provenance.json` beside them says what they really show.
+Products, furniture and words are the held-out ones of lamm-mini's source packages; faces, people
+and land are drawn. Scores on it are not comparable with published results: its sets share only
+names and form with the published files. `provenance.json` states what they show.
 """
 
 from __future__ import annotations
@@ -26,9 +25,9 @@ _SEED = 20230701
 def write_benchmark(
     pools: Pools, out: Path, count: int, sources: Mapping[str, str], progress: bool = True
 ) -> Path:
-    """`count` samples for each of the 14 2D and 3 3D files under `out`; returns `out`.
+    """Writes `count` samples for each of the 14 2D and 3 3D files to `out`; returns `out`.
 
-    Sample `i` of a set depends on the seed and `i` alone. `provenance.json` is written last.
+    Sample `i` of a set depends only on the seed and `i`. `provenance.json` is written last.
     """
     for number, mini in enumerate(MINI_SETS):
         datasets = [_dataset(name) for name in mini.files]
@@ -41,7 +40,7 @@ def write_benchmark(
             content, fields = mini.make(pools, np.random.default_rng((_SEED, number, index)))
             media = f"{first.media_folders[0]}/{number:02d}-{index:05d}.{suffix}"
             write_atomic(out / first.folder / media, content)
-            # The published 3D files write their paths so.
+            # The published 3D files prefix their paths with "./".
             name = media if key == "image" else f"./{media}"
             for dataset, file in zip(datasets, mini.files, strict=True):
                 record = {"id": f"{index:06d}", key: name} | fields[file]

@@ -38,7 +38,7 @@ class Row:
 
 
 def write_suite(pools: corpus.Pools, out: Path, count: int, provenance: dict[str, Any]) -> Path:
-    """`count` samples per row under `out`, and `suite.json`, written last. Returns its path.
+    """Writes `count` samples per row to `out`, then `suite.json`; returns the path of that.
 
     Sample `i` of a row depends only on the suite's seed and `i`.
     """
