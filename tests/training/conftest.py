@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from lamm_model.processing import LammProcessor
 from training.config import DataSource, Recipe, parse_recipe
 from training.tiny import make_tiny_base, make_tiny_records
 
 MakeRecipe = Callable[..., Recipe]
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """Sums are bit-equal only if split alike, and more threads do not speed up tiny models."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="session")

@@ -17,7 +17,6 @@ from lamm_model.conversation import Modality
 from lamm_model.media import PreparedMedia
 from lamm_model.processing import LammProcessor
 from training.config import DataSource
-from training.data import feature_cache
 from training.data.dataset import InstructionDataset, load_media
 from training.data.feature_cache import FeatureCache, FeatureCacheError
 from training.data.records import MediaFile
@@ -66,12 +65,10 @@ def test_a_killed_fill_goes_on_after_its_last_whole_shard(
     processor: LammProcessor,
     media: list[MediaFile],
     tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(feature_cache, "_SHARD_ROWS", 4)
     load = partial(load_media, processor=processor)
     with pytest.raises(KeyboardInterrupt):
-        FeatureCache(tmp_path, KEYS).fill(media, load, CountingEncoder(fail_after=6))
+        FeatureCache(tmp_path, KEYS, shard_rows=4).fill(media, load, CountingEncoder(fail_after=6))
     # A shard without its index, as a kill between the two writes leaves it, counts for nothing.
     index = next(tmp_path.rglob("*.json"))
     index.unlink()

@@ -11,7 +11,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from training.data import json_stream
 from training.data.json_stream import JsonStreamError, iter_json_items
 
 _JSON = st.recursive(
@@ -35,9 +34,7 @@ def test_any_list_in_blocks_of_any_size(
     # Lone surrogates can be written as escapes alone.
     ascii = ascii or any("\ud800" <= c <= "\udfff" for c in json.dumps(items, ensure_ascii=False))
     path.write_text(json.dumps(items, indent=indent, ensure_ascii=ascii), encoding="utf8")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(json_stream, "_BLOCK_BYTES", block)
-        read = list(iter_json_items(path))
+    read = list(iter_json_items(path, block_bytes=block))
     assert [item.value for item in read] == items
     assert [item.index for item in read] == list(range(len(items)))
 
@@ -88,11 +85,12 @@ def test_a_byte_order_mark_and_bytes_that_are_not_utf8_are_read(tmp_path: Path) 
     assert [item.value["a"] for item in iter_json_items(path)] == ["\udcff", "good"]
 
 
-def test_lines_are_counted_across_blocks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(json_stream, "_BLOCK_BYTES", 7)
+def test_lines_are_counted_across_blocks(tmp_path: Path) -> None:
     path = tmp_path / "lines.json"
     path.write_text(json.dumps([{"n": n} for n in range(50)], indent=2))
-    assert [item.line for item in iter_json_items(path)] == [2 + 3 * n for n in range(50)]
+    assert [item.line for item in iter_json_items(path, block_bytes=7)] == [
+        2 + 3 * n for n in range(50)
+    ]
 
 
 def test_an_item_above_the_limit_is_refused_before_it_is_read(tmp_path: Path) -> None:

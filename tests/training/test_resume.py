@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -62,18 +62,8 @@ def start(config: Path) -> subprocess.Popen[bytes]:
     )
 
 
-@pytest.fixture
-def one_thread() -> Iterator[None]:
-    """Sums are bit-equal only when they are cut alike."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
 @pytest.mark.slow
 @pytest.mark.timeout(300)
-@pytest.mark.usefixtures("one_thread")
 def test_a_killed_run_gives_the_same_losses_bit_for_bit(
     make_recipe: MakeRecipe, tmp_path: Path
 ) -> None:
@@ -111,7 +101,6 @@ class Stopped(Exception):
     """Stands for a kill at a chosen place."""
 
 
-@pytest.mark.usefixtures("one_thread")
 @pytest.mark.parametrize("stop_at", [7, 23])
 def test_a_stop_anywhere_in_an_epoch_is_made_good(
     make_recipe: MakeRecipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stop_at: int

@@ -26,7 +26,6 @@ Feature = npt.NDArray[np.float16]
 Encode = Callable[[Modality, Sequence[PreparedMedia]], npt.NDArray[np.float32]]
 _Item = TypeVar("_Item")
 
-_SHARD_ROWS = 512
 _BATCH = 32
 
 
@@ -37,12 +36,15 @@ class FeatureCacheError(ValueError):
 class FeatureCache:
     """Features [N, D] float16 of media files.
 
-    Shards of up to 512 rows are written atomically: `NAME.npy`, then `NAME.json` with the digests
-    of the rows. An interrupted `fill` resumes after the last complete shard.
+    Shards of up to `shard_rows` rows are written atomically: `NAME.npy`, then `NAME.json` with the
+    digests of the rows. An interrupted `fill` resumes after the last complete shard.
     """
 
-    def __init__(self, directory: Path, keys: Mapping[Modality, str]) -> None:
+    def __init__(
+        self, directory: Path, keys: Mapping[Modality, str], shard_rows: int = 512
+    ) -> None:
         """`keys` name the encoder of each modality (see `encoder_key`)."""
+        self._shard_rows = shard_rows
         self._folders = {m: directory / f"{m.value}-{key[:16]}" for m, key in keys.items()}
         self._rows: dict[tuple[Modality, str], tuple[Path, int]] = {}
         self._shards: dict[Path, Feature] = {}
@@ -90,7 +92,7 @@ class FeatureCache:
         ) as bar:
             for modality, folder in self._folders.items():
                 wanted = [(d, medium) for (m, d), medium in missing.items() if m is modality]
-                for part in _parts(wanted, _SHARD_ROWS):
+                for part in _parts(wanted, self._shard_rows):
                     features = self._encode(modality, [m for _, m in part], load, encode, bar)
                     self._write(modality, folder, features, [digest for digest, _ in part])
         return len(missing)

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 MAX_ITEM_CHARACTERS = 16 * 1024 * 1024
+BLOCK_BYTES = 1 << 18
 
 
 class JsonStreamError(ValueError):
@@ -39,6 +40,7 @@ def iter_json_items(
     *,
     list_only: bool = False,
     max_item_characters: int = MAX_ITEM_CHARACTERS,
+    block_bytes: int = BLOCK_BYTES,
     on_bytes: Callable[[int], object] | None = None,
 ) -> Iterator[JsonItem]:
     """Items of a file that holds one JSON list, or JSON values one after another (JSON Lines).
@@ -49,6 +51,7 @@ def iter_json_items(
         file: the file; it holds a list if its first character is `[`.
         list_only: refuses a file that does not hold a list.
         max_item_characters: limit on one item's text.
+        block_bytes: size of a read, at least.
         on_bytes: called with the size of every block read, for a progress bar.
 
     Raises:
@@ -57,7 +60,7 @@ def iter_json_items(
         OSError: the file cannot be read.
     """
     with file.open("rb") as stream:
-        window = _Window(stream, max_item_characters, on_bytes)
+        window = _Window(stream, max_item_characters, block_bytes, on_bytes)
         if window.next_character() == "[":
             yield from _list_items(window)
         elif list_only:
@@ -90,7 +93,6 @@ def _list_items(window: _Window) -> Iterator[JsonItem]:
         raise JsonStreamError(index, f"text follows the end of the list {window.place()}")
 
 
-_BLOCK_BYTES = 1 << 18
 _SPACE = re.compile(r"[ \t\n\r]*")
 # Text cut off in an item fails within its last word (`-Infinity`, `\ud83d\ude00`), or in a string.
 _LONGEST_WORD = 16
@@ -102,9 +104,14 @@ class _Window:
     """The part of the text that is being decoded."""
 
     def __init__(
-        self, stream: BinaryIO, limit: int, on_bytes: Callable[[int], object] | None
+        self,
+        stream: BinaryIO,
+        limit: int,
+        block_bytes: int,
+        on_bytes: Callable[[int], object] | None,
     ) -> None:
         self._stream, self._limit, self._on_bytes = stream, limit, on_bytes
+        self._block_bytes = block_bytes
         self._text_decoder = codecs.getincrementaldecoder("utf-8-sig")("surrogateescape")
         self._decoder = json.JSONDecoder()
         self._text, self._position, self._ended = "", 0, False
@@ -177,7 +184,7 @@ class _Window:
         """Reads at least `held` bytes, so that a long item is retried only a few times."""
         if self._ended:
             return False
-        data = self._stream.read(max(_BLOCK_BYTES, held))
+        data = self._stream.read(max(self._block_bytes, held))
         if self._on_bytes is not None and data:
             self._on_bytes(len(data))
         self._ended = not data

@@ -11,7 +11,7 @@ from training.mini.scenes import clouds, pictures
 from training.mini.sources import FURNITURE, Mesh
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def pools(tmp_path_factory: pytest.TempPathFactory) -> corpus.Pools:
     """Made-up products (filled rectangles), boxes for furniture, Pillow's own font."""
     rng = np.random.default_rng(0)

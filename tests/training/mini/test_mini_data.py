@@ -188,16 +188,9 @@ def _skip_to_choice(seed: int, pools: corpus.Pools) -> np.random.Generator:
     return rng
 
 
-def test_a_batch_without_a_word_has_a_finite_loss(
-    pools: corpus.Pools, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_batch_without_a_word_or_product_has_a_finite_loss(pools: corpus.Pools) -> None:
     both = (pools.products, pools.words)
     task = encoder_pretraining.ImageTask(geometry.vision_config(), both, both)
-    monkeypatch.setattr(
-        encoder_pretraining, "_draw_picture", lambda p, rng: pictures.scene(p[0], rng)
-    )
-    assert task.loss(np.random.default_rng(0), 2).isfinite()
-    monkeypatch.setattr(
-        encoder_pretraining, "_draw_picture", lambda p, rng: pictures.word(p[1], rng)
-    )
-    assert task.loss(np.random.default_rng(0), 2).isfinite()
+    rng = np.random.default_rng(0)
+    assert task.loss_of([pictures.scene(pools.products, rng) for _ in range(2)]).isfinite()
+    assert task.loss_of([pictures.word(pools.words, rng) for _ in range(2)]).isfinite()

@@ -59,7 +59,11 @@ class ImageTask(DenseTask):
         self.slot_head = nn.Linear(width, 27)
 
     def loss(self, rng: np.random.Generator, batch_size: int) -> Tensor:
-        scenes = [_draw_picture(self._train, rng) for _ in range(batch_size)]
+        """See `DenseTask`."""
+        return self.loss_of([_draw_picture(self._train, rng) for _ in range(batch_size)])
+
+    def loss_of(self, scenes: list[pictures.PictureScene]) -> Tensor:
+        """Weighted sum of the losses of all predictions for some pictures."""
         out, slots = self(pixels(scenes))
         targets = [patch_targets(scene, self._grid) for scene in scenes]
         want = {

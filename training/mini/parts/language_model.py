@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -34,10 +34,6 @@ _QUESTION_WEIGHT = 0.1
 # Half of the tokens of a box are brackets and commas, which teach nothing.
 _PLACE_WEIGHT = 2.0
 _PLACE = re.compile(r"▁?0?\.\d\d")
-# Rows of similar length that are computed together.
-_GROUP = 8
-# Features of an encoder are noisier than facts.
-_NOISE = 0.1
 
 
 def _float32_sdpa(
@@ -98,6 +94,10 @@ class TextTask(DenseTask):
     """A LLaMA on conversations whose media are facts; answers bear most of the loss."""
 
     encoder: LlamaForCausalLM
+    # Rows of similar length that are computed together.
+    group = 8
+    # Features of an encoder are noisier than facts.
+    noise = 0.1
 
     def __init__(
         self,
@@ -118,12 +118,21 @@ class TextTask(DenseTask):
 
     def loss(self, rng: np.random.Generator, batch_size: int) -> Tensor:
         """Weighted next-token loss of a fresh batch."""
-        rows = [self._row(self._draw(self._pools, rng), rng) for _ in range(batch_size)]
+        return self.loss_of((self._draw(self._pools, rng) for _ in range(batch_size)), rng)
+
+    def loss_of(
+        self, conversations: Iterable[corpus.Conversation], rng: np.random.Generator
+    ) -> Tensor:
+        """Weighted next-token loss of conversations; `rng` draws token positions and noise."""
+        rows = [self._row(conversation, rng) for conversation in conversations]
         # Grouped by length: a third of a plain batch would be padding.
         rows.sort(key=lambda row: len(row.ids))
         noise = torch.Generator().manual_seed(int(rng.integers(2**31)))
         total = sum(sum(row.weight[1:]) for row in rows)
-        parts = [self._loss_of(rows[k : k + _GROUP], noise) for k in range(0, len(rows), _GROUP)]
+        parts = [
+            self._group_loss(rows[k : k + self.group], noise)
+            for k in range(0, len(rows), self.group)
+        ]
         return torch.stack(parts).sum() / total
 
     @torch.no_grad()
@@ -145,7 +154,7 @@ class TextTask(DenseTask):
         super().save(out)
         save_file(self.reader.state_dict(), out / FACT_READER)
 
-    def _loss_of(self, rows: list[_Row], noise: torch.Generator | None) -> Tensor:
+    def _group_loss(self, rows: list[_Row], noise: torch.Generator) -> Tensor:
         ids, weight, hidden = self._forward(rows, noise)
         wanted = weight[:, 1:] > 0
         # The head runs on text positions only: a third of every row is media or padding.
@@ -169,7 +178,7 @@ class TextTask(DenseTask):
                 continue
             told = torch.stack([torch.from_numpy(rows[k].facts) for k in these])
             if noise is not None:
-                told = told + _NOISE * torch.randn(told.shape, generator=noise)
+                told = told + self.noise * torch.randn(told.shape, generator=noise)
             at = torch.tensor([[rows[k].start] for k in these]) + torch.arange(told.shape[1])
             embeds = embeds.index_put((torch.tensor(these)[:, None], at), layer(told).float())
         hidden = self.encoder.model(inputs_embeds=embeds[:, :-1]).last_hidden_state
