@@ -1,4 +1,4 @@
-"""The share that guessing gets right, for tasks with a closed set of answers."""
+"""Chance level: the expected share of right guesses, for answers from a closed set."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from lamm_model.tasks import TASKS, Sample
 
 
 def chance_of(stored: Sequence[Stored]) -> float | None:
-    """Mean share that guessing among the options gets right; None where there are no options."""
+    """Mean chance level of the records; None if any has neither options nor a stated chance."""
     shares = [_share(one.sample) for one in stored]
     known = [share for share in shares if share is not None]
     return sum(known) / len(known) if known and len(known) == len(shares) else None

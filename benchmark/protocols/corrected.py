@@ -1,7 +1,6 @@
-"""`corrected-v1` for answers that are right or wrong: classes, yes or no, options, short words.
+"""`corrected-v1` for answers that are right or wrong: classes, yes or no, options, short texts.
 
-One answer is read as one class or option; what cannot be read is wrong, and counted. Called by the
-registry of protocols.
+An answer is read as one class or option; an unparsed answer is wrong, and counted.
 """
 
 from __future__ import annotations
@@ -25,19 +24,19 @@ from lamm_model.tasks.label_sets import find_classes
 
 
 class ClassScorer(Scorer):
-    """Exactly one class an answer: the first that is named and not denied, synonyms included."""
+    """One class per answer: the first that is named and not negated, synonyms included."""
 
     rules = (
         Rule("accuracy", share("hits")),
         Rule(
             "balanced_accuracy",
             lambda s: mean_over(s, "class", lambda c: ratio(s[f"hits|{c}"], s[f"class|{c}"])),
-            "mean of the classes' recalls",
+            "mean recall of the classes",
         ),
     )
 
     def item(self, stored: Stored) -> ItemScore:
-        """A hit where the one class read is the right one."""
+        """A hit if the class is right."""
         sample, task = stored.sample, TASKS[stored.sample.task]
         inputs, target = task.read_sample(sample)
         labels = [option.name for option in task.options(inputs)]
@@ -64,24 +63,24 @@ class ClassScorer(Scorer):
 
 
 class SmileScorer(Scorer):
-    """Yes, no or neither; neither is wrong whichever was right."""
+    """Yes, no or neither; neither is always wrong."""
 
     rules = (
         Rule(
             "balanced_accuracy",
             lambda s: mean_over(s, "class", lambda c: ratio(s[f"hits|{c}"], s[f"class|{c}"])),
-            "mean of the recalls of smiling and not smiling",
+            "mean recall of smiling and not smiling",
         ),
         Rule("accuracy", share("hits")),
         Rule(
             "f1_smiling",
             lambda s: ratio(2 * s["hits|smiling"], s["class|smiling"] + s["said_smiling"]),
         ),
-        Rule("neither", share("neither"), "share of answers that say neither"),
+        Rule("neither", share("neither"), "share of answers that are neither yes nor no"),
     )
 
     def item(self, stored: Stored) -> ItemScore:
-        """Reads the answer by the task's parser."""
+        """A hit by the task's parser."""
         task = TASKS[stored.sample.task]
         inputs, target = task.read_sample(stored.sample)
         result = task.parse(stored.text, inputs)
@@ -97,12 +96,12 @@ class SmileScorer(Scorer):
         return make_item(stored, result.status, numbers, cluster=stored.sample.media)
 
     def chance(self, stored: Sequence[Stored]) -> float | None:
-        """A half, for balanced accuracy whatever the mixture."""
+        """0.5 for balanced accuracy, whatever the class balance."""
         return 0.5 if stored else None
 
 
 class HitScorer(Scorer):
-    """Right or wrong by the task's own parser: options and open questions."""
+    """Right or wrong by the task's own parser and `is_hit`: options and open questions."""
 
     rules: Sequence[Rule] = (
         Rule("accuracy", share("hits")),
@@ -115,7 +114,7 @@ class HitScorer(Scorer):
     )
 
     def item(self, stored: Stored) -> ItemScore:
-        """A hit where the task says so."""
+        """A hit by the task's `is_hit`."""
         task = TASKS[stored.sample.task]
         inputs, target = task.read_sample(stored.sample)
         result = task.parse(stored.text, inputs)

@@ -1,7 +1,7 @@
 """`corrected-v1` for answers with places: boxes, points and joints.
 
-A place belongs to the label beside it, and every object has at most one place: matches are one to
-one, and places too many cost precision. Called by the registry of protocols.
+A place belongs to its label, and an object has at most one place: matches are one to one, and extra
+places reduce precision.
 """
 
 from __future__ import annotations
@@ -32,12 +32,12 @@ from lamm_model.tasks.targets import LocatingAnswer, region_counts
 
 COCO_THRESHOLDS = tuple(round(0.5 + 0.05 * step, 2) for step in range(10))
 _UNIFORM = (
-    "answers carry no confidence: all boxes enter at once, so a class's AP is precision x recall"
+    "answers have no confidence: all boxes enter at once, so a class's AP is precision x recall"
 )
 
 
 class BoxScorer(Scorer):
-    """Boxes with labels, in the plane or in space, at several thresholds of IoU."""
+    """Labelled boxes, 2D or 3D, at several IoU thresholds."""
 
     def __init__(
         self, iou: Callable[[Any, Any], float], shown: Sequence[float], all_: Sequence[float]
@@ -58,7 +58,7 @@ class BoxScorer(Scorer):
         self.rules = rules
 
     def item(self, stored: Stored) -> ItemScore:
-        """Matches of each class at each threshold, one to one."""
+        """One-to-one matches of each class at each threshold."""
         task = TASKS[stored.sample.task]
         inputs, target = task.read_sample(stored.sample)
         result = task.parse(stored.text, inputs)
@@ -83,7 +83,7 @@ class BoxScorer(Scorer):
 
 
 class GroundingScorer(Scorer):
-    """The first box against the object meant, with a clamped IoU."""
+    """The first box against the target box, with a clamped IoU."""
 
     rules = tuple(
         Rule(
@@ -96,7 +96,7 @@ class GroundingScorer(Scorer):
     )
 
     def item(self, stored: Stored) -> ItemScore:
-        """Hits at both thresholds, split by whether the scene has one such object or several."""
+        """Hits at both thresholds, split by unique and multiple objects of the class."""
         task = TASKS[stored.sample.task]
         inputs, target = task.read_sample(stored.sample)
         result = task.parse(stored.text, inputs)
@@ -110,7 +110,7 @@ class GroundingScorer(Scorer):
 
 
 class KeypointScorer(Scorer):
-    """PCK: one point an answer, within a share of the torso or of the picture of its joint."""
+    """PCK: one point per answer, within a share of the torso or of the picture."""
 
     rules = (
         Rule("pck@0.2_torso", share("torso"), "within 0.2 of shoulder to opposite hip, in pixels"),
@@ -124,12 +124,12 @@ class KeypointScorer(Scorer):
         Rule(
             "pck@0.2_torso_mean_joint",
             lambda s: mean_over(s, "joint", lambda j: ratio(s[f"torso|{j}"], s[f"joint|{j}"])),
-            "mean over the 14 kinds of joints",
+            "mean over the 14 joints",
         ),
     )
 
     def item(self, stored: Stored) -> ItemScore:
-        """One joint of one picture; pictures are what the bootstrap draws."""
+        """One joint of one picture; the bootstrap resamples pictures."""
         task = TASKS[stored.sample.task]
         inputs, target = task.read_sample(stored.sample)
         result = task.parse(stored.text, inputs)
@@ -149,21 +149,21 @@ class KeypointScorer(Scorer):
 
 
 class LocatingScorer(Scorer):
-    """Points with labels against objects, one to one; `guarded` sees no more points than objects.
+    """Labelled points against objects, one to one.
 
-    With k objects there, only an answer's first k points count for `guarded_recall`, so that a grid
-    over the picture finds no more than guessing does.
+    With k objects in the target, only the first k points count for `guarded_recall`, so that a grid
+    of points over the picture scores no better than guessing.
     """
 
     rules = (
-        Rule("guarded_recall", share("guarded", "there"), "of the first k points, k objects there"),
+        Rule("guarded_recall", share("guarded", "there"), "of the first k points for k objects"),
         Rule("f1", lambda s: ratio(2 * s["matched"], s["said"] + s["there"])),
         Rule("precision", share("matched", "said")),
         Rule("recall", share("matched", "there")),
     )
 
     def item(self, stored: Stored) -> ItemScore:
-        """Matches of all points, and of the first as many as there are objects."""
+        """Matches of all points, and of the first k for k objects."""
         task = TASKS[stored.sample.task]
         inputs, target = task.read_sample(stored.sample)
         result = task.parse(stored.text, inputs)
@@ -186,7 +186,7 @@ def _f1(at: float) -> Callable[[Sums], Numbers]:
 
 
 def _mean_ap(thresholds: Sequence[float]) -> Callable[[Sums], Numbers]:
-    """Mean over thresholds and classes that are there of precision x recall."""
+    """Mean of precision x recall over the thresholds and the classes of the targets."""
 
     def mean(sums: Sums) -> Numbers:
         def of_class(label: str) -> Numbers:

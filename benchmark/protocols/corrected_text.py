@@ -1,7 +1,4 @@
-"""`corrected-v1` for captions, counts and words read.
-
-Called by the registry of protocols.
-"""
+"""`corrected-v1` for captions, counts and OCR."""
 
 from __future__ import annotations
 
@@ -51,7 +48,7 @@ def edit_distance(first: str, second: str) -> int:
 
 
 class CaptionScorer(Scorer):
-    """BLEU-4 of the whole corpus against all sentences of each picture, by sacrebleu."""
+    """Corpus BLEU-4 against all references of each picture, by sacrebleu."""
 
     rules = (
         Rule(
@@ -59,19 +56,19 @@ class CaptionScorer(Scorer):
             corpus_bleu,
             "sacrebleu, 13a tokens, lower case, no smoothing",
         ),
-        Rule("token_f1", share("token_f1"), "shared words with the closest sentence"),
+        Rule("token_f1", share("token_f1"), "shared words with the closest reference"),
     )
 
     def __init__(self) -> None:
         self._bleu = BLEU(lowercase=True, effective_order=False, smooth_method="none")
 
     def item(self, stored: Stored) -> ItemScore:
-        """Counts of n-grams, which sum over the corpus."""
+        """Counts of n-grams, summed over the corpus later."""
         task = TASKS[stored.sample.task]
         inputs, target = task.read_sample(stored.sample)
         result = task.parse(stored.text, inputs)
         said = "" if result.answer is None else result.answer.text
-        # One reference a stream: a picture may have any number of sentences.
+        # One reference per stream: a picture may have any number of references.
         score = self._bleu.corpus_score([said], [[text] for text in accepted(target)])
         numbers: dict[str, float] = {"said": score.sys_len, "there": score.ref_len}
         for order in range(MAX_ORDER):
@@ -82,23 +79,23 @@ class CaptionScorer(Scorer):
 
 
 class CountScorer(Scorer):
-    """Errors of the numbers read, and with two ways to count answers that hold none."""
+    """Errors of the parsed numbers, and two ways to count answers without a number."""
 
     rules = (
-        Rule("mae_parsed", share("error", "parsed"), "over answers that hold a number", "parsed"),
-        Rule("mae_failures_as_zero", share("error_as_zero"), "no number counts as 0"),
-        Rule("mae_failures_as_mean", share("error_as_mean"), "no number counts as the mean"),
+        Rule("mae_parsed", share("error", "parsed"), "over answers with a number", "parsed"),
+        Rule("mae_failures_as_zero", share("error_as_zero"), "unparsed counts as 0"),
+        Rule("mae_failures_as_mean", share("error_as_mean"), "unparsed counts as the mean"),
         Rule("rmse_parsed", lambda s: np.sqrt(ratio(s["squared"], s["parsed"])), over="parsed"),
         Rule("accuracy", share("hits"), "the exact number"),
-        Rule("mae_of_the_mean", share("mean_error"), "always answering the mean, for comparison"),
+        Rule("mae_of_the_mean", share("mean_error"), "a constant answer, for comparison"),
     )
 
     def item(self, stored: Stored) -> ItemScore:
-        """Scores one answer alone; the mean of the truths is then its own."""
+        """Scores a single answer; the mean of the targets is then its own target."""
         return self.items([stored])[0]
 
     def items(self, stored: Sequence[Stored]) -> list[ItemScore]:
-        """Scores all answers; failures are set against the mean of all true counts."""
+        """Scores all answers; an unparsed one is compared with the mean of all targets."""
         task = TASKS["counting"]
         read = [task.read_sample(one.sample) for one in stored]
         mean = sum(target.count for _, target in read) / max(1, len(read))
@@ -121,18 +118,18 @@ class CountScorer(Scorer):
 
 
 class WordsScorer(Scorer):
-    """Words read against words there, each as often as it stands, whatever case and punctuation."""
+    """Words of answer and target, repeats counted, case and punctuation ignored."""
 
     rules = (
         Rule("word_f1", lambda s: ratio(2 * s["shared"], s["said"] + s["there"])),
         Rule("word_precision", share("shared", "said")),
         Rule("word_recall", share("shared", "there")),
-        Rule("exact", share("hits"), "every word, and none beside"),
+        Rule("exact", share("hits"), "all words and no others"),
         Rule("one_minus_ned", share("similarity"), "1 - normalised edit distance of the words"),
     )
 
     def item(self, stored: Stored) -> ItemScore:
-        """Reads a list of words, for records of one word too."""
+        """Parses a list of words, for records of one word too."""
         task = TASKS["ocr_words"]
         words = stored.sample.target
         listed = [words] if isinstance(words, str) else words

@@ -1,7 +1,7 @@
-"""Closed questions answered by the likeliest of their options: `POST /v1/tasks/{task}`.
+"""Closed questions answered by the most probable option: `POST /v1/tasks/{task}`.
 
-A chat answer may name none of the options, or two; likelihoods always rank them all. Called by
-`targets`. The answer is kept as the task writes it, so that it is read and scored like any other.
+A chat answer may name no option, or two; likelihoods always rank all of them. The answer is stored
+as the task renders it, so that it is parsed and scored like any other.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ TASKS_PATH = "/v1/tasks"
 
 @dataclass(frozen=True, slots=True)
 class Ranking:
-    """The best option as the task writes it, and all options with their log-probabilities."""
+    """The best option as the task renders it, and all options with their log-probabilities."""
 
     text: str
     options: Sequence[Mapping[str, Any]]
@@ -33,12 +33,12 @@ class Ranking:
 
 
 def can_be_ranked(item: Item) -> bool:
-    """Whether the item's answer comes from a closed set that the task's endpoint ranks."""
+    """Whether the item's answer comes from a closed set, which the task's endpoint ranks."""
     return bool(item.task.options(item.inputs))
 
 
 def ranked_inputs(item: Item) -> dict[str, Any]:
-    """The task's inputs as sent. The endpoint writes the options itself, behind the question."""
+    """The inputs of the request. The endpoint appends the options to the question itself."""
     inputs: dict[str, Any] = item.inputs.model_dump(mode="json", exclude_none=True)
     if "choices" in inputs:
         inputs["question"] = without_options(inputs["question"], inputs["choices"])
@@ -51,9 +51,9 @@ def ranking_path(item: Item) -> str:
 
 
 def encode_ranking(item: Item, part: bytes, model: str) -> bytes:
-    """The body of a request around an encoded content part of `MediaCache`."""
+    """A request body that contains an encoded content part of `MediaCache`."""
     fields = {"model": model, "mode": "likelihood", "inputs": ranked_inputs(item)}
-    # A part is {"type":"image_url","image_url":{...}}; a task takes the field and not the type.
+    # A part is {"type":"image_url","image_url":{...}}; a task takes the field without the type.
     medium = part[part.index(b",") + 1 : -1]
     return b"".join([json.dumps(fields).encode()[:-1], b",", medium, b"}"])
 
@@ -62,7 +62,7 @@ def read_ranking(item: Item, body: bytes) -> Ranking:
     """The answer of a task's endpoint.
 
     Raises:
-        RequestFailedError: the body is no task's answer with its options.
+        RequestFailedError: the body is not a task response with options.
     """
     try:
         value = json.loads(body)
@@ -85,4 +85,4 @@ def read_ranking(item: Item, body: bytes) -> Ranking:
         )
     except (ValueError, LookupError, TypeError, AttributeError, ValidationError):
         shown = body[:200].decode("utf8", "replace")
-        raise RequestFailedError(f"not a task's answer with options: {shown}") from None
+        raise RequestFailedError(f"not a task response with options: {shown}") from None

@@ -1,7 +1,4 @@
-"""What a typed answer or target draws over its picture or cloud: boxes, points, a body's joints.
-
-Called by `gallery`. Answers of other tasks draw nothing.
-"""
+"""The marks of a typed answer or target on its medium: boxes, points, the joints of a body."""
 
 from __future__ import annotations
 
@@ -20,13 +17,13 @@ class _Mark(BaseModel):
 
 
 class BoxMark(_Mark):
-    """A box [x1, y1, x2, y2], shares of the sides from the top left."""
+    """A box [x1, y1, x2, y2] as shares of the sides, from the top left."""
 
     box: Box
 
 
 class PointMark(_Mark):
-    """A point [x, y] in shares; `reach`: how far from it still counts, in shares of each side."""
+    """A point [x, y] in shares; `reach`: the tolerance around it, in shares of each side."""
 
     point: Point
     reach: Point | None = None
@@ -39,7 +36,7 @@ class Box3DMark(_Mark):
 
 
 class Marks(BaseModel):
-    """All that is drawn for one answer; `joints` are a body's 14 points in shares, or none."""
+    """All marks of one answer; `joints` are the 14 points of a body in shares, or empty."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -55,7 +52,7 @@ class Marks(BaseModel):
 
 
 def marks_of(answer: AnswerModel | None) -> Marks:
-    """The marks of an answer or a target; none for None (unparsed) and for tasks without places."""
+    """The marks of an answer or target; empty for None (unparsed) and for tasks without places."""
     marks = () if answer is None else answer.marks()
     return Marks(
         boxes=tuple(BoxMark(label=m.text or None, box=m.box) for m in marks if m.box),

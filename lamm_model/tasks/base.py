@@ -162,8 +162,8 @@ class Task(ABC, Generic[InputsT, AnswerT]):
         return answer.marks() or (Mark(self.words(answer, inputs)),)
 
     def words(self, answer: AnswerT, inputs: InputsT) -> str:
-        """An answer without a place, in words for people."""
-        return self.render(answer, inputs)
+        """An answer without a place, in words for people: its `text` if it has one."""
+        return getattr(answer, "text", None) or self.render(answer, inputs)
 
     def written_places(self, text: str, inputs: InputsT) -> list[WrittenPlace]:  # noqa: ARG002
         """Each group of numbers in a text that may be a place, and how `parse` reads it."""

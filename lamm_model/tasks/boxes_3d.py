@@ -1,6 +1,6 @@
 """Boxes in a point cloud, [x, y, z, l, w, h] in metres: detection and visual grounding.
 
-x, y, z is the centre; l, w, h the extents along the axes of the cloud's own frame.
+x, y, z is the centre; l, w, h are the extents along the axes of the cloud.
 """
 
 from __future__ import annotations
@@ -11,12 +11,11 @@ from typing_extensions import override
 from lamm_model.conversation import Modality
 from lamm_model.tasks.classification import LABELS_EXAMPLE, ClassificationInputs
 from lamm_model.tasks.metrics import Box3D
-from lamm_model.tasks.models import AnswerModel, CloudBox, TaskModel
+from lamm_model.tasks.models import AnswerModel, CloudBox, Label, TaskModel
 from lamm_model.tasks.places.base import ReadText
 from lamm_model.tasks.places.listed import PlacesTask
 from lamm_model.tasks.places.notations import CloudBoxes
 from lamm_model.tasks.places.single import OnePlaceTask
-from lamm_model.tasks.reading.places import label_pattern_fault
 from lamm_model.tasks.sample import Sample
 
 
@@ -29,47 +28,40 @@ class Box3DAnswer(AnswerModel):
     @classmethod
     def _extents(cls, bbox: Box3D) -> Box3D:
         if min(bbox[3:]) < 0:
-            raise ValueError(f"bbox {bbox} has an extent below 0")
+            raise ValueError(f"bbox {bbox} has a negative extent")
         return bbox
 
 
 class GroundingTarget(Box3DAnswer):
-    """The box meant; `unique`: whether the scene has one object of its class (None: unknown)."""
+    """The target box; `unique`: whether the scene has one object of its class (None: unknown)."""
 
     unique: bool | None = None
 
 
 class Object3D(Box3DAnswer):
-    """One object with its label."""
+    """One object with its label and box."""
 
-    label: str = Field(min_length=1)
-
-    @field_validator("label")
-    @classmethod
-    def _no_brackets(cls, label: str) -> str:
-        if fault := label_pattern_fault(label):
-            raise ValueError(fault)
-        return label
+    label: Label
 
 
 class Detection3DAnswer(AnswerModel):
-    """The objects found, in the order they were named."""
+    """The objects found, in the order of the text."""
 
     objects: tuple[Object3D, ...]
 
 
 class Detection3DInputs(ClassificationInputs):
-    """`labels`: the closed set to look for; None leaves the words to the model."""
+    """`labels`: the closed set to look for; with None the model uses its own words."""
 
 
 class GroundingInputs(TaskModel):
-    """`description`: the words that single out one object of the scene."""
+    """`description`: a referring expression for one object of the scene."""
 
     description: str = Field(min_length=1, max_length=4000)
 
 
 class Detection3DTask(PlacesTask[Detection3DInputs, Detection3DAnswer]):
-    """Find objects of a scene and their boxes."""
+    """Detection of the objects of a scene."""
 
     inputs_model = Detection3DInputs
     answer_model = Detection3DAnswer
@@ -86,13 +78,13 @@ class Detection3DTask(PlacesTask[Detection3DInputs, Detection3DAnswer]):
     def read_sample(self, sample: Sample) -> tuple[Detection3DInputs, Detection3DAnswer]:
         """Target: `[{"label", "bbox": [x, y, z, l, w, h]}, ...]`."""
         if not isinstance(sample.target, list):
-            raise ValueError(f"target is {sample.target!r}; it must be a list of label and bbox")
+            raise ValueError(f"target is {sample.target!r}; expected a list of label and bbox")
         objects = tuple(Object3D.model_validate(item) for item in sample.target)
         return Detection3DInputs(labels=sample.labels), Detection3DAnswer(objects=objects)
 
 
 class GroundingTask(OnePlaceTask[GroundingInputs, Box3DAnswer]):
-    """Find the object of a scene that a description means."""
+    """Visual grounding: the object that a description refers to."""
 
     inputs_model = GroundingInputs
     answer_model = Box3DAnswer
@@ -124,7 +116,7 @@ class GroundingTask(OnePlaceTask[GroundingInputs, Box3DAnswer]):
 
     @override
     def _is_alone(self, read: ReadText) -> bool:
-        # A box may be repeated in any sentence.
+        # A repeated box is still one box.
         return len({group.values for group in read.numbers}) == 1
 
 

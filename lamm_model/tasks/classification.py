@@ -28,7 +28,7 @@ _LEAD = re.compile(
     r"|it's|that's|(?:i|you|we) (?:can )?see|answer:)\s+",
     re.IGNORECASE,
 )
-# Parts of a sentence that name no class: where to look, and politeness.
+# Parts of a sentence that do not name a class: locations and polite phrases.
 _ASIDE = re.compile(
     r"^(?:(?:in|on|from|at|based on|according to|looking at|judging by)\s.*"
     r"\b(?:picture|image|photo|cloud|data|scene|shape|points|structure)"
@@ -46,7 +46,7 @@ _ARTICLE = re.compile(
 
 
 class ClassificationInputs(TaskModel):
-    """`labels`: the closed set to choose from; None leaves the words to the model."""
+    """`labels`: the closed set to choose from; with None the model answers in its own words."""
 
     labels: tuple[str, ...] | None = Field(default=None, min_length=2, max_length=MAX_LABELS)
 
@@ -67,13 +67,13 @@ class ClassificationInputs(TaskModel):
 
 
 class ClassificationAnswer(AnswerModel):
-    """The class, spelled as in the label set where there is one."""
+    """The class, spelled as in the label set if there is one."""
 
     label: str = Field(min_length=1)
 
 
 class ClassificationTask(Task[ClassificationInputs, ClassificationAnswer]):
-    """Name what the medium shows."""
+    """Classification, over the labels of a request or in free words."""
 
     inputs_model = ClassificationInputs
     answer_model = ClassificationAnswer
@@ -87,7 +87,7 @@ class ClassificationTask(Task[ClassificationInputs, ClassificationAnswer]):
         return f"{question} Choose one of: {', '.join(inputs.labels)}."
 
     def parse(self, text: str, inputs: ClassificationInputs) -> ParseResult[ClassificationAnswer]:
-        """The first label that is not denied; partial when others are named beside it."""
+        """The first label that is not negated; partial when the text names other labels too."""
         if inputs.labels is None:
             return _free_label(text)
         named = [match.label for match in find_labels(text, inputs.labels) if not match.negated]
@@ -102,10 +102,10 @@ class ClassificationTask(Task[ClassificationInputs, ClassificationAnswer]):
         return answer.label
 
     def read_sample(self, sample: Sample) -> tuple[ClassificationInputs, ClassificationAnswer]:
-        """Target: a label, which must be in the closed set where there is one."""
+        """Target: a label, a member of the closed set if there is one."""
         inputs = ClassificationInputs(labels=sample.labels)
         if not isinstance(sample.target, str):
-            raise ValueError(f"target is {sample.target!r}; it must be a label")
+            raise ValueError(f"target is {sample.target!r}; expected a label")
         if inputs.labels is not None and sample.target not in inputs.labels:
             raise ValueError(
                 f"target {sample.target!r} is not among the {len(inputs.labels)} labels"
@@ -113,17 +113,17 @@ class ClassificationTask(Task[ClassificationInputs, ClassificationAnswer]):
         return inputs, ClassificationAnswer(label=sample.target)
 
     def is_hit(self, answer: ClassificationAnswer | None, target: ClassificationAnswer) -> bool:
-        """Same label, whatever its case or number."""
+        """Same label, ignoring case and plural."""
         return answer is not None and tokens(answer.label) == tokens(target.label)
 
     @override
     def options(self, inputs: ClassificationInputs) -> tuple[Option, ...]:
-        """The labels of the closed set, where there is one."""
+        """The labels of the closed set, if there is one."""
         answers = ((name, ClassificationAnswer(label=name)) for name in self.closed_set(inputs))
         return tuple(Option(name, one, (self.render(one, inputs),)) for name, one in answers)
 
     def closed_set(self, inputs: ClassificationInputs) -> tuple[str, ...]:
-        """The labels that an answer may have; empty where the words are the model's own."""
+        """The labels that an answer may have; empty for an open set."""
         return inputs.labels or ()
 
 
@@ -144,7 +144,7 @@ TASKS = (
 
 
 def _free_label(text: str) -> ParseResult[ClassificationAnswer]:
-    """The first part of the text that names a class, and neither denies one nor gives up."""
+    """The first part of the text that names a class without negating it."""
     for part in re.split(r"[.;!?\n](?:\s|$)|,\s", plain(text).strip()):
         said = part.strip(" .;:!?\"'*`")
         label = _ARTICLE.sub("", _LEAD.sub("", said)).strip(" *\"'`")

@@ -1,4 +1,4 @@
-"""Classification over a set that belongs to the task: land use from above, the colour of hair."""
+"""Classification over the task's own label set: land use in aerial pictures, hair colour."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from lamm_model.tasks.sample import Sample
 
 
 class ClosedSetTask(ClassificationTask):
-    """Name which class of the task's own set the medium shows; `question` asks for it.
+    """Classification over the task's own `labels`; `question` is the prompt.
 
-    A request may bring a set of its own in `labels`. Known synonyms name their class.
+    A request may replace the set with its own `labels`. Known synonyms count as their class.
     """
 
     def __init__(
@@ -37,12 +37,12 @@ class ClosedSetTask(ClassificationTask):
 
     @override
     def prompt(self, inputs: ClassificationInputs) -> str:
-        """The task's question with the set written out."""
+        """The task's question followed by the label set."""
         return f"{self._question} Choose one of: {', '.join(self.closed_set(inputs))}."
 
     @override
     def parse(self, text: str, inputs: ClassificationInputs) -> ParseResult[ClassificationAnswer]:
-        """The first class that is not denied; partial when others are named beside it."""
+        """The first class that is not negated; partial when the text names other classes too."""
         labels = self.closed_set(inputs)
         named = [match.label for match in find_classes(text, labels) if not match.negated]
         if not named:
@@ -52,11 +52,11 @@ class ClosedSetTask(ClassificationTask):
 
     @override
     def read_sample(self, sample: Sample) -> tuple[ClassificationInputs, ClassificationAnswer]:
-        """Target: a class of the set, however it is spaced or cased."""
+        """Target: a class of the set in any spacing or case."""
         inputs = ClassificationInputs(labels=sample.labels)
         labels = self.closed_set(inputs)
         if not isinstance(sample.target, str):
-            raise ValueError(f"target is {sample.target!r}; it must be a label")
+            raise ValueError(f"target is {sample.target!r}; expected a label")
         index = class_index(sample.target, labels)
         if index is None:
             raise ValueError(f"target {sample.target!r} is not among the {len(labels)} labels")
@@ -64,7 +64,7 @@ class ClosedSetTask(ClassificationTask):
 
     @override
     def closed_set(self, inputs: ClassificationInputs) -> tuple[str, ...]:
-        """The request's labels, or else the task's own."""
+        """The request's labels, or the task's own by default."""
         return inputs.labels or self.labels
 
 

@@ -23,7 +23,7 @@ _CLAUSE_END = re.compile(r"[.;:!?\n]")
 _TOTAL_AFTER = re.compile(
     r"\b(?:total(?: of| is|:)|the answer is|that makes)\s+(?P<n>[^.;!?\n]*)", re.IGNORECASE
 )
-# A bound is no count, and "5 men and 5 women" are not 5 people.
+# "More than 5" is a bound, not a count, and "5 men and 5 women" are not 5 people.
 _BOUND = re.compile(
     r"\b(?:(?:more|less|fewer|greater) than|at (?:least|most)|over|under|up to)\s+"
     rf"(?:\d|a\b|{'|'.join((*UNITS, *TENS))})|\d(?:\+(?!\s*\d)|\s+or\s+(?:more|fewer|less)\b)",
@@ -38,19 +38,19 @@ _SUMMED = re.compile(r"\band\b|\bplus\b|\bother\b|\+|&", re.IGNORECASE)
 
 
 class CountingInputs(TaskModel):
-    """`noun`: what to count, in the plural; None counts every object."""
+    """`noun`: the objects to count, in the plural; None counts all objects."""
 
     noun: str | None = Field(default=None, min_length=1, max_length=100)
 
 
 class CountingAnswer(AnswerModel):
-    """How many there are."""
+    """The number of objects."""
 
     count: int = Field(ge=0, le=MAX_COUNT)
 
 
 class CountingTask(Task[CountingInputs, CountingAnswer]):
-    """Say how many objects there are."""
+    """Counting, as a whole number."""
 
     inputs_model = CountingInputs
     answer_model = CountingAnswer
@@ -62,9 +62,9 @@ class CountingTask(Task[CountingInputs, CountingAnswer]):
 
     @override
     def parse(self, text: str, inputs: CountingInputs) -> ParseResult[CountingAnswer]:
-        """A stated total, else the only number, else a number that is the sum of the others."""
+        """A stated total, or the only number, or a number that is the sum of the others."""
         text = _DENIED.sub(" ", _NOT_ONE.sub(" no", plain(text)))
-        # The clause that "in total" ends; a pattern for all of it would take quadratic time.
+        # The clause before "in total"; one pattern for the whole would take quadratic time.
         parts = _TOTAL_BEFORE.split(text)[:-1]
         before = [integers(_CLAUSE_END.split(part)[-1]) for part in parts]
         after = [integers(match["n"]) for match in _TOTAL_AFTER.finditer(text)]
@@ -78,7 +78,7 @@ class CountingTask(Task[CountingInputs, CountingAnswer]):
         if len(set(numbers)) == 1:
             summed = len(numbers) > 1 and bool(_SUMMED.search(text))
             return _result(numbers[0], ambiguous=bounded or summed)
-        # Numbers alone are a list, of which none is the sum: "1, 2, 3".
+        # Numbers without words are a list, not a sum: "1, 2, 3".
         wholes = (numbers[0], numbers[-1]) if re.search(r"[^\W\d]|=", text) else ()
         for whole in wholes:
             if 2 * whole == sum(numbers):
@@ -93,7 +93,7 @@ class CountingTask(Task[CountingInputs, CountingAnswer]):
     def read_sample(self, sample: Sample) -> tuple[CountingInputs, CountingAnswer]:
         """Target: a whole number."""
         if not isinstance(sample.target, int) or isinstance(sample.target, bool):
-            raise ValueError(f"target is {sample.target!r}; it must be a whole number")
+            raise ValueError(f"target is {sample.target!r}; expected a whole number")
         return CountingInputs(), CountingAnswer(count=sample.target)
 
     def is_hit(self, answer: CountingAnswer | None, target: CountingAnswer) -> bool:
@@ -119,7 +119,6 @@ class CountingTask(Task[CountingInputs, CountingAnswer]):
 
     @override
     def words(self, answer: CountingAnswer, inputs: CountingInputs) -> str:
-        """`3 apples`."""
         return f"{answer.count} {inputs.noun or 'items'}"
 
 

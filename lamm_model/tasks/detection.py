@@ -2,41 +2,33 @@
 
 from __future__ import annotations
 
-from pydantic import Field, ValidationInfo, field_validator
+from pydantic import ValidationInfo, field_validator
 from typing_extensions import override
 
 from lamm_model.conversation import Modality
 from lamm_model.tasks.classification import LABELS_EXAMPLE, ClassificationInputs
 from lamm_model.tasks.metrics import Box
-from lamm_model.tasks.models import AnswerModel, PictureBox
+from lamm_model.tasks.models import AnswerModel, Label, PictureBox
 from lamm_model.tasks.places.listed import PlacesTask
 from lamm_model.tasks.places.notations import PictureBoxes
 from lamm_model.tasks.reading.coordinates import Size
-from lamm_model.tasks.reading.places import label_pattern_fault
 from lamm_model.tasks.sample import Sample
 
 
 class DetectionInputs(ClassificationInputs):
-    """`labels`: the closed set to look for; None leaves the words to the model.
+    """`labels`: the closed set to look for; with None the model uses its own words.
 
-    `size`: width and height of the picture, so that an answer in pixels can be read.
+    `size`: width and height of the picture, needed to read an answer in pixels.
     """
 
     size: Size | None = None
 
 
 class DetectedObject(AnswerModel):
-    """One object; `bbox` is [x1, y1, x2, y2], 0-1 from the top left, x1 <= x2 and y1 <= y2."""
+    """One object; `bbox` is [x1, y1, x2, y2] in 0-1 from the top left, x1 <= x2 and y1 <= y2."""
 
-    label: str = Field(min_length=1)
+    label: Label
     bbox: PictureBox
-
-    @field_validator("label")
-    @classmethod
-    def _no_brackets(cls, label: str) -> str:
-        if fault := label_pattern_fault(label):
-            raise ValueError(fault)
-        return label
 
     @field_validator("bbox")
     @classmethod
@@ -44,19 +36,20 @@ class DetectedObject(AnswerModel):
         x1, y1, x2, y2 = bbox
         if not (0 <= x1 <= x2 <= 1 and 0 <= y1 <= y2 <= 1):
             raise ValueError(
-                f"bbox {bbox} of {info.data.get('label')!r} is not 0 <= x1 <= x2 <= 1, y alike"
+                f"bbox {bbox} of {info.data.get('label')!r} is not 0 <= x1 <= x2 <= 1 and "
+                "0 <= y1 <= y2 <= 1"
             )
         return bbox
 
 
 class DetectionAnswer(AnswerModel):
-    """The objects found, in the order they were named."""
+    """The objects found, in the order of the text."""
 
     objects: tuple[DetectedObject, ...]
 
 
 class DetectionTask(PlacesTask[DetectionInputs, DetectionAnswer]):
-    """Find objects and their boxes."""
+    """Detection of objects with boxes."""
 
     inputs_model = DetectionInputs
     answer_model = DetectionAnswer
@@ -70,7 +63,7 @@ class DetectionTask(PlacesTask[DetectionInputs, DetectionAnswer]):
     def read_sample(self, sample: Sample) -> tuple[DetectionInputs, DetectionAnswer]:
         """Target: `[{"label", "bbox"}, ...]`."""
         if not isinstance(sample.target, list):
-            raise ValueError(f"target is {sample.target!r}; it must be a list of label and bbox")
+            raise ValueError(f"target is {sample.target!r}; expected a list of label and bbox")
         objects = tuple(DetectedObject.model_validate(item) for item in sample.target)
         inputs = DetectionInputs(labels=sample.labels, size=sample.size)
         return inputs, DetectionAnswer(objects=objects)

@@ -1,4 +1,4 @@
-"""Free words about a picture: an answer to an open question, and a caption."""
+"""Free text about a picture: answers to open questions, and captions."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _ARTICLES = frozenset({"a", "an", "the"})
 
 
 class TextAnswer(AnswerModel):
-    """Words on one line, without double quotes."""
+    """Text on one line, without double quotes."""
 
     text: str = Field(min_length=1, max_length=4000)
 
@@ -40,13 +40,13 @@ class TextAnswer(AnswerModel):
     def _one_clean_line(cls, text: str) -> str:
         if text != text.strip() or '"' in text or not text.isprintable():
             raise ValueError(
-                f"text {text[:80]!r} must be one stripped, printable line without double quotes"
+                f"text {text[:80]!r} is not one stripped, printable line without double quotes"
             )
         return text
 
 
 class TextTarget(TextAnswer):
-    """A right answer and all that are as right; `text` is the first of `accepted`."""
+    """All accepted answers; `text` is the first of them."""
 
     accepted: tuple[str, ...]
 
@@ -58,23 +58,23 @@ class QuestionInputs(TaskModel):
 
 
 class CaptionInputs(TaskModel):
-    """Nothing but the picture."""
+    """No inputs besides the picture."""
 
 
 class OpenQuestionTask(Task[QuestionInputs, TextAnswer]):
-    """Answer a question in a few words of one's own."""
+    """An open question, answered in a few words."""
 
     inputs_model = QuestionInputs
     answer_model = TextAnswer
     max_tokens = 64
 
     def prompt(self, inputs: QuestionInputs) -> str:
-        """The question as it is."""
+        """The question itself."""
         return inputs.question
 
     @override
     def parse(self, text: str, inputs: QuestionInputs) -> ParseResult[TextAnswer]:
-        """What stands after the last "the answer is", else a short text, else its first sentence.
+        """The words after the last "the answer is", or a short text, or its first sentence.
 
         A first sentence of more than six words is partial: it may hold more than the answer.
         """
@@ -85,18 +85,18 @@ class OpenQuestionTask(Task[QuestionInputs, TextAnswer]):
         return _result(said, bool(stated) or len(said.split()) <= SHORT_ANSWER_WORDS)
 
     def render(self, answer: TextAnswer, inputs: QuestionInputs) -> str:
-        """The words alone, or `Answer: "..."` where they would be read otherwise."""
+        """The text alone, or `Answer: "..."` where `parse` would read it differently."""
         read = self.parse(answer.text, inputs)
         if read.status is ParseStatus.OK and read.answer == TextAnswer(text=answer.text):
             return answer.text
         return f'Answer: "{answer.text}"'
 
     def read_sample(self, sample: Sample) -> tuple[QuestionInputs, TextTarget]:
-        """Target: an answer, or a list of answers that are all right."""
+        """Target: an answer, or a list of accepted answers."""
         return QuestionInputs(question=sample.question), _target(sample.target, "answer")
 
     def is_hit(self, answer: TextAnswer | None, target: TextAnswer) -> bool:
-        """The same words as one of the right answers, whatever their case, articles or number."""
+        """The words of an accepted answer, ignoring case, articles and plurals."""
         return answer is not None and any(
             _content(answer.text) == _content(right) for right in accepted(target)
         )
@@ -104,20 +104,15 @@ class OpenQuestionTask(Task[QuestionInputs, TextAnswer]):
     def score(
         self, pairs: Sequence[tuple[TextAnswer | None, TextAnswer]]
     ) -> Mapping[str, Estimate]:
-        """`accuracy` (the same words) and `token_f1` (shared words, the best right answer)."""
+        """`accuracy` (same words) and `token_f1` (shared words with the closest answer)."""
         if not pairs:
             return {}
         hits = sum(self.is_hit(a, t) for a, t in pairs)
         return {"accuracy": proportion(hits, len(pairs)), **_overlap(pairs)}
 
-    @override
-    def words(self, answer: TextAnswer, inputs: QuestionInputs) -> str:
-        """The text alone."""
-        return answer.text
-
 
 class CaptionTask(Task[CaptionInputs, TextAnswer]):
-    """Say in a sentence what the picture shows."""
+    """A caption of one sentence."""
 
     inputs_model = CaptionInputs
     answer_model = TextAnswer
@@ -131,24 +126,24 @@ class CaptionTask(Task[CaptionInputs, TextAnswer]):
 
     @override
     def parse(self, text: str, inputs: CaptionInputs) -> ParseResult[TextAnswer]:
-        """The text without "The caption is:" and quotes around it; lines become one."""
+        """The text without a leading "The caption is:" and quotes; lines are joined."""
         introduced = _CAPTION.match(text)
         said = introduced["text"] if introduced else " ".join(text.split())
         return _result(_unquoted(said) or said, True)
 
     @override
     def render(self, answer: TextAnswer, inputs: CaptionInputs) -> str:
-        """The sentence alone, or `The caption is: "..."` where it would be read otherwise."""
+        """The text alone, or `The caption is: "..."` where `parse` would read it differently."""
         if self.parse(answer.text, inputs).answer == TextAnswer(text=answer.text):
             return answer.text
         return f'The caption is: "{answer.text}"'
 
     def read_sample(self, sample: Sample) -> tuple[CaptionInputs, TextTarget]:
-        """Target: a sentence, or the list of sentences that people wrote."""
+        """Target: a sentence, or a list of reference sentences."""
         return CaptionInputs(), _target(sample.target, "sentence")
 
     def is_hit(self, answer: TextAnswer | None, target: TextAnswer) -> bool:
-        """Word for word one of the sentences; captions are better told apart by `score`."""
+        """Equal to a reference word for word; `score` is the better measure of captions."""
         return answer is not None and any(
             tokens(answer.text) == tokens(right) for right in accepted(target)
         )
@@ -156,13 +151,8 @@ class CaptionTask(Task[CaptionInputs, TextAnswer]):
     def score(
         self, pairs: Sequence[tuple[TextAnswer | None, TextAnswer]]
     ) -> Mapping[str, Estimate]:
-        """`token_f1`: shared words with the closest sentence; BLEU is the protocols' affair."""
+        """`token_f1`: shared words with the closest reference; the protocols compute BLEU."""
         return _overlap(pairs) if pairs else {}
-
-    @override
-    def words(self, answer: TextAnswer, inputs: CaptionInputs) -> str:
-        """The text alone."""
-        return answer.text
 
 
 TASKS = (
@@ -177,12 +167,12 @@ TASKS = (
 
 
 def accepted(target: TextAnswer) -> tuple[str, ...]:
-    """Every right answer of a target."""
+    """All accepted answers of a target."""
     return target.accepted if isinstance(target, TextTarget) else (target.text,)
 
 
 def token_f1(said: str, right: str) -> float:
-    """Harmonic mean of the shares of shared words (with repeats), 0 to 1."""
+    """F1 of the words in common, repeats counted, 0 to 1."""
     first, second = Counter(_content(said)), Counter(_content(right))
     shared = sum((first & second).values())
     total = sum(first.values()) + sum(second.values())
@@ -217,6 +207,6 @@ def _result(said: str, sure: bool) -> ParseResult[TextAnswer]:
 def _target(target: object, noun: str) -> TextTarget:
     texts = [target] if isinstance(target, str) else target
     if not isinstance(texts, list) or not texts or not all(isinstance(t, str) for t in texts):
-        raise ValueError(f"target is {target!r}; it must be a {noun} or a list of them")
+        raise ValueError(f"target is {target!r}; expected a {noun} or a list of them")
     clean = tuple(" ".join(str(text).replace('"', "").split()) for text in texts)
     return TextTarget(text=clean[0], accepted=clean)

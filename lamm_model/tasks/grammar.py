@@ -1,27 +1,27 @@
-"""Pieces of a grammar in llguidance's Lark: literal texts, and the order of two shares."""
+"""Building blocks of llguidance's Lark grammars: literal texts and numbers."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-# A number of two decimals from 0 to 1, one of three, and metres to the centimetre.
+# A share with two decimals, one with three, and metres with two decimals.
 SHARE = r"(0\.[0-9]{2}|1\.00)"
 FINE_SHARE = r"(0\.[0-9]{3}|1\.000)"
 METRES, EXTENT = r"-?(0|[1-9][0-9]{0,2})\.[0-9]{2}", r"(0|[1-9][0-9]{0,2})\.[0-9]{2}"
 
 
 def any_of(texts: Sequence[str]) -> str:
-    """A pattern that matches one of several texts, whatever characters they have."""
+    """A pattern that matches any one of several literal texts."""
     return f"/{'|'.join(map(escaped, texts))}/"
 
 
 def escaped(text: str) -> str:
-    """A pattern that matches the text itself."""
+    """A pattern that matches the literal text."""
     return "".join(map(_character, text))
 
 
 def in_order(between: str) -> str:
-    """A share, the pattern `between`, and a share that is not smaller than the first."""
+    """A share, the pattern `between`, and a share that is at least the first."""
     pairs = [rf"1\.00{between}1\.00"]
     for tens in range(10):
         more = rf"1\.00|0\.[{tens + 1}-9][0-9]" if tens < 9 else r"1\.00"

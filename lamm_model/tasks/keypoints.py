@@ -23,7 +23,10 @@ _LEFT_SHOULDER, _RIGHT_HIP = JOINTS.index("left shoulder"), JOINTS.index("right 
 
 
 class KeypointInputs(TaskModel):
-    """`joint`: which point of the body; `size`: width and height, to read answers in pixels."""
+    """`joint`: the point of the body to find.
+
+    `size`: width and height of the picture, needed to read an answer in pixels.
+    """
 
     joint: str = Field(min_length=1, max_length=100)
     size: Size | None = None
@@ -32,12 +35,12 @@ class KeypointInputs(TaskModel):
     @classmethod
     def _one_of_fourteen(cls, joint: str) -> str:
         if joint not in JOINTS:
-            raise ValueError(f"joint {joint!r} is none of {', '.join(JOINTS)}")
+            raise ValueError(f"joint {joint!r} is not one of {', '.join(JOINTS)}")
         return joint
 
 
 class PointAnswer(AnswerModel):
-    """A point [x, y], shares of the picture's sides from the top left."""
+    """A point [x, y] as shares of the picture's sides, from the top left."""
 
     point: PicturePoint
 
@@ -48,9 +51,9 @@ class PointAnswer(AnswerModel):
 
 
 class JointTarget(PointAnswer):
-    """A joint among the 14 of its body: `joints` in pixels of a picture of `size`.
+    """A joint and all 14 `joints` of its body, in pixels of a picture of `size`.
 
-    `flag` is the third number of the joint's annotation; data sets differ in what it means.
+    `flag` is the third number of the joint's annotation; its meaning differs between data sets.
     """
 
     joint: str
@@ -60,21 +63,21 @@ class JointTarget(PointAnswer):
 
     @property
     def torso(self) -> float:
-        """Pixels between shoulder and opposite hip, the longer of the two diagonals."""
+        """Pixels between shoulder and opposite hip, along the longer diagonal."""
         return max(
             math.dist(self.joints[_RIGHT_SHOULDER], self.joints[_LEFT_HIP]),
             math.dist(self.joints[_LEFT_SHOULDER], self.joints[_RIGHT_HIP]),
         )
 
     def distance(self, point: Point) -> float:
-        """Pixels between a point given in shares and the joint."""
+        """Distance in pixels between the joint and a point given in shares."""
         width, height = self.size
         return math.dist(
             (point[0] * width, point[1] * height), self.joints[JOINTS.index(self.joint)]
         )
 
     def within_torso(self, point: Point, share: float) -> bool:
-        """Whether a point lies within this share of the torso's length of the joint."""
+        """Whether a point is within `share` of the torso's length of the joint."""
         return self.distance(point) <= share * self.torso
 
     @override
@@ -89,7 +92,7 @@ class JointTarget(PointAnswer):
 
 
 class KeypointTask(OnePlaceTask[KeypointInputs, PointAnswer]):
-    """Find one joint of a body."""
+    """Localisation of one joint of a body."""
 
     inputs_model = KeypointInputs
     answer_model = PointAnswer
@@ -108,13 +111,13 @@ class KeypointTask(OnePlaceTask[KeypointInputs, PointAnswer]):
 
     @override
     def read_sample(self, sample: Sample) -> tuple[KeypointInputs, JointTarget]:
-        """Target: `{"joint": name, "joints": [[x, y] or [x, y, flag] in pixels, 14 of them]}`."""
+        """Target: `{"joint": name, "joints": 14 rows [x, y] or [x, y, flag] in pixels}`."""
         target = read_joint_target(sample)
         return KeypointInputs(joint=target.joint, size=sample.size), target
 
     @override
     def is_near(self, answer: PointAnswer, target: PointAnswer, threshold: float) -> bool:
-        """Within this share of the torso's length of the joint, measured in pixels (PCK)."""
+        """Within this share of the torso's length, measured in pixels (PCK)."""
         return isinstance(target, JointTarget) and target.within_torso(answer.point, threshold)
 
     @override
@@ -137,15 +140,15 @@ def read_joint_target(sample: Sample) -> JointTarget:
     """A sample's joint, its body and the size of the picture.
 
     Raises:
-        ValueError: there is no size, no such joint, or not 14 joints.
+        ValueError: the sample has no size, the joint is unknown, or there are not 14 joints.
     """
     target, size = sample.target, sample.size
     if not isinstance(target, dict) or set(target) != {"joint", "joints"}:
-        raise ValueError(f"target is {target!r}; it must have 'joint' and 'joints'")
+        raise ValueError(f"target is {target!r}; expected the keys 'joint' and 'joints'")
     if size is None:
-        raise ValueError("joints in pixels need the picture's size; the sample has none")
+        raise ValueError("the joints are in pixels, but the sample has no size")
     if target["joint"] not in JOINTS:
-        raise ValueError(f"joint {target['joint']!r} is none of {', '.join(JOINTS)}")
+        raise ValueError(f"joint {target['joint']!r} is not one of {', '.join(JOINTS)}")
     joints = read_joints(target["joints"])
     index = JOINTS.index(target["joint"])
     annotated = target["joints"][index]

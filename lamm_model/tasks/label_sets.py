@@ -1,7 +1,6 @@
-"""The closed sets of the LAMM-Benchmark: its classes, the words that also name them, body joints.
+"""The label sets of the LAMM-Benchmark: classes, their synonyms, body joints.
 
-Called by the task registry and by the benchmark's protocols. The synonyms belong to the corrected
-protocol alone; a word that may name two classes of a set is none.
+A word that may name two classes of a set is not a synonym.
 """
 
 from __future__ import annotations
@@ -31,7 +30,7 @@ UCMERCED = (
     "sparse residential", "storage tanks", "tennis court"
 )  # fmt: skip
 HAIR_COLOURS = ("black", "blond", "brown", "gray")
-# In the order of Leeds Sports Pose's annotation.
+# In the order of the annotations of Leeds Sports Pose.
 JOINTS = (
     "right ankle", "right knee", "right hip", "left hip", "left knee", "left ankle",
     "right wrist", "right elbow", "right shoulder", "left shoulder", "left elbow", "left wrist",
@@ -83,10 +82,10 @@ SYNONYMS: Mapping[str, tuple[str, ...]] = MappingProxyType(
 
 
 def find_classes(text: str, labels: Sequence[str]) -> list[LabelMatch]:
-    """Classes of a closed set named in a text, by label or synonym, in order.
+    """Classes of a closed set that a text names, by label or synonym, in order.
 
-    A label of several words is also found written as one ("golfcourse"). `label` of a match is the
-    index in `labels`.
+    A label of several words may be written as one ("golfcourse"). `label` of a match is the index
+    in `labels`.
     """
     owner: dict[str, int] = {}
     taken = {tuple(tokens(label)) for label in labels}
@@ -108,9 +107,9 @@ def find_classes(text: str, labels: Sequence[str]) -> list[LabelMatch]:
 
 
 def class_index(name: str, labels: Sequence[str]) -> int | None:
-    """Index of a label however it is spaced, hyphenated or cased; None when it is not in the set.
+    """Index of a label, ignoring spaces, hyphens and case; None if it is not in the set.
 
-    Data sets spell their own classes differently ("golfcourse", "golf course").
+    The data sets spell their own classes in several ways ("golfcourse", "golf course").
     """
     spellings = ["".join(tokens(label)) for label in labels]
     spelling = "".join(tokens(name))

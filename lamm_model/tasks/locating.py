@@ -1,4 +1,4 @@
-"""Locating of objects in a picture: labels with points [x, y] as shares of its sides."""
+"""Localisation of objects in a picture: labels with points [x, y] as shares of its sides."""
 
 from __future__ import annotations
 
@@ -20,13 +20,16 @@ from lamm_model.tasks.targets import (
 
 
 class LocatingInputs(ClassificationInputs):
-    """`labels`: the closed set to look for; `size`: width and height, to read pixels."""
+    """`labels`: the closed set to look for; with None the model uses its own words.
+
+    `size`: width and height of the picture, needed to read an answer in pixels.
+    """
 
     size: Size | None = None
 
 
 class LocatingTask(PlacesTask[LocatingInputs, LocatingAnswer]):
-    """Find objects, one point each."""
+    """Localisation of objects, one point per object."""
 
     inputs_model = LocatingInputs
     answer_model = LocatingAnswer
@@ -50,7 +53,7 @@ class LocatingTask(PlacesTask[LocatingInputs, LocatingAnswer]):
     def counts(
         self, answer: LocatingAnswer | None, target: LocatingAnswer, threshold: float | None
     ) -> DetectionCounts:
-        """One-to-one matches of points and the regions that hold them, labels alike."""
+        """One-to-one matches of points and regions with the same label."""
         return region_counts(answer, target)
 
 

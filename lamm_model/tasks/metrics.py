@@ -1,4 +1,4 @@
-"""Metrics with 95 % intervals, as pure functions. Called by the tasks' `score`."""
+"""Metrics with 95 % confidence intervals, as pure functions."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Box3D = tuple[float, float, float, float, float, float]
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """A metric's value, its 95 % interval and the number of items it rests on."""
+    """A metric's value, its 95 % confidence interval and the number of items."""
 
     value: float
     low: float
@@ -28,18 +28,18 @@ class Estimate:
 
 
 def proportion(hits: int, n: int) -> Estimate:
-    """Share of hits with Wilson's score interval (Wilson 1927), which is sound near 0 and 1 too.
+    """Share of hits with the Wilson score interval (Wilson 1927), valid near 0 and 1 too.
 
     Raises:
         ValueError: `n` is below 1 or below `hits`.
     """
     if n < 1 or not 0 <= hits <= n:
-        raise ValueError(f"{hits} hits of {n}; needs 0 <= hits <= n and n >= 1")
+        raise ValueError(f"{hits} hits of {n}; expected 0 <= hits <= n and n >= 1")
     share = hits / n
     scale = 1 + Z_95**2 / n
     centre = (share + Z_95**2 / (2 * n)) / scale
     half = Z_95 * math.sqrt(share * (1 - share) / n + Z_95**2 / (4 * n * n)) / scale
-    # At 0 and n the bound equals the value exactly; rounding must not put it past.
+    # At 0 and n the bound equals the value exactly; rounding must not exceed it.
     return Estimate(
         share, min(share, max(0.0, centre - half)), max(share, min(1.0, centre + half)), n
     )
@@ -51,10 +51,10 @@ def bootstrap(
     """`statistic(items)` with a percentile bootstrap over items (Efron 1979), seeded.
 
     Raises:
-        ValueError: there are no items.
+        ValueError: `items` is empty.
     """
     if not items:
-        raise ValueError("a bootstrap needs at least one item; it has 0")
+        raise ValueError("a bootstrap needs at least 1 item; got 0")
     rng = random.Random(seed)
     values = sorted(statistic(rng.choices(items, k=len(items))) for _ in range(RESAMPLES))
     low, high = values[int(0.025 * RESAMPLES)], values[int(0.975 * RESAMPLES) - 1]
@@ -85,7 +85,7 @@ def box_area(box: Box) -> float:
 def box_3d_iou(first: Box3D, second: Box3D) -> float:
     """Intersection over union of two axis-aligned boxes [x, y, z, l, w, h]; 0 when both are empty.
 
-    x, y, z is the centre. Boxes that are apart on any axis share nothing.
+    x, y, z is the centre. Boxes that are disjoint along any axis do not overlap.
     """
     overlap = 1.0
     for axis in range(3):
@@ -100,7 +100,7 @@ def match_count(candidates: Sequence[Sequence[int]]) -> int:
     """Size of the largest one-to-one matching (augmenting paths, Kuhn 1955).
 
     Args:
-        candidates: for each prediction, the targets it may be matched with.
+        candidates: the targets that each prediction may be matched with.
     """
     owner: dict[int, int] = {}
 
@@ -119,7 +119,7 @@ def match_count(candidates: Sequence[Sequence[int]]) -> int:
 
 @dataclass(frozen=True, slots=True)
 class DetectionCounts:
-    """Matched, spurious and missed boxes of one or more pictures."""
+    """Matched, spurious and missed objects of one or more media."""
 
     true_positives: int
     false_positives: int
@@ -127,17 +127,17 @@ class DetectionCounts:
 
     @property
     def precision(self) -> float:
-        """Matched share of what was predicted; 1 when nothing was predicted nor there."""
+        """Matched share of the predictions; 1 with no prediction and no target."""
         return self._share(self.false_positives)
 
     @property
     def recall(self) -> float:
-        """Matched share of what was there; 1 when nothing was there nor predicted."""
+        """Matched share of the targets; 1 with no prediction and no target."""
         return self._share(self.false_negatives)
 
     @property
     def f1(self) -> float:
-        """Harmonic mean of precision and recall; 1 when nothing was there nor predicted."""
+        """Harmonic mean of precision and recall; 1 with no prediction and no target."""
         wrong = self.false_positives + self.false_negatives
         total = 2 * self.true_positives + wrong
         return 2 * self.true_positives / total if total else 1.0
@@ -150,7 +150,7 @@ class DetectionCounts:
 
 
 def sum_counts(counts: Sequence[DetectionCounts]) -> DetectionCounts:
-    """Counts of several pictures together."""
+    """The sum of several counts."""
     return DetectionCounts(
         sum(c.true_positives for c in counts),
         sum(c.false_positives for c in counts),
@@ -161,7 +161,7 @@ def sum_counts(counts: Sequence[DetectionCounts]) -> DetectionCounts:
 def matched_counts(
     found: Sequence[T], wanted: Sequence[S], fits: Callable[[T, S], bool]
 ) -> DetectionCounts:
-    """Counts of one picture or cloud: `found` matched one to one with the `wanted` it fits."""
+    """Counts of one medium: `found` matched one to one with `wanted` where `fits` holds."""
     candidates = [
         [index for index, there in enumerate(wanted) if fits(seen, there)] for seen in found
     ]
@@ -170,7 +170,7 @@ def matched_counts(
 
 
 def precision_recall_f1(counts: Sequence[DetectionCounts], suffix: str = "") -> dict[str, Estimate]:
-    """`precision`, `recall` and `f1` over all counts together, each name with `suffix` behind."""
+    """`precision`, `recall` and `f1` over all counts, `suffix` appended to each name."""
     return {
         f"precision{suffix}": bootstrap(counts, lambda c: sum_counts(c).precision),
         f"recall{suffix}": bootstrap(counts, lambda c: sum_counts(c).recall),

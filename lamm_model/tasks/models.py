@@ -8,11 +8,12 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Annotated, Any, get_args
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from pydantic.fields import FieldInfo
 
 from lamm_model.tasks.metrics import Box, Box3D
 from lamm_model.tasks.reading.coordinates import Point
+from lamm_model.tasks.reading.places import label_pattern_fault
 
 Numbers = tuple[float, ...]
 
@@ -29,6 +30,16 @@ class PlaceKind(StrEnum):
 PictureBox = Annotated[Box, PlaceKind.BOX]
 PicturePoint = Annotated[Point, PlaceKind.POINT]
 CloudBox = Annotated[Box3D, PlaceKind.BOX_3D]
+
+
+def _separable(label: str) -> str:
+    if fault := label_pattern_fault(label):
+        raise ValueError(fault)
+    return label
+
+
+# A label that a text can separate from the coordinates beside it.
+Label = Annotated[str, Field(min_length=1), AfterValidator(_separable)]
 
 
 @dataclass(frozen=True, slots=True)

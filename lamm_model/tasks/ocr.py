@@ -1,4 +1,4 @@
-"""Reading the word that a picture shows."""
+"""OCR of one word in a picture."""
 
 from __future__ import annotations
 
@@ -22,22 +22,22 @@ _AFTER_VERB = re.compile(
 _SPELLED = re.compile(r"(?:[^\W_]-){2,}[^\W_]")
 _WORD = re.compile(r"[^\W_]+(?:[-'][^\W_]+)*")
 _CAPITALS = re.compile(r"\b[A-Z]{2,}\b")
-# After "the word is", these go on about the word instead of giving it.
+# After "the word is", these describe the word instead of quoting it.
 _FUNCTION_WORDS = frozenset({
     "a", "an", "the", "in", "on", "at", "of", "not", "too", "very", "written", "printed",
     "displayed", "shown", "located", "hard", "difficult", "partially", "that", "as", "just",
     "spelled", "spelt", "always"
 })  # fmt: skip
-# A sign may say NONE; a sentence of these words in small letters says that there is no word.
+# A sign may say NONE; in lower case these words say that there is no word.
 _NO_WORD = frozenset({"none", "nothing", "unknown", "unclear", "illegible", "unreadable", "blurry"})
 
 
 class OcrInputs(TaskModel):
-    """Nothing but the picture."""
+    """No inputs besides the picture."""
 
 
 class OcrAnswer(AnswerModel):
-    """The text read, on one line and without double quotes."""
+    """The text, on one line and without double quotes."""
 
     text: str = Field(min_length=1, max_length=1000)
 
@@ -46,13 +46,13 @@ class OcrAnswer(AnswerModel):
     def _one_clean_line(cls, text: str) -> str:
         if text != text.strip() or any(c in '"\u201c\u201d' or not c.isprintable() for c in text):
             raise ValueError(
-                f"text {text!r} must be one stripped, printable line without double quotes"
+                f"text {text!r} is not one stripped, printable line without double quotes"
             )
         return text
 
 
 class OcrTask(Task[OcrInputs, OcrAnswer]):
-    """Read the word."""
+    """OCR of one word."""
 
     inputs_model = OcrInputs
     answer_model = OcrAnswer
@@ -66,7 +66,7 @@ class OcrTask(Task[OcrInputs, OcrAnswer]):
 
     @override
     def parse(self, text: str, inputs: OcrInputs) -> ParseResult[OcrAnswer]:
-        """Quoted text, else the only word, else the word after "says", else the only capitals."""
+        """Quoted text, or the only word, or the word after "says", or the only word in capitals."""
         if quotes := quoted(text):
             return _result(quotes[0], ambiguous=len({q.strip().casefold() for q in quotes}) > 1)
         words = _WORD.findall(text)
@@ -91,17 +91,12 @@ class OcrTask(Task[OcrInputs, OcrAnswer]):
     def read_sample(self, sample: Sample) -> tuple[OcrInputs, OcrAnswer]:
         """Target: the word."""
         if not isinstance(sample.target, str):
-            raise ValueError(f"target is {sample.target!r}; it must be a word")
+            raise ValueError(f"target is {sample.target!r}; expected a word")
         return OcrInputs(), OcrAnswer(text=sample.target)
 
     def is_hit(self, answer: OcrAnswer | None, target: OcrAnswer) -> bool:
-        """The same text, whatever its case."""
+        """The same text, ignoring case."""
         return answer is not None and answer.text.casefold() == target.text.casefold()
-
-    @override
-    def words(self, answer: OcrAnswer, inputs: OcrInputs) -> str:
-        """The word alone."""
-        return answer.text
 
 
 TASKS = (OcrTask("ocr", Modality.IMAGE, "Read the word that a picture shows."),)
@@ -116,5 +111,5 @@ def _result(text: str, *, ambiguous: bool = False) -> ParseResult[OcrAnswer]:
 
 
 def _joined(word: str) -> str:
-    """A word spelled letter by letter ("L-A-M-P") in one piece; others as they are."""
+    """A word spelled letter by letter ("L-A-M-P") in one piece; other words unchanged."""
     return word.replace("-", "") if _SPELLED.fullmatch(word) else word

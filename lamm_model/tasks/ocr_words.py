@@ -1,4 +1,4 @@
-"""Reading all the words that a picture shows."""
+"""OCR of all words in a picture."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _LEAD = re.compile(
     re.IGNORECASE,
 )
 _ITEM = re.compile(r"^\s*[-*\u2022]\s+|(?:^|(?<=\s))\d{1,2}[.)]\s+", re.MULTILINE)
-# A text with these words of its own is a sentence, however short, unless it introduces a list.
+# A text with one of these words is a sentence, even if short, unless it introduces a list.
 _SENTENCE_WORDS = frozenset({
     "i", "see", "a", "an", "the", "is", "are", "there", "this", "it", "shows", "image", "picture"
 })  # fmt: skip
@@ -34,11 +34,11 @@ SHORT_LIST_WORDS = 4
 
 
 class OcrWordsInputs(TaskModel):
-    """Nothing but the picture."""
+    """No inputs besides the picture."""
 
 
 class OcrWordsAnswer(AnswerModel):
-    """The words, in the order they were read; none has a space or a double quote in it."""
+    """The words in reading order, without spaces and double quotes."""
 
     words: tuple[str, ...]
 
@@ -47,12 +47,12 @@ class OcrWordsAnswer(AnswerModel):
     def _single_words(cls, words: tuple[str, ...]) -> tuple[str, ...]:
         for word in words:
             if not word or not word.isprintable() or any(c.isspace() or c == '"' for c in word):
-                raise ValueError(f"word {word!r} is empty or holds a space or a double quote")
+                raise ValueError(f"word {word!r} is empty or has a space or a double quote")
         return words
 
 
 class OcrWordsTask(Task[OcrWordsInputs, OcrWordsAnswer]):
-    """Read every word."""
+    """OCR of all words."""
 
     inputs_model = OcrWordsInputs
     answer_model = OcrWordsAnswer
@@ -66,9 +66,9 @@ class OcrWordsTask(Task[OcrWordsInputs, OcrWordsAnswer]):
 
     @override
     def parse(self, text: str, inputs: OcrWordsInputs) -> ParseResult[OcrWordsAnswer]:
-        """Quoted words, else a list after "says" or a colon, else every word of the text.
+        """Quoted words, or a list after "says" or a colon, or every word of the text.
 
-        Sentences without any mark of what was read are partial: their own words are in it.
+        A sentence that does not mark the words it read is partial: its own words are in the answer.
         """
         quotes = re.findall(r'"([^"\n]+)"', text)
         quotes = quotes or re.findall(r"\u201c([^\u201c\u201d\n]+)\u201d", text)
@@ -100,17 +100,17 @@ class OcrWordsTask(Task[OcrWordsInputs, OcrWordsAnswer]):
         """Target: a list of words."""
         words = sample.target
         if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
-            raise ValueError(f"target is {words!r}; it must be a list of words")
+            raise ValueError(f"target is {words!r}; expected a list of words")
         return OcrWordsInputs(), OcrWordsAnswer(words=tuple(" ".join(words).split()))
 
     def is_hit(self, answer: OcrWordsAnswer | None, target: OcrWordsAnswer) -> bool:
-        """The same words as often, in any order, whatever their case and punctuation."""
+        """The same multiset of words, ignoring order, case and punctuation."""
         return answer is not None and word_counts(answer, target).f1 == 1.0
 
     def score(
         self, pairs: Sequence[tuple[OcrWordsAnswer | None, OcrWordsAnswer]]
     ) -> Mapping[str, Estimate]:
-        """`word_precision`, `word_recall`, `word_f1` over all words; unparsed read nothing."""
+        """`word_precision`, `word_recall`, `word_f1` over all words; unparsed has none."""
         if not pairs:
             return {}
         counts = [word_counts(answer, target) for answer, target in pairs]
@@ -118,7 +118,6 @@ class OcrWordsTask(Task[OcrWordsInputs, OcrWordsAnswer]):
 
     @override
     def words(self, answer: OcrWordsAnswer, inputs: OcrWordsInputs) -> str:
-        """The words with spaces between them."""
         return " ".join(answer.words) or "no words"
 
 
@@ -126,7 +125,7 @@ TASKS = (OcrWordsTask("ocr_words", Modality.IMAGE, "Read all the words that a pi
 
 
 def word_counts(answer: OcrWordsAnswer | None, target: OcrWordsAnswer) -> DetectionCounts:
-    """Words read, made up and missed, each counted as often as it stands there."""
+    """Matched, spurious and missed words, repeats counted."""
     said = Counter(map(normalised, answer.words if answer else ()))
     there = Counter(map(normalised, target.words))
     shared = sum((said & there).values())
@@ -134,7 +133,7 @@ def word_counts(answer: OcrWordsAnswer | None, target: OcrWordsAnswer) -> Detect
 
 
 def normalised(word: str) -> str:
-    """A word as it is compared: case-folded, without punctuation at its edges."""
+    """The word as scores compare it: case-folded, punctuation stripped from its ends."""
     folded = plain(word).casefold()
     return folded.strip(_EDGES + '"-') or folded
 

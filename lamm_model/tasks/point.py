@@ -13,34 +13,34 @@ from typing_extensions import override
 from lamm_model.conversation import Modality
 from lamm_model.tasks.detection import DetectedObject
 from lamm_model.tasks.metrics import Box, DetectionCounts, matched_counts
-from lamm_model.tasks.models import AnswerModel, Mark, PicturePoint, TaskModel
+from lamm_model.tasks.models import AnswerModel, Label, Mark, PicturePoint, TaskModel
 from lamm_model.tasks.places.listed import FoundPlace, PlacesTask
 from lamm_model.tasks.places.notations import PicturePoints
 from lamm_model.tasks.reading.coordinates import Point, Size
-from lamm_model.tasks.reading.places import label_pattern_fault
 from lamm_model.tasks.reading.words import tokens
 from lamm_model.tasks.sample import Sample
 from lamm_model.tasks.targets import checked_shares
 
 
 class PointInputs(TaskModel):
-    """`label`: what to point at; `size`: width and height, to read answers in pixels."""
+    """`label`: the objects to point at.
 
-    label: str = Field(min_length=1, max_length=100)
+    `size`: width and height of the picture, needed to read an answer in pixels.
+    """
+
+    label: Label = Field(max_length=100)
     size: Size | None = None
 
     @field_validator("label")
     @classmethod
     def _readable(cls, label: str) -> str:
-        if fault := label_pattern_fault(label):
-            raise ValueError(fault)
         if not tokens(label):
             raise ValueError(f"label {label!r} has no letter and no digit")
         return label
 
 
 class PointsAnswer(AnswerModel):
-    """A point [x, y] for each object found; none where nothing is there."""
+    """One point [x, y] per object found; empty if there is none."""
 
     label: str
     points: tuple[PicturePoint, ...]
@@ -52,7 +52,7 @@ class PointsAnswer(AnswerModel):
 
 
 class PointsTarget(PointsAnswer):
-    """The centres of the objects, and the `boxes` in which a point counts as theirs."""
+    """The centres of the objects, and the `boxes` in which a point is right."""
 
     boxes: tuple[Box, ...]
 
@@ -63,7 +63,7 @@ class PointsTarget(PointsAnswer):
 
 
 class PointTask(PlacesTask[PointInputs, PointsAnswer]):
-    """Point at the objects of one kind."""
+    """Points on all objects of one kind."""
 
     inputs_model = PointInputs
     answer_model = PointsAnswer
@@ -85,7 +85,7 @@ class PointTask(PlacesTask[PointInputs, PointsAnswer]):
     def read_sample(self, sample: Sample) -> tuple[PointInputs, PointsTarget]:
         """Target: `{"label": word, "boxes": [[x1, y1, x2, y2] in shares, ...]}`."""
         if not isinstance(sample.target, dict) or set(sample.target) != {"label", "boxes"}:
-            raise ValueError(f"target is {sample.target!r}; it must have 'label' and 'boxes'")
+            raise ValueError(f"target is {sample.target!r}; expected the keys 'label' and 'boxes'")
         label, rows = sample.target["label"], sample.target["boxes"]
         boxes = [DetectedObject.model_validate({"label": label, "bbox": row}).bbox for row in rows]
         points = tuple(((x1 + x2) / 2, (y1 + y2) / 2) for x1, y1, x2, y2 in boxes)
@@ -96,7 +96,7 @@ class PointTask(PlacesTask[PointInputs, PointsAnswer]):
     def counts(
         self, answer: PointsAnswer | None, target: PointsAnswer, threshold: float | None
     ) -> DetectionCounts:
-        """One-to-one matches of points and the boxes that hold them."""
+        """One-to-one matches of points and boxes."""
         boxes: tuple[Box, ...] = getattr(target, "boxes", ())
         return matched_counts(() if answer is None else answer.points, boxes, _is_inside)
 
@@ -106,7 +106,7 @@ class PointTask(PlacesTask[PointInputs, PointsAnswer]):
 
     @override
     def _chosen(self, found: list[FoundPlace], inputs: PointInputs) -> list[FoundPlace]:
-        """The points that have the label or none."""
+        """The points with the asked label or no label."""
         return [one for one in found if one[0] in {None, inputs.label}]
 
     @override

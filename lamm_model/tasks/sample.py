@@ -1,4 +1,4 @@
-"""One benchmark record, a line of JSONL: data readers write it, training and benchmark read it."""
+"""A benchmark record, a JSONL line: written by data readers, read by training and benchmark."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from pydantic import BaseModel, ConfigDict, Field, PositiveInt, model_validator
 
 
 class Sample(BaseModel):
-    """A question about at most one medium, and what a right answer is.
+    """A question about at most one medium, and its target.
 
     `image` and `pcl` are paths relative to the suite's directory; `size` is the image's width and
-    height in pixels. `target` has the task's own form: a label, a count, `[{"label", "bbox"}]`,
-    `{"choice", "choices"}`, a word ...; the task reads it.
-    Unknown fields are kept out, so that readers may leave notes.
+    height in pixels. The form of `target` depends on the task, which reads it: a label, a count,
+    `[{"label", "bbox"}]`, `{"choice", "choices"}`, a word ...
+    Unknown fields are ignored, so that readers may add notes.
     """
 
     model_config = ConfigDict(frozen=True, extra="ignore")
@@ -31,10 +31,10 @@ class Sample(BaseModel):
     @model_validator(mode="after")
     def _one_medium_at_most(self) -> Self:
         if self.image is not None and self.pcl is not None:
-            raise ValueError("a sample has an image or a pcl, not both")
+            raise ValueError("a sample has both an image and a pcl; expected one of them or none")
         return self
 
     @property
     def media(self) -> str | None:
-        """Relative path of the medium, of either kind."""
+        """Relative path of the medium."""
         return self.image if self.image is not None else self.pcl

@@ -1,4 +1,4 @@
-"""Whether a face smiles."""
+"""Whether the person in a picture smiles."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ _OTHER = (
     r"(?:neutral|serious\w*|stern|frown\w*|sad|unhappy|straight face|expressionless|solemn|angry"
     r"|unsmiling|non-?\s?smil\w*)"
 )
-# A denial reaches over words that belong to it, not into another statement: "does not have a beard
-# and is smiling".
+# A negation covers the words that belong to it and ends before another statement: "does not have a
+# beard and is smiling".
 _REACH = (
     r"(?:\s+(?!(?:and|but|yet|while|because|though|although|with|at|who|which|wearing|only"
     r"|stop\w*|help)\b)[\w'-]+){0,5}?"
@@ -39,7 +39,7 @@ _STATED = re.compile(rf"\b{_SMILE}\b", re.IGNORECASE)
 _OTHERWISE = re.compile(rf"\b{_OTHER}\b", re.IGNORECASE)
 _MAYBE = re.compile(r"\b(?:might|may|could|perhaps|possibly|maybe)\b", re.IGNORECASE)
 
-# What is asked, left open or not known is not stated; what follows "as if" is.
+# Questions, conditions and doubts state nothing; "as if" does.
 _QUESTION = re.compile(r"(?:^|(?<=[.!?\n]))[^.!?\n]*(?:\?|\byes\s*(?:/|or)\s*no\b)", re.IGNORECASE)
 _OPEN = re.compile(
     r"(?<!\bas )\b(?:if|whether)\b[^.,;!\n]*?(?=[.,;!\n]|\bbut\b|$)"
@@ -49,9 +49,9 @@ _OPEN = re.compile(
     r"[^.,;!\n]*?(?=[.,;!\n]|\bbut\b|$)|\bun(?:sure|clear|certain)\b",
     re.IGNORECASE,
 )
-# Yes and no are an answer at the start of a sentence and after a colon or "answer is", where
-# nothing follows that they would belong to ("no beard"). The marks before are bounded: thousands of
-# line feeds would take quadratic time.
+# "Yes" and "no" are verdicts at the start of a sentence and after a colon or "answer is", unless a
+# noun follows ("no beard"). The number of leading marks is bounded: thousands of line feeds would
+# take quadratic time.
 _VERDICT = re.compile(
     r"(?:^|[.!:;=\n]|\s-\s"
     r"|\b(?:answer|answer is|answer would be|so|say|think|probably|(?:smiling|smile) is)\b)"
@@ -68,7 +68,7 @@ _ECHO = re.compile(
 
 
 class SmileInputs(TaskModel):
-    """Nothing but the picture."""
+    """No inputs besides the picture."""
 
 
 class SmileAnswer(AnswerModel):
@@ -78,7 +78,7 @@ class SmileAnswer(AnswerModel):
 
 
 class SmileTask(Task[SmileInputs, SmileAnswer]):
-    """Say whether the person in the picture smiles."""
+    """Yes or no: does the person in the picture smile?"""
 
     inputs_model = SmileInputs
     answer_model = SmileAnswer
@@ -91,9 +91,9 @@ class SmileTask(Task[SmileInputs, SmileAnswer]):
 
     @override
     def parse(self, text: str, inputs: SmileInputs) -> ParseResult[SmileAnswer]:
-        """The last yes or no given as an answer, else what is said of the mouth.
+        """The last "yes" or "no" given as a verdict, or a statement about the smile.
 
-        Questions, and what is left open or not known, are no statements; silence is no answer.
+        Questions, conditions and doubts are not statements; a text without a statement is unparsed.
         """
         text = _QUESTION.sub(". ", plain(text))
         verdicts = [bool(m["yes"] or m["one"]) for m in _VERDICT.finditer(text)]
@@ -101,7 +101,7 @@ class SmileTask(Task[SmileInputs, SmileAnswer]):
         rest, others = _OTHERWISE.subn(" ", _DENIED_OTHER.sub(" ", rest))
         said = {False} if denials or others else set()
         if verdicts:
-            # The question's own words may stand before the answer: "smiling: no".
+            # The text may repeat the question before its verdict: "smiling: no".
             words = _ECHO.sub(" ", rest)
             said |= {True} if _STATED.search(words) else set()
             return _result(verdicts[-1], agreed=not (said | set(verdicts)) - {verdicts[-1]})
@@ -109,12 +109,12 @@ class SmileTask(Task[SmileInputs, SmileAnswer]):
             said.add(True)
         if not said:
             return ParseResult.unparsed()
-        # "Not frowning but smiling" and the like: a smile that is stated outweighs a denial.
+        # A stated smile outweighs a negation, as in "not frowning but smiling".
         return _result(True in said, agreed=len(said) == 1 and not _MAYBE.search(rest))
 
     @override
     def render(self, answer: SmileAnswer, inputs: SmileInputs) -> str:
-        """`Yes, the person is smiling.` or its denial."""
+        """`Yes, the person is smiling.` or its negation."""
         return "Yes, the person is smiling." if answer.smiling else "No, the person is not smiling."
 
     def read_sample(self, sample: Sample) -> tuple[SmileInputs, SmileAnswer]:
@@ -122,7 +122,7 @@ class SmileTask(Task[SmileInputs, SmileAnswer]):
         if isinstance(sample.target, bool):
             return SmileInputs(), SmileAnswer(smiling=sample.target)
         if str(sample.target) not in {"1", "-1"}:
-            raise ValueError(f"target is {sample.target!r}; it must be true, false, 1 or -1")
+            raise ValueError(f"target is {sample.target!r}; expected true, false, 1 or -1")
         return SmileInputs(), SmileAnswer(smiling=str(sample.target) == "1")
 
     @override
@@ -135,7 +135,6 @@ class SmileTask(Task[SmileInputs, SmileAnswer]):
 
     @override
     def words(self, answer: SmileAnswer, inputs: SmileInputs) -> str:
-        """Smiling or not."""
         return "smiling" if answer.smiling else "not smiling"
 
 

@@ -1,4 +1,4 @@
-"""Located objects, the regions in which a point counts as theirs, and the forms of such targets."""
+"""Objects with points, and targets whose regions decide whether a point is right."""
 
 from __future__ import annotations
 
@@ -6,34 +6,26 @@ import math
 from collections.abc import Sequence
 from typing import Any, Self
 
-from pydantic import Field, ValidationInfo, field_validator, model_validator
+from pydantic import ValidationInfo, field_validator, model_validator
 from typing_extensions import override
 
 from lamm_model.tasks.detection import DetectedObject
 from lamm_model.tasks.label_sets import JOINTS
 from lamm_model.tasks.metrics import Box, DetectionCounts, matched_counts
-from lamm_model.tasks.models import AnswerModel, Mark, PicturePoint, TaskModel
+from lamm_model.tasks.models import AnswerModel, Label, Mark, PicturePoint, TaskModel
 from lamm_model.tasks.reading.coordinates import Point, Size
-from lamm_model.tasks.reading.places import label_pattern_fault
 from lamm_model.tasks.reading.words import tokens
 from lamm_model.tasks.sample import Sample
 
-# A point this share of the sides away from an object's own point is still on it (FSC147).
+# FSC147 annotates points: an answer within this share of the sides is on the object.
 POINT_RADIUS = 0.1
 
 
 class LocatedObject(AnswerModel):
-    """One object's place; `label` is None where only a place was asked for."""
+    """An object as a point; `label` is None if the text names none."""
 
-    label: str | None = Field(default=None, min_length=1)
+    label: Label | None = None
     point: PicturePoint
-
-    @field_validator("label")
-    @classmethod
-    def _no_brackets(cls, label: str | None) -> str | None:
-        if label is not None and (fault := label_pattern_fault(label)):
-            raise ValueError(fault)
-        return label
 
     @field_validator("point")
     @classmethod
@@ -42,7 +34,7 @@ class LocatedObject(AnswerModel):
 
 
 class LocatingAnswer(AnswerModel):
-    """The objects found, all with a label or all without."""
+    """The objects found: all have a label, or none has."""
 
     objects: tuple[LocatedObject, ...]
 
@@ -51,20 +43,20 @@ class LocatingAnswer(AnswerModel):
         unlabelled = sum(found.label is None for found in self.objects)
         if 0 < unlabelled < len(self.objects):
             raise ValueError(
-                f"{unlabelled} of {len(self.objects)} objects have no label; all or none may"
+                f"{unlabelled} of {len(self.objects)} objects have no label; expected all or none"
             )
         return self
 
 
 class Region(TaskModel):
-    """Where a point is right: in `box`, or around the box's centre where `radius` is given."""
+    """The area in which a point is right: `box`, or a circle of `radius` around its centre."""
 
     label: str | None
     box: Box
     radius: float | None = None
 
     def holds(self, found: LocatedObject) -> bool:
-        """Whether an answer lies here and, where both have a label, names what is here."""
+        """Whether an answer is in the area and has the region's label, if the region has one."""
         if self.label is not None and found.label is not None:
             if tokens(self.label) != tokens(found.label):
                 return False
@@ -77,7 +69,7 @@ class Region(TaskModel):
         return math.dist((x, y), _centre(self.box)) <= self.radius
 
     def mark(self) -> Mark:
-        """The box, or its centre with the reach."""
+        """The box, or its centre with a reach."""
         if self.radius is None:
             return Mark(self.label or "", box=self.box)
         reach = (self.radius, self.radius)
@@ -85,7 +77,7 @@ class Region(TaskModel):
 
 
 class LocatingTarget(LocatingAnswer):
-    """The centres of all objects, and the `regions` in which a point counts as theirs."""
+    """The centres of all objects, and the `regions` in which a point is right."""
 
     regions: tuple[Region, ...]
 
@@ -96,36 +88,36 @@ class LocatingTarget(LocatingAnswer):
 
 
 def region_counts(answer: LocatingAnswer | None, target: LocatingAnswer) -> DetectionCounts:
-    """Points matched one to one with the regions that hold them."""
+    """Points matched one to one with regions."""
     found = () if answer is None else answer.objects
     regions = target.regions if isinstance(target, LocatingTarget) else ()
     return matched_counts(found, regions, lambda seen, region: region.holds(seen))
 
 
 def read_joints(rows: Any) -> list[Point]:
-    """14 points in pixels from rows of x, y and perhaps a flag.
+    """14 points in pixels from rows of x, y and an optional flag.
 
     Raises:
         ValueError: there are not 14 rows of two or three numbers.
     """
     if not isinstance(rows, list | tuple) or len(rows) != len(JOINTS):
-        raise ValueError(f"joints are {rows!r}; there must be {len(JOINTS)} of them")
+        raise ValueError(f"joints are {rows!r}; expected a list of {len(JOINTS)} rows")
     return [_pixel(row) for row in rows]
 
 
 def read_locating_target(sample: Sample) -> LocatingTarget:
-    """Regions of a sample's objects, in one of three forms.
+    """The regions of a sample's objects. The target has one of three forms.
 
     - `{"objects": [{"label", "bbox": [x1, y1, x2, y2] in shares}]}`: a point in the box (VOC2012).
     - `{"joints": [14 rows in pixels]}`: a point in the box around the joints (LSP).
     - `{"points": [[x, y] in pixels]}`: a point within a tenth of the sides (FSC147).
 
     Raises:
-        ValueError: the target has another form, or pixels come without the picture's size.
+        ValueError: the target has another form, or it is in pixels and the sample has no size.
     """
     target = sample.target
     if not isinstance(target, dict) or len(target) != 1:
-        raise ValueError(f"target is {target!r}; it must have one of objects, joints, points")
+        raise ValueError(f"target is {target!r}; expected one of the keys objects, joints, points")
     if "objects" in target:
         found = [DetectedObject.model_validate(there) for there in _rows(target["objects"])]
         regions = [Region(label=there.label, box=there.bbox) for there in found]
@@ -136,7 +128,7 @@ def read_locating_target(sample: Sample) -> LocatingTarget:
         rows = [in_shares(_pixel(row), _size(sample)) for row in _rows(target["points"])]
         regions = [Region(label=None, box=(*p, *p), radius=POINT_RADIUS) for p in rows]
     else:
-        raise ValueError(f"target has {list(target)}; it must have objects, joints or points")
+        raise ValueError(f"target has {list(target)}; expected objects, joints or points")
     objects = tuple(LocatedObject(label=r.label, point=clipped(_centre(r.box))) for r in regions)
     return LocatingTarget(objects=objects, regions=tuple(regions))
 
@@ -152,32 +144,32 @@ def clipped(point: Point) -> Point:
 
 
 def checked_shares(point: Point, name: str) -> Point:
-    """The point itself.
+    """The point, if both numbers are shares.
 
     Raises:
-        ValueError: it lies outside the picture; the message calls it `name`.
+        ValueError: a number is below 0 or above 1; `name` is the field in the message.
     """
     if not all(0 <= share <= 1 for share in point):
-        raise ValueError(f"{name} is {point}; both numbers must be from 0 to 1")
+        raise ValueError(f"{name} is {point}; expected two numbers from 0 to 1")
     return point
 
 
 def _size(sample: Sample) -> Size:
     if sample.size is None:
-        raise ValueError("coordinates in pixels need the picture's size; the sample has none")
+        raise ValueError("the target is in pixels, but the sample has no size")
     return sample.size
 
 
 def _rows(rows: Any) -> Sequence[Any]:
     if not isinstance(rows, list | tuple):
-        raise ValueError(f"{rows!r} is no list of objects or points")
+        raise ValueError(f"{rows!r} is not a list of objects or points")
     return rows
 
 
 def _pixel(row: Any) -> Point:
     numbers = isinstance(row, list | tuple) and all(isinstance(v, int | float) for v in row)
     if not numbers or len(row) not in {2, 3}:
-        raise ValueError(f"{row!r} is no point; it must be x, y and perhaps a flag")
+        raise ValueError(f"{row!r} is not a point; expected x, y and an optional flag")
     return float(row[0]), float(row[1])
 
 

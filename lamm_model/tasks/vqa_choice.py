@@ -15,7 +15,7 @@ from lamm_model.tasks.sample import Sample
 
 
 class ChoiceInputs(TaskModel):
-    """The question and its options, lettered (A), (B) ... in order."""
+    """The question and its options, which the prompt letters (A), (B) ... in order."""
 
     question: str = Field(min_length=1, max_length=4000)
     choices: tuple[str, ...] = Field(min_length=2, max_length=len(ascii_uppercase))
@@ -24,32 +24,32 @@ class ChoiceInputs(TaskModel):
     @classmethod
     def _distinct(cls, choices: tuple[str, ...]) -> tuple[str, ...]:
         if len(set(choices)) != len(choices):
-            raise ValueError(f"two of the {len(choices)} choices are the same text")
+            raise ValueError(f"two of the {len(choices)} choices are equal; all must differ")
         return choices
 
 
 class ChoiceAnswer(AnswerModel):
-    """The chosen option's index, from 0."""
+    """Index of the chosen option, counted from 0."""
 
     choice: int = Field(ge=0, lt=len(ascii_uppercase))
 
 
 class ChoiceTask(Task[ChoiceInputs, ChoiceAnswer]):
-    """Choose one of several answers."""
+    """Multiple choice."""
 
     inputs_model = ChoiceInputs
     answer_model = ChoiceAnswer
     max_tokens = 32
 
     def prompt(self, inputs: ChoiceInputs) -> str:
-        """The question with its lettered options."""
+        """The question followed by its lettered options."""
         options = " ".join(
             f"({letter}) {c}" for letter, c in zip(ascii_uppercase, inputs.choices, strict=False)
         )
         return f"{inputs.question} Options: {options}"
 
     def parse(self, text: str, inputs: ChoiceInputs) -> ParseResult[ChoiceAnswer]:
-        """The option that `read_choice` finds; two answers, or a doubtful one, are partial."""
+        """The option that `read_choice` finds; several or ambiguous options are partial."""
         read = read_choice(text, inputs.choices)
         if read is None:
             return ParseResult.unparsed()
@@ -61,42 +61,43 @@ class ChoiceTask(Task[ChoiceInputs, ChoiceAnswer]):
         """`The answer is (B).`
 
         Raises:
-            ValueError: there is no such option.
+            ValueError: the inputs have fewer options.
         """
         if answer.choice >= len(inputs.choices):
             raise ValueError(
-                f"choice {answer.choice} of {len(inputs.choices)} options (counted from 0)"
+                f"choice is {answer.choice} (from 0), but there are {len(inputs.choices)} options"
             )
         return f"The answer is ({ascii_uppercase[answer.choice]})."
 
     def read_sample(self, sample: Sample) -> tuple[ChoiceInputs, ChoiceAnswer]:
         """Target: `{"choice": index from 0, "choices": [...]}`."""
         if not isinstance(sample.target, dict) or set(sample.target) != {"choice", "choices"}:
-            raise ValueError(f"target is {sample.target!r}; it must have 'choice' and 'choices'")
+            raise ValueError(
+                f"target is {sample.target!r}; expected the keys 'choice' and 'choices'"
+            )
         inputs = ChoiceInputs(question=sample.question, choices=tuple(sample.target["choices"]))
         answer = ChoiceAnswer(choice=sample.target["choice"])
         if answer.choice >= len(inputs.choices):
             raise ValueError(
-                f"choice {answer.choice} of {len(inputs.choices)} options (counted from 0)"
+                f"choice is {answer.choice} (from 0), but there are {len(inputs.choices)} options"
             )
         return inputs, answer
 
     @override
     def options(self, inputs: ChoiceInputs) -> tuple[Option, ...]:
-        """The choices. A model may name one by its letter, or by its words if trained otherwise."""
+        """The choices, each as a sentence with its letter and by its own words."""
         return tuple(
             self._option(inputs, index, words) for index, words in enumerate(inputs.choices)
         )
 
     @override
     def words(self, answer: ChoiceAnswer, inputs: ChoiceInputs) -> str:
-        """`(B) a dog`."""
         return f"({ascii_uppercase[answer.choice]}) {inputs.choices[answer.choice]}"
 
     def _option(self, inputs: ChoiceInputs, index: int, words: str) -> Option:
         answer = ChoiceAnswer(choice=index)
         stated = self.render(answer, inputs).removesuffix(".")
-        # Words that are blank have no tokens to score.
+        # Blank words have no tokens to score.
         return Option(words, answer, (stated, words) if words.strip() else (stated,))
 
 

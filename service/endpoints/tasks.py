@@ -1,4 +1,4 @@
-"""`GET /v1/tasks` and `POST /v1/tasks/{task}`: the vision tasks, each with a typed route."""
+"""`GET /v1/tasks` and `POST /v1/tasks/{task}`: the vision tasks, one typed route per task."""
 
 from __future__ import annotations
 
@@ -41,9 +41,9 @@ _ERRORS: dict[int | str, dict[str, Any]] = {
 
 @functools.cache
 def create_router() -> APIRouter:
-    """The routes: the list, one per registered task, and one for every other name.
+    """The routes: the list, one per task of the registry, and one for unknown names.
 
-    They hold no state: every app gets the same ones.
+    They are stateless: all apps share them.
     """
     router = APIRouter(prefix="/v1/tasks", tags=["tasks"])
     router.add_api_route(
@@ -75,7 +75,7 @@ def create_router() -> APIRouter:
 
 
 async def list_tasks(models: ModelsDep) -> TaskList:
-    """Lists the tasks that the served models support."""
+    """The tasks that the served models support."""
     able = tuple(
         (modality, tuple(m.name for m in models if modality in m.spec.modalities))
         for modality in Modality
@@ -84,7 +84,7 @@ async def list_tasks(models: ModelsDep) -> TaskList:
 
 
 async def refuse_unknown(task: str) -> NoReturn:
-    """Refuses a name that is not a task's.
+    """Refuses an unknown task.
 
     Raises:
         TaskNotFoundError: always.
@@ -93,7 +93,7 @@ async def refuse_unknown(task: str) -> NoReturn:
 
 
 def _handler(task: AnyTask, request_model: type[TaskRequest]) -> Callable[..., Awaitable[Response]]:
-    """The handler of one task's route, with a body of the task's own model."""
+    """The handler of one task's route; its body is `request_model`."""
 
     async def answer(
         body: TaskRequest,
@@ -110,12 +110,12 @@ def _handler(task: AnyTask, request_model: type[TaskRequest]) -> Callable[..., A
         with counted_rejections(model.metrics), lifecycle.admit():
             work = answer_task(question, timeouts, functools.partial(release_body, request))
             response, timing = await until_disconnect(request.receive, work)
-        # An overlay has megabytes of text.
+        # An overlay may be megabytes of text.
         content = await asyncio.to_thread(response.model_dump_json)
         headers = {"Server-Timing": timing}
         return Response(content, headers=headers, media_type="application/json")
 
-    # FastAPI reads these: the model to parse, and to show in the OpenAPI document.
+    # FastAPI parses and documents the body by this annotation.
     answer.__annotations__["body"] = request_model
     return answer
 
@@ -124,7 +124,7 @@ def _model_for(task: AnyTask, name: str | None, models: ServedModels) -> ServedM
     """The named model, or the first that supports the task.
 
     Raises:
-        ModelNotFoundError: there is no model of that name.
+        ModelNotFoundError: no model has that name.
         RequestError: no model supports the task.
     """
     if name is not None:
@@ -133,8 +133,8 @@ def _model_for(task: AnyTask, name: str | None, models: ServedModels) -> ServedM
         if task.modality in model.spec.modalities:
             return model
     raise RequestError(
-        f"task {task.name!r} needs a {task.modality.replace('_', ' ')}; no served "
-        "model accepts one",
+        f"task {task.name!r} takes a {task.modality.replace('_', ' ')}, which no served model "
+        "supports",
         code="unsupported_modality",
     )
 

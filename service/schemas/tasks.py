@@ -1,4 +1,7 @@
-"""Fields of `/v1/tasks` that all tasks share; `tasks.models` derives each task's own models."""
+"""The parts of requests and responses of `/v1/tasks` that all tasks share.
+
+`service.tasks.models` derives each task's own models from them.
+"""
 
 from __future__ import annotations
 
@@ -16,14 +19,14 @@ from service.schemas.openai import ImagePart, ImageUrl, PointCloudPart, PointClo
 from service.schemas.openai_answers import Usage
 
 MAX_FIELDS = 64
-# More entries than any list field allows; those fields report their own limit.
+# Far above the limits of the lists themselves, whose errors are more specific.
 _MAX_LISTED = 4096
 
 Mode = Literal["text", "likelihood"]
 
 
 def few_fields(value: Any) -> Any:
-    """Refuses very many fields or entries, each of which would be an error of its own."""
+    """Refuses very many fields or entries, each of which would raise an error of its own."""
     if not isinstance(few_entries(value, MAX_FIELDS), dict):
         return value
     for name, entries in value.items():
@@ -35,10 +38,9 @@ def few_fields(value: Any) -> Any:
 
 
 class TaskRequest(BaseModel, ABC):
-    """A question of one task about one medium. Each task's own model adds its sampling fields.
+    """A request of one task about one medium. Each task's own model adds the sampling fields.
 
-    `takes` describes the medium, `medium` is the field that holds it, `other` the field of other
-    tasks.
+    `takes` describes the medium, `medium` is its field, `other` the field of the other modality.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -49,8 +51,7 @@ class TaskRequest(BaseModel, ABC):
 
     model: (
         Annotated[
-            str,
-            Field(max_length=256, description="default: the first model that supports the task"),
+            str, Field(max_length=256, description="default: the first that supports the task")
         ]
         | None
     ) = None
@@ -75,11 +76,11 @@ class TaskRequest(BaseModel, ABC):
 
     @abstractmethod
     def forget_medium(self) -> None:
-        """Releases the medium's bytes; how to read it is kept."""
+        """Releases the medium's bytes; the fields that describe them remain."""
 
 
 class PictureTaskRequest(TaskRequest):
-    """A question about a picture."""
+    """A request about a picture."""
 
     takes: ClassVar[str] = f"a picture ({', '.join(IMAGE_FORMATS)}) in image_url"
     medium: ClassVar[str] = "image_url"
@@ -97,7 +98,7 @@ class PictureTaskRequest(TaskRequest):
 
 
 class CloudTaskRequest(TaskRequest):
-    """A question about a point cloud."""
+    """A request about a point cloud."""
 
     takes: ClassVar[str] = f"a point cloud ({', '.join(POINT_CLOUD_FORMATS)}) in point_cloud_url"
     medium: ClassVar[str] = "point_cloud_url"
@@ -115,7 +116,7 @@ class CloudTaskRequest(TaskRequest):
 
 
 class Transform(BaseModel):
-    """How a picture was fitted: pixel (x, y) maps to (x, y) * scale - offset.
+    """How the picture was resized: pixel (x, y) is at (x, y) * scale - offset.
 
     `size` is the encoder's input; `squash` shows the whole picture, `centercrop` its centre.
     """
@@ -127,7 +128,7 @@ class Transform(BaseModel):
 
 
 class PictureMedia(BaseModel):
-    """The picture: its size in pixels as displayed, after applying the EXIF orientation."""
+    """The picture: its size in pixels after applying the EXIF orientation, as viewers show it."""
 
     modality: Literal["image"] = Modality.IMAGE.value
     format: str
@@ -138,10 +139,10 @@ class PictureMedia(BaseModel):
 
 
 class CloudMedia(BaseModel):
-    """The cloud, in metres along the axes of the file; `units` and `up_axis` as sent.
+    """The cloud: metres along the axes of the file; `units` and `up_axis` as in the request.
 
-    `points_sampled` points reached the encoder, drawn with `seed`; if `points_kept` is smaller,
-    some were repeated. The model saw the coordinates times `scale`.
+    The encoder saw `points_sampled` points, sampled with `seed`; some of them are repeated if
+    `points_kept` is smaller. The model saw the coordinates multiplied by `scale`.
     """
 
     modality: Literal["point_cloud"] = Modality.POINT_CLOUD.value
@@ -158,10 +159,10 @@ class CloudMedia(BaseModel):
 
 
 class ClippedPlace(BaseModel):
-    """A place outside the valid range, and the values that replaced it.
+    """A place that was out of range, and its corrected numbers.
 
     `field` is its path in `answer`. `written` is the model's text; `given` and `used` are the
-    numbers before and after, as fractions of the sides that the model saw, or in metres with z up.
+    numbers before and after, as shares of the sides of the model's input, or metres with z up.
     """
 
     field: str
@@ -171,11 +172,11 @@ class ClippedPlace(BaseModel):
 
 
 class OptionLogprob(BaseModel):
-    """An option of a closed set, and its probability.
+    """One option of a closed set, and its probability.
 
-    `logprob` is that of an answer which begins with any spelling of the option; options are ranked
-    by it. `probability` is its share among the options. `num_tokens` and `mean_logprob`, per token,
-    are those of the likeliest spelling.
+    `logprob` is the log-probability of an answer that begins with the option, in any wording; the
+    options rank by it. `probability` is relative to all options. `num_tokens` and
+    `mean_logprob` (per token) are those of the most probable wording.
     """
 
     option: str
@@ -188,10 +189,10 @@ class OptionLogprob(BaseModel):
 class TaskResponse(BaseModel):
     """An answer; `answer` is null exactly if `parse_status` is `unparsed`.
 
-    `text` is the model's output (in mode `likelihood`: the best option's likeliest spelling).
-    `clipped` lists places that were moved into range, `dropped` the text of those that could not be
-    used. `options`, in mode `likelihood` only, are in the order of the labels or choices. `overlay`
-    is a `data:` URL, or null if there is nothing to draw.
+    `text` is the model's text (in mode `likelihood`: the best option's most probable wording).
+    `clipped` lists places that were moved into range, `dropped` the text of places that could not
+    be used. `options` is set only in mode `likelihood`, in the order of the labels or choices.
+    `overlay` is a `data:` URL, or null if there is nothing to draw.
     """
 
     id: str
@@ -214,9 +215,9 @@ class TaskResponse(BaseModel):
 
 
 class TaskCard(BaseModel):
-    """A task: its input and output, and an example body.
+    """One task: its schemas, its capabilities and a complete example request.
 
-    `constrain` tells whether its requests may set `constrain`.
+    `constrain`: whether its answers can be constrained to a form.
     """
 
     id: str

@@ -1,7 +1,7 @@
-"""The grammar of a task's answer: the task's own rules between a leading space and the ways to end.
+"""The grammar of a task's answer: the task's own rules with a leading space and an end.
 
-A text of the grammar is read back whole, with no repair: boxes have their corners in order, extents
-are not negative.
+`parse` reads a text of the grammar without repairs: boxes have ordered corners, extents are not
+negative.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from service.exceptions import RequestError
 
 
 def form_of(task: AnyTask, inputs: TaskModel, stops: Sequence[str] = ()) -> str:
-    """The form of an answer to these inputs, as a grammar in llguidance's Lark.
+    """The grammar of an answer to these inputs, in llguidance's Lark.
 
-    Models begin with a space where their training did; answers lose it. They close a sentence, and
-    where their training ended answers with a string rather than a token, they need to write that.
+    Models may start with a space, as in training, which is stripped. They may end with a full stop,
+    and with one of `stops` if their training data ended answers with a string instead of a token.
 
     Args:
         task: the task whose `form` holds the answer.
@@ -26,8 +26,7 @@ def form_of(task: AnyTask, inputs: TaskModel, stops: Sequence[str] = ()) -> str:
         stops: strings that end this model's answers and are not part of them.
 
     Raises:
-        RequestError: the inputs leave the words to the model, or a label cannot be told from a
-            place.
+        RequestError: the inputs define no closed set, or a label cannot be separated from a place.
     """
     try:
         rules = task.form(inputs)
@@ -35,8 +34,8 @@ def form_of(task: AnyTask, inputs: TaskModel, stops: Sequence[str] = ()) -> str:
         raise RequestError(f"constrain is true, but {error}", param="inputs.labels") from None
     if rules is None:
         raise RequestError(
-            f"constrain is true, but the answers of task {task.name!r} have words of the model's "
-            "own here; name a closed set in inputs.labels",
+            f"constrain is true, but the answers of task {task.name!r} are free text here; give a "
+            "closed set in inputs.labels",
             param="constrain",
         )
     stop = rf"\n*({'|'.join(map(escaped, stops))})"

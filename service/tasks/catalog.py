@@ -1,7 +1,4 @@
-"""What `GET /v1/tasks` lists: the tasks, their schemas, and an example of each. Pure.
-
-Called by `endpoints.tasks`.
-"""
+"""The cards of `GET /v1/tasks`: each task with its schemas and an example request."""
 
 from __future__ import annotations
 
@@ -13,7 +10,7 @@ from lamm_model.tasks import TASKS, AnyTask
 from service.schemas.tasks import TaskCard
 from service.tasks.models import TaskModels
 
-# A picture of one grey pixel and a cloud of four points: small, and read like any other.
+# A picture of one grey pixel and a cloud of four points, the smallest valid media.
 _PICTURE = (
     "data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR4nGNoAAAAggCB"
     "d81ytgAAAABJRU5ErkJggg=="
@@ -22,7 +19,7 @@ _CLOUD = "data:text/plain;base64,MCAwIDAKMSAwIDAKMCAxIDAKMCAwIDEK"
 
 
 def cards(models_of: Mapping[Modality, Sequence[str]]) -> list[TaskCard]:
-    """A card for each task that a model can do; `models_of` are the models' names by modality."""
+    """One card per task that a model supports; `models_of` are the models' names by modality."""
     return [
         _card(task, list(models_of[task.modality]))
         for task in TASKS.values()
@@ -51,7 +48,7 @@ def _card(task: AnyTask, models: list[str]) -> TaskCard:
 
 
 def _example(task: AnyTask, made: TaskModels, model: str) -> dict[str, Any]:
-    """A request body that the server takes as it is."""
+    """A complete request body."""
     picture = task.modality is Modality.IMAGE
     medium = {"url": _PICTURE} if picture else {"url": _CLOUD, "format": "xyz"}
     return {"model": model, made.request.medium: medium, "inputs": dict(task.example)}

@@ -1,4 +1,4 @@
-"""The overlays of a task, and an answer's marks in the frame of the file, to be drawn there."""
+"""Overlays: the kinds that a task has, and an answer's marks in the frame of the file."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ OverlayKind = Literal["png", "ply"]
 
 
 def overlay_kinds(task: AnyTask) -> tuple[OverlayKind, ...]:
-    """The overlays that a task's answers can be drawn as: any on a picture, boxes in a cloud."""
+    """The overlays of a task: any answer on a picture, boxes in a cloud."""
     if task.modality is Modality.IMAGE:
         return ("png",)
     return ("ply",) if task.answer_model.place_fields() else ()
@@ -25,7 +25,7 @@ def overlay_kinds(task: AnyTask) -> tuple[OverlayKind, ...]:
 def marks_of(
     task: AnyTask, answer: AnswerModel, inputs: TaskModel, frame: Frame
 ) -> list[dict[str, Any]]:
-    """The answer's marks as JSON for a decoding process: fields of `BoxMark` or of `Mark`."""
+    """The answer's marks as JSON for a media worker: the fields of `BoxMark` or `Mark`."""
     marks = task.marks(answer, inputs)
     if isinstance(frame, CloudFrame):
         boxes = [(mark.text, mark.box_3d) for mark in marks if mark.box_3d is not None]

@@ -1,7 +1,4 @@
-"""Each task's own request and response models, made from its definition in `lamm_model.tasks`.
-
-Called by `endpoints.tasks` and `task_catalog`, once an app.
-"""
+"""The request and response models of each task, made from its definition in `lamm_model.tasks`."""
 
 from __future__ import annotations
 
@@ -29,13 +26,13 @@ from service.schemas.tasks import (
 )
 from service.tasks.marks import OverlayKind, overlay_kinds
 
-# As in chat, with its limits; what asks for several answers or for tokens has no place here.
+# As in chat, with the same limits, without the fields for several answers and for logprobs.
 SAMPLING_FIELDS = (
     "max_tokens", "temperature", "top_p", "top_k", "min_p", "repetition_penalty",
     "frequency_penalty", "presence_penalty", "stop", "seed", "logit_bias", "user", "priority",
 )  # fmt: skip
 
-# What says how a cloud's bytes are to be read.
+# The fields that describe how to read a cloud's bytes.
 CLOUD_FIELDS = ("format", "units", "up_axis", "columns")
 
 _PIXEL_BOX = "x1, y1, x2, y2 in pixels of the picture as a viewer shows it, from the top left"
@@ -47,7 +44,7 @@ _OUTSIDE = "whether no part of the box lies within the bounds of the cloud"
 
 _CONSTRAIN = Field(
     default=False,
-    description="hold the answer to the task's form as it is written; objects need inputs.labels",
+    description="constrain the answer to the task's form; lists of objects need inputs.labels",
 )
 
 _Box = tuple[float, float, float, float]
@@ -57,7 +54,7 @@ _Point = tuple[float, float]
 
 @dataclass(frozen=True, slots=True)
 class TaskModels:
-    """What one task's route takes and answers."""
+    """The models and capabilities of one task's route."""
 
     inputs: type[TaskModel]
     request: type[TaskRequest]
@@ -70,7 +67,7 @@ class TaskModels:
     @classmethod
     @functools.cache
     def of(cls, task: AnyTask) -> TaskModels:
-        """The models of a task, each named after it; the same ones for the same task."""
+        """The models of a task, named after it; cached."""
         name = "".join(word.capitalize() for word in task.name.split("_"))
         modes: tuple[Mode, ...] = get_args(Mode) if task.has_options else ("text",)
         overlays = overlay_kinds(task)
@@ -88,13 +85,13 @@ class TaskModels:
 
 
 def list_fields(inputs: Any) -> frozenset[str]:
-    """Names of an inputs model's fields that are lists."""
+    """Names of the fields of an inputs model that are lists."""
     properties = inputs.model_json_schema()["properties"].items()
     return frozenset(name for name, schema in properties if _is_list(schema))
 
 
 def form_schema(made: TaskModels) -> dict[str, Any]:
-    """What a multipart form of the task has, for the OpenAPI document."""
+    """The OpenAPI schema of the task's multipart form."""
     request = made.request.model_json_schema()["properties"]
     inputs = made.inputs.model_json_schema()
     fields = {name: _given(schema) for name, schema in inputs["properties"].items()}
@@ -150,7 +147,7 @@ def _response_model(
 
 
 def _inputs_model(model: type[TaskModel]) -> type[TaskModel]:
-    """The task's inputs without `size`, which the server reads from the picture itself."""
+    """The task's inputs without `size`, which the server reads from the picture."""
     if "size" not in model.model_fields:
         return model
 
@@ -171,9 +168,9 @@ def _without_size(schema: dict[str, Any]) -> None:
 
 
 def _answer_model(model: type[AnswerModel]) -> type[BaseModel]:
-    """The task's answer with its places in the frame of the file, as `placed` writes them.
+    """The task's answer with its places in the frame of the file, as `placed` returns them.
 
-    A model without places is taken as it is.
+    A model without places is returned unchanged.
     """
     places = model.place_fields()
     if not places:
@@ -210,7 +207,7 @@ def _place_fields(name: str, place: PlaceField) -> dict[str, Any]:
 
 
 def _given(schema: Mapping[str, Any]) -> dict[str, Any]:
-    """A field's schema in a form, which has no null: the field is left out instead."""
+    """A field's schema in a form, which has no null: the field is omitted instead."""
     kinds = [kind for kind in schema.get("anyOf", ()) if kind.get("type") != "null"]
     rest = {name: schema[name] for name in schema if name not in ("anyOf", "default", "title")}
     if len(kinds) == 1:

@@ -1,8 +1,8 @@
-"""Multipart bodies of task requests: a form becomes the JSON body that it stands for.
+"""Multipart bodies of task requests: converts a form to the equivalent JSON body.
 
-The route class of `endpoints.tasks`. A form has one `file`, and fields: those of the request
-(`model`, `mode`, `overlay`, `max_tokens` ...), of the cloud (`format`, `units`, `up_axis`,
-`columns`), `inputs` as JSON, or the inputs one by one. A list is one field for each entry, or JSON.
+A form has one `file`, and fields: those of the request (`model`, `mode`, `overlay`, `max_tokens`
+...), of the cloud (`format`, `units`, `up_axis`, `columns`), `inputs` as JSON, or the inputs one by
+one. A list is one field per entry, or JSON.
 """
 
 from __future__ import annotations
@@ -31,17 +31,17 @@ from service.tasks.models import CLOUD_FIELDS, list_fields
 MAX_FORM_FIELDS = 1024
 MAX_FIELD_BYTES = 1 << 18
 
-# A suffix of a cloud that no picture has; "bin" may be anything.
+# Suffixes of clouds only; a "bin" file may be anything.
 _CLOUD_SUFFIXES = frozenset(POINT_CLOUD_FORMATS) - {"bin"}
 _CHARSETS = (b"utf-8", b"utf8", b"us-ascii")
 _WORDS = {Modality.IMAGE: "picture", Modality.POINT_CLOUD: "point cloud"}
 
 
 class TaskBodyRoute(JsonBodyRoute):
-    """A route whose body is JSON, or a form with the same content."""
+    """A route whose body is JSON or a form with the same content."""
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        """The handler of JSON bodies, given a form's JSON."""
+        """The handler of JSON bodies, which also receives forms as JSON."""
         handle = super().get_route_handler()
         model = None if self.body_field is None else self.body_field.field_info.annotation
         if not isinstance(model, type) or not issubclass(model, TaskRequest):
@@ -51,7 +51,7 @@ class TaskBodyRoute(JsonBodyRoute):
             kind = request.headers.get("content-type", "").lower()
             if not kind.startswith("multipart/form-data"):
                 return await handle(request)
-            # Named nowhere here: the body would stay in memory for as long as its answer takes.
+            # No local name for the body: it would keep it in memory until the answer is complete.
             return await handle(_JsonRequest(request, await _read_json(request, model)))
 
         return handle_either
@@ -78,7 +78,7 @@ _BODY_HEADERS = (b"content-type", b"content-length")
 
 
 async def _read_json(request: Request, model: type[TaskRequest]) -> bytes:
-    """The JSON body that a form stands for."""
+    """The JSON body equivalent to a form."""
     form = await _read_form(request)
     try:
         file = _file_of(form)
@@ -86,7 +86,7 @@ async def _read_json(request: Request, model: type[TaskRequest]) -> bytes:
         content = await file.read()
     finally:
         await form.close()
-    # Base64 takes milliseconds a megabyte.
+    # Base64 takes milliseconds per megabyte.
     return body(await asyncio.to_thread(base64.b64encode, content))
 
 
@@ -96,7 +96,7 @@ async def _read_form(request: Request) -> FormData:
         request.headers, request.stream(), max_files=1, max_fields=MAX_FORM_FIELDS,
         max_part_size=MAX_FIELD_BYTES,
     )  # fmt: skip
-    # What bodies may take in memory is counted as they come in; none goes to the disk.
+    # The memory of bodies is counted as they arrive; nothing is spooled to disk.
     parser.spool_max_size = 1 << 40
     try:
         return await parser.parse()
@@ -111,20 +111,20 @@ async def _read_form(request: Request) -> FormData:
 
 
 def _check_charset(content_type: str) -> None:
-    # The framework would take any of Python's codecs, slow and failing ones among them, and Python
-    # remembers each name that is none. RFC 7578 has no such parameter.
+    # The framework accepts any of Python's codecs, including slow and failing ones, and Python
+    # caches every unknown name. RFC 7578 does not define this parameter.
     charset = parse_options_header(content_type)[1].get(b"charset", b"utf-8")
     if charset.lower() not in _CHARSETS:
         shown = charset[:64].decode("latin-1")
         raise RequestError(
-            f"the form's charset is {shown!r}; it must be utf-8 or left out", code="invalid_form"
+            f"the form's charset is {shown!r}; expected utf-8 or none", code="invalid_form"
         )
 
 
 def _file_of(form: FormData) -> UploadFile:
     files = [(name, value) for name, value in form.multi_items() if isinstance(value, UploadFile)]
     if not files or files[0][0] != "file":
-        found = f"; it has one in {files[0][0][:64]!r}" if files else ""
+        found = f"; found one in {files[0][0][:64]!r}" if files else ""
         raise RequestError(f"the form has no file in the field 'file'{found}", param="file")
     return files[0][1]
 
@@ -144,10 +144,10 @@ def _fields_of(form: FormData) -> dict[str, list[str]]:
 def _body(
     model: type[TaskRequest], file: UploadFile, fields: Mapping[str, list[str]]
 ) -> Callable[[bytes], bytes]:
-    """Makes the JSON body from the file's base64.
+    """A function that makes the JSON body from the file's base64.
 
     Raises:
-        RequestError: the file is another kind of medium than the task takes.
+        RequestError: the task takes another kind of medium.
     """
     medium = _medium(model, file, fields)
     lists = list_fields(model.model_fields["inputs"].annotation)
@@ -166,14 +166,14 @@ def _body(
     before = f'{{"{model.medium}":{{"url":"data:application/octet-stream;base64,'.encode()
     more = "".join(f",{json.dumps(key)}:{json.dumps(value)}" for key, value in medium.items())
     after = f'"{more}}},{json.dumps(rest)[1:]}'.encode()
-    # The base64 is put between: as a part of a Python object it would be copied twice more.
+    # The base64 is inserted as bytes: in a Python object it would be copied two more times.
     return lambda text: b"".join((before, text, after))
 
 
 def _medium(
     model: type[TaskRequest], file: UploadFile, fields: Mapping[str, list[str]]
 ) -> dict[str, str]:
-    """What the form says of the file: for a cloud, how to read it."""
+    """The fields that describe how to read a cloud; none for a picture."""
     suffix = PurePath(file.filename or "").suffix.lower().lstrip(".")
     is_picture = (file.content_type or "").lower().startswith("image/")
     if not issubclass(model, CloudTaskRequest):
@@ -185,8 +185,8 @@ def _medium(
     found = {name: values[-1] for name, values in fields.items() if name in CLOUD_FIELDS}
     if "format" not in found and suffix not in POINT_CLOUD_FORMATS:
         raise RequestError(
-            f"the format of the file cannot be told from its name's ending {suffix[:16]!r}; name "
-            f"it in the field 'format': {', '.join(POINT_CLOUD_FORMATS)}",
+            f"the file name's suffix {suffix[:16]!r} is not a point cloud format; give the field "
+            f"'format', one of {', '.join(POINT_CLOUD_FORMATS)}",
             param="format",
         )
     return {"format": suffix, **found}

@@ -1,4 +1,4 @@
-"""Log-probabilities and shares of a closed set's options, from those of their texts."""
+"""Log-probabilities and probabilities of a closed set's options, from those of their texts."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ TokenIds = tuple[int, ...]
 def option_logprobs_of(
     options: Sequence[Sequence[TokenIds]], logprobs: Mapping[TokenIds, float]
 ) -> list[float]:
-    """Log-probability that an answer begins as each option may, from those of the beginnings.
+    """Log-probability that an answer begins with each option, from those of its texts.
 
-    Options rank by the sum over their tokens, not by the mean. A sum is the probability of a thing
-    that may happen, so those of several wordings add up, and the wording that a model prefers
-    counts by itself; a mean favours long names whose later pieces follow from the first ("mobile
-    home park"), and would rank otherwise than the same model writes in mode `text`. A beginning
-    that another one continues ("bus", "bus stop") counts without what the longer one has: otherwise
-    the shorter would win always. No end is scored: how a model ends an answer (a full stop, or
-    nothing) says more of its style than of the option.
+    Options rank by the sum over their tokens, not by the mean. Sums are probabilities of events, so
+    that those of several wordings add up and the wording that the model prefers dominates. A mean
+    favours long names whose later tokens follow from the first ("mobile home park"), and would rank
+    options differently from mode `text` of the same model. If another text continues a text ("bus",
+    "bus stop"), the longer one's probability is subtracted; otherwise the shorter would always win.
+    The end of an answer is not scored: a final full stop depends on the model's style, not on the
+    option.
 
     Args:
-        options: beginnings of each option, as token ids.
-        logprobs: of every beginning, natural logarithms.
+        options: texts that each option may begin with, as token ids.
+        logprobs: natural logarithm of the probability of every text.
     """
     best = max(logprobs.values())
     if math.isinf(best):
@@ -36,7 +36,7 @@ def option_logprobs_of(
         parent = next((one for one in shorter if one in alone), None)
         if parent is not None:
             alone[parent] -= weight
-    # Two options that may begin alike share that beginning.
+    # Two options with the same text share its probability.
     owners = Counter(ids for beginnings in options for ids in set(beginnings))
     sums = [
         sum(max(alone[ids], 0.0) / owners[ids] for ids in set(beginnings)) for beginnings in options
@@ -45,7 +45,7 @@ def option_logprobs_of(
 
 
 def probabilities(logprobs: Sequence[float]) -> list[float]:
-    """Shares of the options given that one of them is the answer; their sum is 1."""
+    """Probabilities of the options, given that one of them is the answer; they sum to 1."""
     best = max(logprobs)
     if math.isinf(best):
         return [1 / len(logprobs)] * len(logprobs)

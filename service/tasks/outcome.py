@@ -1,7 +1,4 @@
-"""What the model says to a task's question: a text, or the most probable of its options.
-
-Called by `task_runner`.
-"""
+"""The model's answer to a task: generated text, or the most probable of its options."""
 
 from __future__ import annotations
 
@@ -25,13 +22,13 @@ from service.schemas.openai_answers import PromptTokensDetails, Usage
 from service.schemas.tasks import OptionLogprob, TaskRequest
 from service.tasks.options import TokenIds, option_logprobs_of, probabilities
 
-# JSON knows no infinities; OpenAI's customary value for a token that cannot come.
+# JSON has no infinity; OpenAI's value for an impossible token.
 _LEAST_LOGPROB = -9999.0
 
 
 @dataclass(frozen=True, slots=True)
 class TaskQuestion:
-    """What is asked of whom, and for whom; `arrived` by `time.perf_counter`."""
+    """A task request with its model and caller; `arrived` is a `time.perf_counter` value."""
 
     task: AnyTask
     body: TaskRequest
@@ -43,7 +40,7 @@ class TaskQuestion:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What the model said; `read` and `options` where it was asked for probabilities."""
+    """The model's answer; `read` and `options` are set in mode `likelihood`."""
 
     text: str
     finish_reason: Literal["stop", "length"] | None
@@ -54,7 +51,7 @@ class Outcome:
 
 
 async def generate(question: TaskQuestion, planned: PlannedRequest, timeouts: Timeouts) -> Outcome:
-    """The text that the model writes.
+    """The text that the model generates.
 
     Raises:
         EngineError, RateLimitedError, OverloadedError: as `Generation` does.
@@ -87,19 +84,19 @@ async def score(
     options: Sequence[Option],
     timeouts: Timeouts,
 ) -> Outcome:
-    """The most probable option; see `task_options.option_logprobs_of` for how they rank.
+    """The most probable option, ranked by `options.option_logprobs_of`.
 
     Raises:
         EngineError: as `option_logprobs` does.
-        RateLimitedError: the caller's key has fewer tokens left than prompt and options have.
-        OverloadedError: it waited longer for its first score than it may.
+        RateLimitedError: prompt and options exceed the tokens left to the caller's key.
+        OverloadedError: the wait for the first score exceeded its limit.
     """
     started, model = time.perf_counter(), question.model
     [request] = planned.sequences
     tokenizer = model.processor.tokenizer
     begun, every = await asyncio.to_thread(_beginnings, tokenizer, options)
     if question.caller.account is not None:
-        # All of it is work for the engine, whatever becomes of it.
+        # All tokens are work for the engine, even if the request fails later.
         question.caller.account.reserve(len(request.prompt_token_ids) + sum(map(len, every)))
     with _reported(question) as finished:
         scored = await option_logprobs(
@@ -132,7 +129,7 @@ async def score(
 def _beginnings(
     tokenizer: LammTokenizer, options: Sequence[Option]
 ) -> tuple[list[list[TokenIds]], list[TokenIds]]:
-    """Token ids of each option's texts, and all that are different."""
+    """Token ids of each option's texts, and all distinct ones."""
     begun = [[continuation_ids(tokenizer, text) for text in one.texts] for one in options]
     return begun, list(dict.fromkeys(ids for beginnings in begun for ids in beginnings))
 
@@ -141,9 +138,9 @@ def _beginnings(
 def _reported(
     question: TaskQuestion,
 ) -> Iterator[Callable[[Sequence[RequestTimings]], None]]:
-    """Reports to the metrics how the scoring within it ends; its end is to be told the timings.
+    """Reports the end of the scoring in its body to the metrics; the body passes the timings.
 
-    It counts as one sequence, the first: the options are of one prompt.
+    The options share a prompt and count as one sequence.
     """
     metrics, arrived = question.model.metrics, question.arrived
     reason, timings = "abort", list[RequestTimings]()
@@ -160,7 +157,7 @@ def _reported(
         raise
     finally:
         metrics.finished(reason, time.perf_counter() - arrived, timings[0] if timings else None)
-        # Each option is a request to the engine; the first, as a rule, leaves them in the cache.
+        # Each option is a request to the engine; usually the first one fills the cache.
         for medium in (medium for one in timings for medium in one.encoded_media):
             metrics.media_encoded(medium.modality, medium.seconds)
 

@@ -1,8 +1,7 @@
-"""Places in answers: from the frame that the model saw to that of the file that was sent. Pure.
+"""Places in answers: from the model's frame to that of the original file.
 
-Called by `task_models` and `task_runner`. Task answers hold shares of the sides of what the encoder
-saw, or metres with z up; clients get pixels and shares of the original picture, or metres and file
-units along the axes of the original cloud.
+Task answers hold shares of the sides of the encoder's input, or metres with z up; clients get
+pixels and shares of the original picture, or metres and file units along the axes of the file.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ _TOLERANCE = 1e-9
 
 @dataclass(frozen=True, slots=True)
 class PictureFrame:
-    """A picture of `width` x `height` pixels; the model saw `size` of it, see `Transform`."""
+    """A picture of `width` x `height` pixels; the model sees `size`, see `Transform`."""
 
     width: int
     height: int
@@ -32,7 +31,7 @@ class PictureFrame:
 
     @classmethod
     def of(cls, info: Mapping[str, Any]) -> PictureFrame:
-        """From a prepared picture's `info`."""
+        """The frame of a prepared picture, from its `info`."""
         transform = info["transform"]
         size, scale = transform["size"], transform["scale"]
         offset = transform.get("offset", (0, 0))
@@ -43,14 +42,14 @@ class PictureFrame:
 
     @property
     def answer_size(self) -> Size:
-        """Width and height in which a model that answers in pixels may be thought to count.
+        """Width and height for reading an answer in pixels.
 
-        A squashed picture is the whole one; of a cropped one, only the crop was seen.
+        The whole picture if it was squashed, only the crop if it was cropped.
         """
         return self.size if self.offset != (0, 0) else (self.width, self.height)
 
     def pixels(self, values: Sequence[float]) -> list[float]:
-        """x, y, x, y ... in shares of what was seen -> pixels of the picture, within it."""
+        """x, y, x, y ... in shares of the model's input -> pixels of the picture, clipped to it."""
         found: list[float] = []
         for index, value in enumerate(values):
             axis = index % 2
@@ -75,7 +74,7 @@ class PictureFrame:
 
 @dataclass(frozen=True, slots=True)
 class CloudFrame:
-    """A cloud whose file counts in `units` with `up_axis` up; `bounds` in metres, z up."""
+    """A cloud whose file has these `units` and `up_axis`; `bounds` are in metres, z up."""
 
     units: str
     up_axis: str
@@ -87,7 +86,7 @@ class CloudFrame:
         return [x, z, -y] if self.up_axis == "y" else [x, y, z]
 
     def file_bounds(self) -> list[list[float]]:
-        """Least and largest coordinates, metres along the file's axes."""
+        """Minimum and maximum coordinates, metres along the file's axes."""
         first, second = (self.along_file(corner) for corner in self.bounds)
         pairs = list(zip(first, second, strict=True))
         return [[min(pair) for pair in pairs], [max(pair) for pair in pairs]]
@@ -97,7 +96,7 @@ class CloudFrame:
         return name, f"{name}_in_units", "outside_cloud"
 
     def fields(self, name: str, values: Sequence[float]) -> dict[str, Any]:
-        """A box in metres and in the file's units, and whether it lies outside of the cloud."""
+        """A box in metres and in the file's units, and whether it is outside the cloud."""
         extents = values[3:]
         if self.up_axis == "y":
             extents = [extents[0], extents[2], extents[1]]
@@ -137,7 +136,7 @@ def placed(answer: AnswerModel, frame: Frame) -> dict[str, Any]:
 
 @dataclass(frozen=True, slots=True)
 class Clipped:
-    """Numbers of a place as the model gave them, and as they are at `field` of the answer."""
+    """A place as the model wrote it, and its numbers before and after clipping."""
 
     field: str
     written: str
@@ -148,7 +147,7 @@ class Clipped:
 def repairs(
     task: AnyTask, text: str, inputs: TaskModel, answer: AnswerModel | None
 ) -> tuple[list[Clipped], list[str]]:
-    """Places in a text that were moved into range, and those that are not in the answer at all."""
+    """Places in a text that were moved into range, and places that the answer does not have."""
     clipped: list[Clipped] = []
     dropped: list[str] = []
     free = {} if answer is None else {place.path: place.values for place in answer.places()}
@@ -159,7 +158,7 @@ def repairs(
             dropped.append(written)
             continue
         del free[field]
-        # Corners in another order are the same place.
+        # Reordered corners are the same place.
         if sorted(one.given) != sorted(one.used) and not _same(one.given, one.used):
             clipped.append(Clipped(field, written, one.given, one.used))
     return clipped, dropped

@@ -1,7 +1,4 @@
-"""Answers one task's question: plans it, runs it, reads the answer, draws it.
-
-Called by `endpoints.tasks`.
-"""
+"""One task request: plans it, runs it, parses the answer and draws it."""
 
 from __future__ import annotations
 
@@ -42,16 +39,16 @@ _OVERLAY_TYPES = {"png": "image/png", "ply": "application/octet-stream"}
 async def answer_task(
     question: TaskQuestion, timeouts: Timeouts, release: Callable[[], None]
 ) -> tuple[TaskResponse, str]:
-    """The answer, and the value of its `Server-Timing` header. Cancelling aborts what runs.
+    """The response, and the value of its `Server-Timing` header. Cancelling aborts the request.
 
     Args:
-        question: which task, with a body of the task's own model.
-        timeouts: how long the request may wait for its first token or score.
-        release: called once nothing of the request's body is held any longer.
+        question: the task and the request, an instance of the task's own model.
+        timeouts: limits on the wait for the first token or score.
+        release: called once the request's body is no longer needed.
 
     Raises:
-        RequestError, SamplingParamsError, PromptError, EngineError: as planning a chat and running
-            it do; `param` names parts of the task's body.
+        RequestError, SamplingParamsError, PromptError, EngineError: as for chat; `param` names a
+            field of the task's body.
     """
     task, body, model = question.task, question.body, question.model
     options = await asyncio.to_thread(_options, task, body)
@@ -93,18 +90,18 @@ async def answer_task(
 
 
 def _options(task: AnyTask, body: TaskRequest) -> tuple[Option, ...]:
-    """What the answer is chosen from in mode `likelihood`; nothing in mode `text`."""
+    """The options of mode `likelihood`; empty in mode `text`."""
     if body.mode == "text":
         return ()
     if body.constrain:
         raise RequestError(
-            "constrain is true, but mode 'likelihood' writes no answer", param="constrain"
+            "constrain is true, but mode 'likelihood' generates no text", param="constrain"
         )
     options = task.options(body.inputs)
     if not options:
         raise RequestError(
-            f"mode is 'likelihood', but the answers of task {task.name!r} come from no closed set "
-            "here; name it in inputs.labels",
+            f"mode is 'likelihood', but the answers of task {task.name!r} have no closed set here; "
+            "give one in inputs.labels",
             param="mode",
         )
     return options
@@ -135,7 +132,7 @@ async def _plan(question: TaskQuestion, default_max_tokens: int) -> PlannedReque
 
 @contextlib.contextmanager
 def _own_params(body: TaskRequest) -> Iterator[None]:
-    """`messages[0].content[0].image_url` is `image_url` here, and the other messages the inputs."""
+    """In errors, `messages[0].content[0].image_url` is `image_url`, other messages are `inputs`."""
     try:
         yield
     except RequestError as error:
@@ -159,7 +156,7 @@ def _info(planned: PlannedRequest) -> dict[str, Any]:
 
 
 def _sized(inputs: TaskModel, frame: Frame) -> TaskModel:
-    """The inputs with the picture's size, where the task reads answers in pixels."""
+    """The inputs with the picture's size, if the task reads answers in pixels."""
     if isinstance(frame, PictureFrame) and "size" in type(inputs).model_fields:
         return inputs.model_copy(update={"size": frame.answer_size})
     return inputs

@@ -259,7 +259,7 @@ async def test_an_answer_without_options_is_a_failure(
     run = await ask(ranking, suite_files.directory, tmp_path, mode=Mode.LIKELIHOOD)
     reasons = set(run.rows[0].unanswered.values())
     assert len(reasons) == 1
-    assert "not a task's answer with options" in reasons.pop()
+    assert "not a task response with options" in reasons.pop()
     assert not run.complete
 
 

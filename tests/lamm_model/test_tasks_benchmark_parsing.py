@@ -52,7 +52,7 @@ def test_keypoint_in_pixels_needs_the_size() -> None:
     assert read("keypoints", "[150, 75]", joint="neck", size=(300, 300))[0] == {
         "point": (0.5, 0.25)
     }
-    with pytest.raises(ValueError, match="joint 'tail' is none of"):
+    with pytest.raises(ValueError, match="joint 'tail' is not one of"):
         read("keypoints", "[0, 0]", joint="tail")
 
 
@@ -268,23 +268,23 @@ JOINT_ROWS = [[10 * i, 5 * i, i % 2] for i in range(14)]
 @pytest.mark.parametrize(
     ("record", "message"),
     [
-        ({"task": "keypoints", "target": {"joint": "neck", "joints": JOINT_ROWS}}, "has none"),
+        ({"task": "keypoints", "target": {"joint": "neck", "joints": JOINT_ROWS}}, "has no size"),
         ({"task": "keypoints", "target": {"joint": "neck", "joints": JOINT_ROWS[:3]},
-          "size": (200, 100)}, "must be 14"),
+          "size": (200, 100)}, "expected a list of 14 rows"),
         ({"task": "keypoints", "target": {"joint": "tail", "joints": JOINT_ROWS},
-          "size": (200, 100)}, "'tail' is none"),
+          "size": (200, 100)}, "'tail' is not one of"),
         ({"task": "keypoints", "target": 3}, "'joint' and 'joints'"),
-        ({"task": "locating", "target": {"points": [[3, 4]]}}, "has none"),
+        ({"task": "locating", "target": {"points": [[3, 4]]}}, "has no size"),
         ({"task": "locating", "target": {"boxes": []}}, "objects, joints or points"),
-        ({"task": "locating", "target": []}, "must have one of"),
-        ({"task": "locating", "target": {"points": 3}}, "no list of objects or points"),
-        ({"task": "locating", "target": {"points": [[3, None]]}, "size": (9, 9)}, "is no point"),
+        ({"task": "locating", "target": []}, "expected one of the keys"),
+        ({"task": "locating", "target": {"points": 3}}, "not a list of objects or points"),
+        ({"task": "locating", "target": {"points": [[3, None]]}, "size": (9, 9)}, "is not a point"),
         ({"task": "locating", "target": {"objects": [{"label": "dog"}]}}, "Field required"),
         ({"task": "facial_smile", "target": "yes"}, "true, false, 1 or -1"),
         ({"task": "facial_hair", "target": "green"}, "not among the 4 labels"),
         ({"task": "caption", "target": []}, "a sentence or a list"),
         ({"task": "ocr_words", "target": "word"}, "a list of words"),
-        ({"task": "grounding_3d", "target": [0, 0, 0, 1, 1, -1]}, "extent below 0"),
+        ({"task": "grounding_3d", "target": [0, 0, 0, 1, 1, -1]}, "negative extent"),
         ({"task": "detection_3d", "target": "chair"}, "list of label and bbox"),
     ],
 )  # fmt: skip

@@ -96,7 +96,7 @@ def test_points_are_scored_by_the_boxes_that_hold_them() -> None:
         {"precision": 0.5, "recall": 0.25, "f1": 1 / 3}
     )
     assert [mark.box for mark in target.marks()] == [tuple(box) for box in BOXES]
-    with pytest.raises(ValueError, match="must have 'label' and 'boxes'"):
+    with pytest.raises(ValueError, match="expected the keys 'label' and 'boxes'"):
         TASK.read_sample(sample(target=[]))
     with pytest.raises(ValidationError, match="is not 0 <= x1 <= x2"):
         TASK.read_sample(sample(target={"label": "bag", "boxes": [[1, 1, 0, 0]]}))

@@ -121,13 +121,13 @@ async def test_which_tasks_have_a_form(client: httpx.AsyncClient) -> None:
 
 @pytest.mark.parametrize("name", ["classification", "detection", "locating", "detection_3d"])
 async def test_words_of_the_models_own_have_none(name: str) -> None:
-    with pytest.raises(RequestError, match=r"name a closed set in inputs\.labels"):
+    with pytest.raises(RequestError, match=r"give a closed set in inputs\.labels"):
         form_of(TASKS[name], TASKS[name].inputs_model())
 
 
 async def test_a_label_that_reads_as_a_place_is_refused() -> None:
     inputs = TASKS["detection"].inputs_model(labels=("coat", "bag [big]"))
-    with pytest.raises(RequestError, match="'bag \\[big\\]' holds a bracket") as caught:
+    with pytest.raises(RequestError, match="'bag \\[big\\]' has a bracket") as caught:
         form_of(TASKS["detection"], inputs)
     assert caught.value.param == "inputs.labels"
 
@@ -192,8 +192,8 @@ async def test_as_a_form_and_of_a_cloud(
     ("task", "more", "words"),
     [
         ("caption", {}, "constrain must be"),
-        ("detection", {}, "name a closed set in inputs.labels"),
-        ("facial_smile", {"mode": "likelihood"}, "writes no answer"),
+        ("detection", {}, "give a closed set in inputs.labels"),
+        ("facial_smile", {"mode": "likelihood"}, "generates no text"),
     ],
 )
 async def test_what_cannot_be_constrained(

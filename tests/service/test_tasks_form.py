@@ -74,7 +74,8 @@ async def test_a_cloud_s_format_is_in_its_name_or_named(client: httpx.AsyncClien
     assert told.json()["media"]["points_in"] == 10
     refused = await post(client, "classification_3d", ("scan.obj", CLOUD, "model/obj"))
     assert refused.status_code == 400
-    assert "'obj'; name it in the field 'format': bin, npy" in refused.json()["error"]["message"]
+    message = "'obj' is not a point cloud format; give the field 'format', one of bin"
+    assert message in refused.json()["error"]["message"]
 
 
 @pytest.mark.parametrize(
@@ -140,7 +141,7 @@ async def test_no_other_codec_than_utf_8_reads_a_form(
     kind = f"multipart/form-data; boundary=B; charset={charset}"
     answer = await client.post(f"{URL}/counting", content=form_of_noun(), headers=typed(kind))
     assert answer.status_code == 400
-    assert f"charset is {charset!r}; it must be utf-8" in answer.json()["error"]["message"]
+    assert f"charset is {charset!r}; expected utf-8 or none" in answer.json()["error"]["message"]
 
 
 @pytest.mark.parametrize("charset", ["UTF-8", '"utf-8"', "utf8"])

@@ -29,7 +29,7 @@ CASES: dict[str, tuple[str, Any, int, str | None, str]] = {
         "counting", {**picture(), "input": {}}, 400, "input", "not a known field"),
     "a size": ("detection", picture(size=[9, 9]), 400, "inputs.size", "not a known field"),
     "an unknown joint": (
-        "keypoints", picture(joint="nose"), 400, "inputs.joint", "'nose' is none of right ankle"),
+        "keypoints", picture(joint="nose"), 400, "inputs.joint", "'nose' is not one of right"),
     "labels alike": (
         "classification", picture(labels=["cat", "Cats"]), 400, "inputs.labels",
         "'cat' and 'Cats' cannot be told apart"),

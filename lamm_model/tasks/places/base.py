@@ -9,7 +9,7 @@ from typing_extensions import override
 
 from lamm_model.tasks.base import AnswerT, InputsT, Task, WrittenPlace
 from lamm_model.tasks.places.notations import Notation, Reading
-from lamm_model.tasks.reading.coordinates import Group, tidy
+from lamm_model.tasks.reading.coordinates import Group, scale_of, tidy
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,8 +32,7 @@ class PlaceTask(Task[InputsT, AnswerT]):
     @override
     def written_places(self, text: str, inputs: InputsT) -> list[WrittenPlace]:
         read = self._read(text, inputs)
-        nowhere = Reading(None, None, False)
-        found = ((group, read.places.get(group, nowhere)) for group in read.numbers)
+        found = ((group, read.places.get(group, Reading())) for group in read.numbers)
         return [
             WrittenPlace(read.text[group.start : group.end], one.given, one.used)
             for group, one in found
@@ -43,7 +42,7 @@ class PlaceTask(Task[InputsT, AnswerT]):
         text = tidy(text)
         numbers = self.notation.numbers(text)
         usable = [group for group in numbers if self._is_usable(group, text)]
-        scale = self.notation.scale(usable, getattr(inputs, "size", None))
+        scale = scale_of(usable, getattr(inputs, "size", None))
         return ReadText(text, numbers, {g: self.notation.read(g, scale) for g in usable})
 
     def _is_usable(self, group: Group, text: str) -> bool:  # noqa: ARG002 - for subclasses

@@ -1,1 +1,1 @@
-"""Reading answers: free text becomes labels, numbers and places."""
+"""Reading of answers: free text to labels, numbers and places."""

@@ -1,7 +1,7 @@
-"""Coordinates in free text: groups of numbers, and the frame they are in.
+"""Coordinates in free text: groups of numbers, and their frame of reference.
 
-Called by the tasks that answer with boxes or points. Image coordinates become shares of the
-picture's sides, from the top left; coordinates of clouds stay in metres.
+Image coordinates become shares of the picture's sides, from the top left; coordinates in clouds
+stay in metres.
 """
 
 from __future__ import annotations
@@ -22,12 +22,13 @@ from lamm_model.tasks.reading.named_numbers import (
 )
 from lamm_model.tasks.reading.words import plain
 
-# A coordinate this far past the border is a slip and is clipped; beyond it is another frame.
+# A share outside 0-1 by at most this is clipped; beyond it the numbers are in another frame.
 OVERSHOOT = 0.1
 PERCENT, PER_MILLE = 100.0, 1000.0
 
 Size = tuple[int, int]
 Point = tuple[float, float]
+Scale = tuple[float, float] | None
 
 _NUMBER = r"[-+]?(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][-+]?\d+)?"
 _UNIT = r"(?:%|px|pixels?|m|metres?|meters?)"
@@ -43,7 +44,7 @@ _JOINT = re.compile(
     r"|width|height|bottom|lower|right|corner|max)\b[\s,:\"'-]*)*",
     re.IGNORECASE,
 )
-# Words before two or three numbers that say what these are.
+# Words before two or three numbers that give their role.
 _CENTRE = re.compile(
     r"\bcent(?:er|re)(?:ed)?\b[\"'\s:=]*(?:at|is|point)?[\"'\s:=]*$", re.IGNORECASE
 )
@@ -64,11 +65,11 @@ _WORDS_BEFORE = 40
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """Numbers that stand together, `text[start:end]`; `unit` is "%", "px", "m" or None.
+    """Adjacent numbers, `text[start:end]`; `unit` is "%", "px", "m" or None.
 
-    Named numbers are in our own order: [x1, y1, x2, y2] of a picture, [x, y, z, l, w, h] of a room.
-    `role` is what two or three numbers are, where that is said; `sure` is whether all names of
-    numbers were understood.
+    Numbers with names are reordered to [x1, y1, x2, y2] (picture) or [x, y, z, l, w, h] (room).
+    `role` is the role of two or three numbers, if the text gives it; `sure` is whether all names
+    of numbers were understood.
     """
 
     values: tuple[float, ...]
@@ -81,14 +82,14 @@ class Group:
 
 
 def tidy(text: str) -> str:
-    """Text as the functions here read it: plain characters, single blanks."""
+    """The text with plain characters and single spaces, as this module reads it."""
     return re.sub(r"[^\S\n]+", " ", plain(text))
 
 
 def groups(text: str) -> list[Group]:
-    """Every bracket that holds numbers alone, in order; without any, numbers in a bare row.
+    """Brackets that hold only numbers, in order; if there are none, rows of bare numbers.
 
-    `text` is `tidy`. A bracket with a word in it is no group, and spoils none beside it.
+    `text` is `tidy`. A bracket with a word in it is skipped without affecting its neighbours.
     """
     bare = without_names(text)
     found = [group for m in _BRACKET.finditer(bare) if (group := _group(m, m[1], True, m[2]))]
@@ -99,10 +100,10 @@ def groups(text: str) -> list[Group]:
 
 
 def joined_pairs(found: Sequence[Group], text: str, length: int) -> Iterator[Group]:
-    """Groups, with two neighbours of `length` numbers each as one box, in the order of `Group`.
+    """The groups, with two neighbours of `length` numbers each joined to one box.
 
-    Only a comma, a dash and words such as "to" and "with size" may stand between the two. Without
-    such words or names, two points of a picture are corners, two triples centre and size.
+    Only a comma, a dash and words such as "to" and "with size" may separate the two. Without such
+    words or names, two points of a picture are corners, and two triples are centre and size.
     """
     index = 0
     while index < len(found):
@@ -120,12 +121,12 @@ def joined_pairs(found: Sequence[Group], text: str, length: int) -> Iterator[Gro
             index += 1
 
 
-def scale_of(found: Sequence[Group], size: Size | None) -> Size | tuple[float, float] | None:
-    """What to divide (x, y) by, for the groups that are not shares of 0-1 already.
+def scale_of(found: Sequence[Group], size: Size | None) -> Scale:
+    """The divisor of (x, y) for the groups that are not shares of 0-1 already.
 
-    Units decide where there are any. Otherwise numbers up to 100 are percent (unless the whole
-    picture is that small and holds them), and larger ones pixels where `size` (width, height)
-    holds them, else 0-1000. None: the frame cannot be told, as for pixels without a size.
+    Units take precedence. Otherwise numbers up to 100 are percent (unless the whole picture is that
+    small and contains them); larger numbers are pixels if they are inside `size` (width, height),
+    or else 0-1000. None: the frame is unknown, as for pixels without a size.
     """
     large = [group for group in found if not is_share(group)]
     units = {group.unit for group in found} - {None}
@@ -143,16 +144,14 @@ def scale_of(found: Sequence[Group], size: Size | None) -> Size | tuple[float, f
 
 
 def is_share(group: Group) -> bool:
-    """Whether a group without a unit reads as shares of the picture's sides."""
+    """Whether a group has no unit and only numbers that are shares of the picture's sides."""
     return group.unit is None and all(-OVERSHOOT <= v <= 1 + OVERSHOOT for v in group.values)
 
 
-def shares(
-    group: Group, scale: tuple[float, float] | None
-) -> tuple[tuple[float, ...] | None, bool]:
+def shares(group: Group, scale: Scale) -> tuple[tuple[float, ...] | None, bool]:
     """x, y, x, y ... of a group as shares of 0-1, and whether they needed no repair.
 
-    None: another frame, or too far outside. Values a little outside are clipped.
+    None: an unknown frame, or too far outside. Values slightly outside are clipped.
     """
     if is_share(group):
         values = group.values
@@ -163,7 +162,7 @@ def shares(
         if any(not -OVERSHOOT <= v <= 1 + OVERSHOOT for v in values):
             return None, False
     clipped = tuple(min(1.0, max(0.0, v)) for v in values)
-    # A frame that no unit names was guessed.
+    # A frame without a unit was guessed.
     known = is_share(group) or group.unit is not None
     return clipped, clipped == values and known and group.sure
 
@@ -171,8 +170,8 @@ def shares(
 def _named(
     group: Group, text: str, names: Sequence[tuple[int, str]], legends: Mapping[int, Sequence[str]]
 ) -> Group:
-    """A group with its numbers put by their own names or a legend's, and with its role."""
-    # The first number's name stands before a row without brackets.
+    """A group with its numbers ordered by their names or a legend, and with its role."""
+    # In a row without brackets, the name of the first number is before the row.
     first = group.start if group.bracketed else group.start - _WORDS_BEFORE
     own = [name for at, name in names if first <= at < group.end]
     before = text[max(0, group.start - _WORDS_BEFORE) : group.start]
@@ -189,7 +188,7 @@ def _named(
 
 
 def _joined(first: Group, second: Group, text: str) -> Group:
-    """Two neighbours as one box: corners of a picture, centre and size in a room."""
+    """Two neighbours as one box: two corners in a picture, centre and size in a room."""
     sure = first.sure and second.sure
     flat = len(first.values) == 2
     values = first.values + second.values
@@ -199,13 +198,13 @@ def _joined(first: Group, second: Group, text: str) -> Group:
         else:
             pairs = zip(first.values, second.values, strict=True)
             values = box_of(first.values, [start + extent for start, extent in pairs])
-            # A point may be the box's centre or its corner.
+            # The point may be the centre of the box or its corner.
             sure = sure and first.role is Role.LOW
     elif not flat and second.role is not Role.EXTENT:
         between = text[first.end : second.start]
         if first.role is Role.LOW or _TO.search(between):
             values = centred(first.values, second.values)
-        # A dash alone may stand between corners, or between a centre and a size.
+        # A dash may join two corners, or a centre and a size.
         sure = sure and between.strip() != "-"
     return Group(values, first.unit, first.start, second.end, first.bracketed, sure=sure)
 
@@ -227,7 +226,7 @@ def _group(
             units.append(unit)
     if unit_after:
         units.append(unit_after)
-    # Beyond this a number is no coordinate, and its square no number.
+    # A larger number is not a coordinate, and its square may overflow.
     if not values or any(abs(value) > 1e9 for value in values):
         return None
     kind = None if not units else "%" if units[0] == "%" else "px" if units[0][0] == "p" else "m"

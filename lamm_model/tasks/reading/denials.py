@@ -1,20 +1,17 @@
-"""Denials and doubts: what a sentence says is not so, not there or not known. Pure.
-
-Called by `parsing` for labels, and by the tasks that must tell "none" from "I do not know".
-"""
+"""Negations and doubts in free text: absent, not so, or not known."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Sequence
 
-# "If" and "whether" leave open what follows, so it is not stated either.
+# After "if" and "whether" nothing is stated either.
 _NEGATIONS = frozenset({
     "not", "no", "never", "neither", "nor", "without", "cannot", "than", "whether", "if", "hardly",
     "unlikely"
 })  # fmt: skip
-# Words that may stand between a negation and what it denies, in their canonical form ("it's" is
-# "it'"): "does not look like a pair of".
+# Words that may separate a negation from the word it negates, in canonical form ("it's" is "it'"):
+# "does not look like a pair of".
 _TRANSPARENT = frozenset({
     "a", "an", "the", "any", "single", "pair", "kind", "sort", "sign", "evidence", "trace", "hint",
     "of", "to", "it", "it'", "this", "that", "there", "is", "be", "are", "was", "have", "see",
@@ -24,7 +21,7 @@ _TRANSPARENT = frozenset({
 })  # fmt: skip
 _REACH = 8
 
-# What "no" stands before without anything being counted: "no idea", "no way to tell".
+# Words after "no" that do not state an absence: "no idea", "no way to tell".
 _IDLE = (
     r"(?!(?:idea|way|ways|information|doubt|answer|clue|means|need|knowledge|access|question"
     r"|reason|problem|clear|specific|exact|longer|more|fewer|less|other|bounding|box|boxes"
@@ -52,9 +49,9 @@ _UNKNOWN = re.compile(
 
 
 def is_negated(words: Sequence[str], start: int) -> bool:
-    """Whether what starts at a word is denied or left open by the words of its clause before it.
+    """Whether the words before index `start` negate or question what begins there.
 
-    `words` are in the canonical form of `parsing.tokens`, of one clause.
+    `words` are the canonical words of one clause, see `words.tokens`.
     """
     for index in range(start - 1, max(-1, start - 1 - _REACH), -1):
         if negates(words, index):
@@ -65,7 +62,7 @@ def is_negated(words: Sequence[str], start: int) -> bool:
 
 
 def negates(words: Sequence[str], index: int) -> bool:
-    """Whether a word denies what follows it; "instead" does so with "of" alone."""
+    """Whether a word negates what follows it; "instead" does so only before "of"."""
     word = words[index]
     if word == "instead":
         return list(words[index + 1 : index + 2]) == ["of"]
@@ -73,15 +70,15 @@ def negates(words: Sequence[str], index: int) -> bool:
 
 
 def says_nothing(text: str) -> bool:
-    """Whether a text says of the things asked about that there are none of them."""
+    """Whether a text says that there are none of the objects asked about."""
     return bool(_NOTHING.search(text)) and not says_unknown(text)
 
 
 def says_unknown(text: str) -> bool:
-    """Whether a text says that its writer cannot tell."""
+    """Whether a text says that the answer is not known."""
     return bool(_UNKNOWN.search(text))
 
 
 def without_doubts(text: str) -> str:
-    """The text without the words that say that its writer cannot tell."""
+    """The text without the phrases that say that the answer is not known."""
     return _UNKNOWN.sub(" ", text)

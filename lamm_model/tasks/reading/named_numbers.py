@@ -1,7 +1,7 @@
-"""Names that models give to the numbers of a box or point, and what the numbers mean by them.
+"""Names of the numbers of a box or point, and the meaning that they give to the numbers.
 
-Called by `coordinates`. A name stands before its number (`x1=0.1`, `"width": 0.3`), or all names
-stand together as a legend (`(x, y, w, h): [0.1, 0.1, 0.3, 0.3]`).
+A name precedes its number (`x1=0.1`, `"width": 0.3`), or all names form a legend
+(`(x, y, w, h): [0.1, 0.1, 0.3, 0.3]`).
 """
 
 from __future__ import annotations
@@ -16,19 +16,19 @@ _NAME = (
     r"[\"']?(?:(?:c|cent(?:er|re)[_ ]?)[xyz]|[xyz](?:[0-9]|[_ ]?(?:min|max|cent(?:er|re)|c))?"
     r"|left|top|right|bottom|upper|lower|length|width|height|depth|[lwhd])[\"']?"
 )
-# "x is" of a sentence names a number like `x=`.
+# "x is" in a sentence names a number as `x=` does.
 _BEFORE_NUMBER = re.compile(rf"(?<!\w)({_NAME})\s*(?:[=:]|\bis\b)(?=\s*[-+.\d])", re.IGNORECASE)
-# A legend starts with a coordinate: "left, right" in a sentence is none.
+# A legend starts with a coordinate, unlike "left, right" in a sentence.
 _LEGEND = re.compile(
     rf"(?<!\w)(?=[\"']?(?:c|x|y)){_NAME}(?:\s*,\s*(?:and\s+)?{_NAME}){{2,5}}(?!\w)", re.IGNORECASE
 )
 _ONE_NAME = re.compile(_NAME, re.IGNORECASE)
-# Beyond this many decimals a sum of two numbers shows how computers store them.
+# Sums are rounded to this many decimals to hide floating-point error.
 _DECIMALS = 9
 
 
 class Role(StrEnum):
-    """What numbers say of a box: where it is, its middle, how large it is, its borders."""
+    """The role of numbers: position, centre, extent, lower or upper border of a box."""
 
     AT = "at"
     CENTRE = "centre"
@@ -45,26 +45,26 @@ _WORDS: Mapping[str, Name] = MappingProxyType(
     }
 )  # fmt: skip
 _EXTENTS: Mapping[int, Mapping[str, int]] = MappingProxyType(
-    # In space, height is upright only where a length is named beside it.
+    # In a room, height is the vertical extent only if a length is named too.
     {2: {"w": 0, "h": 1}, 3: {"l": 0, "w": 1, "h": 2}}
 )
 
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """Numbers in our own order; `role` is what a point or size is, None for a box."""
+    """Numbers in canonical order; `role` is that of a point or size, None for a box."""
 
     values: tuple[float, ...]
     role: Role | None
 
 
 def names_in(text: str) -> list[tuple[int, str]]:
-    """Names that stand before a number, with where they start."""
+    """Names that precede a number, with their start index."""
     return [(match.start(), match[1]) for match in _BEFORE_NUMBER.finditer(text)]
 
 
 def legends_in(text: str) -> dict[int, tuple[str, ...]]:
-    """Names that stand together, by how many they are; the first legend of each length."""
+    """Legends by their number of names; the first legend of each length."""
     found: dict[int, tuple[str, ...]] = {}
     for match in _LEGEND.finditer(text):
         names = tuple(_ONE_NAME.findall(match[0]))
@@ -73,17 +73,17 @@ def legends_in(text: str) -> dict[int, tuple[str, ...]]:
 
 
 def without_names(text: str) -> str:
-    """The text, as long as before, with blanks for all names."""
+    """The text at its original length, with spaces in place of all names."""
     for pattern in (_BEFORE_NUMBER, _LEGEND):
         text = pattern.sub(lambda match: " " * len(match[0]), text)
     return text
 
 
 def by_name(names: Sequence[str], values: Sequence[float]) -> Reading | None:
-    """Numbers put by their names; None where the names do not say what the numbers mean.
+    """Numbers ordered by their names; None if the names do not define their meaning.
 
-    Two numbers or three become a point or a size; four a box [x1, y1, x2, y2]; six a box
-    [x, y, z, l, w, h] about its centre.
+    Two or three numbers become a point or a size, four a box [x1, y1, x2, y2], six a box
+    [x, y, z, l, w, h] around its centre.
     """
     dims = 3 if len(values) % 3 == 0 else 2
     placed: list[list[tuple[Role, float]]] = [[] for _ in range(dims)]
@@ -101,12 +101,12 @@ def by_name(names: Sequence[str], values: Sequence[float]) -> Reading | None:
 
 
 def box_of(first: Sequence[float], second: Sequence[float]) -> tuple[float, ...]:
-    """Both halves of a box as one, rounded to what people write."""
+    """Both halves of a box as one, without floating-point error."""
     return tuple(round(value, _DECIMALS) for value in (*first, *second))
 
 
 def corners(centre: Sequence[float], extent: Sequence[float]) -> tuple[float, ...]:
-    """Two corners of a box given by its centre and size."""
+    """The two corners of a box with this centre and size."""
     return box_of(
         [c - e / 2 for c, e in zip(centre, extent, strict=True)],
         [c + e / 2 for c, e in zip(centre, extent, strict=True)],
@@ -114,7 +114,7 @@ def corners(centre: Sequence[float], extent: Sequence[float]) -> tuple[float, ..
 
 
 def centred(low: Sequence[float], high: Sequence[float]) -> tuple[float, ...]:
-    """Centre and size of a box given by two corners."""
+    """Centre and size of a box with these two corners."""
     return box_of(
         [(a + b) / 2 for a, b in zip(low, high, strict=True)],
         [abs(b - a) for a, b in zip(low, high, strict=True)],
@@ -131,7 +131,7 @@ def _point(placed: Sequence[Sequence[tuple[Role, float]]]) -> Reading | None:
 def _told_apart(
     placed: Sequence[Sequence[tuple[Role, float]]],
 ) -> Iterator[list[tuple[Role, float]]]:
-    """Pairs with x and x again ("x: 0.1, y: 0.2, x: 0.5, y: 0.6") as two borders."""
+    """Names in which x and y repeat ("x: 0.1, y: 0.2, x: 0.5, y: 0.6") as two borders."""
     for pairs in placed:
         if [role for role, _ in pairs] == [Role.AT, Role.AT]:
             yield [(Role.LOW, pairs[0][1]), (Role.HIGH, pairs[1][1])]
@@ -140,7 +140,7 @@ def _told_apart(
 
 
 def _axis(numbers: Mapping[Role, float], dims: int) -> tuple[float, float] | None:
-    """Low and high border along one axis of a picture; centre and extent along one of a room."""
+    """Lower and upper border along an axis (picture), or centre and extent (room)."""
     extent = numbers.get(Role.EXTENT)
     low, high = numbers.get(Role.LOW), numbers.get(Role.HIGH)
     if low is not None and high is not None:
@@ -150,7 +150,7 @@ def _axis(numbers: Mapping[Role, float], dims: int) -> tuple[float, float] | Non
     if Role.CENTRE in numbers or (dims == 3 and Role.AT in numbers):
         centre = numbers.get(Role.CENTRE, numbers.get(Role.AT, 0.0))
         return (centre - extent / 2, centre + extent / 2) if dims == 2 else (centre, extent)
-    # Of a picture, x and y beside a width and a height are the upper left corner, as in COCO.
+    # In a picture, x and y with a width and a height are the upper left corner, as in COCO.
     start = numbers.get(Role.AT, low)
     if start is None:
         return None
@@ -168,7 +168,7 @@ def _resolve(name: str, first: str, dims: int) -> Name | None:
         return _WORDS[name]
     if name[0] in _EXTENTS[dims] and name in {"l", "w", "h", "length", "width", "height"}:
         return _EXTENTS[dims][name[0]], Role.EXTENT
-    # "cx" and "center_x" end with their axis, all others start with it.
+    # "cx" and "center_x" end with their axis; all other names start with it.
     axis, rest = (name[-1], name[:-1]) if name.startswith("c") else (name[0], name[1:])
     if axis not in "xyz":
         return None

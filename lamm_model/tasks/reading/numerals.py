@@ -1,4 +1,4 @@
-"""Whole numbers in free text, in digits or in words. Called by the counting task."""
+"""Whole numbers in free text, in digits or in words."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ _NUMBER_WORDS: Mapping[str, int] = {
 }
 _SCALES: Mapping[str, int] = {"hundred": 100, "thousand": 1000, "million": 1_000_000}
 
-# A numeral is taken whole, with what is glued to it, before it is judged: a pattern that may give
-# characters back would find "97" in "97.5%".
+# A numeral is matched with everything attached to it and then checked: with backtracking a pattern
+# would find "97" in "97.5%".
 _NUMERAL = re.compile(
     r"(?<![\w.])(?P<sign>-?)(?P<digits>\d++(?:,\d++)*+(?:\.\d++)*+)(?P<power>e[+-]?\d{1,2}(?![\w.]))?"
     r"(?P<unit>\s*%|\s+per\s?cent\b|\w+)?|(?P<word>[a-z]+)"
 )
 _THOUSANDS = re.compile(r"\d{1,3}(?:,\d{3})+")
-# Three zeros after a point are a thousand to half of the world, and a fraction to the other.
+# In some languages "1.000" is a thousand, in others a fraction.
 _AMBIGUOUS = re.compile(r"\d+\.000")
 _LONGEST = 18
-# "There are thirty. Two are red."; a comma may stand within a number: "one thousand, two hundred".
+# "There are thirty. Two are red."; a number may have a comma: "one thousand, two hundred".
 _STOP = re.compile(r"[.;:!?\n]")
 
 _FRACTION = re.compile(
@@ -35,7 +35,7 @@ _FRACTION = re.compile(
     r"|quarters?|fifths?)\b|(?<![\w/.])\d+\s?/\s?\d+(?![\w/])"
 )
 
-# Beside these words "one" stands for somebody or something, and counts nothing.
+# Next to these words "one" is a pronoun.
 _BEFORE_PRONOUN = frozenset({"no", "this", "that", "each", "every", "any", "another", "which"})
 _AFTER_PRONOUN = frozenset({
     "can", "could", "may", "might", "would", "should", "must", "sees", "of", "another"
@@ -44,10 +44,10 @@ _LIMITING = frozenset({"only", "just", "exactly"})
 
 
 def integers(text: str) -> list[int]:
-    """Whole numbers of the text in order, as digits or in words ("twenty-one", "1,000", "a dozen").
+    """Whole numbers of the text in order, in digits or words ("twenty-one", "1,000", "a dozen").
 
-    Fractions, percentages and numbers glued to letters are none; a minus makes one negative, and
-    digits with commas that part no thousands are a list.
+    Fractions, percentages and numbers attached to letters are skipped; a minus makes a number
+    negative; digits with commas that do not separate thousands are a list.
     """
     text = _FRACTION.sub(" 0.5 ", plain(text).casefold())
     matches = list(_NUMERAL.finditer(text))
@@ -62,7 +62,7 @@ def integers(text: str) -> list[int]:
         if halved and word in {"a", "an"}:
             continue
         if not run and _is_part(matches, index - 1) and _is_multiplied(matches, index - 1):
-            continue  # "1.5 thousand" is no thousand
+            continue  # "1.5 thousand" is not 1000
         if word in _NUMBER_WORDS or word in _SCALES or (word == "and" and run):
             if word == "one" and _is_pronoun(text, matches, index):
                 continue
@@ -95,18 +95,18 @@ def _in_digits(match: re.Match[str]) -> list[int]:
 
 
 def _is_part(matches: Sequence[re.Match[str]], index: int) -> bool:
-    """Whether digits stand there that are no whole number."""
+    """Whether the digits are not a whole number."""
     return index >= 0 and matches[index]["word"] is None and not _in_digits(matches[index])
 
 
 def _is_multiplied(matches: Sequence[re.Match[str]], index: int) -> bool:
-    """Whether "dozen" or a scale follows directly, as in "2 dozen"."""
+    """Whether "dozen" or a scale word follows directly, as in "2 dozen"."""
     following = matches[index + 1]["word"] if index + 1 < len(matches) else None
     return following == "dozen" or following in _SCALES
 
 
 def _is_pronoun(text: str, matches: Sequence[re.Match[str]], index: int) -> bool:
-    """Whether "one" stands for somebody or something, by the words right beside it."""
+    """Whether "one" is a pronoun, by the adjacent words."""
 
     def word_at(other: int) -> str | None:
         if not 0 <= other < len(matches):
@@ -122,9 +122,9 @@ def _is_pronoun(text: str, matches: Sequence[re.Match[str]], index: int) -> bool
 
 
 def _extend(run: list[int], word: str, found: list[int]) -> list[int]:
-    """The number being spelled after one more word; a word that cannot go on starts the next."""
+    """The parts of the number after one more word, which may start a new number."""
     if word == "and":
-        # "one hundred and five" goes on; "one and two" are two numbers.
+        # "one hundred and five" is one number; "one and two" are two.
         if run[-1] % 100:
             found.append(sum(run))
             return []
@@ -144,7 +144,7 @@ def _extend(run: list[int], word: str, found: list[int]) -> list[int]:
 
 
 def _scaled(run: list[int], scale: int, found: list[int]) -> list[int]:
-    """The number after "hundred" and the like, which multiplies only what is smaller than it."""
+    """The number after "hundred" or a larger scale, which multiplies only smaller parts."""
     larger = [part for part in run if part >= scale]
     value = (sum(part for part in run if part < scale) or 1) * scale
     if larger and value >= larger[-1]:

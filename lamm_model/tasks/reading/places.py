@@ -1,7 +1,4 @@
-"""Labels with places in free text: which label stands with which group of coordinates.
-
-Called by detection, locating and 3D detection.
-"""
+"""Labels with places in free text: the label of each group of coordinates."""
 
 from __future__ import annotations
 
@@ -14,11 +11,11 @@ from lamm_model.tasks.reading.denials import negates, says_nothing
 from lamm_model.tasks.reading.named_numbers import without_names
 from lamm_model.tasks.reading.words import tokens
 
-# After these words something is there after all.
+# These words introduce an exception: something is present.
 _STILL = re.compile(r"\b(?:but|however|except|besides|apart|only|just)\b", re.IGNORECASE)
 _OPENING = re.compile(r"[\[{]")
 _PIECE = re.compile(r"[;:,\n]|\.(?!\d)|\band\b|\bbut\b")
-# Characters before a place in which its own sentence stands.
+# Maximum length of the sentence before a place.
 _SENTENCE = 200
 _POSSESSIVE = re.compile(r"(?<=\w)'s\b")
 _ARTICLES = frozenset({"a", "an", "the", "another", "his", "her", "its"})
@@ -28,7 +25,7 @@ _NEAR = frozenset({
 _NEXT_TO = frozenset({
     ("next", "to"), ("close", "to"), ("left", "of"), ("right", "of"), ("front", "of"), ("top", "of")
 })  # fmt: skip
-# Fences, tags and brackets that stand around labels.
+# Code fences, tags and brackets around labels.
 _MARKUP = re.compile(r"```\w*|</?\w*>|[\[\](){}<>]")
 _FILLER = frozenset({
     "a", "an", "the", "and", "there", "is", "are", "at", "in", "located", "with", "box",
@@ -42,16 +39,16 @@ _FILLER = frozenset({
 
 
 def label_pattern_fault(label: str) -> str | None:
-    """Why a label could not be told from the coordinates beside it, or None."""
+    """Why a label cannot be separated from the coordinates after it; None if it can."""
     if set(label) & set("[](){}<>;\n"):
-        return f"label {label!r} holds a bracket, a semicolon or a line break"
+        return f"label {label!r} has a bracket, a semicolon or a line break"
     return None
 
 
 def says_nothing_is_there(text: str, labels: Sequence[str] | None) -> bool:
-    """Whether a text without any place says that there is none, rather than breaking off.
+    """Whether a text without a place states that there is no object, and does not break off.
 
-    A text that names something that is there, without saying where, says no such thing.
+    A text that names an object without its place does not.
     """
     if not says_nothing(text) or _OPENING.search(text) or _STILL.search(text):
         return False
@@ -59,11 +56,11 @@ def says_nothing_is_there(text: str, labels: Sequence[str] | None) -> bool:
 
 
 def cut_short(text: str, found: Sequence[Group]) -> bool:
-    """Whether brackets were opened that hold no place: an answer that broke off, or a stray one."""
+    """Whether a bracket is open or holds no place, as in an answer that was cut off."""
     spans = [(group.start, group.end) for group in found]
     inner = [m.start() for m in _OPENING.finditer(text)]
     unread = [at for at in inner if not any(start <= at < end for start, end in spans)]
-    # Brackets around the whole list, as in JSON, hold the places.
+    # Brackets around the whole list, as in JSON, contain the places.
     return any(not any(start > at for start, _ in spans) for at in unread) or len(
         re.findall(r"[\[{]", text)
     ) > len(re.findall(r"[\]}]", text))
@@ -72,10 +69,10 @@ def cut_short(text: str, found: Sequence[Group]) -> bool:
 def labelled(
     text: str, found: Sequence[Group], labels: Sequence[str] | None, *, others: bool = False
 ) -> Iterator[tuple[str | None, Group]]:
-    """Each group with the label before it (or after it, where the first one has none before).
+    """Each group with the label before it (or after it, if there is none before the first group).
 
-    A group without a label of its own takes the one of the group before. Groups of what is said
-    not to be there are left out. With `others`, words that are none of the labels are a label too.
+    A group without a label of its own has the label of the previous group. Groups of negated labels
+    are left out. With `others`, words that are not among the labels are a label too.
     """
     if not found:
         return
@@ -97,9 +94,9 @@ def labelled(
 
 
 def label_of(segment: str, labels: Sequence[str] | None) -> tuple[str, bool] | None:
-    """The label that a stretch of text next to a place names, and whether it is denied, or None."""
+    """The label in a segment next to a place, and whether it is negated; None without one."""
     if labels is not None:
-        # "The dog's box" names the dog.
+        # "The dog's box" refers to the dog.
         named = find_classes(segment, labels)
         if not named:
             segment = _POSSESSIVE.sub("", segment)
@@ -107,7 +104,7 @@ def label_of(segment: str, labels: Sequence[str] | None) -> tuple[str, bool] | N
         if not named:
             return None
         words = tokens(segment)
-        # "The dog next to the person is at" says where the dog is.
+        # "The dog next to the person is at" gives the place of the dog.
         own = [match for match in named if not _is_landmark(words, match.start)] or named
         return labels[own[-1].label], own[-1].negated or _denies(words[own[-1].end :])
     pieces = _PIECE.split(_POSSESSIVE.sub("", _MARKUP.sub(" ", segment)))
@@ -117,13 +114,13 @@ def label_of(segment: str, labels: Sequence[str] | None) -> tuple[str, bool] | N
 
 
 def is_denied(text: str, group: Group) -> bool:
-    """Whether the part of a sentence right before a place says that something is not there."""
+    """Whether the part of the sentence directly before a place negates it."""
     before = text[max(0, group.start - _SENTENCE) : group.start]
     return _denies(next((w for p in reversed(_PIECE.split(before)) if (w := tokens(p))), []))
 
 
 def _is_landmark(words: Sequence[str], start: int) -> bool:
-    """Whether what starts at a word is only what something else is near to."""
+    """Whether the label at `start` is a landmark: another object is near it."""
     before = [word for word in words[max(0, start - 4) : start] if word not in _ARTICLES]
     return bool(before) and (before[-1] in _NEAR or tuple(before[-2:]) in _NEXT_TO)
 
@@ -133,7 +130,7 @@ def _denies(words: Sequence[str]) -> bool:
 
 
 def _words(piece: str) -> list[str]:
-    """Words of a piece without filler at either end."""
+    """Words of a piece, filler stripped from both ends."""
     words = piece.split()
     while words and _idle(words[0]):
         words = words[1:]
@@ -143,5 +140,5 @@ def _words(piece: str) -> list[str]:
 
 
 def _idle(word: str) -> bool:
-    """Whether a word names nothing: filler, marks, and numbers such as confidences."""
+    """Whether a word is filler, punctuation, or a number such as a confidence."""
     return word.casefold().strip("\"'") in _FILLER or all(map(str.isdigit, tokens(word)))

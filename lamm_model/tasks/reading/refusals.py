@@ -1,7 +1,4 @@
-"""Answers of readers that read nothing: there is no text, or it cannot be read. Pure.
-
-Called by the two tasks of reading.
-"""
+"""OCR answers without words: there is no text, or it is illegible."""
 
 from __future__ import annotations
 
@@ -25,10 +22,10 @@ _ILLEGIBLE = re.compile(
 
 
 def shows_no_text(text: str) -> bool:
-    """Whether a text says that nothing is written there."""
+    """Whether an answer says that there is no text."""
     return bool(_NONE.search(text))
 
 
 def cannot_read(text: str) -> bool:
-    """Whether a text says that what is written cannot be read, or not by its writer."""
+    """Whether an answer says that the text is illegible or not known."""
     return bool(_ILLEGIBLE.search(text)) or says_unknown(text)

@@ -1,4 +1,4 @@
-"""Reading words and labels from what a model wrote. Pure functions for the tasks."""
+"""Words and labels in free text, as pure functions."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _IRREGULAR: Mapping[str, str] = {
     "buses": "bus",
     "tee": "t",
 }
-# Pattern of a plural, letters to cut, ending to put in their place; a plain "s" otherwise.
+# Pattern of a plural, number of letters to remove, and their replacement; otherwise an "s".
 _PLURALS = (
     (re.compile(r"ies$"), 3, "y"),
     (re.compile(r"(shel|scar|kni|wi|lea|loa|thie|hal|cal|wol|el)ves$"), 3, "f"),
@@ -42,13 +42,13 @@ _DIGITS: Mapping[str, str] = {
 }
 
 _WORD_OR_BREAK = re.compile(rf"{_TOKEN.pattern}|[.,;:!?\n]")
-# What stands between the members of a list: "a cat, a dog or a bird".
+# Words between the items of a list: "a cat, a dog or a bird".
 _LISTING = frozenset({"or", "nor", "a", "an", "the", "any"})
 
 
 @dataclass(frozen=True, slots=True)
 class LabelMatch:
-    """A label found in a text: its index in the label list and the tokens it covers."""
+    """A label in a text: its index in the label list and the range of its tokens."""
 
     label: int
     start: int
@@ -57,7 +57,7 @@ class LabelMatch:
 
 
 def plain(text: str) -> str:
-    """Compatibility-normalised text with straight quotes, plain hyphens and minus signs."""
+    """NFKC-normalised text with straight quotes, plain hyphens and minus signs."""
     text = unicodedata.normalize("NFKC", text)
     for fancy, simple in (
         ("\u2019", "'"),
@@ -71,17 +71,17 @@ def plain(text: str) -> str:
 
 
 def tokens(text: str) -> list[str]:
-    """Case-folded words and numbers in canonical form: singular, number words as digits."""
+    """Case-folded words and numbers in canonical form: singular, numbers as digits."""
     return [canonical(token) for token in _TOKEN.findall(_folded(text))]
 
 
 def _folded(text: str) -> str:
-    """Plain, case-folded text; thousands stand together, so that "1,000" is "1000"."""
+    """Plain, case-folded text without thousands separators: "1,000" is "1000"."""
     return _THOUSANDS.sub(lambda match: match[0].replace(",", ""), plain(text).casefold())
 
 
 def canonical(token: str) -> str:
-    """One case-folded word as its singular, or as digits when it names a number below 100."""
+    """The singular of a case-folded word, or digits for a number below 100."""
     if token in _IRREGULAR:
         return _IRREGULAR[token]
     if token in _DIGITS:
@@ -98,7 +98,7 @@ def canonical(token: str) -> str:
 def label_spellings(labels: Sequence[str]) -> list[tuple[tuple[str, ...], int]]:
     """Every token sequence that names a label, longest first, with the label's index.
 
-    A label such as "T-shirt/top" also answers to its parts, unless a part names two labels.
+    A part of a label such as "T-shirt/top" names it too, unless the part names two labels.
     """
     whole = {tuple(tokens(label)): index for index, label in enumerate(labels)}
     parts: dict[tuple[str, ...], set[int]] = {}
@@ -112,7 +112,7 @@ def label_spellings(labels: Sequence[str]) -> list[tuple[tuple[str, ...], int]]:
 
 
 def find_labels(text: str, labels: Sequence[str]) -> list[LabelMatch]:
-    """Labels named in the text, in order; longer labels win over shorter ones inside them."""
+    """Labels that the text names, in order; a longer label hides shorter ones inside it."""
     words, starts = _clauses(text)
     taken = [False] * len(words)
     found: list[LabelMatch] = []
@@ -127,7 +127,7 @@ def find_labels(text: str, labels: Sequence[str]) -> list[LabelMatch]:
 
 
 def _clauses(text: str) -> tuple[list[str], list[int]]:
-    """`tokens` of a text, and for each the index of the first of its clause."""
+    """`tokens` of a text, and the index of the first token of each one's clause."""
     words: list[str] = []
     starts: list[int] = []
     start = 0
@@ -141,9 +141,9 @@ def _clauses(text: str) -> tuple[list[str], list[int]]:
 
 
 def _denied_as_lists(found: Sequence[LabelMatch], words: Sequence[str]) -> list[LabelMatch]:
-    """Matches with the denial of a list's first member passed on: "not a cat, a dog or a bird".
+    """Matches, with a negation extended over a list: "not a cat, a dog or a bird".
 
-    A list without "or" is none: "not a cat, a dog" names a dog.
+    Only a list with "or" or "nor" is one: "not a cat, a dog" names a dog.
     """
     denied = [match.negated for match in found]
     for index, match in enumerate(found):
@@ -162,7 +162,7 @@ def _denied_as_lists(found: Sequence[LabelMatch], words: Sequence[str]) -> list[
 
 
 def quoted(text: str) -> list[str]:
-    """Texts within double, curly or single quotes: all of the first kind that there is."""
+    """Quoted texts: all in double quotes, or else in curly, or else in single quotes."""
     for pattern in (
         r'"([^"\n]+)"',
         r"\u201c([^\u201c\u201d\n]+)\u201d",

@@ -154,7 +154,7 @@ def test_faulty_records_are_left_out_counted_and_named(tree: Tree, tmp_path: Pat
     assert kinds[Kind.MEDIA_OUTSIDE] == 1
     assert kinds[Kind.CORRUPT_MEDIA] == 2
     named = [str(complaint) for complaint in report.complaints.examples(Kind.SCHEMA)]
-    assert any("two of the 2 choices are the same text" in text for text in named)
+    assert any("two of the 2 choices are equal" in text for text in named)
     assert any("label is missing" in text for text in named)
 
 
