@@ -102,9 +102,8 @@ def scorer_of(task: str, protocol: Protocol) -> Scorer:
     if task == "locating":
         return locating_scorer(protocol)
     if protocol is Protocol.CORRECTED_V1:
-        found: Scorer | None = CORRECTED.get(task, HitScorer)()
-    else:
-        found = upstream_scorer(task, repaired=protocol is Protocol.UPSTREAM_INTENDED)
+        return CORRECTED.get(task, HitScorer)()
+    found = upstream_scorer(task, repaired=protocol is Protocol.UPSTREAM_INTENDED)
     if found is None:
         raise ValueError(f"protocol {protocol} has no rule for task {task!r}")
     return found
