@@ -54,7 +54,7 @@ CASES: dict[str, tuple[str, Any, int, str | None, str]] = {
     "a long question": (
         "vqa", picture(question="why " * 100), 400, "inputs", f"the context limit is {CONTEXT}"),
     "a long answer": (
-        "counting", {**picture(), "max_tokens": 300}, 400, "inputs", "asks for 300"),
+        "counting", {**picture(), "max_tokens": 300}, 400, "inputs", "max_tokens is 300"),
     "no object": ("counting", [], 400, None, "must be an object"),
 }  # fmt: skip
 

@@ -120,7 +120,7 @@ def test_peft_is_not_imported(
         ({"target_modules": None}, "target_modules None"),
         ({"r": 0}, "r 0 for model.layers.0.* not a positive number"),
         ({"lora_alpha": "8"}, "lora_alpha '8' for model.layers.0"),
-        ({"rank_pattern": [1]}, r"rank_pattern \[1\], not an object"),
+        ({"rank_pattern": [1]}, r"rank_pattern \[1\]; expected an object"),
         ({"r": 3}, r"\[4, 64\] in the adapter, \[3, 64\] in the base"),
     ],
 )
