@@ -192,7 +192,7 @@ _ROWS: Mapping[type[BaseException], _Row] = {
     ),
     RequestFailedError: _Row(
         500, "server_error", "request_failed",
-        message="the engine failed on this request; see the server's log", headers=_NO_RETRY,
+        message="this request failed in the engine; see the server's log", headers=_NO_RETRY,
     ),
 }  # fmt: skip
 _INTERNAL = _Row(500, "server_error", "internal_error", message="internal error", headers=_NO_RETRY)

@@ -47,12 +47,12 @@ class Watchdog:
         if not stats.stalled(self._stall_s):
             if stats.alive and label in self._stalled:
                 self._stalled.remove(label)
-                logger.warning("the engine of %s is making progress again", label)
+                logger.warning("the engine of %s makes progress again", label)
             return
         if label not in self._stalled:
             self._stalled.add(label)
             logger.error(
-                "the engine of %s has pending work but completed no step for %.1f s; its state: %s",
+                "the engine of %s has pending work but ended no step for %.1f s; its state: %s",
                 label,
                 stats.last_step_age,
                 json.dumps(engine.state()),

@@ -96,7 +96,7 @@ class Faults:
         if keys and self.take(fault):
             self._victims[fault] = keys[0]
         if self._victims.get(fault) in keys:
-            raise InjectedFaultError(f"injected fault {fault.value!r}")
+            raise InjectedFaultError(f"the fault {fault.value!r} was asked for")
 
     def hold(self, fault: Fault) -> None:
         """Returns once the fault is no longer requested."""
@@ -114,9 +114,9 @@ class _FaultyRunner(ModelRunner):
         self._faults.hold(Fault.STALL)
         # In an idle step nobody would notice.
         if output.chunks and self._faults.take(Fault.STEP):
-            raise InjectedFaultError("injected fault 'step'")
+            raise InjectedFaultError("the fault 'step' was asked for")
         if output.chunks and self._faults.take(Fault.DEATH):
-            raise SystemExit("injected fault 'death'")
+            raise SystemExit("the fault 'death' was asked for")
         return super().run(output)
 
     def _compute(

@@ -175,7 +175,7 @@ def test_a_role_without_a_key_stops_the_start(listed: str) -> None:
 
 
 def test_a_key_that_no_client_could_send_stops_the_start() -> None:
-    with pytest.raises(ValueError, match=r"^entry 2 of the API keys: the key has a character"):
+    with pytest.raises(ValueError, match=r"^entry 2 of the API keys: the key contains a character"):
         ApiKeys("plain,cl\u00e9", None)
 
 
@@ -224,7 +224,7 @@ def test_a_mark_that_an_editor_left_is_no_part_of_a_key(tmp_path: Path) -> None:
         ("s3cret-key user speed=9", "line 1: a limit"),
         ("s3cret-key user tokens_per_minute=1e9", "line 1: a limit"),
         ("s3cret-key\ns3cret-key", "the same key"),
-        ("s3cret-k\u00e9y", "line 1: the key has a character"),
+        ("s3cret-k\u00e9y", "line 1: the key contains a character"),
         ("s3cret-key user bob\nother user bob", "the same name"),
         ("# nothing\n", "no key was found"),
     ],

@@ -73,7 +73,7 @@ CASES: dict[str, tuple[dict[str, Any], int, str, str]] = {
         chat_body(*[image()] * 17), 400, "messages", "17 pictures and clouds; the limit is 16"),
     "remote URLs": (
         chat_body({"type": "image_url", "image_url": {"url": "https://example.com/a.png"}}), 400,
-        "messages[0].content[0].image_url", "not fetched"),
+        "messages[0].content[0].image_url", "does not fetch"),
     "file address": (
         chat_body({"type": "image_url", "image_url": {"url": "file:///etc/passwd"}}), 400,
         "messages[0].content[0].image_url", "never opened"),
@@ -121,7 +121,7 @@ CASES: dict[str, tuple[dict[str, Any], int, str, str]] = {
     "top_logprobs alone": (chat_body(top_logprobs=3), 400, "top_logprobs", "logprobs"),
     "JSON schema left out": (
         chat_body(response_format={"type": "json_schema"}), 400, "response_format.json_schema",
-        "is missing"),
+        "no json_schema"),
     "stream options alone": (
         chat_body(stream_options={"include_usage": True}), 400, "stream_options", "stream"),
     "no messages": (messages(), 400, "messages", "at least 1"),

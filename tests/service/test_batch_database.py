@@ -223,7 +223,7 @@ def test_a_failed_batch_keeps_its_problems_alone(database: Database) -> None:
     failed = store.get("abcd", made.id)
     assert (failed.status, failed.problems) == (BatchStatus.FAILED, tuple(problems))
     assert lines.take(made.number, 0, []) is None
-    with pytest.raises(RequestError, match="failed and cannot be cancelled"):
+    with pytest.raises(RequestError, match="failed and can no longer be cancelled"):
         store.request_cancel("abcd", made.id, 1002)
     store.forget_ended(1002)
     with pytest.raises(BatchNotFoundError):

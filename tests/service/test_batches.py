@@ -103,7 +103,7 @@ async def test_openais_client_works_unchanged(served: tuple[FastAPI, httpx.Async
         assert batch.id in [one.id async for one in client.batches.list(limit=1)]
         with pytest.raises(openai.BadRequestError, match="can no longer be cancelled"):
             await client.batches.cancel(batch.id)
-        with pytest.raises(openai.NotFoundError, match="no batch"):
+        with pytest.raises(openai.NotFoundError, match="not found"):
             await client.batches.retrieve("batch_0")
 
 

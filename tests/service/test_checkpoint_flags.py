@@ -88,12 +88,12 @@ def test_a_converted_directory_has_both(checkpoint: Path, tmp_path: Path) -> Non
     [
         (["{tmp}/nowhere"], CheckpointError, r"nowhere: directory not found"),
         (["{base}", "{base}"], ValueError, "two checkpoints have the name 'tiny-lamm'"),
-        (["a b={base}"], ValueError, "'a b' cannot name a model"),
-        (["={base}"], ValueError, "'' cannot name a model"),
+        (["a b={base}"], ValueError, "'a b' is not a valid model name"),
+        (["={base}"], ValueError, "'' is not a valid model name"),
         (["{adapter}"], CheckpointError, f"base with digest {DIGEST}, which is not among"),
-        (["{adapter}@{other}"], CheckpointError, f"digest {DIGEST}; .*other has fedc"),
+        (["{adapter}@{other}"], CheckpointError, f"digest {DIGEST}, but .*other has digest fedc"),
         (["{adapter}@{tmp}/nowhere"], CheckpointError, r"nowhere: directory not found"),
-        (["{base}@{base}"], CheckpointError, r"adapter_config\.json is missing; only an adapter"),
+        (["{base}@{base}"], CheckpointError, r"adapter_config\.json not found; only an adapter"),
     ],
 )
 def test_wrong_choices_are_told(
@@ -112,8 +112,7 @@ def test_wrong_choices_are_told(
 @pytest.mark.parametrize("name", ["projectors.safetensors", "provenance.json"])
 def test_a_broken_adapter_is_told(checkpoint: Path, adapter: Path, name: str) -> None:
     (adapter / name).write_bytes(b"rubbish")
-    said = f"adapter: {name} (cannot be read|is not valid JSON)"
-    with pytest.raises(CheckpointError, match=said):
+    with pytest.raises(CheckpointError, match=f"adapter: .*{name}"):
         read_checkpoint_flags([f"{adapter}@{checkpoint}"])
 
 

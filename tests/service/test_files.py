@@ -241,8 +241,8 @@ async def test_a_file_stands_in_for_a_tasks_picture(client: httpx.AsyncClient) -
 @pytest.mark.parametrize(
     ("part", "status", "words"),
     [
-        ({"image_url": {"file_id": "file-1"}}, 404, "no file 'file-1'"),
-        ({"image_url": {"file_id": "../../etc/passwd"}}, 404, "no file"),
+        ({"image_url": {"file_id": "file-1"}}, 404, "file 'file-1' not found"),
+        ({"image_url": {"file_id": "../../etc/passwd"}}, 404, "not found"),
         ({"image_url": {}}, 400, "either url or file_id"),
         ({"image_url": {"url": "data:,", "file_id": "file-1"}}, 400, "either url or file_id"),
         ({"file": {}}, 400, "either file_id or file_data"),
@@ -371,9 +371,9 @@ async def test_what_the_service_writes_for_an_owner_counts_and_is_not_refused(
     [
         (b"{}", "application/json", "must be multipart/form-data"),
         (b"", "multipart/form-data", "must be multipart/form-data"),
-        (b"", "multipart/form-data; boundary=b", "cut off"),
+        (b"", "multipart/form-data; boundary=b", "incomplete"),
         (b"nonsense", "multipart/form-data; boundary=b", "malformed"),
-        (b"--b\r\n\r\nx\r\n--b", "multipart/form-data; boundary=b", "cut off"),
+        (b"--b\r\n\r\nx\r\n--b", "multipart/form-data; boundary=b", "incomplete"),
         (b'--b\r\nContent-Disposition: form-data; name="purpose"\r\n\r\nvision\r\n--b--\r\n',
          "multipart/form-data; boundary=b", "file is missing"),
         (b'--b\r\nContent-Disposition: form-data; name="x"\r\n\r\n' + b"y" * 2000 + b"\r\n--b--",

@@ -79,7 +79,7 @@ async def test_a_stall_is_dumped_once_and_its_end_is_told(
             dog.check()
     first, end, second = reports(caplog)
     assert first == second
-    assert first.startswith("the engine of one,two has work and completed no step for 99.0 s")
+    assert first.startswith("the engine of one,two has pending work but ended no step for 99.0 s")
     dump = json.loads(first.partition("its state: ")[2])
     assert dump == {"running": [{"request_id": "chatcmpl-1", "blocks": 3}]}
     assert end == "the engine of one,two makes progress again"
@@ -97,8 +97,8 @@ async def test_an_engine_that_dies_of_a_stall_makes_no_progress(
             engine.said = stats
             dog.check()
     stalled, dead = reports(caplog)
-    assert "completed no step" in stalled
-    assert dead == "the engine of one is dead; its requests have been refused"
+    assert "ended no step" in stalled
+    assert dead == "the engine of one died; its requests have been refused"
 
 
 async def test_a_stalled_service_says_so(
@@ -141,7 +141,7 @@ async def test_a_dead_engine_ends_all_that_waits(
         async with asyncio.timeout(20):
             await app.state.services.lifecycle.wait_engine_death()
         assert "is dead" in str(app.state.services.lifecycle.failure)
-        assert [text for text in reports(caplog) if "is dead" in text]
+        assert [text for text in reports(caplog) if "died" in text]
 
 
 async def test_stopping_is_no_death(settings: Settings) -> None:

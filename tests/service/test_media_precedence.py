@@ -138,7 +138,7 @@ async def test_lines_of_batches_take_half_of_the_places() -> None:
     with ExitStack() as held:
         for _ in range(2):
             held.enter_context(pool.admit(BATCH))
-        with pytest.raises(OverloadedError, match=r"2 lines of batches .* the limit is 2"):
+        with pytest.raises(OverloadedError, match=r"2 batch lines .* the limit is 2"):
             held.enter_context(pool.admit(BATCH))
         for _ in range(2):
             held.enter_context(pool.admit())

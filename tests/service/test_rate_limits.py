@@ -56,7 +56,7 @@ def test_tokens_are_reserved_and_settled() -> None:
     clock = Clock()
     account = KeyAccount(key(tokens_per_minute=600), clock)
     account.reserve(500)
-    with pytest.raises(RateLimitedError, match="uses 500 of its 600 tokens a minute") as caught:
+    with pytest.raises(RateLimitedError, match="uses 500 of its 600 tokens per minute") as caught:
         account.reserve(200)
     assert caught.value.retry_after_s == 10
     account.settle(500, 100)
@@ -64,7 +64,7 @@ def test_tokens_are_reserved_and_settled() -> None:
     account.settle(200, 200)
     clock.now = 60
     account.reserve(6000)  # larger than the allowance, but nothing of it is in use
-    with pytest.raises(RateLimitedError, match="there is room in 541 s"):
+    with pytest.raises(RateLimitedError, match="retry in 541 s"):
         account.reserve(1)
 
 
@@ -136,7 +136,7 @@ async def test_a_key_s_tokens_a_minute(settings: Settings) -> None:
             assert used < 300
         assert answer.status_code == 429
         assert 1 <= int(answer.headers["retry-after"]) <= 60
-        assert "of its 150 tokens a minute" in answer.json()["error"]["message"]
+        assert "of its 150 tokens per minute" in answer.json()["error"]["message"]
         assert (await ask("two")).status_code == 200, "a key's limit is its own"
         assert 'reason="key_tokens"' in (await client.get("/metrics")).text
 

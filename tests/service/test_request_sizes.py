@@ -100,7 +100,7 @@ async def test_stored_files_are_counted_by_their_headers(
     sent = await client.post("/v1/files", files=files, data={"purpose": "vision"})
     stored = {"type": "image_url", "image_url": {"file_id": sent.json()["id"]}}
     error = await error_of(client, stored, stored, stored)
-    assert "144 pixels or more" in error["message"]
+    assert "at least 144 pixels" in error["message"]
     assert decoded == []
 
 

@@ -116,7 +116,7 @@ def test_the_terminal_client_converses(
     assert "tiny-lamm (text, image, point_cloud)" in output
     assert "attached bad.png to the next question" in output
     assert "expected one of JPEG" in output
-    assert "clouds are npy, npz, ply, pcd, xyz, bin files" in output
+    assert "expected bin, npy, npz, pcd, ply, xyz" in output
     assert "No such file" in output
     assert output.count(DEFAULT_REPLY) == 2
 
@@ -130,7 +130,7 @@ def test_the_terminal_client_and_an_unknown_model(
     url: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run_chat(["--url", url, "--model", "gpt-7", "Hello?"]) == 1
-    assert "there are: tiny-lamm" in capsys.readouterr().err.replace("\n", " ")
+    assert "the models are: tiny-lamm" in capsys.readouterr().err.replace("\n", " ")
 
 
 def test_a_client_that_vanishes_over_a_socket(url: str) -> None:

@@ -20,7 +20,7 @@ class Unspelled(str):
     ("value", "shown"),
     [
         (Unspelled("y" * 1000), "it is 'yyy"),
-        (10**5000, "it is a number of very many digits"),
+        (10**5000, "it is a number with too many digits"),
         (-(10**40), "it is -1000"),
         (1.5, "it is 1.5"),
     ],

@@ -147,7 +147,7 @@ def test_a_key_that_cannot_be_sent_is_told_at_once(page: Page) -> None:  # noqa:
     page.click("#key-button")
     page.fill("#key-input", "secret\N{HORIZONTAL ELLIPSIS}")
     page.keyboard.press("Enter")
-    expect(page.locator("#key-reason")).to_contain_text("letter")
+    expect(page.locator("#key-reason")).to_contain_text("invalid character")
     expect(page.locator("#key-dialog")).to_be_visible()
     assert page.evaluate("sessionStorage.length") == 0
 
@@ -191,5 +191,5 @@ def test_a_file_that_is_gone_is_not_called_a_broken_connection(
     ask(page, "What is this?")
     answered(page, "failed")
     card = page.locator(".error-card")
-    expect(card).to_contain_text("could not be read")
+    expect(card).to_contain_text("cannot be read")
     expect(card).not_to_contain_text("No connection")
