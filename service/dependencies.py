@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import Depends, Request
 
@@ -132,20 +132,13 @@ async def services(request: Request) -> Services:
     return found
 
 
-async def _models(all_: Annotated[Services, Depends(services)]) -> ServedModels:
-    return all_.models
+def _part(name: str) -> Any:
+    """The dependency on one field of `Services`."""
 
+    async def part(all_: Annotated[Services, Depends(services)]) -> Any:
+        return getattr(all_, name)
 
-async def _engines(all_: Annotated[Services, Depends(services)]) -> tuple[ServedEngine, ...]:
-    return all_.engines
-
-
-async def _metrics(all_: Annotated[Services, Depends(services)]) -> Metrics:
-    return all_.metrics
-
-
-async def _lifecycle(all_: Annotated[Services, Depends(services)]) -> Lifecycle:
-    return all_.lifecycle
+    return Depends(part)
 
 
 async def _timeouts(request: Request, all_: Annotated[Services, Depends(services)]) -> Timeouts:
@@ -153,25 +146,9 @@ async def _timeouts(request: Request, all_: Annotated[Services, Depends(services
     return replace(all_.timeouts, queue_s=None) if caller.patient else all_.timeouts
 
 
-async def _access(all_: Annotated[Services, Depends(services)]) -> AccessControl:
-    return all_.access
-
-
-async def _unknown_fields(all_: Annotated[Services, Depends(services)]) -> UnknownFields:
-    return all_.unknown_fields
-
-
 async def _caller(request: Request) -> Caller:
     found: Caller = request.scope[CALLER]
     return found
-
-
-async def _files(all_: Annotated[Services, Depends(services)]) -> FileStore:
-    return all_.files
-
-
-async def _batches(all_: Annotated[Services, Depends(services)]) -> Batches:
-    return all_.batches
 
 
 def owner_of(request: Request) -> str:
@@ -184,14 +161,14 @@ async def _owner(request: Request) -> str:
     return owner_of(request)
 
 
-ModelsDep = Annotated[ServedModels, Depends(_models)]
-EnginesDep = Annotated[tuple[ServedEngine, ...], Depends(_engines)]
-MetricsDep = Annotated[Metrics, Depends(_metrics)]
-LifecycleDep = Annotated[Lifecycle, Depends(_lifecycle)]
+ModelsDep = Annotated[ServedModels, _part("models")]
+EnginesDep = Annotated[tuple[ServedEngine, ...], _part("engines")]
+MetricsDep = Annotated[Metrics, _part("metrics")]
+LifecycleDep = Annotated[Lifecycle, _part("lifecycle")]
 TimeoutsDep = Annotated[Timeouts, Depends(_timeouts)]
-UnknownFieldsDep = Annotated[UnknownFields, Depends(_unknown_fields)]
-AccessDep = Annotated[AccessControl, Depends(_access)]
+UnknownFieldsDep = Annotated[UnknownFields, _part("unknown_fields")]
+AccessDep = Annotated[AccessControl, _part("access")]
 CallerDep = Annotated[Caller, Depends(_caller)]
-BatchesDep = Annotated[Batches, Depends(_batches)]
-FilesDep = Annotated[FileStore, Depends(_files)]
+BatchesDep = Annotated[Batches, _part("batches")]
+FilesDep = Annotated[FileStore, _part("files")]
 OwnerDep = Annotated[str, Depends(_owner)]

@@ -11,16 +11,19 @@ from lamm_model.formats.errors import MediaError
 class RequestError(Exception):
     """A value of the request is wrong. `param` names the field, `code` is for programs."""
 
+    param: str | None = None
+    code: str | None = None
+
     def __init__(self, message: str, *, param: str | None = None, code: str | None = None) -> None:
         super().__init__(message)
-        self.message, self.param, self.code = message, param, code
+        self.message = message
+        self.param, self.code = param or self.param, code or self.code
 
 
 class ContextLengthError(RequestError):
     """Prompt and answer do not fit the context."""
 
-    def __init__(self, message: str, *, param: str = "messages") -> None:
-        super().__init__(message, param=param, code="context_length_exceeded")
+    param, code = "messages", "context_length_exceeded"
 
 
 class ModelNotFoundError(RequestError):
@@ -58,8 +61,7 @@ class MediaRefusedError(RequestError):
 class AuthenticationError(RequestError):
     """The API key is missing or unknown."""
 
-    def __init__(self, message: str) -> None:
-        super().__init__(message, code="invalid_api_key")
+    code = "invalid_api_key"
 
 
 class PermissionDeniedError(RequestError):
@@ -172,31 +174,26 @@ class FileTooLargeError(RequestError):
 
     def __init__(self, limit: int) -> None:
         super().__init__(
-            f"the file exceeds the limit of {limit} bytes",
-            param="file",
-            code="file_too_large",
+            f"the file exceeds the limit of {limit} bytes", param="file", code="file_too_large"
         )
 
 
 class FileQuotaError(RequestError):
     """The caller's key has reached its limit of files or bytes."""
 
-    def __init__(self, message: str) -> None:
-        super().__init__(message, param="file", code="file_quota_exceeded")
+    param, code = "file", "file_quota_exceeded"
 
 
 class StorageFullError(RequestError):
     """The disk, or the share of it for uploaded files, is full."""
 
-    def __init__(self, message: str) -> None:
-        super().__init__(message, code="storage_full")
+    code = "storage_full"
 
 
 class StorageUnavailableError(RequestError):
     """The directory of uploaded files cannot be read or written."""
 
-    def __init__(self, message: str) -> None:
-        super().__init__(message, code="storage_unavailable")
+    code = "storage_unavailable"
 
 
 class BatchNotFoundError(RequestError):
@@ -211,8 +208,7 @@ class BatchNotFoundError(RequestError):
 class BatchesUnavailableError(RequestError):
     """The batch database cannot be used now."""
 
-    def __init__(self, message: str) -> None:
-        super().__init__(message, code="batches_unavailable")
+    code = "batches_unavailable"
 
 
 class MediaUnreachableError(MediaError):

@@ -83,7 +83,6 @@ class TracingMiddleware:
         self._propagator = TraceContextTextMapPropagator()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """ASGI."""
         if scope["type"] != "http" or scope["path"] in _UNTRACED:
             await self._app(scope, receive, send)
             return
@@ -130,19 +129,15 @@ class TracedEngine(Engine):
         self._engine, self._tracer = engine, tracer
 
     async def start(self) -> EngineInfo:
-        """See `Engine.start`."""
         return await self._engine.start()
 
     async def stop(self) -> None:
-        """See `Engine.stop`."""
         await self._engine.stop()
 
     def stats(self) -> EngineStats:
-        """See `Engine.stats`."""
         return self._engine.stats()
 
     def state(self) -> dict[str, Any]:
-        """See `Engine.state`."""
         return self._engine.state()
 
     async def generate(self, request: GenerationRequest) -> AsyncIterator[GenerationChunk]:
@@ -193,7 +188,6 @@ class TracedMediaPool(MediaPool):
         self._tracer = tracer
 
     async def prepare(self, job: MediaJob, precedence: Precedence = LIVE) -> PreparedMedia:
-        """See `MediaPool.prepare`."""
         with self._tracer.start_as_current_span(
             "decode",
             attributes={"lamm.modality": str(job.modality)},

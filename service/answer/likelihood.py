@@ -102,9 +102,7 @@ async def _score(
     engine: Engine, request: GenerationRequest, option: tuple[int, ...], number: int
 ) -> OptionScore:
     scoring = dataclasses.replace(
-        request,
-        request_id=f"{request.request_id}-option-{number}",
-        continuation_token_ids=option,
+        request, request_id=f"{request.request_id}-option-{number}", continuation_token_ids=option
     )
     total, count, timings = 0.0, 0, RequestTimings()
     async for chunk in engine.generate(scoring):

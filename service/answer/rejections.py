@@ -6,12 +6,7 @@ import contextlib
 from collections.abc import Iterator, Mapping
 
 from service.engine.base import EngineStoppedError, QueueFullError
-from service.exceptions import (
-    ContextLengthError,
-    NotReadyError,
-    OverloadedError,
-    RateLimitedError,
-)
+from service.exceptions import ContextLengthError, NotReadyError, OverloadedError, RateLimitedError
 from service.metrics import Metrics
 
 _REJECTIONS: Mapping[type[Exception], str] = {

@@ -6,14 +6,17 @@ events; payloads are OpenAI's chunks.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import re
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from starlette.responses import StreamingResponse
+from pydantic import BaseModel
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 from service.answer.generation import Delta, Generation
@@ -137,14 +140,29 @@ def failure_event(generation: Generation, error: Exception) -> bytes:
     return event(translate(error).body())
 
 
+async def respond(
+    request: Request,
+    generation: Generation,
+    whole: Coroutine[Any, Any, BaseModel] | None,
+    stream: AsyncIterator[bytes],
+    running: contextlib.ExitStack,
+) -> Response:
+    """One JSON body, or a stream if there is no `whole`, which then closes `running`."""
+    if whole is None:
+        return EventStream(generation, stream, running.pop_all().close)
+    try:
+        answer = await until_disconnect(request.receive, whole)
+    finally:
+        await generation.close()
+    headers = {"Server-Timing": generation.server_timing()}
+    return JSONResponse(answer.model_dump(), headers=headers)
+
+
 class EventStream(StreamingResponse):
     """Sends events until they end or the client disconnects; then closes the generation."""
 
     def __init__(
-        self,
-        generation: Generation,
-        content: AsyncIterator[bytes],
-        on_close: Callable[[], None],
+        self, generation: Generation, content: AsyncIterator[bytes], on_close: Callable[[], None]
     ) -> None:
         """`content` are the events of `generation`, as `events` makes them."""
         headers = {
@@ -161,7 +179,6 @@ class EventStream(StreamingResponse):
         receive: Receive,
         send: Send,
     ) -> None:
-        """ASGI."""
         try:
             await until_disconnect(receive, self.stream_response(send))
         except (ClientDisconnectedError, OSError):

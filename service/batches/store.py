@@ -13,13 +13,7 @@ from dataclasses import asdict
 
 import sqlalchemy as sa
 
-from service.batches.batch import (
-    Batch,
-    BatchStatus,
-    LineProblem,
-    LineStatus,
-    NewBatch,
-)
+from service.batches.batch import Batch, BatchStatus, LineProblem, LineStatus, NewBatch
 from service.batches.database import Database
 from service.batches.rows import owned_batch, read_batch, unfinished
 from service.batches.tables import batches as _b

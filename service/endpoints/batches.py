@@ -31,11 +31,7 @@ router = APIRouter(
     prefix="/v1/batches", tags=["batches"], route_class=JsonBodyRoute, dependencies=[USER]
 )
 
-ENDPOINTS = (
-    "/v1/chat/completions",
-    "/v1/completions",
-    *(f"/v1/tasks/{task}" for task in TASKS),
-)
+ENDPOINTS = ("/v1/chat/completions", "/v1/completions", *(f"/v1/tasks/{task}" for task in TASKS))
 _MAX_PAGE, _DEFAULT_PAGE = 100, 20
 _UNIT_S = {"h": 3600, "m": 60}
 _ERRORS: dict[int | str, dict[str, Any]] = {

@@ -7,11 +7,10 @@ import time
 from typing import Any
 
 from fastapi import APIRouter, Request, Response
-from fastapi.responses import JSONResponse
 
 from service.answer.generation import Generation
 from service.answer.rejections import counted_rejections
-from service.answer.streaming import Envelope, EventStream, collect, events
+from service.answer.streaming import Envelope, collect, events, respond
 from service.dependencies import (
     CallerDep,
     LifecycleDep,
@@ -57,15 +56,8 @@ async def create_chat_completion(
         running.enter_context(lifecycle.admit())
         start = _start(body, request, model, arrived, timeouts, caller)
         generation = await until_disconnect(request.receive, start)
-        if body.stream:
-            content = events(generation, envelope)
-            return EventStream(generation, content, running.pop_all().close)
-        try:
-            answer = await until_disconnect(request.receive, collect(generation, envelope))
-        finally:
-            await generation.close()
-    headers = {"Server-Timing": generation.server_timing()}
-    return JSONResponse(answer.model_dump(), headers=headers)
+        whole = None if body.stream else collect(generation, envelope)
+        return await respond(request, generation, whole, events(generation, envelope), running)
 
 
 async def _start(

@@ -8,19 +8,12 @@ import time
 from typing import Any
 
 from fastapi import APIRouter, Request, Response
-from fastapi.responses import JSONResponse
 
 from service.answer.completions import collect_completion, completion_events, plan_completion
 from service.answer.generation import Generation
 from service.answer.rejections import counted_rejections
-from service.answer.streaming import Envelope, EventStream
-from service.dependencies import (
-    CallerDep,
-    LifecycleDep,
-    ModelsDep,
-    TimeoutsDep,
-    UnknownFieldsDep,
-)
+from service.answer.streaming import Envelope, respond
+from service.dependencies import CallerDep, LifecycleDep, ModelsDep, TimeoutsDep, UnknownFieldsDep
 from service.http.disconnect import until_disconnect
 from service.http.request_body import JsonBodyRoute, release_body
 from service.keys.auth import USER_WORK
@@ -66,13 +59,6 @@ async def create_completion(
             strip=False,
         )
         await until_disconnect(request.receive, generation.start(timeouts.keepalive_s))
-        if body.stream:
-            content = completion_events(generation, envelope)
-            return EventStream(generation, content, running.pop_all().close)
-        answering = collect_completion(generation, envelope)
-        try:
-            answer = await until_disconnect(request.receive, answering)
-        finally:
-            await generation.close()
-    headers = {"Server-Timing": generation.server_timing()}
-    return JSONResponse(answer.model_dump(), headers=headers)
+        whole = None if body.stream else collect_completion(generation, envelope)
+        stream = completion_events(generation, envelope)
+        return await respond(request, generation, whole, stream, running)

@@ -10,13 +10,7 @@ from fastapi import APIRouter, Response
 from fastapi.responses import JSONResponse
 from prometheus_client import CONTENT_TYPE_PLAIN_0_0_4
 
-from service.dependencies import (
-    EnginesDep,
-    LifecycleDep,
-    MetricsDep,
-    ModelsDep,
-    TimeoutsDep,
-)
+from service.dependencies import EnginesDep, LifecycleDep, MetricsDep, ModelsDep, TimeoutsDep
 from service.keys.auth import METRICS, OPEN, USER
 from service.lifecycle import Phase
 from service.plan.prompt_identity import prompt_identity

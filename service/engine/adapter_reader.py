@@ -20,13 +20,7 @@ from torch import Tensor
 
 from lamm_model.checkpoint.load import listed
 from lamm_model.decoder.lora import LoraPair
-from lamm_model.spec import (
-    ADAPTER_CONFIG,
-    ADAPTER_WEIGHTS,
-    PROJECTORS,
-    CheckpointError,
-    read_json,
-)
+from lamm_model.spec import ADAPTER_CONFIG, ADAPTER_WEIGHTS, PROJECTORS, CheckpointError, read_json
 
 # PEFT's prefix for the wrapped language model.
 _PREFIX = "base_model.model."

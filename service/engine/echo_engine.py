@@ -73,7 +73,6 @@ class EchoEngine(Engine):
             stopped.set()
 
     async def generate(self, request: GenerationRequest) -> AsyncIterator[GenerationChunk]:
-        """See `Engine.generate`."""
         self._check(request)
         arrived, stopped = time.monotonic(), asyncio.Event()
         self._waiting[stopped] = len(request.prompt_token_ids)
@@ -90,7 +89,6 @@ class EchoEngine(Engine):
             self._running.discard(stopped)
 
     def stats(self) -> EngineStats:
-        """See `Engine.stats`."""
         return EngineStats(
             running=len(self._running),
             waiting=len(self._waiting),

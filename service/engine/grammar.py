@@ -53,7 +53,7 @@ _REASONS = (
         "regex parse error",
         "a pattern is not a valid regular expression, or uses look-around or back-references",
     ),
-    ("a type is not a JSON type", "a type is none of JSON's"),
+    ("Invalid type", "a type is not a JSON type"),
     ("Unsatisfiable", "no value satisfies it"),
     ("limit", "it is too complex"),
     ("fuel", "it is too complex"),

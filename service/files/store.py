@@ -16,10 +16,7 @@ import time
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
-from service.exceptions import (
-    StorageUnavailableError,
-    StoredFileNotFoundError,
-)
+from service.exceptions import StorageUnavailableError, StoredFileNotFoundError
 from service.files.disk import FileDirectory, Purpose, StoredFile
 from service.files.incoming import IncomingFile
 from service.files.quota import FileLimits, FileQuota

@@ -39,7 +39,6 @@ class SecurityHeadersMiddleware:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """ASGI."""
 
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":

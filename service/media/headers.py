@@ -32,7 +32,6 @@ class WholeBytes:
         self._content, self.size = content, len(content)
 
     def read(self, offset: int, count: int) -> bytes:
-        """See `MediumBytes`."""
         return self._content[offset : offset + count]
 
 
@@ -44,7 +43,6 @@ class Base64Bytes:
         self.size = len(text) // 4 * 3 - text[-2:].count("=")
 
     def read(self, offset: int, count: int) -> bytes:
-        """See `MediumBytes`."""
         first, end = offset // 3, -(-(offset + count) // 3)
         try:
             content = binascii.a2b_base64(self._text[4 * first : 4 * end])
@@ -60,7 +58,6 @@ class FileBytes:
         self._stream, self.size = stream, size
 
     def read(self, offset: int, count: int) -> bytes:
-        """See `MediumBytes`."""
         self._stream.seek(offset)
         return self._stream.read(count)
 

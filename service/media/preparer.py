@@ -14,13 +14,7 @@ from service.exceptions import MediaRefusedError
 from service.files.disk import StoredFile
 from service.media.budgets import ItemSize, MediaBudget, MediaSizeLimits, SizeBudget
 from service.media.fetch import MediaFetcher
-from service.media.headers import (
-    Base64Bytes,
-    FileBytes,
-    MediumBytes,
-    WholeBytes,
-    announced_size,
-)
+from service.media.headers import Base64Bytes, FileBytes, MediumBytes, WholeBytes, announced_size
 from service.media.item import MediaItem
 from service.media.pool import MediaPool
 from service.media.pool_config import LIVE, Precedence

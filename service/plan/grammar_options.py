@@ -14,12 +14,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
-from service.engine.base import (
-    GrammarError,
-    GrammarKind,
-    GrammarQueueTimeoutError,
-    GrammarSource,
-)
+from service.engine.base import GrammarError, GrammarKind, GrammarQueueTimeoutError, GrammarSource
 from service.engine.grammar import GrammarCompiler
 from service.exceptions import OverloadedError, RequestError
 from service.plan.schema_cost import cost_fault

@@ -48,11 +48,7 @@ class PromptReader:
     """Reads the prompts of one model."""
 
     def __init__(
-        self,
-        spec: CheckpointSpec,
-        tokenizer: LammTokenizer,
-        model_name: str,
-        limits: InputLimits,
+        self, spec: CheckpointSpec, tokenizer: LammTokenizer, model_name: str, limits: InputLimits
     ) -> None:
         self.spec, self.tokenizer, self.limits = spec, tokenizer, limits
         self._model_name = model_name

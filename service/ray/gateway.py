@@ -115,7 +115,6 @@ class _Gateway:
         self._replicas, self._access, self._wait_s = replicas, access, wait_s
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """ASGI."""
         try:
             asked = await self._read(scope, receive)
             await until_disconnect(receive, self._answer(asked, scope, receive, send))
@@ -159,7 +158,6 @@ class _OneRequestId:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """ASGI."""
 
         async def send_without(message: Message) -> None:
             if message["type"] == "http.response.start":

@@ -136,8 +136,7 @@ class Relay:
             raise NoReplicaError(self._wait_s) from None
         except BackPressureError as error:
             raise OverloadedError(
-                "all replicas are full, and the queue for them is full too",
-                reason="replicas_full",
+                "all replicas are full, and the queue for them is full too", reason="replicas_full"
             ) from error
 
     async def _pass_on(self, message: Message) -> None:

@@ -58,7 +58,6 @@ class CompletionRequest(SamplingRequest):
 
     @property
     def num_logprobs(self) -> int | None:
-        """See `SamplingRequest`."""
         return self.logprobs
 
 

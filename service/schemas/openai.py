@@ -240,5 +240,4 @@ class ChatCompletionRequest(SamplingRequest):
 
     @property
     def num_logprobs(self) -> int | None:
-        """See `SamplingRequest`."""
         return (self.top_logprobs or 0) if self.logprobs else None

@@ -89,11 +89,9 @@ class PictureTaskRequest(TaskRequest):
     image_url: ImageUrl
 
     def part(self) -> ImagePart:
-        """See `TaskRequest.part`."""
         return ImagePart(type="image_url", image_url=self.image_url)
 
     def forget_medium(self) -> None:
-        """See `TaskRequest.forget_medium`."""
         self.image_url.url = None
 
 
@@ -107,11 +105,9 @@ class CloudTaskRequest(TaskRequest):
     point_cloud_url: PointCloudUrl
 
     def part(self) -> PointCloudPart:
-        """See `TaskRequest.part`."""
         return PointCloudPart(type="point_cloud_url", point_cloud_url=self.point_cloud_url)
 
     def forget_medium(self) -> None:
-        """See `TaskRequest.forget_medium`."""
         self.point_cloud_url.url = None
 
 

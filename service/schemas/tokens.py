@@ -39,8 +39,7 @@ class DetokenizeRequest(BaseModel):
 
     model: Annotated[str, Field(max_length=256)]
     tokens: Annotated[
-        list[Annotated[int, Field(ge=0, le=MAX_TOKENS)]],
-        Field(max_length=_MAX_IDS, fail_fast=True),
+        list[Annotated[int, Field(ge=0, le=MAX_TOKENS)]], Field(max_length=_MAX_IDS, fail_fast=True)
     ]
 
 

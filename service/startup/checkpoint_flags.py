@@ -57,9 +57,7 @@ class _Flag:
 
 
 def read_checkpoint_flags(
-    checkpoints: Sequence[str],
-    served_model_name: str | None = None,
-    presets: Presets | None = None,
+    checkpoints: Sequence[str], served_model_name: str | None = None, presets: Presets | None = None
 ) -> tuple[ModelSource, ...]:
     """The models that the flags name, in order.
 

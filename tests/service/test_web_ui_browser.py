@@ -203,7 +203,7 @@ def test_a_key_stays_in_the_tab_and_is_sent_as_a_header(page: Page) -> None:
 def test_boxes_are_drawn_where_the_answer_says(page: Page, server: Visited) -> None:
     server.engine.say("bag [0.25, 0.50, 0.75, 1.00]; shoe [0.00, 0.00, 0.50, 0.25].")
     choose_task(page, "detection")
-    page.check("text=Have the server draw it too")
+    page.check("text=Include the server's drawing")
     run(page)
     expect(page.locator(".headline")).to_have_text("2 found")
     box = page.locator(".mark .line").first
@@ -362,7 +362,7 @@ def test_the_preview_says_what_it_cannot_read_and_sends_it_all_the_same(page: Pa
     page.set_input_files(
         ".composer input[type=file]", {"name": "a.txt", "mimeType": "text/plain", "buffer": b"x"}
     )
-    expect(page.locator(".composer .problem")).to_contain_text("a.txt is neither a picture")
+    expect(page.locator(".composer .problem")).to_contain_text("a.txt is not supported")
 
 
 def test_it_fits_a_phone(page: Page, server: Visited) -> None:

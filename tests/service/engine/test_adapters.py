@@ -242,7 +242,7 @@ async def test_half_precision_runs(
         ("missing", "1 missing from the adapter"),
         ("shape", r"\[4, 63\] in the adapter, \[4, 64\] in the base"),
         ("stranger", "1 unknown to the base"),
-        ("head", "LoRA on lm_head is not served unmerged"),
+        ("head", "LoRA on lm_head cannot be served without merging"),
     ],
 )
 async def test_an_adapter_that_does_not_fit_stops_the_start(

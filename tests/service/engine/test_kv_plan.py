@@ -40,9 +40,9 @@ def test_a_budget_below_one_context_is_refused_with_both_numbers(
         plan_kv_cache(config, 2048, 4096, 0, preallocated)
     assert str(caught.value) == (
         "kv_cache_bytes is 1048576, which holds 256 tokens; one context of 2048 tokens needs "
-        "8388608 bytes: set kv_cache_bytes to 8388608 at least, or max_model_len 256 at most"
+        "8388608 bytes: set kv_cache_bytes to at least 8388608, or max_model_len to at most 256"
     )
-    with pytest.raises(EngineConfigError, match="set kv_cache_bytes to 8388608"):
+    with pytest.raises(EngineConfigError, match="set kv_cache_bytes to at least 8388608"):
         plan_kv_cache(EngineConfig(kv_cache_bytes=8388607, **given), 2048, 4096, 0, preallocated)
     # Both ways out are as good as the message says.
     whole = plan_kv_cache(
@@ -55,7 +55,7 @@ def test_a_budget_below_one_context_is_refused_with_both_numbers(
 
 
 def test_a_machine_without_the_memory_for_one_context_is_told_so() -> None:
-    with pytest.raises(EngineConfigError, match="would be, by the free memory, 419430, which"):
+    with pytest.raises(EngineConfigError, match="would be, from free memory, 419430, which"):
         plan_kv_cache(EngineConfig(), 2048, 4096, MIB, False)
 
 
@@ -76,7 +76,7 @@ def test_impossible_sizes_are_refused_with_their_numbers() -> None:
     ):
         plan_kv_cache(EngineConfig(max_model_len=4096), 2048, 4096, MIB, False)
     with pytest.raises(
-        EngineConfigError, match=r"holds 0 tokens; one context of 2048 .* to 8388608 at least$"
+        EngineConfigError, match=r"holds 0 tokens; one context of 2048 .* to at least 8388608$"
     ):
         plan_kv_cache(EngineConfig(kv_cache_bytes=65535), 2048, 4096, MIB, False)
     with pytest.raises(

@@ -238,7 +238,7 @@ async def test_what_cannot_be_scored(torch_engine: EngineMaker, make_request: Re
         assert await option_logprobs(engine, request, []) == []
         with pytest.raises(ValueError, match="option 1 of 2 has 0 tokens"):
             await option_logprobs(engine, request, [(5,), ()])
-        with pytest.raises(RequestFailedError, match="the continuation has token 99999"):
+        with pytest.raises(RequestFailedError, match="the continuation has token id 99999"):
             await option_logprobs(engine, request, [(5,), (6,), (99999,)])
         with pytest.raises(PromptTooLongError):
             await option_logprobs(engine, request, [(5,) * 45])

@@ -252,7 +252,7 @@ def test_factory(checkpoint: Path, tmp_path: Path) -> None:
     config, models = EngineConfig(), (ModelSource.from_pretrained(checkpoint),)
     assert isinstance(create_engine("torch", models, config), TorchEngine)
     assert isinstance(create_engine("echo", models, config), EchoEngine)
-    with pytest.raises(ValueError, match="no engine 'vllm'"):
+    with pytest.raises(ValueError, match="engine 'vllm' is unknown"):
         create_engine("vllm", models, config)
     with pytest.raises(CheckpointError, match=r"config\.json is missing"):
         ModelSource.from_pretrained(tmp_path)
