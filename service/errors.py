@@ -22,6 +22,7 @@ from lamm_model.formats.errors import (
     MediaTooLargeError,
 )
 from lamm_model.sampling_params import SamplingParamsError
+from service import exceptions
 from service.engine.base import (
     EngineStoppedError,
     GrammarError,
@@ -29,31 +30,6 @@ from service.engine.base import (
     PromptTooLongError,
     QueueFullError,
     RequestFailedError,
-)
-from service.exceptions import (
-    AuthenticationError,
-    BatchesUnavailableError,
-    BatchNotFoundError,
-    BodyTimeoutError,
-    BodyTooLargeError,
-    ClientDisconnectedError,
-    CrossSiteError,
-    FileQuotaError,
-    FileTooLargeError,
-    MediaRefusedError,
-    MediaUnreachableError,
-    ModelNotFoundError,
-    NotReadyError,
-    OverloadedError,
-    PermissionDeniedError,
-    RateLimitedError,
-    RequestCancelledError,
-    RequestError,
-    RequestNotFoundError,
-    StorageFullError,
-    StorageUnavailableError,
-    StoredFileNotFoundError,
-    TaskNotFoundError,
 )
 from service.schemas.openai_answers import ErrorBody, ErrorDetail
 from service.schemas.validation import describe_validation
@@ -93,18 +69,22 @@ class ErrorReply:
 def translate(error: BaseException) -> ErrorReply:
     """The table's reply; "internal error" for an error that is not in it."""
     if isinstance(error, HTTPException):
-        if not isinstance(error.__cause__, RequestError):
+        if not isinstance(error.__cause__, exceptions.RequestError):
             return _http_error(error.status_code, error.headers)
         error = error.__cause__
     if isinstance(error, RequestValidationError):
         message, param = describe_validation(error.errors())
         return ErrorReply(400, _INVALID, message, param, "invalid_value")
-    reason = error.reason if isinstance(error, MediaRefusedError) else error
+    reason = error.reason if isinstance(error, exceptions.MediaRefusedError) else error
     row = next((_ROWS[kind] for kind in type(reason).__mro__ if kind in _ROWS), _INTERNAL)
-    param = error.param if isinstance(error, (RequestError, SamplingParamsError)) else row.param
-    code = error.code if isinstance(error, RequestError) and error.code else row.code
+    param = (
+        error.param
+        if isinstance(error, (exceptions.RequestError, SamplingParamsError))
+        else row.param
+    )
+    code = error.code if isinstance(error, exceptions.RequestError) and error.code else row.code
     headers = row.headers
-    if isinstance(error, RateLimitedError):
+    if isinstance(error, exceptions.RateLimitedError):
         headers = {"Retry-After": str(error.retry_after_s)}
     return ErrorReply(row.status, row.type, row.message or str(error), param, code, headers)
 
@@ -118,18 +98,14 @@ def install(app: FastAPI) -> None:
             logger.error("request failed with %d", reply.status, exc_info=error)
         return reply.response()
 
-    for kind in (
-        RequestError, SamplingParamsError, PromptError, PromptTooLongError, QueueFullError,
-        GrammarError, GrammarQueueTimeoutError, EngineStoppedError, RequestFailedError,
-        RequestValidationError, HTTPException,
-    ):  # fmt: skip
+    for kind in (*_ROWS, RequestValidationError, HTTPException):
         app.add_exception_handler(kind, handle)
 
     async def gone(_: Request, __: Exception) -> JSONResponse:
         # A client that disconnected reads nothing; one that cancelled by id reads this.
-        return translate(RequestCancelledError()).response()
+        return translate(exceptions.RequestCancelledError()).response()
 
-    app.add_exception_handler(ClientDisconnectedError, gone)
+    app.add_exception_handler(exceptions.ClientDisconnectedError, gone)
 
 
 def _http_error(status: int, headers: Mapping[str, str] | None) -> ErrorReply:
@@ -150,42 +126,42 @@ class _Row:
     headers: Mapping[str, str] = field(default_factory=dict)
 
 
-_ROWS: Mapping[type[BaseException], _Row] = {
+_ROWS: Mapping[type[Exception], _Row] = {
     # The request is wrong.
-    RequestError: _Row(400, _INVALID, "invalid_value"),
+    exceptions.RequestError: _Row(400, _INVALID, "invalid_value"),
     SamplingParamsError: _Row(400, _INVALID, "invalid_value"),
     PromptError: _Row(400, _INVALID, "unsupported_conversation", "messages"),
     PromptTooLongError: _Row(400, _INVALID, "context_length_exceeded", "messages"),
     GrammarError: _Row(400, _INVALID, "unsupported_schema", "response_format"),
-    AuthenticationError: _Row(
+    exceptions.AuthenticationError: _Row(
         401, "authentication_error", headers={"WWW-Authenticate": "Bearer"}
     ),
-    PermissionDeniedError: _Row(403, "permission_error"),
-    CrossSiteError: _Row(403, "permission_error"),
-    ModelNotFoundError: _Row(404, _INVALID),
-    TaskNotFoundError: _Row(404, _INVALID),
-    RequestNotFoundError: _Row(404, _INVALID),
-    BodyTimeoutError: _Row(408, _INVALID, headers=_CLOSE),
-    BodyTooLargeError: _Row(413, _INVALID, headers=_CLOSE),
-    RateLimitedError: _Row(429, "rate_limit_error"),
-    RequestCancelledError: _Row(CLIENT_CLOSED_REQUEST, _INVALID, headers=_NO_RETRY),
-    FileTooLargeError: _Row(413, _INVALID, headers=_CLOSE),
-    FileQuotaError: _Row(403, "insufficient_quota", headers=_CLOSE),
-    StoredFileNotFoundError: _Row(404, _INVALID),
-    BatchNotFoundError: _Row(404, _INVALID),
+    exceptions.PermissionDeniedError: _Row(403, "permission_error"),
+    exceptions.CrossSiteError: _Row(403, "permission_error"),
+    exceptions.ModelNotFoundError: _Row(404, _INVALID),
+    exceptions.TaskNotFoundError: _Row(404, _INVALID),
+    exceptions.RequestNotFoundError: _Row(404, _INVALID),
+    exceptions.BodyTimeoutError: _Row(408, _INVALID, headers=_CLOSE),
+    exceptions.BodyTooLargeError: _Row(413, _INVALID, headers=_CLOSE),
+    exceptions.RateLimitedError: _Row(429, "rate_limit_error"),
+    exceptions.RequestCancelledError: _Row(CLIENT_CLOSED_REQUEST, _INVALID, headers=_NO_RETRY),
+    exceptions.FileTooLargeError: _Row(413, _INVALID, headers=_CLOSE),
+    exceptions.FileQuotaError: _Row(403, "insufficient_quota", headers=_CLOSE),
+    exceptions.StoredFileNotFoundError: _Row(404, _INVALID),
+    exceptions.BatchNotFoundError: _Row(404, _INVALID),
     # A medium is wrong.
     MediaError: _Row(422, _INVALID, "media_undecodable"),
     MediaFormatError: _Row(415, _INVALID, "unsupported_media_format"),
     MediaTooLargeError: _Row(413, _INVALID, "media_too_large"),
-    MediaUnreachableError: _Row(422, _INVALID, "media_unreachable"),
+    exceptions.MediaUnreachableError: _Row(422, _INVALID, "media_unreachable"),
     # The service cannot answer now, or ever.
-    StorageFullError: _Row(507, "server_error", headers=_NO_RETRY),
-    StorageUnavailableError: _Row(503, "service_unavailable", headers=_RETRY),
-    BatchesUnavailableError: _Row(503, "service_unavailable", headers=_RETRY),
-    OverloadedError: _Row(503, _OVERLOADED, headers=_RETRY),
+    exceptions.StorageFullError: _Row(507, "server_error", headers=_NO_RETRY),
+    exceptions.StorageUnavailableError: _Row(503, "service_unavailable", headers=_RETRY),
+    exceptions.BatchesUnavailableError: _Row(503, "service_unavailable", headers=_RETRY),
+    exceptions.OverloadedError: _Row(503, _OVERLOADED, headers=_RETRY),
     QueueFullError: _Row(503, _OVERLOADED, "queue_full", headers=_RETRY),
     GrammarQueueTimeoutError: _Row(503, _OVERLOADED, "queue_timeout", headers=_RETRY),
-    NotReadyError: _Row(503, "service_unavailable", headers=_RETRY),
+    exceptions.NotReadyError: _Row(503, "service_unavailable", headers=_RETRY),
     EngineStoppedError: _Row(
         503, "service_unavailable", "engine_stopped",
         message="the engine accepts no requests", headers=_RETRY,

@@ -90,11 +90,7 @@ class Generation:
             raise
 
     async def deltas(self) -> AsyncIterator[Delta | None]:
-        """Every delta in order; None after each `silence_s` seconds without one.
-
-        Raises:
-            EngineError, OverloadedError: as `start`.
-        """
+        """Every delta in order; None after `silence_s` seconds without one. Raises as `start`."""
         assert self._deltas is not None, "the generation was not started"
         if self._first is not None:
             yield self._first

@@ -84,11 +84,7 @@ class WholeChoice:
 
 
 async def whole_choices(generation: Generation) -> list[WholeChoice]:
-    """The complete choices of a generation.
-
-    Raises:
-        EngineError, OverloadedError: as `Generation.deltas`.
-    """
+    """The complete choices of a generation; raises as `Generation.deltas`."""
     texts: list[list[str]] = [[] for _ in range(generation.choices)]
     logprobs: list[list[TokenLogprob]] = [[] for _ in range(generation.choices)]
     reasons = [FinishReason.LENGTH] * generation.choices

@@ -99,11 +99,7 @@ class FileStore:
         return sorted(files, key=lambda file: (file.created_at, file.id))
 
     async def delete(self, owner: str, file_id: str) -> None:
-        """Removes the owner's file.
-
-        Raises:
-            StoredFileNotFoundError, StorageUnavailableError: as `get`.
-        """
+        """Removes the owner's file; raises as `get`."""
         async with self._changing:
             stored = await asyncio.to_thread(self.get, owner, file_id)
             await asyncio.to_thread(self._open_disk.remove, stored)
@@ -210,11 +206,7 @@ class Upload:
     async def commit(
         self, filename: str, purpose: Purpose, expiry_s: float = float("inf")
     ) -> StoredFile:
-        """Stores the file durably; `expiry_s` may shorten its life.
-
-        Raises:
-            FileQuotaError, StorageFullError, StorageUnavailableError: as `FileStore.keep`.
-        """
+        """Stores the file durably; `expiry_s` may shorten its life; raises as `FileStore.keep`."""
         return await self._store.keep(
             self._incoming, self._owner, filename, purpose, expiry_s, self._any_size
         )

@@ -47,11 +47,7 @@ class ItemBudget:
             )
 
     def take(self, more: int) -> None:
-        """Counts bytes before they are held.
-
-        Raises:
-            MediaTooLargeError: as `check`.
-        """
+        """Counts bytes before they are held; raises as `check`."""
         self.check(more)
         self._taken += more
         self._whole.taken += more
@@ -109,21 +105,13 @@ class ItemSize:
         self._size = 0
 
     def announced(self, size: int | None) -> None:
-        """The size in its header; None if it is unknown.
-
-        Raises:
-            MediaTooLargeError: as `SizeBudget.take`.
-        """
+        """The size in its header; None if it is unknown; raises as `SizeBudget.take`."""
         # One that exceeds its own limit is refused by the decoder, before it decodes.
         if size is not None and size <= self._limit:
             self.decoded(size)
 
     def decoded(self, size: int) -> None:
-        """The decoded size.
-
-        Raises:
-            MediaTooLargeError: as `SizeBudget.take`.
-        """
+        """The decoded size; raises as `SizeBudget.take`."""
         if size > self._size:
             self._whole.take(self._modality, size - self._size)
             self._size = size
