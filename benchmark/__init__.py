@@ -1,1 +1,1 @@
-"""A client that measures a running service: questions go out over HTTP, scores come back."""
+"""A client that measures a running service over HTTP: sends questions, scores the answers."""

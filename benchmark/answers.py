@@ -1,7 +1,4 @@
-"""Answers on disk, each written once as it comes, so that a killed run goes on where it stopped.
-
-Written by `quality`; read by it and by whatever scores or shows kept answers.
-"""
+"""Answers on disk. Each is written as it arrives, so a killed run continues where it stopped."""
 
 from __future__ import annotations
 
@@ -20,9 +17,10 @@ from benchmark.text import spellable
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What a model said to one item; `key` says who was asked what, and how (`Item.key`).
+    """A model's answer to one item. `key` identifies model, question and parameters (`Item.key`).
 
-    `options` are the options' log-probabilities where they decided, as the server gave them.
+    `options` are the options with their log-probabilities, as the server sent them, if the answer
+    was chosen by likelihood.
     """
 
     key: str
@@ -42,9 +40,9 @@ _FIELDS = tuple(field.name for field in fields(Answer))
 
 
 class KeptAnswers:
-    """The answers that a file holds, without touching it.
+    """The answers in a file, read only.
 
-    `broken_lines` counts what a kill cut short; of two answers to a key the first counts.
+    `broken_lines` counts truncated lines. If a key occurs twice, its first answer is used.
     """
 
     def __init__(self, path: Path) -> None:
@@ -64,7 +62,7 @@ class KeptAnswers:
         return self._answers.get(key)
 
     def holds_any_of(self, fingerprint: str) -> bool:
-        """Whether the model of this fingerprint has answered anything here."""
+        """Whether any answer is from the model with this fingerprint."""
         return any(answer.fingerprint == fingerprint for answer in self._answers.values())
 
     def _read(self, line: str) -> None:
@@ -80,7 +78,7 @@ class KeptAnswers:
 
 
 class AnswerStore(KeptAnswers):
-    """An append-only JSONL file of answers, open to one writer at a time.
+    """An append-only JSONL file of answers with a single writer.
 
     Raises:
         BenchmarkError: another run is writing to the file, or it cannot be opened.
@@ -102,24 +100,24 @@ class AnswerStore(KeptAnswers):
         self._file.close()
 
     def add(self, answer: Answer) -> None:
-        """Stores a new answer on disk before it counts; the first of a key stays.
+        """Writes a new answer to disk, then counts it. Ignored if the key has an answer already.
 
         Raises:
-            BenchmarkError: it cannot be written; nothing that is not kept may count as asked.
+            BenchmarkError: the answer cannot be written.
         """
         if answer.key in self._answers:
             return
-        # Not `asdict`, which copies every value of every answer.
+        # Faster than `asdict`, which copies every value.
         line = json.dumps({name: getattr(answer, name) for name in _FIELDS}, ensure_ascii=False)
         self._file.append(line)
         self._answers[answer.key] = answer
 
 
 def write_whole(path: Path, text: str) -> None:
-    """Writes a file that is either the old or the new one, never half of it.
+    """Replaces a file atomically.
 
     Raises:
-        BenchmarkError: it cannot be written.
+        BenchmarkError: the file cannot be written.
     """
     temporary = path.with_name(f".{path.name}.tmp")
     try:
@@ -127,18 +125,18 @@ def write_whole(path: Path, text: str) -> None:
         temporary.write_text(text, encoding="utf8")
         os.replace(temporary, path)
     except OSError as error:
-        raise BenchmarkError(f"{path} cannot be written: {error.strerror}") from None
+        raise BenchmarkError(f"cannot write {path}: {error.strerror}") from None
 
 
 def require_writable(directory: Path) -> None:
-    """Makes a folder for results, before minutes are spent on what shall stand in it.
+    """Creates the directory for results, and checks it before minutes are spent on measuring.
 
     Raises:
-        BenchmarkError: it cannot be made, or nothing can be written to it.
+        BenchmarkError: the directory cannot be created or is not writable.
     """
     try:
         directory.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise BenchmarkError(f"{directory} cannot be made: {error.strerror}") from None
+        raise BenchmarkError(f"cannot create {directory}: {error.strerror}") from None
     if not os.access(directory, os.W_OK | os.X_OK):
-        raise BenchmarkError(f"nothing can be written to {directory}")
+        raise BenchmarkError(f"{directory} is not writable")

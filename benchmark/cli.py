@@ -1,4 +1,4 @@
-"""`lamm bench`: finds the sub-command, reads its options and runs it."""
+"""`lamm bench`: parses the options of a sub-command and runs it."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ COMMANDS: tuple[Command[Any], ...] = (
 
 
 def bench(argv: Sequence[str] | None = None) -> int:
-    """Runs a sub-command; 0 when everything was measured, 1 when something was not."""
+    """Runs a sub-command; returns 0 if everything was measured, else 1."""
     parser = Parser(prog="lamm bench", description="Measures a running server over HTTP.")
     parsers = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for command in COMMANDS:

@@ -1,10 +1,10 @@
-"""What asking costs the client: CPU seconds a request, against a trivial server of its own.
+"""The cost of a request to the client: CPU time, measured against a trivial server.
 
     python -m benchmark.client_cost --requests 2000 --concurrency 64
 
-A quality run's own workers ask about distinct pictures, from reading the file to keeping the
-answer; the server runs in another process, so that its work is not counted. The promise: 64
-requests in flight at 100 a second take under a tenth of a core, that is, under 1 ms a request.
+The workers of a quality run ask about distinct pictures, from reading the file to saving the
+answer. The server runs in another process, so its CPU time is not counted. Limit: 64 requests in
+flight at 100 requests/s take less than a tenth of a core, which is 1 ms per request.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ from benchmark.quality.targets import Mode, Target, identify
 from benchmark.suite import Suite
 from benchmark.suite_reader import load_suite
 
-# The engine's share of a request: long enough that all workers are in flight at once.
+# Time that the server takes per request: long enough that all workers are in flight at once.
 SERVER_SECONDS = 0.05
 _REPLY = json.dumps(
     {
@@ -66,7 +66,7 @@ class CostOptions(Options):
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """`cpu_seconds` of this process for `requests`, which took `wall_seconds`."""
+    """`cpu_seconds` of this process for `requests` requests in `wall_seconds`."""
 
     requests: int
     cpu_seconds: float
@@ -74,18 +74,18 @@ class Cost:
 
     @property
     def cpu_ms_per_request(self) -> float:
-        """Milliseconds of one core a request; ten times that is its percentage at 100 a second."""
+        """CPU milliseconds per request; times ten: percentage of a core at 100 requests/s."""
         return 1000 * self.cpu_seconds / self.requests
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Measures and prints; 0 always, since a loaded machine proves nothing."""
+    """Measures and prints; returns 0 always, since a busy machine makes the figure meaningless."""
     options = parse(CostOptions, argv, "python -m benchmark.client_cost", __doc__)
     with tempfile.TemporaryDirectory(prefix="lamm-") as directory:
         cost = measure(Path(directory), options.requests, options.concurrency, options.side)
     Console().print(
         f"{cost.requests} requests, {options.concurrency} in flight: "
-        f"{cost.cpu_ms_per_request:.2f} ms of CPU a request, "
+        f"{cost.cpu_ms_per_request:.2f} ms of CPU per request, "
         f"{10 * cost.cpu_ms_per_request:.1f} % of a core at 100 requests/s "
         f"({cost.requests / cost.wall_seconds:.0f} requests/s here)",
         highlight=False,
@@ -95,7 +95,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def measure(directory: Path, requests: int, concurrency: int, side: int) -> Cost:
-    """Asks `requests` questions about pictures of `side` pixels, written below `directory`."""
+    """Sends `requests` questions about pictures of `side` x `side` pixels, kept in `directory`."""
     suite = _write_suite(directory, requests, side)
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()
@@ -144,7 +144,7 @@ def _write_suite(directory: Path, count: int, side: int) -> Suite:
 
 
 def _serve(port: Connection) -> None:
-    """Answers every request the same, `SERVER_SECONDS` after its last byte."""
+    """Gives every request the same answer, `SERVER_SECONDS` after its last byte."""
     asyncio.run(_serve_forever(port))
 
 

@@ -1,4 +1,4 @@
-"""Media files as chat content parts: what goes into a message beside its text."""
+"""Chat content parts from media files."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ CACHED_BYTES = 64 * 1024 * 1024
 
 
 def media_part(path: Path, content: bytes) -> dict[str, Any]:
-    """The content part of one picture or cloud, inline as a data: URL.
+    """The content part of a picture or point cloud, inline as a data: URL.
 
     Raises:
-        BenchmarkError: the file name's ending is of no known format.
+        BenchmarkError: the file extension is unknown.
     """
     suffix = path.suffix.lower()
     if suffix in IMAGE_TYPES:
@@ -37,7 +37,7 @@ def media_part(path: Path, content: bytes) -> dict[str, Any]:
             "point_cloud_url": {"url": url, "format": suffix[1:]},
         }
     known = ", ".join([*IMAGE_TYPES, *(f".{name}" for name in CLOUD_FORMATS)])
-    raise BenchmarkError(f"{path.name}: {suffix or 'no ending'!r} is none of {known}")
+    raise BenchmarkError(f"{path.name} has the extension {suffix!r}; expected one of {known}")
 
 
 def image_part(content: bytes, mime: str) -> dict[str, Any]:
@@ -46,12 +46,12 @@ def image_part(content: bytes, mime: str) -> dict[str, Any]:
 
 
 def is_cloud(path: Path) -> bool:
-    """Whether a medium goes as a point cloud, which no standard content part carries."""
+    """Whether a file is a point cloud, for which OpenAI's API has no content part."""
     return path.suffix.lower()[1:] in CLOUD_FORMATS
 
 
 def user_message(text: str, part: dict[str, Any] | None) -> dict[str, Any]:
-    """One user message; the medium stands before the text, as LAMM was trained."""
+    """One user message, the medium before the text as in LAMM's training data."""
     if part is None:
         return {"role": "user", "content": text}
     return {"role": "user", "content": [part, {"type": "text", "text": text}]}
@@ -63,10 +63,10 @@ def data_url(content: bytes, mime: str) -> str:
 
 
 def encode_chat(text: str, part: bytes | None, fields: Mapping[str, Any]) -> bytes:
-    """A whole chat request's body around an encoded part of `MediaCache`.
+    """The body of a chat request around an encoded part from `MediaCache`.
 
-    The same as `json.dumps` of `fields` with one `user_message`. Put together as bytes, because
-    escaping a picture's base64 anew for every request is most of what a request would cost.
+    Equal to `json.dumps` of `fields` with one `user_message`. It is joined from bytes because
+    escaping the base64 of a picture would be most of the cost of a request.
     """
     if part is None:
         return _encoded({**fields, "messages": [user_message(text, None)]})
@@ -76,7 +76,7 @@ def encode_chat(text: str, part: bytes | None, fields: Mapping[str, Any]) -> byt
 
 
 class MediaCache:
-    """Digests of media files and their encoded content parts: each read and encoded once.
+    """Digests and encoded content parts of media files; each file is read and encoded once.
 
     Digests are kept for a whole run. Parts are kept in an LRU cache of `max_bytes`: questions about
     one picture follow one another, so a small cache is enough.
@@ -85,7 +85,7 @@ class MediaCache:
     def __init__(self, max_bytes: int = CACHED_BYTES) -> None:
         self._digests: dict[Path, str] = {}
         self._parts: LRUCache[tuple[Path, str], bytes] = LRUCache(max_bytes, getsizeof=len)
-        # A question's answer is looked for by digest just before its medium is sent.
+        # The digest of a medium is needed just before its content: keep the bytes for that moment.
         self._last: tuple[Path, bytes] | None = None
 
     def digest(self, path: Path) -> str:
@@ -103,11 +103,11 @@ class MediaCache:
     def part(
         self, path: Path, way: str = "", make: Callable[[Path, bytes], dict[str, Any]] = media_part
     ) -> bytes:
-        """The medium's content part as JSON; `make` makes it, and `way` names what that depends on.
+        """The content part as JSON, made by `make`; `way` names the parameters of `make`.
 
         Raises:
             OSError: the file cannot be read.
-            BenchmarkError: as `make`.
+            BenchmarkError: raised by `make`.
         """
         known = self._parts.get((path, way))
         if known is not None:
@@ -120,7 +120,7 @@ class MediaCache:
         return encoded
 
 
-# Made once: `json.dumps` with separators makes an encoder a call.
+# `json.dumps` with separators would create an encoder per call.
 _ENCODER = json.JSONEncoder(separators=(",", ":"))
 
 

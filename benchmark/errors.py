@@ -1,21 +1,21 @@
-"""What goes wrong in a benchmark and is the user's to know: messages without tracebacks."""
+"""Errors of a benchmark that are shown to the user as a message without a traceback."""
 
 from __future__ import annotations
 
 from http import HTTPStatus
 
-# Back-pressure, and a judge's spent quota.
+# Back-pressure, and an exhausted quota of a judge.
 BUSY_STATUSES = frozenset({HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE})
-# Failures in a row, a worker, after which a server fails for good; each was tried again already.
+# Consecutive failures per worker after which a run ends; each request was retried already.
 PATIENCE = 3
 
 
 class BenchmarkError(Exception):
-    """The run cannot start or go on; the message says why and what to do."""
+    """The run cannot start or continue; the message says why and what to do."""
 
 
 class RequestFailedError(BenchmarkError):
-    """One request failed for good: refused, malformed, or out of retries."""
+    """One request failed permanently: refused, malformed, or out of retries."""
 
     def __init__(self, message: str, status: int | None = None) -> None:
         super().__init__(message)
@@ -23,11 +23,11 @@ class RequestFailedError(BenchmarkError):
 
 
 class ServerGoneError(RequestFailedError):
-    """No connection to the server, after every retry."""
+    """No connection to the server after all retries."""
 
 
 class BusyError(BenchmarkError):
-    """The server is there, and refuses or drops everything."""
+    """The server is reachable but refuses or drops all requests."""
 
 
 class FailureStreak:

@@ -1,8 +1,8 @@
-"""Draws saved results of load tests: one file as a test, several as a sweep.
+"""Plots saved results of load tests: one file as a single test, several as a sweep.
 
     python -m benchmark.load_plot results/load/*.json --out sweep.png
 
-It reads what `lamm bench load --save-detailed` writes, and files of `vllm bench serve`.
+Reads the files of `lamm bench load --save-detailed` and of `vllm bench serve`.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stderr.write(f"benchmark.load_plot: {error}\n")
         return 1
     except (LookupError, TypeError, AttributeError) as error:
-        sys.stderr.write(f"benchmark.load_plot: not a load-test result: {error!r}\n")
+        sys.stderr.write(f"benchmark.load_plot: not a load test result: {error!r}\n")
         return 1
     return 0
 

@@ -1,4 +1,4 @@
-"""Scores of stored answers: pure functions, so that a re-score needs no server."""
+"""Scores of stored answers, as pure functions: rescoring needs no server."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from lamm_model.tasks.metrics import proportion
 
 @dataclass(frozen=True, slots=True)
 class ScoredItem:
-    """One answered item, read and judged."""
+    """One answered item with its parse status and whether it is a hit."""
 
     item: Item
     text: str
@@ -24,7 +24,7 @@ class ScoredItem:
 
 
 class ControlScore(NamedTuple):
-    """A row's own metric under a blind control, its 95 % interval, and the items it rests on."""
+    """A row's primary metric under a blind control, with 95 % interval and number of items."""
 
     score: float
     interval: tuple[float, float]
@@ -33,14 +33,14 @@ class ControlScore(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class OrderCheck:
-    """What moving the options about did to the answers of a multiple-choice row.
+    """The effect of shuffled options on the answers of a multiple-choice row.
 
     Attributes:
-        consistency: share of the questions whose answer names the same option in both orders, over
-            the `n` questions where both answers could be read.
-        position_bias: how far the positions that were chosen are from those where the right options
-            stood, over both orders: half the sum of absolute differences of shares, 0 to 1.
-        positions: how often each position was chosen, from the first.
+        consistency: share of questions with the same option in both orders, over the `n` questions
+            with two parsed answers.
+        position_bias: total variation distance between the chosen positions and the positions of
+            the correct options, over both orders: 0 to 1.
+        positions: how often each position was chosen, first position first.
     """
 
     consistency: Estimate | None
@@ -50,13 +50,12 @@ class OrderCheck:
 
 @dataclass(frozen=True, slots=True)
 class RowScore:
-    """A row of the table. Metrics rest on the answered items alone; all others are counted here.
+    """A row of the score table. Metrics are over answered items; all others are counted.
 
-    `estimate` is the row's own metric (None: nothing was answered); `unanswered` says for each item
-    without an answer why; `problems` are records that could not be asked at all. `refused` are the
-    ids among `unanswered` that such a server cannot be asked: nothing a further run could mend.
-    `under` holds the row under each blind control, of the items that the control fits; `order` is
-    what shuffled options did.
+    `estimate` is the row's primary metric, None without answers. `unanswered` maps ids to reasons;
+    `refused` are the ids among them that the server cannot answer, so that a further run would not
+    help. `problems` are invalid records. `under` is the row under each blind control, over the
+    items to which the control applies; `order` is the effect of shuffled options.
     """
 
     row: SuiteRow
@@ -70,7 +69,7 @@ class RowScore:
 
     @property
     def controls(self) -> Mapping[str, ControlScore]:
-        """Each control's score beside the row's own; without those that nothing was answered to."""
+        """The score under each control that has answers."""
         return {
             name: ControlScore(
                 row.estimate.value, (row.estimate.low, row.estimate.high), len(row.scored)
@@ -81,14 +80,14 @@ class RowScore:
 
     @property
     def problems(self) -> tuple[str, ...]:
-        """Broken records, each with its file and line."""
+        """Invalid records, each with file and line."""
         return self.row.problems
 
     @property
     def complete(self) -> bool:
-        """Whether every record was sound and answered, under the controls too.
+        """Whether every record is valid and answered, under the controls too.
 
-        What a server has no way to be asked is not missing: it is said, and scored nowhere.
+        Items that the server cannot answer do not count as missing.
         """
         missing = self.unanswered.keys() - self.refused
         return (
@@ -100,13 +99,13 @@ class RowScore:
 
     @property
     def reaches_target(self) -> bool | None:
-        """Whether the score is at or above the target; None without a target or a score."""
+        """Whether the score reaches the target; None without a target or a score."""
         if self.row.target is None or self.estimate is None:
             return None
         return self.estimate.value >= self.row.target
 
     def share(self, status: ParseStatus) -> float:
-        """Share of the answers that were read with this status."""
+        """Share of answers with this parse status."""
         if not self.scored:
             return 0.0
         return sum(item.status is status for item in self.scored) / len(self.scored)
@@ -118,15 +117,13 @@ def score_row(
     failures: Mapping[str, str],
     refusals: Mapping[str, str] | None = None,
 ) -> RowScore:
-    """Reads and judges the answers of one row.
-
-    Answers and items meet by id alone, so a missing answer shifts nothing.
+    """Parses and scores the answers of one row. Answers are matched to items by id.
 
     Args:
         row: the items.
         answers: by sample id.
-        failures: why items have no answer, by sample id.
-        refusals: why items cannot be asked, by sample id.
+        failures: reasons for missing answers, by sample id.
+        refusals: reasons why items cannot be sent to the server, by sample id.
     """
     refusals = refusals or {}
     scored: list[ScoredItem] = []
@@ -148,9 +145,9 @@ def score_row(
 
 
 def order_check(row: RowScore, shuffled: RowScore) -> OrderCheck | None:
-    """Compares a multiple-choice row's answers with those to the same options in another order.
+    """Compares the answers of a multiple-choice row with those to shuffled options.
 
-    None where no answer could be read in either.
+    None if no answer of either could be parsed.
     """
     again = {one.item.sample.id: one for one in shuffled.scored}
     both = [(one, again[one.item.sample.id]) for one in row.scored if one.item.sample.id in again]
@@ -171,7 +168,7 @@ def order_check(row: RowScore, shuffled: RowScore) -> OrderCheck | None:
 
 
 def _positions(scored: Sequence[ScoredItem]) -> Iterator[tuple[int, int]]:
-    """Of each answer that could be read, the chosen position and that of the right option."""
+    """The chosen and the correct position for each parsed answer."""
     for one in scored:
         answer = one.item.task.parse(one.text, one.item.inputs).answer
         if answer is not None:
@@ -179,6 +176,6 @@ def _positions(scored: Sequence[ScoredItem]) -> Iterator[tuple[int, int]]:
 
 
 def _option(one: ScoredItem) -> str | None:
-    """The words of the chosen option, which stay the same wherever it stands."""
+    """The text of the chosen option, independent of its position."""
     answer = one.item.task.parse(one.text, one.item.inputs).answer
     return None if answer is None else str(one.item.inputs.choices[answer.choice])

@@ -12,15 +12,15 @@ from typing import Any
 from lamm_model.tasks import AnyTask, Sample
 
 MINI_SUITE = "mini"
-# What of a suite was taken, in its provenance; a suite that is a draw itself says so beside it.
+# Provenance key of the part of a suite that was used.
 TAKEN = "taken"
-# Metrics in objects, of which less is better: no share of anything.
+# Metrics in numbers of objects, lower is better; all others are shares.
 ERROR_METRICS = ("mae", "rmse")
 
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """One question ready to ask; `media` is an existing file, or None."""
+    """One question, ready to send. `media` is an existing file, or None."""
 
     row: str
     sample: Sample
@@ -32,12 +32,12 @@ class Item:
     def key(
         self, fingerprint: str, parameters: Mapping[str, Any], media_digest: str | None = None
     ) -> str:
-        """Identity of the answer to this item: who was asked what, about which bytes, and how.
+        """Key of the answer to this item: a digest of model, question, media bytes and parameters.
 
         Args:
-            fingerprint: of the weights, their adapter and the prompt preset, as the server tells.
-            parameters: whatever else the answer depends on.
-            media_digest: SHA-256 of the medium's bytes in hexadecimal, where it is known already.
+            fingerprint: fingerprint of weights, adapter and prompt preset, from the server.
+            parameters: everything else on which the answer depends.
+            media_digest: SHA-256 of the medium in hexadecimal, if already known.
 
         Raises:
             OSError: the medium cannot be read.
@@ -54,9 +54,9 @@ class Item:
 
 @dataclass(frozen=True, slots=True)
 class SuiteRow:
-    """One line of the score table. `chance` and `target` are shares, or None where not stated.
+    """One row of the score table. `chance` and `target` are shares, or None if not stated.
 
-    `set` names the row among those that Binary-Locating pools: VOC2012, LSP or FSC147.
+    `set` names the data set for Binary-Locating, which pools VOC2012, LSP and FSC147.
     """
 
     name: str
@@ -71,7 +71,7 @@ class SuiteRow:
 
 @dataclass(frozen=True, slots=True)
 class Suite:
-    """A suite as read."""
+    """A suite with its rows."""
 
     name: str
     directory: Path

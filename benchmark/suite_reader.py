@@ -20,26 +20,26 @@ MINI_DIRECTORY = Path("data/mini-suite")
 
 
 def find_suite(suite: str, data: Path | None) -> Path:
-    """The directory of a suite named by `--suite` and `--data`.
+    """The directory of the suite given by `--suite` and `--data`.
 
     Raises:
-        BenchmarkError: there is none; the message gives the command that makes it.
+        BenchmarkError: no suite found; the message has the command that makes one.
     """
     directory = data or (MINI_DIRECTORY if suite == MINI_SUITE else Path(suite))
     if (directory / "suite.json").is_file():
         return directory
-    hint = f" Make it with: lamm data mini-suite {directory}" if suite == MINI_SUITE else ""
-    raise BenchmarkError(f"{directory} holds no suite.json.{hint}")
+    hint = f" Create it with: lamm data mini-suite {directory}" if suite == MINI_SUITE else ""
+    raise BenchmarkError(f"{directory} has no suite.json.{hint}")
 
 
 def load_suite(directory: Path, limit: int | None = None, media_root: Path | None = None) -> Suite:
-    """Reads `suite.json` and the first `limit` good records of each row.
+    """Reads `suite.json` and the first `limit` valid records of each row.
 
     Args:
-        directory: where `suite.json` and the rows' files are.
-        limit: records a row; None for all.
-        media_root: folder that media paths are relative to, where it is not `directory`. Links in
-            it may lead out of it, as in a tree of the published layout: it is the user's own.
+        directory: directory of `suite.json` and the rows' files.
+        limit: records per row; None for all.
+        media_root: directory of the media if it is not `directory`. Symbolic links may lead out of
+            it, as in a tree in the published layout.
 
     Raises:
         BenchmarkError: `suite.json` is malformed, a row names an unknown task or metric, or an
@@ -58,10 +58,10 @@ def load_suite(directory: Path, limit: int | None = None, media_root: Path | Non
     )
     names = [row.name for row in rows]
     if len(set(names)) != len(names):
-        raise BenchmarkError(f"{directory}/suite.json: two rows have the same name: {names}")
+        raise BenchmarkError(f"{directory}/suite.json: row names must be unique, got {names}")
     sets = [row.set for row in rows if row.set is not None]
     if len(set(sets)) != len(sets):
-        raise BenchmarkError(f"{directory}/suite.json: two rows are of the same set: {sets}")
+        raise BenchmarkError(f"{directory}/suite.json: sets must be unique, got {sets}")
     provenance = described.provenance
     if any(is_cut for _, is_cut in found):
         provenance = {**provenance, TAKEN: {"limit": limit}}
@@ -78,7 +78,7 @@ class _RowFile(BaseModel):
     chance: float | None = Field(default=None, ge=0, le=1)
     target: float | None = Field(default=None, ge=0, le=1)
     set: Literal["VOC2012", "LSP", "FSC147"] | None = None
-    # What the writer of the suite left out of the row's file, a sentence a record.
+    # Records that the writer of the suite left out, one sentence each.
     problems: list[str] = Field(default_factory=list)
 
 
@@ -91,14 +91,14 @@ class _EmptyRowFile(BaseModel):
 class _SuiteFile(BaseModel):
     name: str
     rows: list[_RowFile] = Field(min_length=1)
-    # Files of which the writer could use no record: rows all the same, so that they are missed.
+    # Files without any valid record: they become empty rows, so that they show as missing.
     without_records: list[_EmptyRowFile] = Field(default_factory=list)
     provenance: dict[str, Any] = Field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class _Places:
-    """Where rows and media are."""
+    """Resolves the paths of rows and media."""
 
     directory: Path
     media_root: Path | None
@@ -111,14 +111,14 @@ class _Places:
             return _inside(self.directory, name)
         path = PurePosixPath(name)
         if path.is_absolute() or ".." in path.parts:
-            raise ValueError(f"{name!r} lies outside {self.media_root}")
+            raise ValueError(f"{name!r} is outside {self.media_root}")
         return self.media_root / path
 
 
 def _task(row: _RowFile | _EmptyRowFile) -> AnyTask:
     if row.task not in TASKS:
         known = ", ".join(TASKS)
-        raise BenchmarkError(f"row {row.name}: task {row.task!r} is none of {known}")
+        raise BenchmarkError(f"row {row.name}: unknown task {row.task!r}; expected one of {known}")
     return TASKS[row.task]
 
 
@@ -128,7 +128,7 @@ def _empty_row(row: _EmptyRowFile) -> SuiteRow:
 
 
 def _read_row(places: _Places, row: _RowFile, limit: int | None) -> tuple[SuiteRow, bool]:
-    """The row, and whether the limit cut it."""
+    """The row, and whether the limit truncated it."""
     task = _task(row)
     is_cut = False
     items: list[Item] = []
@@ -137,7 +137,7 @@ def _read_row(places: _Places, row: _RowFile, limit: int | None) -> tuple[SuiteR
     try:
         lines = places.row(row.file).read_bytes().splitlines()
     except (OSError, ValueError) as error:
-        raise BenchmarkError(f"row {row.name}: {row.file} cannot be read: {error}") from None
+        raise BenchmarkError(f"row {row.name}: cannot read {row.file}: {error}") from None
     for number, line in enumerate(lines, start=1):
         if not line.strip():
             continue
@@ -147,7 +147,7 @@ def _read_row(places: _Places, row: _RowFile, limit: int | None) -> tuple[SuiteR
         try:
             item = _read_item(places, row.name, task, line)
             if item.sample.id in seen:
-                raise ValueError(f"id {item.sample.id!r} stands twice")
+                raise ValueError(f"id {item.sample.id!r} is a duplicate")
         except ValueError as error:
             problems.append(f"{row.file}:{number}: {_one_line(error)}")
             continue
@@ -159,8 +159,8 @@ def _read_row(places: _Places, row: _RowFile, limit: int | None) -> tuple[SuiteR
     is_error = metric.startswith(ERROR_METRICS)
     if is_error and (row.target, row.chance) != (None, None):
         raise BenchmarkError(
-            f"row {row.name}: target {row.target} and chance {row.chance} are shares, which the "
-            f"error metric {metric!r} does not have; leave them out, or take another metric"
+            f"row {row.name}: target {row.target} and chance {row.chance} must be unset for the "
+            f"error metric {metric!r}, which is not a share"
         )
     chance = row.chance
     stated = [item.sample.chance for item in items if item.sample.chance is not None]
@@ -179,20 +179,22 @@ def _read_item(places: _Places, row: str, task: AnyTask, line: bytes) -> Item:
         raise ValueError(f"not JSON: {line[:60].decode('utf8', 'replace')!r}") from None
     sample = Sample.model_validate(value)
     if sample.task != task.name:
-        raise ValueError(f"id {sample.id!r} is of task {sample.task!r}, the row of {task.name!r}")
+        raise ValueError(
+            f"id {sample.id!r} has task {sample.task!r}; expected {task.name!r} of the row"
+        )
     inputs, target = task.read_sample(sample)
     media = None
     if sample.media is not None:
         media = places.medium(sample.media)
         if not media.is_file():
-            raise ValueError(f"id {sample.id!r}: {sample.media} is missing")
+            raise ValueError(f"id {sample.id!r}: {sample.media} not found")
     return Item(row, sample, task, inputs, target, media)
 
 
 def _inside(directory: Path, name: str) -> Path:
     path = directory / name
     if not path.resolve().is_relative_to(directory.resolve()):
-        raise ValueError(f"{name!r} lies outside the suite")
+        raise ValueError(f"{name!r} is outside the suite")
     return path
 
 

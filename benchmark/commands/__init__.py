@@ -1,1 +1,1 @@
-"""`lamm bench`: the options of each sub-command, and the call that runs it."""
+"""The sub-commands of `lamm bench`: options in, exit status out."""

@@ -53,7 +53,7 @@ class FaultsOptions(Options):
 
 
 def run(options: FaultsOptions, console: Console) -> int:
-    """Injects the chosen faults; 0 when every promise was kept."""
+    """Injects the chosen faults; returns 0 if every promise was kept."""
     require_writable(options.out)
     started = datetime.now(UTC).isoformat(timespec="seconds")
     with console.status("starting") as status:

@@ -72,7 +72,7 @@ class JudgeOptions(Options):
 
 
 def run(options: JudgeOptions, console: Console) -> int:
-    """Judges, prints and writes; 0 when every pair was judged.
+    """Judges, prints and writes; returns 0 if every pair was judged.
 
     Raises:
         BenchmarkError: the options contradict one another, or the judge stopped answering.

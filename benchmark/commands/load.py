@@ -52,7 +52,7 @@ time between chunks of text; tpot, time per token after the first; e2el, the who
 
 
 def run(options: LoadOptions, console: Console) -> int:
-    """Runs the tests; 1 when a request failed or a score fell below its target.
+    """Runs the tests; returns 1 if a request failed or a score is below its target.
 
     Raises:
         BenchmarkError: the options contradict one another, or nothing could be measured.
@@ -87,7 +87,7 @@ async def _run(options: LoadOptions, console: Console) -> int:
                     result if baseline is None else {**result, "baseline_facts": baseline.facts}
                 )
         finally:
-            # A later test that fails, or is broken off, takes none of the earlier ones with it.
+            # The results of earlier tests are kept if a later one fails or is interrupted.
             if results:
                 _show(results, options, console)
                 _save(results, options, console)
@@ -98,7 +98,7 @@ async def _run(options: LoadOptions, console: Console) -> int:
 
 
 def _check(options: LoadOptions) -> None:
-    """Refuses what cannot be measured before anything is asked."""
+    """Checks the options before any request is sent."""
     if options.plot:
         load_plot.require_matplotlib()
     if _saves(options):
@@ -109,17 +109,17 @@ def _check(options: LoadOptions) -> None:
     if not options.ramp_up_strategy and rates != (None, None):
         raise BenchmarkError("--ramp-up-start-rps and --ramp-up-end-rps need --ramp-up-strategy")
     if options.ramp_up_strategy and math.isfinite(options.request_rate):
-        raise BenchmarkError("--ramp-up-strategy takes the place of --request-rate; give one")
+        raise BenchmarkError("--ramp-up-strategy and --request-rate exclude one another")
     if options.baseline is None:
         return
     if options.checkpoint is None:
         raise BenchmarkError(
-            "--baseline needs --checkpoint DIR, the weights that the server serves"
+            "--baseline needs --checkpoint, the checkpoint that the server serves"
         )
     for flag in ("suite", "cloud", "cloud_points", "cancel_rate"):
         if getattr(options, flag):
             name = flag.replace("_", "-")
-            raise BenchmarkError(f"--baseline has nothing to set beside --{name}; leave one out")
+            raise BenchmarkError(f"--baseline cannot be combined with --{name}")
 
 
 def _style(options: LoadOptions) -> RequestStyle:
@@ -137,7 +137,7 @@ def _deck(options: LoadOptions, style: RequestStyle) -> QuestionDeck | None:
 
 
 def _specs(options: LoadOptions, model: str, style: RequestStyle) -> list[LoadSpec]:
-    """One test a concurrency."""
+    """One test per concurrency."""
     workload = WorkloadSpec(
         num_prompts=options.num_prompts,
         input_words=options.input_words,
@@ -173,7 +173,7 @@ def _specs(options: LoadOptions, model: str, style: RequestStyle) -> list[LoadSp
 
 
 def _concurrencies(options: LoadOptions) -> tuple[int | None, ...]:
-    """The limits asked for; a rate alone is an open loop, which any limit would close."""
+    """The limits of concurrency; a finite rate without a limit is an open loop."""
     if options.max_concurrency is not None:
         return tuple(limit or None for limit in options.max_concurrency)
     is_open = options.ramp_up_strategy or math.isfinite(options.request_rate)
@@ -186,7 +186,7 @@ async def _warm_up(
     items: Sequence[WorkItem],
     baseline: TransformersBaseline | None,
 ) -> None:
-    """A few unmeasured requests; one that fails ends the test before its minutes are spent."""
+    """Sends a few unmeasured requests, so that a failing server ends the test at once."""
     if not items:
         return
     client = ChatClient(http, len(items))

@@ -33,7 +33,7 @@ from benchmark.suite import Item, Suite
 from benchmark.text import print_notes, print_whole, print_written
 
 SUCCESS, FAILED = 0, 1
-# A bar drawn ten times a second costs more than the answers that it counts.
+# Drawing ten times per second would cost more than the requests.
 BARS_A_SECOND = 2
 _HELP = """\
 Sends the questions of a suite, or of LAMM's benchmark files, to a running server and scores the
@@ -112,7 +112,7 @@ class QualityOptions(ServerOptions):
 
 
 def run(options: QualityOptions, console: Console) -> int:
-    """Asks or rescores, prints and writes; 1 when something was not measured.
+    """Asks or rescores, prints and writes; returns 1 if something was not measured.
 
     Raises:
         BenchmarkError: the run cannot start or continue; the answers so far are saved.

@@ -21,7 +21,7 @@ from benchmark.report.published import load_published
 from benchmark.report.stamps import stamps_of
 from benchmark.text import print_written
 
-# Misses and hits a row on the page; a run's own gallery.html has more.
+# Misses and hits per row on the page; gallery.html of a run has more.
 SHOWN = 3
 _HELP = """\
 Puts results side by side in report.md, report.json and report.html: one page without scripts that
@@ -46,7 +46,7 @@ class ReportOptions(Options):
 
 
 def run(options: ReportOptions, console: Console) -> int:
-    """Writes the report's three files; 0.
+    """Writes the three files of the report; returns 0.
 
     Raises:
         BenchmarkError: a directory holds no result, or matplotlib is not installed.
@@ -77,20 +77,20 @@ def write_report(findings: Findings, out: Path, written_at: str) -> list[Path]:
 
 def _plots(findings: Findings) -> list[Plot]:
     require_matplotlib()
-    # Late: asking a server needs no plots, and matplotlib is of the bench extra.
+    # Imported here because matplotlib is in the bench extra.
     from benchmark.report.plots import load_plot, score_plot  # noqa: PLC0415
 
     drawn = (
         (
             "Scores at a glance",
-            "Each row's score in percent with its 95 % interval, beside chance and blind controls. "
-            "The table of all scores has the same numbers.",
+            "Score of each row in percent with 95 % interval, chance and blind controls. The table "
+            "of all scores has the same numbers.",
             score_plot(findings.runs),
         ),
         (
             "Load at a glance",
-            "Output tokens a second and median time to first token over concurrency. The table of "
-            "latency and throughput has the same numbers.",
+            "Output tokens per second and median time to first token over concurrency. The table "
+            "of latency and throughput has the same numbers.",
             load_plot(findings.loads),
         ),
     )

@@ -115,7 +115,7 @@ class SoakOptions(CrowdOptions):
 
 
 def run(options: SoakOptions, console: Console) -> int:
-    """Runs the test; 0 when every promise was measured and kept.
+    """Runs the test; returns 0 if every promise was measured and kept.
 
     Raises:
         BenchmarkError: the test cannot start, or the server stopped answering for good.

@@ -1,1 +1,1 @@
-"""Fault tests: a server is hurt on purpose, and each promise is checked."""
+"""Fault tests: injected faults in, checks of the service's promises out."""

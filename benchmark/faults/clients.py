@@ -1,7 +1,4 @@
-"""Clients of a server that is being hurt: what each was told, and whether it was true.
-
-Called by the faults. Nothing is retried: a promise is about the first answer.
-"""
+"""Clients of a server with injected faults. Requests are never retried."""
 
 from __future__ import annotations
 
@@ -20,7 +17,7 @@ from benchmark.http.client import CHAT_PATH, encode_stream
 from benchmark.soak.requests import SoakRequests
 
 _LOOKED_AGAIN_S = 0.02
-# As many tokens as a request may ask for to be at work for a while.
+# Tokens of a request that runs for a while.
 LONG_ANSWER = 200
 _IDLE = (
     "lamm:num_requests_running", "lamm:num_requests_waiting", "lamm:kv_cache_usage_perc",
@@ -30,9 +27,9 @@ _IDLE = (
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """How one request ended: a status, or the name of what broke its connection (status 0).
+    """The end of one request: a status, or status 0 for a broken connection.
 
-    `text` is the answer's, or the error's message; `seconds` counts from the sending.
+    `text` is the answer, the message of an error response, or the name of the connection error.
     """
 
     number: int
@@ -45,24 +42,24 @@ class Reply:
 
     @property
     def answered(self) -> bool:
-        """Whether a whole answer came."""
+        """Whether the answer is complete."""
         return self.status == httpx.codes.OK and self.finish_reason is not None
 
 
 class Clients:
-    """Clients of one server; request number n is always the same one, about a medium of its own."""
+    """Clients of one server; request number n is always the same, with its own medium."""
 
     def __init__(self, http: httpx.AsyncClient, requests: SoakRequests) -> None:
         self._http, self._requests = http, requests
         self._next = 0
 
     def numbers(self, count: int) -> range:
-        """Numbers of requests that were never sent before."""
+        """Numbers of new requests."""
         first, self._next = self._next, self._next + count
         return range(first, self._next)
 
     async def ask(self, number: int, **more: Any) -> Reply:
-        """One request, its answer whole."""
+        """Sends one request without streaming."""
         started = time.perf_counter()
         try:
             body = {**self._requests[number].body, **more}
@@ -79,19 +76,19 @@ class Clients:
         return Reply(number, response.status_code, text, seconds, tokens, reason)
 
     async def ask_all(self, numbers: Iterable[int], **more: Any) -> list[Reply]:
-        """Requests at once."""
+        """Sends requests concurrently."""
         return list(await asyncio.gather(*(self.ask(number, **more) for number in numbers)))
 
     @contextlib.asynccontextmanager
     async def streaming(self, number: int, **more: Any) -> AsyncIterator[httpx.Response]:
-        """A stream whose headers are there; leaving breaks the connection."""
+        """A stream after its headers; leaving the context closes the connection."""
         content = encode_stream({**self._requests[number].body, **more})
         headers = {"Content-Type": "application/json"}
         async with self._http.stream("POST", CHAT_PATH, content=content, headers=headers) as answer:
             yield answer
 
     async def wrong(self, replies: Sequence[Reply], **more: Any) -> int:
-        """How many whole answers differ from what the same request is answered alone."""
+        """Number of complete answers that differ from the answer to the same request alone."""
         count = 0
         for reply in replies:
             if reply.answered:
@@ -100,7 +97,7 @@ class Clients:
         return count
 
     async def status(self, path: str) -> tuple[int, dict[str, Any]]:
-        """Status and body of a probe; status 0 where no answer came."""
+        """Status and body of a probe; status 0 without an answer."""
         try:
             response = await self._http.get(path)
             body: dict[str, Any] = response.json()
@@ -118,7 +115,7 @@ class Clients:
             await asyncio.sleep(_LOOKED_AGAIN_S)
 
     async def busy(self) -> dict[str, float]:
-        """Which of the gauges of work are above zero."""
+        """The load gauges above zero."""
         response = await self._http.get("/metrics")
         gauges = dict.fromkeys(_IDLE, 0.0)
         for line in response.text.splitlines():
@@ -128,20 +125,20 @@ class Clients:
         return {name: value for name, value in gauges.items() if value > 0}
 
     async def until_idle(self) -> float:
-        """Seconds until nothing of any request is left: no seat, no cache, no decoder."""
+        """Seconds until all load gauges are zero."""
         started = time.perf_counter()
-        while await self.busy():  # noqa: ASYNC110 - no event tells
+        while await self.busy():  # noqa: ASYNC110 - no event to wait for
             await asyncio.sleep(_LOOKED_AGAIN_S)
         return time.perf_counter() - started
 
     @property
     def http(self) -> httpx.AsyncClient:
-        """What they ask with."""
+        """The HTTP client."""
         return self._http
 
 
 async def read_rest(events: AsyncIterator[str]) -> tuple[str, str | None]:
-    """How a stream ends: `done`, `error` (an event says so), `cut` or `hung`; and its reason."""
+    """The end of a stream: `done`, `error` (an error event), `cut` or `hung`; and its reason."""
     reason: str | None = None
     try:
         async for line in events:
@@ -162,6 +159,6 @@ async def read_rest(events: AsyncIterator[str]) -> tuple[str, str | None]:
 
 
 def told(replies: Sequence[Reply]) -> str:
-    """Replies by status: `7 x 200, 1 x 500`."""
+    """Counts by status: `7 x 200, 1 x 500`."""
     counts = Counter(str(reply.status) if reply.status else reply.text for reply in replies)
     return ", ".join(f"{count} x {status}" for status, count in sorted(counts.items()))

@@ -1,4 +1,4 @@
-"""What was seen under one fault, and whether it is what was promised. Filled by the faults."""
+"""Observations under one fault, and whether they keep the promise."""
 
 from __future__ import annotations
 
@@ -7,22 +7,22 @@ from dataclasses import dataclass, field
 
 @dataclass(slots=True)
 class Findings:
-    """Facts in the order in which they were seen; one that does not hold breaks the promise."""
+    """Observations in order; one that does not hold breaks the promise."""
 
     facts: list[tuple[str, bool]] = field(default_factory=list)
 
     def note(self, said: str, holds: bool = True) -> None:
-        """One more fact."""
+        """Adds an observation."""
         self.facts.append((said, holds))
 
     @property
     def seen(self) -> str:
-        """All facts, those that do not hold marked."""
+        """All observations; those that do not hold are marked."""
         return "; ".join(
             said if holds else f"NOT AS PROMISED: {said}" for said, holds in self.facts
         )
 
     @property
     def kept(self) -> bool:
-        """Whether something was seen, and all of it holds."""
+        """Whether there are observations and all of them hold."""
         return bool(self.facts) and all(holds for _, holds in self.facts)

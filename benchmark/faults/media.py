@@ -1,7 +1,4 @@
-"""Faults around media: a decoding process that is killed, and a disk that is full.
-
-Called by `faults`.
-"""
+"""Faults of media: a killed decoding process, and a full disk."""
 
 from __future__ import annotations
 
@@ -24,12 +21,12 @@ _FULL = (503, 507)
 
 
 async def media_worker(server: FaultServer, clients: Clients, found: Findings) -> None:
-    """kill -9 of a decoding process while a crowd's pictures are decoded."""
+    """kill -9 of a decoding process under load."""
     before = server.media_workers()
     victim = before[0]
-    os.kill(victim, signal.SIGSTOP)  # so that it is killed in the middle of a job
+    os.kill(victim, signal.SIGSTOP)  # so that it is killed during a job
     asking = asyncio.create_task(clients.ask_all(clients.numbers(_CROWD)))
-    while not await clients.busy():  # noqa: ASYNC110 - no event tells
+    while not await clients.busy():  # noqa: ASYNC110 - no event to wait for
         await asyncio.sleep(_LOOKED_AGAIN_S)
     await asyncio.sleep(_LOOKED_AGAIN_S)
     os.kill(victim, signal.SIGKILL)
@@ -37,22 +34,22 @@ async def media_worker(server: FaultServer, clients: Clients, found: Findings) -
     found.note(told(replies), all(reply.answered for reply in replies))
     wrong = await clients.wrong(replies)
     found.note(f"{wrong} of {len(replies)} answers wrong", wrong == 0)
-    while len(now := server.media_workers()) < len(before) or victim in now:  # noqa: ASYNC110 - no event tells
+    while len(now := server.media_workers()) < len(before) or victim in now:  # noqa: ASYNC110 - no event to wait for
         await asyncio.sleep(_LOOKED_AGAIN_S)
-    found.note(f"{len(now)} of {len(before)} processes are there again")
+    found.note(f"{len(now)} of {len(before)} processes run again")
     [again] = await clients.ask_all(clients.numbers(1))
-    found.note(f"the next picture {again.status}", again.answered)
+    found.note(f"next picture: {again.status}", again.answered)
     await clients.until_idle()
 
 
 async def disk(server: FaultServer, clients: Clients, found: Findings) -> None:
-    """Uploads until the disk is full, and on."""
+    """Uploads until the disk is full and beyond."""
     found.note(
-        f"a file system of {DISK_BYTES / 1e6:.0f} MB"
+        f"file system of {DISK_BYTES / 1e6:.0f} MB"
         if server.own_disk
-        else f"no file may grow beyond {DISK_BYTES / 1e6:.0f} MB (no file system can be mounted)"
+        else f"file size limit of {DISK_BYTES / 1e6:.0f} MB (cannot mount a file system)"
     )
-    # Where the limit is a file's own, it is the third that is too large.
+    # With a limit per file, the third one is too large.
     sizes = [_UPLOAD_BYTES] * 4 if server.own_disk else [_UPLOAD_BYTES] * 2 + [2 * DISK_BYTES] * 2
     contents = [random.Random(index).randbytes(size) for index, size in enumerate(sizes)]
     answers = [await _upload(clients, content) for content in contents]
@@ -64,16 +61,16 @@ async def disk(server: FaultServer, clients: Clients, found: Findings) -> None:
     )
     if refused:
         error = refused[0].json()["error"]
-        found.note(f"told {error['message']!r}", str(server.files) not in error["message"])
+        found.note(f"error message {error['message']!r}", str(server.files) not in error["message"])
     left = await asyncio.to_thread(lambda: list((server.files / "incoming").iterdir()))
-    found.note(f"{len(left)} half files", not left)
+    found.note(f"{len(left)} partial files", not left)
     await _note_stored(clients, contents, statuses, found)
     [reply] = await clients.ask_all(clients.numbers(1))
-    found.note(f"a question meanwhile {reply.status}", reply.answered)
+    found.note(f"a request meanwhile: {reply.status}", reply.answered)
     removed = await clients.http.delete(f"/v1/files/{answers[0].json()['id']}")
     again = await _upload(clients, contents[0])
     found.note(
-        f"after a DELETE ({removed.status_code}) the next upload {again.status_code}",
+        f"next upload after a DELETE ({removed.status_code}): {again.status_code}",
         again.status_code == httpx.codes.OK,
     )
 
@@ -92,7 +89,7 @@ async def _note_stored(
         for content, status in zip(contents, statuses, strict=True)
         if status == httpx.codes.OK
     }
-    found.note(f"{len(listed)} files listed, each as it was sent", there == confirmed)
+    found.note(f"{len(listed)} files listed, each with the content sent", there == confirmed)
 
 
 async def _upload(clients: Clients, content: bytes) -> httpx.Response:

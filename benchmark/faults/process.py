@@ -1,7 +1,4 @@
-"""Faults of processes and connections: clients that leave, SIGTERM once and twice, SIGKILL.
-
-Called by `faults`.
-"""
+"""Faults of processes and connections: disconnects, SIGTERM once and twice, SIGKILL."""
 
 from __future__ import annotations
 
@@ -26,7 +23,7 @@ _LONG = {"ignore_eos": True, "min_tokens": LONG_ANSWER, "max_tokens": LONG_ANSWE
 
 
 async def disconnect(server: FaultServer, clients: Clients, found: Findings) -> None:
-    """Clients leave while they are decoded for, decoding, in prefill, and in the queue."""
+    """Clients disconnect during media decoding, in the queue, in prefill and in the answer."""
     workers = server.media_workers()
     for pid in workers:
         os.kill(pid, signal.SIGSTOP)
@@ -35,23 +32,23 @@ async def disconnect(server: FaultServer, clients: Clients, found: Findings) -> 
     finally:
         for pid in workers:
             os.kill(pid, signal.SIGCONT)
-    found.note(f"while pictures are decoded: idle after {await clients.until_idle():.2f} s")
+    found.note(f"during media decoding: idle after {await clients.until_idle():.2f} s")
     with server.fault("stall"):
-        # The first is in a step that hangs, the others are behind it.
+        # The first request is in a hanging step, the others wait.
         await _leave(clients, 2 * SEATS, "lamm:num_requests_running", "lamm:num_requests_waiting")
     found.note(f"in prefill and queue: idle after {await clients.until_idle():.2f} s")
     await asyncio.gather(*(_leave_reading(clients, n) for n in clients.numbers(2 * SEATS)))
-    found.note(f"in the middle of an answer: idle after {await clients.until_idle():.2f} s")
+    found.note(f"during the answer: idle after {await clients.until_idle():.2f} s")
     replies = await clients.ask_all(clients.numbers(SEATS))
     wrong = await clients.wrong(replies)
     found.note(
-        f"then {told(replies)}, {wrong} wrong",
+        f"afterwards {told(replies)}, {wrong} wrong",
         wrong == 0 and all(reply.answered for reply in replies),
     )
 
 
 async def sigterm(server: FaultServer, clients: Clients, found: Findings) -> None:
-    """SIGTERM while twice as many requests run and wait as there are seats."""
+    """SIGTERM with twice as many requests as the engine runs at once."""
     running = await _crowd(clients, 2 * SEATS)
     server.signal(signal.SIGTERM)
     asked = time.perf_counter()
@@ -64,14 +61,14 @@ async def sigterm(server: FaultServer, clients: Clients, found: Findings) -> Non
     )
     replies = await asyncio.gather(*running)
     whole = all(reply.answered and reply.tokens == LONG_ANSWER for reply in replies)
-    found.note(f"what ran and waited: {told(replies)}, {LONG_ANSWER} tokens each", whole)
+    found.note(f"running and waiting requests: {told(replies)}, {LONG_ANSWER} tokens each", whole)
     status = await server.wait()
     seconds = time.perf_counter() - asked
     found.note(f"exit {status} after {seconds:.1f} s", status == 0 and seconds < DRAIN_S)
 
 
 async def second_sigterm(server: FaultServer, clients: Clients, found: Findings) -> None:
-    """A second SIGTERM while the first one's drain goes on."""
+    """A second SIGTERM during the drain of the first one."""
     running = await _crowd(clients, 4 * SEATS)
     server.signal(signal.SIGTERM)
     await clients.until("/readyz", 503)
@@ -79,14 +76,14 @@ async def second_sigterm(server: FaultServer, clients: Clients, found: Findings)
     asked = time.perf_counter()
     replies = await asyncio.gather(*running)
     cut = [reply for reply in replies if not reply.answered]
-    found.note(f"what ran: {told(replies)}", bool(cut) and {r.status for r in cut} <= {0, 503})
+    found.note(f"running: {told(replies)}", bool(cut) and {r.status for r in cut} <= {0, 503})
     status = await server.wait()
     seconds = time.perf_counter() - asked
     found.note(f"exit {status} after {seconds:.1f} s", seconds < _AT_ONCE_S)
 
 
 async def sigkill(server: FaultServer, clients: Clients, found: Findings) -> None:
-    """kill -9 of the server in the middle of streams; a restart is `restart`'s."""
+    """kill -9 of the server during streams."""
     workers = server.media_workers()
     begun = asyncio.Event()
 
@@ -111,13 +108,13 @@ async def sigkill(server: FaultServer, clients: Clients, found: Findings) -> Non
         set(ends) == {"cut"} and seconds < _AT_ONCE_S,
     )
     await server.wait()
-    while any(is_media_worker(pid) for pid in workers):  # noqa: ASYNC110 - no event tells
+    while any(is_media_worker(pid) for pid in workers):  # noqa: ASYNC110 - no event to wait for
         await asyncio.sleep(_LOOKED_AGAIN_S)
-    found.note(f"its {len(workers)} decoding processes have ended by themselves")
+    found.note(f"its {len(workers)} decoding processes ended by themselves")
 
 
 async def restart(server: FaultServer, clients: Clients, found: Findings) -> None:
-    """A server on the killed one's port."""
+    """A new server on the port of the killed one."""
     replies = await clients.ask_all(clients.numbers(SEATS))
     wrong = await clients.wrong(replies)
     found.note(
@@ -127,10 +124,9 @@ async def restart(server: FaultServer, clients: Clients, found: Findings) -> Non
 
 
 async def _crowd(clients: Clients, count: int) -> list[asyncio.Task[Reply]]:
-    """So many requests at once, once the engine works on some while others wait for a seat.
+    """Keeps `count` requests in flight until some run while others wait; returns all tasks.
 
-    Those that are answered before that moment are followed by others: on a busy machine the first
-    may be through before the last has come. Returns all that were asked.
+    Finished requests are replaced: on a busy machine the first may end before the last arrives.
     """
     asked: list[asyncio.Task[Reply]] = []
     while True:
@@ -145,9 +141,9 @@ async def _crowd(clients: Clients, count: int) -> list[asyncio.Task[Reply]]:
 
 
 async def _leave(clients: Clients, count: int, *gauges: str) -> None:
-    """Asks so many questions, and breaks their connections once one of the gauges has moved."""
+    """Sends `count` requests and disconnects them once one of the gauges is above zero."""
     asking = [asyncio.create_task(clients.ask(n, **_LONG)) for n in clients.numbers(count)]
-    while not set(gauges) & set(await clients.busy()):  # noqa: ASYNC110 - no event tells
+    while not set(gauges) & set(await clients.busy()):  # noqa: ASYNC110 - no event to wait for
         await asyncio.sleep(_LOOKED_AGAIN_S)
     await asyncio.sleep(10 * _LOOKED_AGAIN_S)
     for task in asking:

@@ -1,4 +1,4 @@
-"""What the faults brought to light: a table, JSON and a page of Markdown. Called by `faults`."""
+"""The results of fault tests as a table, JSON and Markdown."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _WORDS = {True: "kept", False: "BROKEN"}
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One fault, what was promised, what was seen, and whether that is the same."""
+    """One fault with its promise, the observations, and whether the promise was kept."""
 
     name: str
     fault: str
@@ -30,12 +30,12 @@ class Check:
 
 
 def line(check: Check) -> str:
-    """One check as it comes, for a log."""
+    """One finished check as a log line."""
     return f"{_WORDS[check.kept]}: {check.fault} ({check.seconds:.1f} s)"
 
 
 def table(checks: Sequence[Check]) -> Table:
-    """The checks for a terminal."""
+    """The table of checks for a terminal."""
     made = Table(title="faults", show_lines=True)
     for column, width in _WIDTHS.items():
         made.add_column(column, max_width=width)
@@ -45,7 +45,7 @@ def table(checks: Sequence[Check]) -> Table:
 
 
 def write(checks: Sequence[Check], checkpoint: str, started: str, out: Path) -> list[Path]:
-    """Writes `faults.json` and `faults.md` into `out`; returns the paths."""
+    """Writes `faults.json` and `faults.md` to `out`; returns the paths."""
     value = {
         "checkpoint": checkpoint,
         "date": started,

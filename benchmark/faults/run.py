@@ -31,7 +31,7 @@ _STALLING = ("--stall-timeout-s", str(faults_engine.STALL_TIMEOUT_S), "--exit-on
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """One fault, what is promised under it, and who brings it about."""
+    """One fault, the promise under it, and the function that injects it."""
 
     name: str
     what: str
@@ -41,9 +41,9 @@ class Fault:
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """Faults of one server, in this order; the last may end it.
+    """Faults of one server in order; the last one may end the server.
 
-    `port_of_last`: it takes the port of the server before.
+    `port_of_last`: use the port of the previous server.
     """
 
     faults: tuple[Fault, ...]
@@ -54,62 +54,62 @@ class Group:
 GROUPS = (
     Group((
         Fault(
-            "encode", "the encoder breaks of one request's picture",
-            "that request alone gets 500, all others right answers", faults_engine.encode,
+            "encode", "the encoder fails for one request",
+            "only that request gets 500, all others correct answers", faults_engine.encode,
         ),
         Fault(
-            "prefill", "the decoder breaks of one request's prompt",
-            "that request alone gets 500, all others right answers", faults_engine.prefill,
+            "prefill", "the decoder fails for one request",
+            "only that request gets 500, all others correct answers", faults_engine.prefill,
         ),
         Fault(
-            "step", "a step fails as a whole",
-            "what runs in it gets 500, what waits right answers", faults_engine.step,
+            "step", "a whole step fails",
+            "requests in the step get 500, waiting ones correct answers", faults_engine.step,
         ),
         Fault(
             "media-worker", "kill -9 of a decoding process under load",
-            "every request is answered right, another process takes its place",
+            "all answers are correct, a new process replaces it",
             faults_media.media_worker,
         ),
         Fault(
-            "disconnect", "clients leave in decoding, queue, prefill and answer",
-            "seats, KV cache, decoders and gauges are free at once", faults_process.disconnect,
+            "disconnect", "clients disconnect in decoding, queue, prefill and answer",
+            "slots, KV cache, decoders and gauges are free at once", faults_process.disconnect,
         ),
         Fault(
             "disk", "uploads until the disk is full",
-            "507, nothing half written, questions go on, room is used again", faults_media.disk,
+            "507, no partial files, requests continue, freed space is used", faults_media.disk,
         ),
         Fault(
             "sigterm", "SIGTERM under load",
-            "unready at once, new ones get 503 with Retry-After, all others finish, exit 0",
+            "unready at once, new requests get 503 with Retry-After, all others finish, exit 0",
             faults_process.sigterm,
         ),
     )),
     Group((
         Fault(
-            "stall", "a step that does not end",
-            "/health fails, the log has the engine's state; when it ends, all goes on",
+            "stall", "a step hangs",
+            "/health fails, the log has the engine state; service resumes after the step",
             faults_engine.stall,
         ),
         Fault(
-            "death", "the engine's thread ends, with --exit-on-engine-death",
+            "death", "the engine thread ends, with --exit-on-engine-death",
             "all requests get 503 at once, exit 1", faults_engine.death,
         ),
     ), _STALLING),
     Group((
         Fault(
-            "sigkill", "kill -9 of the server in the middle of streams",
-            "clients see the connection break at once, nothing stays behind",
+            "sigkill", "kill -9 of the server during streams",
+            "connections close at once, no process is left",
             faults_process.sigkill,
         ),
     )),
     Group((
         Fault(
-            "restart", "a new server after it",
-            "it takes the port and serves", faults_process.restart,
+            "restart", "a new server afterwards",
+            "it binds the port and serves", faults_process.restart,
         ),
         Fault(
             "second-sigterm", "SIGTERM twice under load",
-            "what runs is cut off with an error, the process ends at once",
+            "running requests end with an error, the process ends at once",
             faults_process.second_sigterm,
         ),
     ), port_of_last=True),
@@ -123,13 +123,13 @@ async def run_faults(
     patience_s: float,
     tell: Callable[[str, Check | None], None] = lambda _doing, _check: None,
 ) -> list[Check]:
-    """Brings the chosen faults about, each group on a server of its own.
+    """Injects the chosen faults, each group on its own server.
 
     Args:
-        spec: the server.
-        chosen: names of `NAMES`.
-        patience_s: how long any one answer, and any one fault, may take.
-        tell: called with what is about to be done, and with each fault's check when it has ended.
+        spec: the servers.
+        chosen: names from `NAMES`.
+        patience_s: longest time of one answer.
+        tell: called with the next action, and with the check of each finished fault.
     """
     checks: list[Check] = []
     port: int | None = None
@@ -137,7 +137,7 @@ async def run_faults(
         faults = [fault for fault in group.faults if fault.name in chosen]
         if not faults:
             continue
-        tell(f"a server for {', '.join(fault.name for fault in faults)}", None)
+        tell(f"server for {', '.join(fault.name for fault in faults)}", None)
         try:
             async with AsyncExitStack() as stack:
                 server = await stack.enter_async_context(
@@ -164,20 +164,20 @@ async def _clients(server: FaultServer, patience_s: float, stack: AsyncExitStack
 async def _prove(fault: Fault, server: FaultServer, clients: Clients, patience_s: float) -> Check:
     found, started = Findings(), time.perf_counter()
     try:
-        # Many answers one after another are allowed what one is, a few times over.
+        # A fault involves several answers one after another.
         async with asyncio.timeout(4 * patience_s):
             await fault.act(server, clients, found)
     except TimeoutError:
-        found.note(f"no end within {4 * patience_s:g} s", holds=False)
+        found.note(f"not finished within {4 * patience_s:g} s", holds=False)
     except Exception as error:
-        # Whatever it is, the promise was not seen to be kept.
+        # Any error means that the promise was not kept.
         found.note(f"{type(error).__name__}: {error}", holds=False)
     seconds = time.perf_counter() - started
     return Check(fault.name, fault.what, fault.promise, found.seen, found.kept, seconds)
 
 
 def _failed(faults: Sequence[Fault], checks: Sequence[Check], why: str) -> list[Check]:
-    """The faults that were not reached."""
+    """Failed checks for the faults that did not run."""
     done = {check.name for check in checks}
     return [
         Check(fault.name, fault.what, fault.promise, why, kept=False, seconds=0.0)

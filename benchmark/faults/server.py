@@ -1,7 +1,7 @@
-"""The server under test: `lamm serve` in a process of its own, with everything to hurt it by.
+"""The server under test: `lamm serve` in a child process, with faults enabled.
 
-Made by `faults`. What it logs is kept, its files lie on a disk of a few megabytes where that can be
-had, and faults are asked of its engine through a directory that no client reaches.
+Its log is kept; its files are on a small file system if one can be mounted; faults of its engine
+are requested through a directory that clients cannot reach.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ from benchmark.errors import BenchmarkError
 DISK_BYTES = 4_000_000
 _LOOKED_AGAIN_S = 0.05
 _MEDIA_WORKER = b"service.media.worker"
-# A file system of its own for the uploads, seen by the server alone; needs no root.
+# A file system for uploads that only the server sees; does not need root.
 _OWN_DISK = 'mount -t tmpfs -o size=$1 tmpfs "$2" && shift 2 && exec "$@"'
 _NEW_NAMES = ("unshare", "--mount", "--map-root-user", "--")
-# Where no file system can be mounted: no file may grow further, which errs alike.
+# The fallback: a file size limit, which causes similar errors.
 _NO_LARGE_FILES = (
     "import os, resource, sys; size = int(sys.argv[1]); "
     "resource.setrlimit(resource.RLIMIT_FSIZE, (size, size)); os.execvp(sys.argv[2], sys.argv[2:])"
@@ -38,14 +38,14 @@ _NO_LARGE_FILES = (
 
 @dataclass(frozen=True, slots=True)
 class ServerSpec:
-    """What is served, and how many seconds a start may take."""
+    """The checkpoint to serve, and the longest start in seconds."""
 
     checkpoint: Path
     start_timeout_s: float
 
 
 class FaultServer:
-    """One running server. `own_disk`: its files are on a file system of `DISK_BYTES`."""
+    """A running server. `own_disk`: its files are on a file system of `DISK_BYTES`."""
 
     def __init__(
         self, process: asyncio.subprocess.Process, port: int, directory: Path, own_disk: bool
@@ -57,22 +57,22 @@ class FaultServer:
 
     @property
     def url(self) -> str:
-        """Its address."""
+        """Address of the server."""
         return f"http://127.0.0.1:{self.port}"
 
     @property
     def log(self) -> str:
-        """All that it wrote so far."""
+        """All log lines so far."""
         return "\n".join(self._lines)
 
     @property
     def files(self) -> Path:
-        """Where its uploads lie, as this process can read it."""
+        """Directory of its uploads, as seen by this process."""
         inside = self._directory / "files"
         return Path(f"/proc/{self._process.pid}/root{inside}") if self.own_disk else inside
 
     def media_workers(self) -> list[int]:
-        """Its decoding processes."""
+        """Process ids of its decoding processes."""
         found: list[int] = []
         with contextlib.suppress(OSError):
             for task in Path(f"/proc/{self._process.pid}/task").iterdir():
@@ -81,7 +81,7 @@ class FaultServer:
 
     @contextlib.contextmanager
     def fault(self, name: str) -> Iterator[Path]:
-        """Asks the engine for a fault; in the end it is asked for no longer."""
+        """Requests a fault from the engine while the context is active."""
         path = self._directory / "faults" / name
         path.touch()
         try:
@@ -90,11 +90,11 @@ class FaultServer:
             path.unlink(missing_ok=True)
 
     def signal(self, number: signal.Signals) -> None:
-        """Sends it a signal."""
+        """Sends a signal to the server."""
         self._process.send_signal(number)
 
     async def logged(self, pattern: str) -> str:
-        """The first line that matches, as soon as it is there."""
+        """Waits for a log line that matches."""
         while True:
             for line in self._lines:
                 if re.search(pattern, line):
@@ -102,25 +102,25 @@ class FaultServer:
             await asyncio.sleep(_LOOKED_AGAIN_S)
 
     async def wait(self) -> int:
-        """Its exit status, once it has ended."""
+        """Waits for the end; returns the exit status."""
         status = await self._process.wait()
         await self._reading
         return status
 
     async def kill(self) -> None:
-        """Ends it if it still runs."""
+        """Kills the server if it still runs."""
         if self._process.returncode is None:
-            # A decoding process that was stopped would not notice that its parent is gone.
+            # A stopped decoding process does not notice the end of its parent.
             for pid in self.media_workers():
                 os.kill(pid, signal.SIGKILL)
             self._process.kill()
         await self.wait()
 
     async def until_ready(self, timeout_s: float) -> None:
-        """Returns once it takes requests.
+        """Waits until the server takes requests.
 
         Raises:
-            BenchmarkError: it ended, or did not in time.
+            BenchmarkError: it ended, or was not ready in time.
         """
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(timeout_s), httpx.AsyncClient(trust_env=False) as http:
@@ -145,7 +145,7 @@ class FaultServer:
 async def serving(
     spec: ServerSpec, *flags: str, port: int | None = None
 ) -> AsyncIterator[FaultServer]:
-    """A server that is ready, killed in the end if it still runs.
+    """A ready server, killed at the end of the context.
 
     Raises:
         BenchmarkError: it does not start.
@@ -178,7 +178,7 @@ async def serving(
 
 
 def is_media_worker(pid: int) -> bool:
-    """Whether a decoding process of that id runs."""
+    """Whether `pid` is a running decoding process."""
     try:
         return _MEDIA_WORKER in Path(f"/proc/{pid}/cmdline").read_bytes()
     except OSError:
@@ -193,7 +193,7 @@ def _with_disk(command: Sequence[str], files: Path, own_disk: bool) -> list[str]
 
 
 async def _can_mount() -> bool:
-    """Whether a file system can be mounted for one process alone."""
+    """Whether a file system can be mounted for a single process."""
     if shutil.which(_NEW_NAMES[0]) is None:
         return False
     tried = await asyncio.create_subprocess_exec(

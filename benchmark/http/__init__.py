@@ -1,1 +1,1 @@
-"""HTTP: requests to an OpenAI-compatible server, answers with timestamps."""
+"""HTTP: requests to an OpenAI-compatible server in, answers with timestamps out."""

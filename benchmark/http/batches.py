@@ -1,4 +1,4 @@
-"""OpenAI's files and batches over HTTP, as far as a benchmark needs them. For `batch_asker`."""
+"""The parts of OpenAI's files and batches API that a benchmark needs."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from benchmark.errors import RequestFailedError, ServerGoneError
 from benchmark.http.client import ChatClient
 
 ENDED = frozenset({"completed", "failed", "expired", "cancelled"})
-# The key of a batch's metadata that says which run made it.
+# Metadata key of a batch with the id of its run.
 RUN_KEY = "lamm_bench_run"
 _PAGE = 100
 _FIRST_WAIT_S, _LONGEST_WAIT_S = 0.2, 5.0
-# A batch outlives its server: one that is started anew within so long goes on with it.
+# A restarted server continues its batches; a longer outage ends the run.
 _PATIENCE_S = 120.0
 
 
 @dataclass(frozen=True, slots=True)
 class RemoteBatch:
-    """A batch as the server tells of it."""
+    """The state of a batch on the server."""
 
     id: str
     status: str
@@ -36,29 +36,29 @@ class RemoteBatch:
 
     @property
     def is_over(self) -> bool:
-        """Whether nothing more will come of it."""
+        """Whether the batch has ended."""
         return self.status in ENDED
 
 
 class BatchClient:
-    """One server's batches."""
+    """Client of the batches of one server."""
 
     def __init__(
         self, http: httpx.AsyncClient, client: ChatClient, patience_s: float = _PATIENCE_S
     ) -> None:
         """Args:
-        http: for what is sent and read in parts.
-        client: for everything else: it retries.
-        patience_s: how long a server may be away while a batch is waited for.
+        http: for uploads and downloads in chunks.
+        client: for all other requests, which are retried.
+        patience_s: longest outage of the server while waiting for a batch.
         """
         self._http, self._client, self._patience_s = http, client, patience_s
 
     async def submit(self, path: Path, endpoint: str, window: str, run: str) -> RemoteBatch:
-        """Uploads an input file and has a batch made of it.
+        """Uploads an input file and creates a batch from it.
 
         Raises:
             ServerGoneError: no connection.
-            RequestFailedError: the server refuses it, or knows no batches.
+            RequestFailedError: the server refuses the file or has no batches API.
         """
         with path.open("rb") as content:
             try:
@@ -68,10 +68,10 @@ class BatchClient:
                     files={"file": ("batch.jsonl", content, "application/jsonl")},
                 )
             except httpx.TransportError as error:
-                raise ServerGoneError(f"the upload failed: {type(error).__name__}") from None
+                raise ServerGoneError(f"upload failed: {type(error).__name__}") from None
         if not stored.is_success:
             raise RequestFailedError(
-                f"the input file is refused: HTTP {stored.status_code}: {stored.text[:300]}",
+                f"upload refused: HTTP {stored.status_code}: {stored.text[:300]}",
                 stored.status_code,
             )
         body = {
@@ -84,10 +84,10 @@ class BatchClient:
         return _batch(_object(response))
 
     async def of_run(self, run: str) -> list[RemoteBatch]:
-        """The batches that a run has made here, oldest first.
+        """The batches of a run, oldest first.
 
         Raises:
-            ServerGoneError, RequestFailedError: as `submit`.
+            ServerGoneError, RequestFailedError: see `submit`.
         """
         found: list[RemoteBatch] = []
         after = ""
@@ -104,11 +104,11 @@ class BatchClient:
     async def wait(
         self, batch: RemoteBatch, on_progress: Callable[[RemoteBatch], None]
     ) -> RemoteBatch:
-        """The batch once it is over; `on_progress` is told how far it is.
+        """Waits for the end of a batch; calls `on_progress` with its state meanwhile.
 
         Raises:
-            ServerGoneError: the server was away for longer than patience lasts.
-            RequestFailedError: it does not know the batch.
+            ServerGoneError: the server was unreachable for longer than `patience_s`.
+            RequestFailedError: the server does not know the batch.
         """
         wait_s, loop = _FIRST_WAIT_S, asyncio.get_running_loop()
         seen_at = loop.time()
@@ -127,11 +127,11 @@ class BatchClient:
         return batch
 
     async def lines(self, batch: RemoteBatch) -> AsyncIterator[dict[str, Any]]:
-        """Each line of the batch's output and error files.
+        """The lines of the output and error files of a batch.
 
         Raises:
             ServerGoneError: the connection was lost.
-            RequestFailedError: a file is gone, or has other lines.
+            RequestFailedError: a file is missing or has malformed lines.
         """
         for file_id in batch.file_ids:
             path = f"/v1/files/{file_id}/content"
@@ -148,7 +148,7 @@ class BatchClient:
 
 
 async def _lines(parts: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    """Lines that end with a line feed alone: an answer may hold U+2028 and its like as they are."""
+    """Splits at line feeds only: answers may contain U+2028 and other line separators."""
     rest = bytearray()
     async for part in parts:
         *ended, begun = part.split(b"\n")

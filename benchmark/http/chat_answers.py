@@ -1,4 +1,4 @@
-"""What a chat server says, whole or streamed, in our terms. Used by `client`."""
+"""Parses the answers of a chat server, whole or streamed."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from benchmark.errors import RequestFailedError
 from benchmark.http.sse import SseParser
 from benchmark.text import spellable, told
 
-# A server that has said [DONE] and does not end its answer is not waited for.
+# Longest wait for the end of the body after [DONE].
 _LONGEST_END_S = 0.2
 
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Token counts as the server states them."""
+    """Token counts reported by the server."""
 
     prompt_tokens: int = 0
     completion_tokens: int = 0
@@ -31,7 +31,7 @@ class Usage:
 
 @dataclass(frozen=True, slots=True)
 class ChatResult:
-    """One finished answer. `fingerprint` is the server's `system_fingerprint`, if it gives one."""
+    """One finished answer. `fingerprint` is the server's `system_fingerprint`, if any."""
 
     text: str
     finish_reason: str | None
@@ -42,9 +42,9 @@ class ChatResult:
 
 @dataclass(slots=True)
 class StreamRecord:
-    """One streamed request as it went: times in seconds, `start` and chunks on `time.perf_counter`.
+    """Record of one streamed request; times in seconds, from `time.perf_counter`.
 
-    `chunk_times` are those of chunks that carried text; `error` is None exactly on success.
+    `chunk_times` are the times of chunks with text; `error` is None on success only.
     """
 
     start: float
@@ -57,7 +57,7 @@ class StreamRecord:
 
     @property
     def ttft(self) -> float:
-        """Seconds to the first text; to the end when the tokens had no text."""
+        """Seconds to the first text, or to the end if no chunk had text."""
         return (self.chunk_times[0] if self.chunk_times else self.end) - self.start
 
     @property
@@ -72,10 +72,10 @@ class StreamRecord:
 
 
 def read_completion(content: bytes) -> ChatResult:
-    """A chat completion's body.
+    """Parses the body of a chat completion.
 
     Raises:
-        RequestFailedError: it is none.
+        RequestFailedError: the body is not a chat completion.
     """
     try:
         value = json.loads(content)
@@ -93,7 +93,7 @@ def read_completion(content: bytes) -> ChatResult:
 
 
 async def read_stream(response: httpx.Response, record: StreamRecord) -> None:
-    """Notes the events of a stream, each with its time, and what is wrong with it."""
+    """Records the events of a stream with their times, and its error if it has one."""
     parser = SseParser()
     chunks = response.aiter_bytes()
     async for chunk in chunks:
@@ -101,7 +101,7 @@ async def read_stream(response: httpx.Response, record: StreamRecord) -> None:
         for event in parser.feed(chunk):
             if event == "[DONE]":
                 if record.error is None and record.usage is None:
-                    record.error = "the stream has no usage chunk, so its tokens are not known"
+                    record.error = "the stream has no usage chunk, so its token counts are unknown"
                 record.end = now
                 await _read_out(chunks)
                 return
@@ -110,8 +110,8 @@ async def read_stream(response: httpx.Response, record: StreamRecord) -> None:
 
 
 async def _read_out(chunks: AsyncIterator[bytes]) -> None:
-    """Takes the body's own end: a connection left before it is closed, and the next request's time
-    to first token would hold the making of another one.
+    """Reads to the end of the body, so that the connection is reused: a new connection would add to
+    the next request's time to first token.
     """
     with contextlib.suppress(TimeoutError, httpx.TransportError):
         async with asyncio.timeout(_LONGEST_END_S):
@@ -120,7 +120,7 @@ async def _read_out(chunks: AsyncIterator[bytes]) -> None:
 
 
 def refusal(response: httpx.Response) -> str:
-    """The server's own message where it gives one in OpenAI's shape."""
+    """The message of an error response in OpenAI's format, or its body."""
     try:
         message = str(response.json()["error"]["message"])
     except (ValueError, LookupError, TypeError):

@@ -1,7 +1,6 @@
-"""An asynchronous client of any OpenAI-compatible chat server, with timestamps for load tests.
+"""An asynchronous client of any OpenAI-compatible chat server.
 
-Called by `quality` (whole answers, retried) and `load` (streams, timed, never retried). What comes
-back stands in `client_answers`.
+Whole answers are retried; streams are timed and never retried.
 """
 
 from __future__ import annotations
@@ -42,10 +41,10 @@ class Backend(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class RetryPolicy:
-    """`attempts` tries in all; waits double from `base_delay` to `max_delay` seconds, with jitter.
+    """`attempts` in total; delays double from `base_delay` to `max_delay` seconds, with jitter.
 
-    A `Retry-After` of the server takes the place of the computed wait, up to `max_retry_after`
-    seconds: a server that names an hour is tried sooner, and given up sooner.
+    `Retry-After` replaces the computed delay, up to `max_retry_after` seconds: a server that names
+    an hour is retried sooner and given up sooner.
     """
 
     attempts: int = 6
@@ -54,10 +53,9 @@ class RetryPolicy:
     max_retry_after: float = 60.0
 
     def wait(self, attempt: int, told: float | None) -> float:
-        """Seconds to wait after attempt `attempt` (from 0), where the server `told` so many.
+        """Seconds to wait after attempt `attempt` (from 0); `told` is the server's Retry-After.
 
-        Never less than it told, and up to a quarter more: what was refused together must not come
-        back together.
+        Adds up to a quarter, so that requests refused together do not return together.
         """
         if told is not None:
             return min(told, self.max_retry_after) * random.uniform(1.0, 1.25)
@@ -65,7 +63,7 @@ class RetryPolicy:
 
 
 class ChatClient:
-    """At most `max_concurrency` requests of this client are in flight at once."""
+    """A client with at most `max_concurrency` requests in flight."""
 
     def __init__(
         self, http: httpx.AsyncClient, max_concurrency: int, retry: RetryPolicy | None = None
@@ -76,10 +74,10 @@ class ChatClient:
         self._urls: dict[str, httpx.URL] = {}
 
     async def first_model(self) -> str:
-        """Id of the first model that the server lists.
+        """Id of the first model in `/v1/models`.
 
         Raises:
-            RequestFailedError: no answer, or none in the shape of a model list.
+            RequestFailedError: no answer, or no model in it.
         """
         response = await self._retried("GET", "/v1/models", None)
         try:
@@ -88,49 +86,49 @@ class ChatClient:
             raise RequestFailedError(f"/v1/models names no model: {response.text[:200]}") from None
 
     async def is_there(self) -> bool:
-        """Whether the server answers at `/v1/models`, whatever it says; asked once."""
+        """Whether the server answers at `/v1/models` with any status; not retried."""
         try:
             await self._http.get(self._url("/v1/models"))
         except httpx.TransportError:
             return False
         except httpx.DecodingError:
-            return True  # its body cannot be read, which is an answer all the same
+            return True  # an answer, although its body cannot be decoded
         return True
 
     async def complete(self, body: Mapping[str, Any] | bytes) -> ChatResult:
         """A whole answer; retried on refusals and lost connections.
 
         Args:
-            body: the request, or the request as JSON already; it asks for no stream.
+            body: the request without `stream`, as a mapping or as JSON.
 
         Raises:
             ServerGoneError: no connection after every attempt.
-            RequestFailedError: refused for good, or not a chat completion.
+            RequestFailedError: refused permanently, or not a chat completion.
         """
         content = body if isinstance(body, bytes) else json.dumps({**body, "stream": False})
         response = await self.post(CHAT_PATH, content)
         return read_completion(response.content)
 
     async def get(self, path: str) -> httpx.Response:
-        """A successful answer to a question without a body; retried as `complete` is.
+        """A successful answer to a GET request; retried.
 
         Raises:
-            ServerGoneError, RequestFailedError: as `complete`.
+            ServerGoneError, RequestFailedError: see `complete`.
         """
         return await self._retried("GET", path, None)
 
     async def post(self, path: str, content: bytes | str) -> httpx.Response:
-        """The answer to a JSON body, retried as the policy says, when a slot is free.
+        """A successful answer to a JSON body, sent when a slot is free; retried.
 
         Raises:
             ServerGoneError: no connection after every attempt.
-            RequestFailedError: refused for good, or out of retries.
+            RequestFailedError: refused permanently, or out of retries.
         """
         async with self._slots:
             return await self._retried("POST", path, content)
 
     async def stream(self, content: bytes) -> StreamRecord:
-        """One timed stream of an `encode_stream` body; no retries, no errors raised."""
+        """One timed stream for a body from `encode_stream`; never retried, never raises."""
         async with self._slots:
             record = StreamRecord(start=time.perf_counter())
             try:
@@ -160,8 +158,8 @@ class ChatClient:
             except httpx.TransportError as error:
                 where = shown(str(url))
                 failure = ServerGoneError(
-                    f"no answer from {where}: {type(error).__name__}; is the server running, and "
-                    "is --url its address?"
+                    f"no answer from {where}: {type(error).__name__}; check that the server "
+                    "is running and that --url is its address"
                 )
             except httpx.DecodingError:
                 raise RequestFailedError(f"{method} {path}: {_UNDECODABLE}") from None
@@ -178,30 +176,30 @@ class ChatClient:
         raise failure
 
     def _url(self, path: str) -> httpx.URL:
-        """The whole address: httpx would parse it anew for every request."""
+        """The parsed URL, kept because httpx would parse it for every request."""
         if path not in self._urls:
             self._urls[path] = httpx.URL(f"{str(self._http.base_url).rstrip('/')}{path}")
         return self._urls[path]
 
 
 def encode_stream(body: Mapping[str, Any]) -> bytes:
-    """A streaming request's body; encoded ahead, so that no request's time includes it."""
+    """The body of a streaming request, encoded in advance to keep it out of the measured time."""
     options = {"stream": True, "stream_options": {"include_usage": True}}
     return json.dumps({**body, **options}).encode()
 
 
 def server_root(url: str) -> str:
-    """The server's address without a trailing `/v1`, which the client adds itself."""
+    """The server's address without a trailing `/v1`, which the client adds."""
     return url.rstrip("/").removesuffix("/v1")
 
 
 def shown(url: str) -> str:
-    """An address for files and people, without the password that may stand in it."""
+    """A URL without user name and password, for output."""
     return re.sub(r"(?<=://)[^/?#]*@", "", url)
 
 
 def retry_after(value: str | None, now: datetime) -> float | None:
-    """Seconds of a `Retry-After` header in either form (RFC 9110, 10.2.3); None if unusable."""
+    """Seconds in a `Retry-After` header of either form (RFC 9110, 10.2.3); None if invalid."""
     if value is None:
         return None
     if value.strip().isdigit():
@@ -213,9 +211,9 @@ def retry_after(value: str | None, now: datetime) -> float | None:
 
 
 _JSON = {"Content-Type": "application/json"}
-# What another kind of server says to a path that it does not have.
+# Statuses of a path that the server does not have: its URL is added to the message.
 _WHERE = frozenset({404, 405})
-_UNDECODABLE = "the answer's body cannot be decompressed"
+_UNDECODABLE = "the body of the answer cannot be decompressed"
 
 
 def _may_retry(response: httpx.Response) -> bool:

@@ -1,9 +1,7 @@
-"""The HTTP connection of a quality run: an httpx client whose whole requests go over aiohttp.
+"""HTTP clients: httpx, with whole requests over aiohttp where it is installed.
 
-httpx's own connections are written in Python and looked through for every request, which at 64 in
-flight costs several times what the rest of a request does (`benchmark.client_cost` measures it).
-aiohttp comes with the `bench` extra; without it httpx does everything. Called by `quality_command`
-and `client_cost`.
+httpx searches its connection pool in Python for every request, which at 64 requests in flight costs
+several times as much as the rest of a request (see `benchmark.client_cost`).
 """
 
 from __future__ import annotations
@@ -29,7 +27,7 @@ def open_http(url: str, timeout: float, api_key: str | None = None) -> httpx.Asy
 
     Args:
         url: the server's address, with or without `/v1`.
-        timeout: seconds without a byte after which a request is given up.
+        timeout: longest time without a byte, in seconds.
         api_key: sent as a bearer token.
     """
     try:
@@ -53,24 +51,24 @@ def _settings(url: str, timeout: float, api_key: str | None) -> dict[str, Any]:
             max_connections=None, max_keepalive_connections=None, keepalive_expiry=_IDLE_SECONDS
         ),
         "timeout": httpx.Timeout(timeout, connect=CONNECT_SECONDS),
-        # Certificates take a tenth of a second to load, and no redirect is followed.
+        # Loading certificates takes 0.1 s; redirects are not followed, so http needs none.
         "verify": url.lower().startswith("https:"),
         "trust_env": False,
     }
 
 
 class LeanClient(httpx.AsyncClient):
-    """`request` over aiohttp, with httpx's responses and errors; streams are httpx's own."""
+    """`request` over aiohttp, with the responses and errors of httpx; streams use httpx."""
 
     _session: aiohttp.ClientSession | None = None
 
     @override
     async def request(self, method: str, url: httpx.URL | str, **options: Any) -> httpx.Response:
-        """A whole answer to `content` with `headers`; other options are httpx's alone.
+        """A whole answer to `content` with `headers`; requests with other options use httpx.
 
         Raises:
-            httpx.TransportError: no connection, no byte in time, or no HTTP.
-            httpx.DecodingError: the body is not what its `Content-Encoding` says.
+            httpx.TransportError: no connection, timeout, or not HTTP.
+            httpx.DecodingError: the body does not match its `Content-Encoding`.
         """
         if not options.keys() <= {"content", "headers"}:
             return await super().request(method, url, **options)
@@ -96,7 +94,7 @@ class LeanClient(httpx.AsyncClient):
 
     @override
     async def aclose(self) -> None:
-        """Closes the connections of both."""
+        """Closes the connections of both libraries."""
         if self._session is not None:
             await self._session.close()
         await super().aclose()
@@ -108,7 +106,7 @@ class LeanClient(httpx.AsyncClient):
         await super().__aexit__(*error)
 
     def _open(self) -> aiohttp.ClientSession:
-        """At the first request: a session belongs to the event loop that it was made in."""
+        """Called in the first request, because a session belongs to its event loop."""
         import aiohttp  # noqa: PLC0415 - see `open_http`
 
         self._session = aiohttp.ClientSession(

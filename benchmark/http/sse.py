@@ -1,7 +1,4 @@
-"""Server-sent events from bytes, as the WHATWG HTML standard (section 9.2) frames them.
-
-Called by the client's streaming; knows nothing of chat.
-"""
+"""Parser of server-sent events (WHATWG HTML standard, section 9.2)."""
 
 from __future__ import annotations
 
@@ -9,7 +6,7 @@ import codecs
 
 
 class SseParser:
-    """Feeds on chunks cut anywhere (even inside a UTF-8 character) and gives whole events' data."""
+    """Reads chunks that are cut anywhere, even inside a UTF-8 character, and returns events."""
 
     def __init__(self) -> None:
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
@@ -17,9 +14,9 @@ class SseParser:
         self._data: list[str] = []
 
     def feed(self, chunk: bytes) -> list[str]:
-        """Data of the events that this chunk completes; comments and other fields are skipped."""
+        """The data of the events that this chunk completes; skips comments and other fields."""
         self._pending += self._decoder.decode(chunk)
-        # A chunk may end between CR and LF: the pair is one line end, so the CR waits.
+        # A chunk may end between CR and LF, which together are one line end: keep the CR.
         held = "\r" if self._pending.endswith("\r") else ""
         text = self._pending.removesuffix("\r").replace("\r\n", "\n").replace("\r", "\n")
         *lines, rest = text.split("\n")

@@ -1,1 +1,1 @@
-"""The GPT metric: pairs of answers become preferences."""
+"""The GPT metric: pairs of answers in, preferences out."""

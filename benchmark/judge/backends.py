@@ -1,6 +1,6 @@
-"""Who judges two answers: a chat model over HTTP, or sentence similarity on this machine.
+"""Judges of two answers: a chat model over HTTP, or sentence similarity on this machine.
 
-Called by `judge`. A verdict is about the answers in the order shown; who is who knows the caller.
+A verdict is about the answers in the order shown.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from benchmark.errors import BenchmarkError
 from benchmark.http.client import ChatClient, server_root
 from benchmark.judge.sentence_embedding import SentenceEmbedder
 
-# Cosines closer than this are a tie: paraphrases of one sentence differ by as much.
+# Cosines closer than this are a tie: paraphrases of one sentence differ by this much.
 TIE_MARGIN = 0.02
 _VERDICT = re.compile(r"verdict\s*:\s*(first|second|tie)\s*\.?", re.IGNORECASE)
 _MAX_TOKENS = 400
@@ -30,7 +30,7 @@ _SYSTEM = (
 
 
 class Verdict(StrEnum):
-    """Which of the two shown answers is better; `unparsed` where the words leave it open."""
+    """Which of the two shown answers is better; `unparsed` if the reply does not say."""
 
     FIRST = "first"
     SECOND = "second"
@@ -40,7 +40,7 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Exhibit:
-    """What a judge sees."""
+    """The texts that a judge compares."""
 
     question: str
     reference: str
@@ -51,52 +51,52 @@ class Exhibit:
 class Judge(Protocol):
     """Anything that compares two answers.
 
-    `name` stands in every output. `looks_twice`: whether the order can matter, so that both must
-    be shown.
+    `name` is part of every output. `looks_twice`: whether the order can matter, so that both orders
+    are shown.
     """
 
     @property
     def name(self) -> str:
-        """Who judges, for people."""
+        """Name of the judge for output."""
 
     @property
     def looks_twice(self) -> bool:
         """Whether a judgement needs both orders."""
 
     def key(self, exhibit: Exhibit) -> str:
-        """Digest of all that the judgement depends on."""
+        """Digest of everything on which the judgement depends."""
 
     async def judge(self, exhibit: Exhibit) -> str:
-        """The judge's own words.
+        """The reply of the judge.
 
         Raises:
-            RequestFailedError: no answer to this one.
-            ServerGoneError: no answer to anything any more.
+            RequestFailedError: no reply to this request.
+            ServerGoneError: the server does not answer any more.
         """
 
     async def is_there(self) -> bool:
-        """Whether it answers at all, after a `ServerGoneError`."""
+        """Whether the judge can be reached, after a `ServerGoneError`."""
 
     def verdict(self, words: str) -> Verdict:
-        """What the words say."""
+        """The verdict in a reply."""
 
 
 class ChatJudge:
-    """An OpenAI-compatible chat model, asked greedily."""
+    """An OpenAI-compatible chat model with greedy decoding."""
 
     looks_twice = True
 
     def __init__(self, client: ChatClient, url: str, model: str) -> None:
-        """`url` is the server's address: others may give another model the same name."""
+        """`url` is part of the key: another server may have another model of this name."""
         self.name = model
         self._client, self._url = client, server_root(url)
 
     def key(self, exhibit: Exhibit) -> str:
-        """Depends on server, model's name, the whole prompt and the sampling."""
+        """Digest of server, model, prompt and sampling parameters."""
         return _digest({"server": self._url, **self._body(exhibit)})
 
     async def judge(self, exhibit: Exhibit) -> str:
-        """The model's reply."""
+        """The reply of the model."""
         return (await self._client.complete(self._body(exhibit))).text
 
     async def is_there(self) -> bool:
@@ -125,9 +125,9 @@ class ChatJudge:
 
 
 class SimilarityJudge:
-    """Cosine of sentence embeddings with the reference: no language model's judgement.
+    """Cosine similarity of sentence embeddings to the reference; not a language model.
 
-    The same for either order, so each pair is looked at once.
+    It does not depend on the order, so each pair is shown once.
     """
 
     looks_twice = False
@@ -140,7 +140,7 @@ class SimilarityJudge:
         self._embedder = embedder
 
     def key(self, exhibit: Exhibit) -> str:
-        """Depends on the embedder's name and the texts."""
+        """Digest of the embedder's name and the texts."""
         return _digest({"judge": self.name, **asdict(exhibit)})
 
     async def judge(self, exhibit: Exhibit) -> str:
@@ -150,7 +150,7 @@ class SimilarityJudge:
         return json.dumps({"first": round(first, 4), "second": round(second, 4)})
 
     async def is_there(self) -> bool:
-        """A process that ended does not come back."""
+        """A process that ended is not restarted."""
         return False
 
     def verdict(self, words: str) -> Verdict:
@@ -166,9 +166,9 @@ class SimilarityJudge:
 
 
 def read_verdict(words: str) -> Verdict:
-    """The verdict of a reply's last line; one that says none, or several that differ, is unparsed.
+    """The verdict in the last line of a reply; `unparsed` without one, or with several that differ.
 
-    Strict on purpose: a guess at what a rambling judge meant would be this program's verdict.
+    Strict on purpose: a guess would be the verdict of this program, not of the judge.
     """
     lines = [line.strip(" \t*_`#>\"'") for line in words.splitlines() if line.strip()]
     found = [match[1].lower() for line in lines if (match := _VERDICT.fullmatch(line))]
@@ -178,7 +178,7 @@ def read_verdict(words: str) -> Verdict:
 
 
 def api_key(variable: str | None, environment: Mapping[str, str]) -> str | None:
-    """The key that an environment variable holds; None where no variable is named.
+    """The API key in an environment variable; None if `variable` is None.
 
     Raises:
         BenchmarkError: the variable is not set.
@@ -187,7 +187,7 @@ def api_key(variable: str | None, environment: Mapping[str, str]) -> str | None:
         return None
     key = environment.get(variable)
     if not key:
-        raise BenchmarkError(f"--judge-api-key names {variable}, which is not set or empty")
+        raise BenchmarkError(f"--judge-api-key names {variable}, which is not set or is empty")
     return key
 
 

@@ -1,7 +1,4 @@
-"""What a judgement comes to: counts, win rates and the judge's own leanings. Pure functions.
-
-Called by `judge_report`.
-"""
+"""Counts and win rates of a judgement, and the position bias of the judge. Pure functions."""
 
 from __future__ import annotations
 
@@ -24,18 +21,17 @@ _POINTS: Mapping[Outcome, float] = {
 
 @dataclass(frozen=True, slots=True)
 class Tally:
-    """A judgement in numbers, for the first system; None where nothing was to be counted.
+    """A judgement in numbers, for the first system; None if there is nothing to count.
 
     Attributes:
-        outcomes: how many items ended how; `disagreed` is beside `tie`, not within it.
-        identical: ties among them because both answers were the same.
-        win_rate: ties and disagreements count half; a bootstrap over items.
-        upstream: upstream's way of counting: the first system's answer always shown first, once;
-            ties and what cannot be read are left out; the share of what remains.
-        first_preferred: share of decided verdicts for the answer shown first, 0.5 without a
-            leaning.
-        agreement: share of items whose two orders say the same, of those that could be read.
-        unparsed: share of looks whose words hold no verdict.
+        outcomes: number of items by outcome; `disagreed` is not included in `tie`.
+        identical: ties because both answers are the same.
+        win_rate: ties and disagreements count half; bootstrap interval over items.
+        upstream: win rate as upstream counts it: the first system's answer shown first, once; ties
+            and unparsed replies are left out.
+        first_preferred: share of decided verdicts for the answer shown first; 0.5 without bias.
+        agreement: share of parsed items with the same verdict in both orders.
+        unparsed: share of replies without a verdict.
     """
 
     outcomes: Mapping[Outcome, int]
@@ -48,7 +44,7 @@ class Tally:
 
 
 def tally(judged: Sequence[JudgedPair], looks_twice: bool) -> Tally:
-    """Counts a judgement, or one row of it."""
+    """The tally of a judgement, or of one of its rows."""
     outcomes = Counter(one.outcome for one in judged)
     points = [_POINTS[one.outcome] for one in judged if one.outcome in _POINTS]
     looks = [verdict for one in judged if not one.pair.identical for verdict in one.verdicts]
@@ -67,7 +63,7 @@ def tally(judged: Sequence[JudgedPair], looks_twice: bool) -> Tally:
 
 
 def by_row(judged: Sequence[JudgedPair], looks_twice: bool) -> dict[str, Tally]:
-    """A tally for each row of the suite."""
+    """The tally of each row."""
     rows: dict[str, list[JudgedPair]] = {}
     for one in judged:
         rows.setdefault(one.pair.row, []).append(one)

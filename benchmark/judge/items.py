@@ -1,4 +1,4 @@
-"""The answers of two runs, joined by row and id, that a judge compares. Called by `judge`."""
+"""The answers of two runs, joined by row and id."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from benchmark.report.files import ITEMS_FILE, RUN_FILE, SCORES_FILE, read_label
 
 
 class AnsweredItem(BaseModel):
-    """A line of items.jsonl, as far as a judge needs it."""
+    """The fields of a line of items.jsonl that a judge needs."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
@@ -38,13 +38,13 @@ class Pair:
 
     @property
     def identical(self) -> bool:
-        """Whether both said the same, spaces at the ends aside."""
+        """Whether both answers are the same, ignoring surrounding spaces."""
         return self.answers[0].strip() == self.answers[1].strip()
 
 
 @dataclass(frozen=True, slots=True)
 class Pairs:
-    """All pairs to judge. `left_out` counts, by reason, the items that are in no pair."""
+    """All pairs to judge. `left_out` counts items without a pair by reason."""
 
     systems: tuple[str, str]
     pairs: tuple[Pair, ...]
@@ -52,16 +52,16 @@ class Pairs:
 
 
 def read_pairs(given: tuple[str, str], limit: int | None, seed: int) -> Pairs:
-    """Joins two runs, each `DIR` or `LABEL=DIR`; with a limit, draws that many pairs by the seed.
+    """Joins two runs, each `DIR` or `LABEL=DIR`; `limit` samples that many pairs with `seed`.
 
     Raises:
-        BenchmarkError: a folder holds no items, the two are the same, or they share none.
+        BenchmarkError: a directory has no items, the labels are equal, or no items match.
     """
     labels, items = zip(*(_read(one) for one in given), strict=True)
     systems = (labels[0], labels[1])
     if systems[0] == systems[1]:
         raise BenchmarkError(
-            f"both systems are called {systems[0]!r}; name them: --answers A={given[0]} "
+            f"both systems have the label {systems[0]!r}; use --answers A={given[0]} "
             f"--answers B={given[1]}"
         )
     first: dict[tuple[str, str], AnsweredItem] = items[0]
@@ -71,16 +71,16 @@ def read_pairs(given: tuple[str, str], limit: int | None, seed: int) -> Pairs:
     for key in (*first, *(key for key in second if key not in first)):
         a, b = first.get(key), second.get(key)
         if a is None or b is None:
-            left_out[f"answered by {systems[0] if a else systems[1]} alone"] += 1
+            left_out[f"answered by {systems[0] if a else systems[1]} only"] += 1
         elif (a.question, a.reference) != (b.question, b.reference):
-            left_out["another question or reference under the same id"] += 1
+            left_out["different question or reference under the same id"] += 1
         else:
             pairs.append(Pair(a.row, a.id, a.question, a.reference, (a.text, b.text)))
     if not pairs:
-        raise BenchmarkError(f"{given[0]} and {given[1]} have no answered item in common")
+        raise BenchmarkError(f"{given[0]} and {given[1]} have no answered items in common")
     if limit is not None and limit < len(pairs):
         drawn = sorted(random.Random(seed).sample(range(len(pairs)), limit))
-        left_out["not drawn"] += len(pairs) - limit
+        left_out["not sampled"] += len(pairs) - limit
         pairs = [pairs[index] for index in drawn]
     return Pairs(systems, tuple(pairs), left_out)
 
@@ -89,11 +89,11 @@ def _read(given: str) -> tuple[str, dict[tuple[str, str], AnsweredItem]]:
     label, directory = read_label(given)
     path = directory / ITEMS_FILE
     try:
-        # Not `splitlines`: an answer may hold U+2028 and its like as they are.
+        # Not `splitlines`: answers may contain U+2028 and other line separators.
         lines = path.read_text(encoding="utf8").split("\n")
     except OSError:
         raise BenchmarkError(
-            f"{directory} holds no {ITEMS_FILE}; `lamm bench quality --rescore` writes it"
+            f"{directory} has no {ITEMS_FILE}; `lamm bench quality --rescore` writes it"
         ) from None
     found: dict[tuple[str, str], AnsweredItem] = {}
     for number, line in enumerate(lines, start=1):
@@ -109,9 +109,9 @@ def _read(given: str) -> tuple[str, dict[tuple[str, str], AnsweredItem]]:
 
 
 def _name(directory: Path) -> str:
-    """What the model that was scored is called, or the folder where that cannot be told.
+    """The id of the scored model, or the name of the directory.
 
-    The scores know it: run.json may be of a later run that was broken off.
+    scores.json comes first: run.json may be from a later run that was interrupted.
     """
     for name in (SCORES_FILE, RUN_FILE):
         try:

@@ -1,7 +1,7 @@
 """The GPT metric: which of two systems' answers a judge prefers, shown in both orders.
 
-Called by `judge_command`. Every word of the judge is kept in `OUT/transcripts.jsonl` as it comes,
-under a digest of what was asked: a killed run goes on where it stopped.
+Each reply is saved in `OUT/transcripts.jsonl` as it arrives, under a digest of the request: a
+killed run continues where it stopped.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ TRANSCRIPTS_FILE = "transcripts.jsonl"
 
 
 class Outcome(StrEnum):
-    """An item's end for the first system.
+    """The result of an item for the first system.
 
-    A judge that changes its mind with the order has found no difference: `disagreed` counts as a
-    tie. `unparsed` and `failed` items are in no rate.
+    `disagreed`: the verdict changed with the order, which counts as a tie. `unparsed` and `failed`
+    items are left out of all rates.
     """
 
     WIN = "win"
@@ -40,7 +40,7 @@ class Outcome(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Transcript:
-    """One look of a judge. `swapped`: the second system's answer was shown first."""
+    """One reply of a judge. `swapped`: the second system's answer was shown first."""
 
     key: str
     judge: str
@@ -53,7 +53,7 @@ class Transcript:
 
 @dataclass(frozen=True, slots=True)
 class JudgedPair:
-    """A pair with the verdicts of its looks as the judge gave them: plain order, then swapped."""
+    """A pair with its verdicts in the order shown: plain order first, then swapped."""
 
     pair: Pair
     verdicts: tuple[Verdict, ...]
@@ -71,9 +71,9 @@ class JudgedPair:
 
 
 class TranscriptStore:
-    """An append-only JSONL file, open to one writer at a time.
+    """An append-only JSONL file of replies with a single writer.
 
-    `broken_lines` counts what a kill cut short.
+    `broken_lines` counts truncated lines.
 
     Raises:
         BenchmarkError: another run is writing to the file, or it cannot be opened.
@@ -92,14 +92,14 @@ class TranscriptStore:
         self._file.close()
 
     def get(self, key: str) -> str | None:
-        """The judge's words to what this key stands for, or None."""
+        """The reply of a key, or None."""
         return self._words.get(key)
 
     def add(self, transcript: Transcript) -> None:
-        """Stores new words on disk before they count.
+        """Writes a new reply to disk, then counts it.
 
         Raises:
-            BenchmarkError: they cannot be written.
+            BenchmarkError: the reply cannot be written.
         """
         if transcript.key not in self._words:
             self._file.append(spellable(json.dumps(asdict(transcript), ensure_ascii=False)))
@@ -115,7 +115,7 @@ class TranscriptStore:
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
-    """All pairs judged. `asked` looks were new, `reused` ones on disk already."""
+    """All judged pairs. `asked` replies are new, `reused` ones were on disk already."""
 
     judge: str
     looks_twice: bool
@@ -132,12 +132,12 @@ async def judge_pairs(
     workers: int,
     on_pair: Callable[[Pair], None] = lambda _pair: None,
 ) -> Judgement:
-    """Shows every pair, in both orders where the judge can tell them apart.
+    """Judges every pair, in both orders if the order can matter.
 
     Raises:
-        ServerGoneError: the judge stopped answering; what it said is kept.
-        RequestFailedError: it takes no request with this key.
-        BusyError: it is there, and drops or refuses one pair after another.
+        ServerGoneError: the judge stopped answering; its replies are saved.
+        RequestFailedError: the API key is rejected.
+        BusyError: the judge refuses or drops all requests.
     """
     sitting = _Sitting(judge, store, on_pair, PATIENCE * workers)
     queue = iter(enumerate(pairs.pairs))
@@ -152,7 +152,7 @@ async def judge_pairs(
 
 
 class _Sitting:
-    """Judges pairs with some workers; a failure of one pair is kept, a dead judge ends it."""
+    """Judges with several workers; records failures of single pairs, ends if the judge is gone."""
 
     def __init__(
         self,
@@ -185,7 +185,7 @@ class _Sitting:
     async def _verdicts(self, pair: Pair) -> tuple[Verdict, ...]:
         orders = (False, True) if self._judge.looks_twice else (False,)
         if pair.identical:
-            # Nobody needs to be asked which of two equal answers is better.
+            # Equal answers need no judge.
             return (Verdict.TIE,) * len(orders)
         return tuple([await self._look(pair, swapped) for swapped in orders])
 
@@ -207,7 +207,7 @@ class _Sitting:
 
 
 def _for_first(verdict: Verdict, *, swapped: bool) -> Outcome:
-    """A readable verdict as the first system's outcome."""
+    """A parsed verdict as outcome for the first system."""
     if verdict is Verdict.TIE:
         return Outcome.TIE
     return Outcome.WIN if (verdict is Verdict.FIRST) is not swapped else Outcome.LOSS

@@ -1,4 +1,4 @@
-"""What a judgement looks like: a terminal table, Markdown and JSON. Called by `judge_command`."""
+"""A judgement as a terminal table, Markdown and JSON."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from lamm_model.tasks import Estimate
 ALL_ROWS = "all rows"
 _COLUMNS = ("row", "n", "win", "tie", "disagreed", "loss", "unparsed", "win rate, %", "95 %")
 _PUBLISHED = (
-    "The published GPT metric had gpt-3.5-turbo compare LAMM with LLaVA; another judge or another "
-    "pair gives another quantity."
+    "The published GPT metric compares LAMM with LLaVA, judged by gpt-3.5-turbo; results with "
+    "another judge or another pair are not comparable."
 )
 
 
 def table(judgement: Judgement) -> Table:
-    """One line a row of the suite, and one for all."""
+    """One line per row of the suite, and one for all rows."""
     first, second = judgement.pairs.systems
     title = f"{first} against {second}, judged by {judgement.judge}"
     result = column_table(title, _COLUMNS, ("row",))
@@ -36,26 +36,26 @@ def table(judgement: Judgement) -> Table:
 
 
 def notes(judgement: Judgement, broken_lines: int) -> list[str]:
-    """Everything that keeps the table from telling the whole story, a sentence each."""
+    """Notes on the judge's position bias and on items without a verdict."""
     total = tally(judgement.judged, judgement.looks_twice)
     lines = [_PUBLISHED]
     if judgement.looks_twice:
         lines += _order_notes(total)
     else:
-        lines.append("This judge gives the same verdict in either order; each pair was shown once.")
+        lines.append("This judge ignores the order of the answers; each pair was shown once.")
     if total.identical:
-        lines.append(f"{total.identical} ties are pairs of identical answers; no judge saw them.")
+        lines.append(f"{total.identical} ties are identical answers, not shown to the judge.")
     failed = [one for one in judgement.judged if one.failure]
     if failed:
         lines.append(f"{len(failed)} pairs were not judged: {failed[0].failure}")
-    lines += [f"{n} items are in no pair: {why}." for why, n in judgement.pairs.left_out.items()]
+    lines += [f"{n} items have no pair: {why}." for why, n in judgement.pairs.left_out.items()]
     if broken_lines:
-        lines.append(f"{broken_lines} stored transcripts were cut short and asked again.")
+        lines.append(f"{broken_lines} stored transcripts were truncated and asked again.")
     return lines
 
 
 def as_json(judgement: Judgement, broken_lines: int = 0) -> dict[str, Any]:
-    """Everything counted, for programs; `lamm bench report` reads it."""
+    """All counts as JSON, which `lamm bench report` reads."""
     total = tally(judgement.judged, judgement.looks_twice)
     return {
         "judge": judgement.judge,
@@ -94,14 +94,14 @@ def write_reports(judgement: Judgement, out: Path, broken_lines: int = 0) -> lis
 def _order_notes(total: Tally) -> Iterator[str]:
     if total.first_preferred is not None:
         yield (
-            f"Of its decided verdicts {_percent(total.first_preferred)} preferred the answer shown "
-            "first; a judge without a leaning would do so in 50 %."
+            f"{_percent(total.first_preferred)} of the decided verdicts prefer the answer shown "
+            "first (50 % is unbiased)."
         )
     if total.agreement is not None:
-        yield f"Its two verdicts on a pair agree in {100 * total.agreement:.1f} % of pairs."
+        yield f"The verdicts in both orders agree for {100 * total.agreement:.1f} % of the pairs."
     if total.upstream is not None:
         yield (
-            f"Upstream's counting (the first system always shown first, ties left out): "
+            f"Win rate as upstream counts it (first system always shown first, ties left out): "
             f"{_percent(total.upstream)}, n {total.upstream.n}."
         )
 

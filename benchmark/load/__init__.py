@@ -1,1 +1,1 @@
-"""Load tests: a seeded workload becomes latencies and throughput."""
+"""Load tests: a seeded workload in, latencies and throughput out."""

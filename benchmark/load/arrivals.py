@@ -1,6 +1,6 @@
-"""When the requests of a load test are due: closed loop, Poisson, bursty, or ramping up.
+"""Arrival times of a load test: closed loop, Poisson, bursty, or ramp-up.
 
-Called by `load`; the words and shapes are those of `vllm bench serve`.
+Terms and distributions follow `vllm bench serve`.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from benchmark.errors import BenchmarkError
 
 @dataclass(frozen=True, slots=True)
 class RampUp:
-    """A rate that grows from `start_rps` to `end_rps` requests per second over the test."""
+    """A rate that changes from `start_rps` to `end_rps` requests per second during the test."""
 
     strategy: Literal["linear", "exponential"]
     start_rps: float
@@ -30,7 +30,7 @@ class RampUp:
 
 @dataclass(frozen=True, slots=True)
 class Arrivals:
-    """How requests arrive; an infinite `request_rate` sends as soon as a slot is free."""
+    """Arrival process; an infinite `request_rate` sends as soon as a slot is free."""
 
     request_rate: float = math.inf
     burstiness: float = 1.0
@@ -39,24 +39,24 @@ class Arrivals:
     def times(self, count: int, seed: int) -> list[float]:
         """Seconds after the start at which requests are due, the first at 0.
 
-        Intervals are gamma-distributed with mean `1 / rate` and shape `burstiness`: 1 is a Poisson
-        process, less is burstier, infinity gives equal intervals.
+        Intervals have a gamma distribution with mean `1 / rate` and shape `burstiness`: 1 is a
+        Poisson process, less is burstier, infinity gives equal intervals.
 
         Raises:
-            BenchmarkError: a rate or the burstiness is not above 0.
+            BenchmarkError: a rate or the burstiness is not greater than 0.
         """
         rates = self._rates(count)
         if not self.burstiness > 0 or not all(rate > 0 for rate in rates):
             raise BenchmarkError(
                 f"request rate {min(rates, default=self.request_rate)} and burstiness "
-                f"{self.burstiness} must be above 0"
+                f"{self.burstiness} must be greater than 0"
             )
         rng = random.Random(seed)
         due, times = 0.0, []
         for rate in rates:
             times.append(due)
             if math.isinf(self.burstiness):
-                # The limit, which no gamma generator can draw.
+                # The limit of the distribution, which no gamma generator can draw.
                 due += 1 / rate
             elif not math.isinf(rate):
                 due += rng.gammavariate(self.burstiness, 1 / (rate * self.burstiness))

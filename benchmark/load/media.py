@@ -1,6 +1,6 @@
-"""Pictures and clouds of a load test: read from files, drawn from a seed, or changed to be unique.
+"""Pictures and point clouds for load tests: from files, generated, or changed to be unique.
 
-Called by `workload` and `soak_requests`. Everything made here is a function of its random numbers.
+Generated media depend on the random number generator only.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from PIL import Image, ImageDraw, UnidentifiedImageError
 from benchmark.content import CLOUD_FORMATS, IMAGE_TYPES, media_part
 from benchmark.errors import BenchmarkError
 
-# A room of six by six metres, as high as rooms are.
+# Metres.
 _ROOM_SIZE = (6.0, 6.0, 2.6)
 _MOVED_METRES = 0.01
 
@@ -31,51 +31,51 @@ class Media:
 
     @property
     def is_image(self) -> bool:
-        """Whether it is a picture; else it is a cloud."""
+        """Whether this is a picture, not a point cloud."""
         return self.suffix in IMAGE_TYPES
 
     def part(self) -> dict[str, Any]:
-        """It as a chat content part, inline."""
+        """The inline chat content part."""
         return media_part(Path(f"media{self.suffix}"), self.content)
 
 
 def read_picture(path: Path) -> Media:
-    """A picture file.
+    """Reads a picture file.
 
     Raises:
-        BenchmarkError: its ending is of no known format, or it cannot be read.
+        BenchmarkError: unknown file extension, or the file cannot be read.
     """
     if path.suffix.lower() not in IMAGE_TYPES:
-        raise BenchmarkError(f"{path}: --image takes pictures ({', '.join(IMAGE_TYPES)})")
+        raise BenchmarkError(f"{path} is not a picture; --image takes {', '.join(IMAGE_TYPES)}")
     return read_media(path)
 
 
 def read_cloud(path: Path) -> Media:
-    """A point-cloud file.
+    """Reads a point-cloud file.
 
     Raises:
-        BenchmarkError: its ending is of no known format, or it cannot be read.
+        BenchmarkError: unknown file extension, or the file cannot be read.
     """
     if path.suffix.lower()[1:] not in CLOUD_FORMATS:
         known = ", ".join(f".{name}" for name in CLOUD_FORMATS)
-        raise BenchmarkError(f"{path}: --cloud takes point clouds ({known})")
+        raise BenchmarkError(f"{path} is not a point cloud; --cloud takes {known}")
     return read_media(path)
 
 
 def read_media(path: Path) -> Media:
-    """A file of either kind.
+    """Reads a file of either kind.
 
     Raises:
-        BenchmarkError: it cannot be read.
+        BenchmarkError: the file cannot be read.
     """
     try:
         return Media(path.read_bytes(), path.suffix.lower())
     except OSError as error:
-        raise BenchmarkError(f"{path} cannot be read: {error.strerror}") from None
+        raise BenchmarkError(f"cannot read {path}: {error.strerror}") from None
 
 
 def drawn_picture(width: int, height: int, rng: random.Random) -> Media:
-    """A PNG of `width` x `height` pixels: a plain ground with a few boxes and discs."""
+    """A PNG of `width` x `height` pixels: a plain background with a few boxes and discs."""
     picture = Image.new("RGB", (width, height), _colour(rng))
     pen = ImageDraw.Draw(picture)
     for index in range(rng.randint(3, 6)):
@@ -87,7 +87,7 @@ def drawn_picture(width: int, height: int, rng: random.Random) -> Media:
 
 
 def drawn_cloud(points: int, rng: random.Random) -> Media:
-    """An npy of float32 [`points`, 3] in metres: a floor and a few boxes' surfaces in a room."""
+    """An npy of float32 [`points`, 3] in metres: floor and boxes of a room."""
     numbers = np.random.default_rng(rng.getrandbits(64))
     room = np.array(_ROOM_SIZE)
     boxes = rng.randint(2, 5)
@@ -105,10 +105,10 @@ def drawn_cloud(points: int, rng: random.Random) -> Media:
 
 
 def changed(media: Media, rng: random.Random) -> Media:
-    """The same picture with another pixel (PNG), or the cloud with one point moved by 1 cm (npy).
+    """A copy with one pixel changed (as PNG), or with one point moved by 1 cm (npy).
 
     Raises:
-        BenchmarkError: it is no readable picture, or a cloud in a format other than npy.
+        BenchmarkError: the picture cannot be read, or the cloud is not in npy format.
     """
     return _with_changed_pixel(media, rng) if media.is_image else _with_moved_point(media, rng)
 
@@ -118,7 +118,7 @@ def _with_changed_pixel(media: Media, rng: random.Random) -> Media:
         with Image.open(BytesIO(media.content)) as opened:
             picture = opened.convert("RGB")
     except (OSError, UnidentifiedImageError, Image.DecompressionBombError) as error:
-        raise BenchmarkError(f"a picture cannot be made unique: {error}") from None
+        raise BenchmarkError(f"cannot make a picture unique: {error}") from None
     place = rng.randrange(picture.width), rng.randrange(picture.height)
     picture.putpixel(place, _colour(rng))
     return _png(picture)
@@ -126,13 +126,13 @@ def _with_changed_pixel(media: Media, rng: random.Random) -> Media:
 
 def _with_moved_point(media: Media, rng: random.Random) -> Media:
     if media.suffix != ".npy":
-        raise BenchmarkError(f"only .npy clouds can be made unique; this is a {media.suffix} file")
+        raise BenchmarkError(f"cannot make a {media.suffix} cloud unique; expected .npy")
     try:
         cloud = np.load(BytesIO(media.content), allow_pickle=False).copy()
         row = rng.randrange(len(cloud))
         cloud[row, :3] += np.array([rng.uniform(-1, 1) for _ in range(3)]) * _MOVED_METRES
     except (ValueError, TypeError, IndexError, EOFError) as error:
-        raise BenchmarkError(f"a cloud cannot be made unique: {error}") from None
+        raise BenchmarkError(f"cannot make a cloud unique: {error}") from None
     return _npy(cloud)
 
 

@@ -1,6 +1,6 @@
-"""Latency and throughput of a finished load test, as pure functions of its records.
+"""Latency and throughput of a load test, as pure functions of its records.
 
-Result keys are those of `vllm bench serve`, so that its readers and plots work on ours.
+Result keys are those of `vllm bench serve`, so its tools can read the results.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ METRICS: Mapping[str, str] = {
     "itl": "inter-token latency",
     "e2el": "end-to-end latency",
 }
-# Of one request; gaps between tokens are many a request.
+# Metrics with one value per request; inter-token latency has many.
 GOODPUT_METRICS = ("ttft", "tpot", "e2el")
 
 
@@ -30,8 +30,8 @@ def summarise(
 ) -> dict[str, Any]:
     """Counts, throughputs (per second) and latencies (milliseconds) over successful requests.
 
-    `goodput` are limits in milliseconds by metric; `request_goodput` counts the requests that keep
-    them all. A latency without any measurement is left out: a zero would look like a perfect score.
+    `goodput` maps metrics to limits in milliseconds; `request_goodput` counts the requests within
+    all of them. A latency without measurements is left out: a zero would look like a perfect score.
     """
     done = [record for record in records if record.error is None and record.usage is not None]
     usages = [record.usage for record in done if record.usage is not None]
@@ -65,9 +65,9 @@ def summarise(
 
 
 def keeps(record: StreamRecord, limits: Mapping[str, float]) -> bool:
-    """Whether a successful request is within all limits, in milliseconds by metric.
+    """Whether a successful request is within all limits (milliseconds by metric).
 
-    Without a second token there is no `tpot`, and any limit on it is kept.
+    A request with one token has no `tpot` and meets any limit on it.
     """
     return all(
         1000 * value <= limits[name]
@@ -78,7 +78,7 @@ def keeps(record: StreamRecord, limits: Mapping[str, float]) -> bool:
 
 
 def latencies(records: Sequence[StreamRecord]) -> dict[str, list[float]]:
-    """Seconds of each metric, over successful records."""
+    """Values of each metric in seconds, over successful records."""
     return {
         "ttft": [record.ttft for record in records],
         "tpot": [
@@ -92,8 +92,8 @@ def latencies(records: Sequence[StreamRecord]) -> dict[str, list[float]]:
 
 
 def peak_concurrency(records: Sequence[StreamRecord]) -> int:
-    """The most requests that were in flight at one time."""
-    # At equal times an end comes first: it freed the slot that the start took.
+    """The maximum number of requests in flight."""
+    # At equal times an end sorts first: it freed the slot for the start.
     edges = sorted([(r.start, 1) for r in records] + [(r.end, -1) for r in records])
     peak = running = 0
     for _, step in edges:
@@ -105,7 +105,7 @@ def peak_concurrency(records: Sequence[StreamRecord]) -> int:
 def tokens_per_second(records: Sequence[StreamRecord]) -> list[float]:
     """Output tokens in each whole second of the test, over successful records.
 
-    A request's tokens are spread evenly over its chunks: how many a chunk held is not told.
+    A request's tokens are spread evenly over its chunks, whose token counts are unknown.
     """
     if not records:
         return []
@@ -121,7 +121,7 @@ def tokens_per_second(records: Sequence[StreamRecord]) -> list[float]:
 
 
 def percentile(ordered: Sequence[float], rank: float) -> float:
-    """The `rank`-th percentile (0-100) of sorted values, interpolated linearly as numpy does."""
+    """The `rank`-th percentile (0-100) of sorted values, with linear interpolation as in numpy."""
     position = (len(ordered) - 1) * rank / 100
     below = math.floor(position)
     above = min(below + 1, len(ordered) - 1)

@@ -1,7 +1,4 @@
-"""Pictures of load tests: latencies and throughput of one test, and a sweep over several.
-
-Called by `lamm bench load` and by `python -m benchmark.load_plot`.
-"""
+"""Plots of load tests: latencies and throughput of one test, and a sweep over several."""
 
 from __future__ import annotations
 
@@ -24,20 +21,20 @@ _BINS = 60
 
 
 def require_matplotlib() -> None:
-    """Raises BenchmarkError, with the remedy, where plots cannot be drawn."""
+    """Raises BenchmarkError if matplotlib is not installed."""
     if find_spec("matplotlib") is None:
-        raise BenchmarkError("a plot needs matplotlib: pip install 'lamm[bench]'")
+        raise BenchmarkError("plots need matplotlib; install it with: pip install 'lamm[bench]'")
 
 
 def save_plots(
     results: Sequence[Mapping[str, Any]], files: Sequence[Path], format: str
 ) -> list[Path]:
-    """One picture a result beside its JSON file, and one of all where there are several."""
+    """Writes a plot next to each JSON file, and one of all results if there are several."""
     pictures = []
     for result, file in zip(results, files, strict=True):
         pictures.append(write_figure(run_figure(result), file.with_suffix(f".{format}")))
     if len(results) > 1:
-        # Named after the first test; its concurrency is not that of all.
+        # Named after the first test, without its concurrency.
         stem = files[0].stem.replace(f"-concurrency{results[0]['max_concurrency']}", "")
         sweep = files[0].with_name(f"{stem}-sweep.{format}")
         pictures.append(write_figure(sweep_figure(results), sweep))
@@ -45,19 +42,21 @@ def save_plots(
 
 
 def run_figure(result: Mapping[str, Any]) -> Figure:
-    """Distributions of the latencies, throughput and requests in flight over time, of one test.
+    """Latency distributions, and throughput and requests in flight over time, of one test.
 
     Args:
         result: a result with the keys of `--save-detailed`, times in seconds.
 
     Raises:
-        BenchmarkError: it has none of those keys.
+        BenchmarkError: a key is missing.
     """
     from matplotlib.figure import Figure  # noqa: PLC0415 - only plots need it
 
     missing = [key for key in ("ttfts", "itls", "start_times", "output_lens") if key not in result]
     if missing:
-        raise BenchmarkError(f"the result has no {', '.join(missing)}; run with --save-detailed")
+        raise BenchmarkError(
+            f"the result has no {', '.join(missing)}; run `lamm bench load` with --save-detailed"
+        )
     figure = Figure(figsize=_INCHES, layout="constrained")
     figure.suptitle(_title(result))
     (ttft, itl), (throughput, in_flight) = figure.subplots(2, 2)
@@ -72,7 +71,7 @@ def run_figure(result: Mapping[str, Any]) -> Figure:
 
 
 def sweep_figure(results: Sequence[Mapping[str, Any]]) -> Figure:
-    """Throughput by concurrency, and latency by throughput, over several tests of one server."""
+    """Throughput over concurrency and latency over throughput, of several tests of one server."""
     from matplotlib.figure import Figure  # noqa: PLC0415 - only plots need it
 
     figure = Figure(figsize=_SWEEP_INCHES, layout="constrained")
@@ -123,7 +122,7 @@ def _distribution(axes: Axes, name: str, of: str, values: Sequence[float]) -> No
 
 
 def _throughput(axes: Axes, result: Mapping[str, Any], done: Sequence[int]) -> None:
-    """Output tokens per second over time; a request's tokens are spread evenly over its chunks."""
+    """Output tokens per second over time; tokens are spread evenly over a request's chunks."""
     times: list[float] = []
     weights: list[float] = []
     first = min(result["start_times"], default=0.0)
@@ -155,7 +154,7 @@ def _in_flight(axes: Axes, result: Mapping[str, Any]) -> None:
 
 
 def _done(result: Mapping[str, Any]) -> list[int]:
-    """Places of the requests that succeeded."""
+    """Indices of the successful requests."""
     errors = result.get("errors") or [""] * len(result["ttfts"])
     return [index for index, error in enumerate(errors) if not error]
 
@@ -168,7 +167,7 @@ def _chunk_times(result: Mapping[str, Any], index: int) -> list[float]:
 def _latency(result: Mapping[str, Any], index: int) -> float:
     if "latencies" in result:
         return float(result["latencies"][index])
-    # vLLM's own files have no latencies.
+    # Files of vLLM have no latencies.
     return float(result["ttfts"][index] + sum(result["itls"][index]))
 
 
@@ -179,7 +178,7 @@ def _title(result: Mapping[str, Any]) -> str:
         f"{result['completed']} done, {result['failed']} failed",
     ]
     if result.get("cancelled"):
-        parts.append(f"{result['cancelled']} cut off")
+        parts.append(f"{result['cancelled']} disconnected")
     quality = result.get("quality")
     if quality and quality["accuracy"] is not None:
         parts.append(f"{100 * quality['accuracy']:.1f} % of {quality['answered']} questions right")
@@ -199,7 +198,7 @@ def _concurrency(row: Mapping[str, Any]) -> float:
 
 
 def write_figure(figure: Figure, path: Path) -> Path:
-    """Saves a figure in the format that the file name's suffix asks for; returns the path."""
+    """Saves a figure in the format of the file name's suffix; returns the path."""
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=110)
     return path

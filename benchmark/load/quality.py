@@ -1,6 +1,6 @@
-"""A suite's questions among the requests of a load test, scored in the same run.
+"""Questions of a suite among the requests of a load test, scored in the same run.
 
-Called by `load`: throughput that is bought with wrong answers shows at once.
+They show whether throughput comes at the cost of wrong answers.
 """
 
 from __future__ import annotations
@@ -26,16 +26,16 @@ _LEAST_JUDGED = 20
 
 
 class QuestionDeck:
-    """Deals a suite's questions, the rows in turn; starts anew once all have been dealt."""
+    """Deals the questions of a suite, one row after the other, and repeats when all are dealt."""
 
     def __init__(self, suite: Suite, share: float, seed: int, clouds: bool = True) -> None:
-        """`share` of the requests are questions; without `clouds` those about clouds stay out.
+        """`share` of the requests are questions; `clouds=False` leaves out those about clouds.
 
         Raises:
-            BenchmarkError: the share is not within 0 and 1, or no question is left.
+            BenchmarkError: the share is not between 0 and 1, or no question is left.
         """
         if not 0 < share <= 1:
-            raise BenchmarkError(f"a suite share of {share} is not above 0 and at most 1")
+            raise BenchmarkError(f"suite share is {share}; expected more than 0 and at most 1")
         self.suite = suite
         self.share = share
         self._rng = random.Random(seed)
@@ -45,7 +45,7 @@ class QuestionDeck:
             if (kept := [item for item in row.items if clouds or _is_askable(item)])
         ]
         if not self._rows:
-            raise BenchmarkError(f"the suite {suite.name} holds no question that can be asked")
+            raise BenchmarkError(f"suite {suite.name} has no question that the server can answer")
         self._cards = self._shuffled()
 
     def deal(self, num_prompts: int) -> list[WorkItem]:
@@ -73,7 +73,7 @@ class QuestionDeck:
 def mix_in(
     items: Sequence[WorkItem], questions: Sequence[WorkItem], rng: random.Random
 ) -> list[WorkItem]:
-    """The items with as many of them replaced by the questions, at random places."""
+    """The items, with random ones replaced by the questions."""
     places = rng.sample(range(len(items)), len(questions))
     mixed = list(items)
     for place, question in zip(places, questions, strict=True):
@@ -84,8 +84,8 @@ def mix_in(
 def score_questions(suite: Suite, sent: Sequence[Sent], duration: float) -> dict[str, Any]:
     """Scores of the questions among the requests, by row and together.
 
-    `correct_throughput` is right answers per second of the test. A row is `below_target` when its
-    whole interval lies under its target and rests on at least 20 answers: a few say nothing.
+    `correct_throughput` is correct answers per second of the test. A row is `below_target` if its
+    whole interval is below its target and it has at least 20 answers.
     """
     asked: dict[str, list[Sent]] = defaultdict(list)
     for one in sent:
@@ -116,7 +116,7 @@ def _score(row: SuiteRow, sent: Sequence[Sent]) -> RowScore:
         item, record = one.item.question, one.record
         if item is None:
             continue
-        # A deck may deal a question again: each time has an answer of its own.
+        # A deck may deal a question again: each occurrence has its own answer.
         id_ = f"{item.sample.id}#{number}"
         items[id_] = replace(item, sample=item.sample.model_copy(update={"id": id_}))
         if record.error is not None:
@@ -151,5 +151,5 @@ def _row(score: RowScore) -> dict[str, Any]:
 
 
 def _is_askable(item: Item) -> bool:
-    """Whether OpenAI's protocol has a form for the item: text or a picture."""
+    """Whether OpenAI's API can carry the item: text or a picture."""
     return item.media is None or item.media.suffix.lower() in IMAGE_TYPES

@@ -1,7 +1,4 @@
-"""What a load test looks like: terminal tables and result files in vLLM's layout.
-
-Called by `load_cli`.
-"""
+"""Terminal tables and result files of load tests; the files have the layout of vLLM."""
 
 from __future__ import annotations
 
@@ -20,23 +17,23 @@ from benchmark.report.figures import number
 from benchmark.suite import ERROR_METRICS
 from benchmark.text import column_table
 
-# Metadata of the user's own stand beside these keys.
+# Results also have keys from --metadata.
 _RANK = re.compile(rf"(p[\d.]+)_(?:{'|'.join(METRICS)})_ms")
-# What an event loop is late by itself needs no word.
+# Smaller delays come from the event loop.
 _LATE_S = 0.1
 
 
 def throughput_table(results: Sequence[dict[str, Any]]) -> Table:
-    """One line a concurrency: what was done and how fast, beside the baseline if there was one."""
+    """One row per concurrency: counts and throughput, next to the baseline if there is one."""
     cut = any(row.get("cancelled") for row in results)
     good = any(row.get("request_goodput") is not None for row in results)
-    columns = ["concurrency", "done", "failed", *(["cut off"] if cut else []), "req/s"]
+    columns = ["concurrency", "done", "failed", *(["disconnected"] if cut else []), "req/s"]
     columns += ["good req/s"] if good else []
     columns += ["out tok/s"]
     baseline = next((r["baseline"] for r in results if "baseline" in r), None)
     if baseline is not None:
         columns += ["baseline tok/s", "ratio"]
-    beside = "" if baseline is None else f" beside {baseline}"
+    beside = "" if baseline is None else f" next to {baseline}"
     result = column_table(f"{results[0]['model_id']}: throughput{beside}", columns, ())
     for row in results:
         cells = [
@@ -55,7 +52,7 @@ def throughput_table(results: Sequence[dict[str, Any]]) -> Table:
 
 
 def latency_table(results: Sequence[dict[str, Any]], metrics: Sequence[str]) -> Table:
-    """One line a concurrency and metric, in milliseconds."""
+    """One row per concurrency and metric, in milliseconds."""
     ranks = sorted(
         {found[1] for key in results[0] if (found := _RANK.fullmatch(key))},
         key=lambda rank: float(rank[1:]),
@@ -71,7 +68,7 @@ def latency_table(results: Sequence[dict[str, Any]], metrics: Sequence[str]) -> 
 
 
 def quality_table(results: Sequence[dict[str, Any]]) -> Table | None:
-    """The scores of the suite's questions among the requests; None where there were none."""
+    """The scores of the questions among the requests; None without questions."""
     if not any("quality" in row for row in results):
         return None
     name = next(row["quality"]["suite"] for row in results if "quality" in row)
@@ -95,7 +92,7 @@ def quality_table(results: Sequence[dict[str, Any]]) -> Table | None:
 
 
 def notes(results: Sequence[dict[str, Any]]) -> list[str]:
-    """What keeps the table from telling the whole story, a sentence each."""
+    """Failures, disconnects, delays, cache hits and scores that the tables do not show."""
     lines = []
     for row in results:
         where = f"concurrency {_concurrency(row)}"
@@ -103,18 +100,18 @@ def notes(results: Sequence[dict[str, Any]]) -> list[str]:
             reasons = sorted(row["error_counts"], key=row["error_counts"].get, reverse=True)
             lines.append(f"{where}: {row['failed']} failed: {'; '.join(reasons[:3])}")
         if row.get("cancelled"):
-            lines.append(f"{where}: {row['cancelled']} cut off, counted nowhere else")
+            lines.append(f"{where}: {row['cancelled']} disconnected, not counted elsewhere")
         if (late := _late(row)) is not None:
             lines.append(f"{where}: {late}")
         if row["short_outputs"]:
-            lines.append(f"{where}: some outputs were not of the length asked for")
+            lines.append(f"{where}: some outputs do not have the requested length")
         if row["total_cached_tokens"]:
             share = row["total_cached_tokens"] / max(1, row["total_input_tokens"])
             lines.append(f"{where}: {100 * share:.0f} % of prompt tokens came from a cache")
         if quality := row.get("quality"):
             lines.append(
-                f"{where}: {quality['correct']} of {quality['answered']} questions right, "
-                f"{quality['correct_throughput']:.2f} right answers/s"
+                f"{where}: {quality['correct']} of {quality['answered']} questions correct, "
+                f"{quality['correct_throughput']:.2f} correct answers/s"
             )
             low = [score["row"] for score in quality["rows"] if score["below_target"]]
             if low:
@@ -123,21 +120,21 @@ def notes(results: Sequence[dict[str, Any]]) -> list[str]:
 
 
 def _late(row: dict[str, Any]) -> str | None:
-    """What an open loop's latencies leave out: requests that were sent after they were due."""
+    """A note on delayed requests of an open loop, which latencies do not include."""
     waits: Sequence[float] = row.get("queue_times") or ()
     is_open = row["request_rate"] != "inf" or "ramp_up_strategy" in row
     if not is_open or max(waits, default=0.0) < _LATE_S:
         return None
     return (
         f"requests were sent up to {max(waits):.2f} s after they were due "
-        f"({sum(waits) / len(waits):.2f} s on average); no latency includes that"
+        f"({sum(waits) / len(waits):.2f} s on average); latencies do not include this delay"
     )
 
 
 def save(
     results: Sequence[dict[str, Any]], directory: Path, filename: str | None, detailed: bool = False
 ) -> list[Path]:
-    """Writes one JSON file a result, named by its concurrency; returns the paths."""
+    """Writes one JSON file per result, named by concurrency; returns the paths."""
     paths = []
     for row in results:
         path = directory / _file_name(row, filename, alone=len(results) == 1)
@@ -167,7 +164,7 @@ def _concurrency(row: dict[str, Any]) -> str:
 
 
 def _score(value: float | None, metric: str) -> str:
-    """An error is a number of objects, all else a percentage."""
+    """Errors as numbers of objects, all other metrics in percent."""
     if value is None:
         return "-"
     return f"{number(value, metric)}{'' if metric.startswith(ERROR_METRICS) else ' %'}"

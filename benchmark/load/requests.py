@@ -1,7 +1,7 @@
-"""A load test's items as request bodies, in the dialect of the server that is asked.
+"""Request bodies of a load test.
 
-Called by `load`. `openai-chat` is the standard alone; `lamm` adds what makes outputs of an exact
-length, which vLLM, SGLang and LMDeploy take too.
+`openai-chat` has standard fields only; `lamm` adds the fields for outputs of an exact length, which
+vLLM, SGLang and LMDeploy accept too.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from benchmark.load.workload import WorkItem
 
 @dataclass(frozen=True, slots=True)
 class RequestStyle:
-    """How an item is asked. `extra_body` is merged into every body, last."""
+    """The form of the requests. `extra_body` is merged into every body last."""
 
     backend: Backend = Backend.LAMM
     ignore_eos: bool = True
@@ -26,18 +26,18 @@ class RequestStyle:
 
     @property
     def takes_clouds(self) -> bool:
-        """Whether the dialect has a content part for point clouds."""
+        """Whether the API has a content part for point clouds."""
         return self.backend is Backend.LAMM
 
     def body(self, model: str, item: WorkItem) -> dict[str, Any]:
-        """A greedy request; of an exact output length where EOS is ignored.
+        """The body of a greedy request, with an exact output length if EOS is ignored.
 
         Raises:
-            BenchmarkError: a point cloud, which OpenAI's protocol has no part for.
+            BenchmarkError: a point cloud, for which OpenAI's API has no content part.
         """
         if item.media is not None and not item.media.is_image and not self.takes_clouds:
             raise BenchmarkError(
-                f"--backend {self.backend} has no part for point clouds; leave out --cloud and "
+                f"--backend {self.backend} cannot send point clouds; remove --cloud and "
                 "--cloud-points"
             )
         body: dict[str, Any] = {
@@ -47,6 +47,6 @@ class RequestStyle:
             "max_tokens": item.output_len,
         }
         if self.ignore_eos and item.question is None:
-            # Both: some servers honour stop strings even where EOS is ignored.
+            # Both: some servers apply stop strings although EOS is ignored.
             body |= {"min_tokens": item.output_len, "ignore_eos": True}
         return {**body, **self.extra_body}

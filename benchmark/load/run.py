@@ -1,7 +1,4 @@
-"""Latency and throughput under load, open or closed loop, beside a baseline in the same run.
-
-Called by `lamm bench load`.
-"""
+"""Runs load tests, open or closed loop, optionally alternating with a baseline."""
 
 from __future__ import annotations
 
@@ -32,8 +29,8 @@ _PEAKS = frozenset({"max_concurrent_requests", "max_output_tokens_per_s"})
 class LoadSpec:
     """One load test. `max_concurrency` None leaves an open loop unbounded.
 
-    `rounds` repeats the whole test with other prompts; medians over rounds are reported. `goodput`
-    are limits in milliseconds by metric, `cancel_rate` the share of requests that are cut off.
+    `rounds` repeats the test with other prompts and reports medians. `goodput` maps metrics to
+    limits in milliseconds; `cancel_rate` is the share of requests that disconnect.
     """
 
     model: str
@@ -52,14 +49,14 @@ class LoadSpec:
 
 @dataclass(frozen=True, slots=True)
 class BaselineRound:
-    """What a baseline gave for one workload: useful output tokens and the seconds they took."""
+    """Result of a baseline for one workload: requested output tokens and duration."""
 
     output_tokens: int
     seconds: float
 
 
 class Baseline(Protocol):
-    """Something else that generates, asked in turns with the server."""
+    """A second system that alternates with the server."""
 
     name: str
 
@@ -75,21 +72,21 @@ async def run_load(
     on_round: Callable[[str], None] = lambda _what: None,
     deck: QuestionDeck | None = None,
 ) -> dict[str, Any]:
-    """Runs all rounds, baseline and server in turns, and gives the result in vLLM's keys.
+    """Runs all rounds, baseline and server alternating; returns the result with vLLM's keys.
 
-    With several rounds every number is the median over them; counts and durations are sums. The
-    server is idle while the baseline runs, and the other way round. A deck's questions take the
-    place of some requests; their scores, over all rounds, stand under `quality`.
+    Counts and durations are summed over rounds; all other values are medians. The server is idle
+    while the baseline runs, and vice versa. Questions of the deck replace some of the requests;
+    their scores over all rounds are under `quality`.
 
     Raises:
-        BenchmarkError: no request of a round succeeded; the first error is in the message.
+        BenchmarkError: all requests of a round failed; the message has the first error.
     """
     rounds: list[dict[str, Any]] = []
     baseline_rates: list[float] = []
     questions: list[Sent] = []
     disconnector = Disconnector()
     for index in range(spec.rounds):
-        # Each round has prompts of its own: a prefix cache must not answer for the engine.
+        # Each round has new prompts, so that no prefix cache shortens it.
         seed = spec.seed + 1000 * index
         items = make_workload(spec.workload, seed)
         if deck is not None:
@@ -114,7 +111,7 @@ async def run_load(
 
 
 def merge_rounds(rounds: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """One result from several: sums of counts and durations, medians of everything else."""
+    """Merges results: sums of counts and durations, medians of all other values."""
     if len(rounds) == 1:
         return {**rounds[0]}
     merged: dict[str, Any] = {}
@@ -156,7 +153,7 @@ async def _server_round(
     reasons = [one.record.error for one in sent if one.record.error and not one.cancelled]
     records = [one.record for one in sent if not one.cancelled]
     if records and len(reasons) == len(records):
-        raise BenchmarkError(f"all {len(records)} requests failed; the first: {reasons[0]}")
+        raise BenchmarkError(f"all {len(records)} requests failed; first error: {reasons[0]}")
     result = summarise(records, duration, spec.percentiles, spec.goodput)
     result["max_concurrent_requests"] = peak_concurrency([one.record for one in sent])
     result["cancelled"] = sum(one.cancelled for one in sent)
@@ -166,12 +163,12 @@ async def _server_round(
 
 
 def _moments(items: Sequence[WorkItem], rate: float, rng: random.Random) -> list[float | None]:
-    """When each item is cut off; a suite's questions never are, for they are scored."""
+    """The moment at which each item disconnects; scored questions never do."""
     plain = [index for index, item in enumerate(items) if item.question is None]
     wanted = round(rate * len(items))
     if wanted > len(plain):
         raise BenchmarkError(
-            f"{wanted} of {len(items)} requests are to be cut off, and only {len(plain)} are no "
+            f"{wanted} of {len(items)} requests must disconnect, but only {len(plain)} are not "
             "questions of the suite; lower --cancel-rate or --suite-share"
         )
     moments: list[float | None] = [None] * len(items)
@@ -182,7 +179,7 @@ def _moments(items: Sequence[WorkItem], rate: float, rng: random.Random) -> list
 
 
 def _is_short(one: Sent, style: RequestStyle) -> bool:
-    """Whether an output that should be of an exact length is not."""
+    """Whether an output does not have its exact length."""
     usage = one.record.usage
     return (
         style.ignore_eos
@@ -200,11 +197,11 @@ def _head(spec: LoadSpec) -> dict[str, Any]:
         "backend": spec.style.backend,
         "label": spec.label,
         "model_id": spec.model,
-        # Tokens are counted by the server.
+        # The server counts tokens.
         "tokenizer_id": None,
         "num_prompts": spec.workload.num_prompts,
         **spec.metadata,
-        # JSON has no infinity; vLLM writes the word too.
+        # JSON has no infinity; vLLM writes "inf" too.
         "request_rate": rate if rate != float("inf") else "inf",
         "burstiness": spec.arrivals.burstiness,
         "max_concurrency": spec.max_concurrency,

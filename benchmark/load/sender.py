@@ -1,7 +1,4 @@
-"""Sends a workload: each request when it is due and a slot is free, some of them cut off.
-
-Called by `load`; the stopwatch of every request is `ChatClient.stream`'s.
-"""
+"""Sends a workload: each request when it is due and a slot is free; some disconnect."""
 
 from __future__ import annotations
 
@@ -27,9 +24,9 @@ DETAIL_KEYS = (
 
 @dataclass(frozen=True, slots=True)
 class Sent:
-    """One request as it went. `queue_time`: seconds between being due and being sent.
+    """One sent request. `queue_time`: seconds between due and sent.
 
-    `moment` is the share of a usual latency at which it was to be cut, or None.
+    `moment` is the fraction of a usual latency at which it should disconnect, or None.
     """
 
     item: WorkItem
@@ -39,7 +36,7 @@ class Sent:
 
     @property
     def cancelled(self) -> bool:
-        """Whether it was cut off before it had ended by itself."""
+        """Whether the client disconnected before the end."""
         return self.record.error == DISCONNECTED
 
 
@@ -53,18 +50,19 @@ async def send_all(
     moments: Sequence[float | None] = (),
     disconnector: Disconnector | None = None,
 ) -> tuple[list[Sent], float]:
-    """Sends items when due, slots permitting; results in the items' order, and seconds taken.
+    """Sends each item when it is due and a slot is free.
 
-    `moments` (one an item, or none at all) say which are cut off.
+    `moments` (one per item, or empty) says which requests disconnect. Returns the sent requests in
+    the order of the items, and the duration in seconds.
 
     Raises:
-        BenchmarkError: the style has no form for an item.
+        BenchmarkError: the style cannot express an item.
     """
     bodies = [encode_stream(style.body(model, item)) for item in items]
     cuts = list(moments) or [None] * len(items)
     streamer = disconnector or Disconnector()
-    # The slots are ours and not the client's: waiting for one is no latency of the server's, and
-    # the moment of a cut counts from the sending.
+    # Not the slots of the client: waiting for one is not latency of the server, and the moment of a
+    # disconnect counts from sending.
     slots = nullcontext() if max_concurrency is None else asyncio.Semaphore(max_concurrency)
     started = time.perf_counter()
 
@@ -82,10 +80,10 @@ async def send_all(
 
 
 def details(sent: Sequence[Sent]) -> dict[str, list[Any]]:
-    """One entry a request in every list, in the order sent; times in seconds.
+    """Lists with one entry per request in the order sent; times in seconds.
 
-    `start_times` are on a clock of their own. Requests that failed or were cut off have no tokens;
-    `errors` holds their reason and "" for all others.
+    `start_times` have an arbitrary zero. Failed and disconnected requests have no tokens; `errors`
+    has their reason, and "" for all others.
     """
     records = [one.record for one in sent]
     usages = [record.usage if record.error is None else None for record in records]
@@ -104,5 +102,5 @@ def details(sent: Sequence[Sent]) -> dict[str, list[Any]]:
 
 
 def without_details(result: Mapping[str, Any]) -> dict[str, Any]:
-    """A result without what `--save-detailed` asks for."""
+    """A result without the keys of `--save-detailed`."""
     return {key: value for key, value in result.items() if key not in DETAIL_KEYS}

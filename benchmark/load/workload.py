@@ -1,7 +1,4 @@
-"""The requests of a load test; seeded, so that all contenders get the same.
-
-Called by `load`, for the server and for the baseline alike.
-"""
+"""The requests of a load test, from a seed: server and baseline get the same ones."""
 
 from __future__ import annotations
 
@@ -27,7 +24,7 @@ _WORDS = (
     "far", "what", "where", "which", "how", "many", "colour", "shape", "side", "middle", "corner",
     "thing"
 )  # fmt: skip
-# Media that repeat are the same in every round, whatever the round's seed.
+# Repeated media are the same in all rounds.
 _REPEATED_SEED = 1
 
 T = TypeVar("T")
@@ -35,10 +32,10 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class WorkItem:
-    """One request: its text, its medium (or None), the tokens it must give.
+    """One request: text, medium (or None) and output length in tokens.
 
-    `question` is the suite's item where the request is one: then `output_len` is only a limit, and
-    the answer is scored.
+    If `question` is set, the request is an item of a suite: `output_len` is a limit only, and the
+    answer is scored.
     """
 
     prompt: str
@@ -49,10 +46,10 @@ class WorkItem:
 
 @dataclass(frozen=True, slots=True)
 class WorkloadSpec:
-    """What to send. Lengths are mixed in equal shares, each kind of medium in turn.
+    """Size and media of a workload. Lengths are mixed in equal shares; media are used in turn.
 
-    `image_sizes` (width, height) and `cloud_points` ask for drawn media beside the files. Unique
-    media differ from request to request, so that no cache of encoded media can answer.
+    `image_sizes` (width, height) and `cloud_points` add generated media to the files. Unique media
+    differ in every request, so that no cache of encoded media helps.
     """
 
     num_prompts: int
@@ -67,12 +64,12 @@ class WorkloadSpec:
 
     @property
     def has_clouds(self) -> bool:
-        """Whether some request carries a point cloud."""
+        """Whether any request has a point cloud."""
         return bool(self.clouds or self.cloud_points)
 
 
 def make_workload(spec: WorkloadSpec, seed: int) -> list[WorkItem]:
-    """Distinct random questions; the mix of lengths is exact and its order shuffled.
+    """Distinct random questions, with an exact mix of lengths in random order.
 
     Raises:
         BenchmarkError: a file cannot be read or made unique.
@@ -96,7 +93,7 @@ def _mixed(values: Sequence[T], count: int, rng: random.Random) -> list[T]:
 
 
 def _media_sources(spec: WorkloadSpec) -> list[Callable[[random.Random], Media]]:
-    """One function a source of media; each gives the medium of one request."""
+    """One function per media source; each returns the medium of one request."""
     sources = [_from_file(read_picture(path), spec.unique_images) for path in spec.images]
     sources += [_drawn_pictures(*size, spec.unique_images) for size in spec.image_sizes]
     sources += [_from_file(read_cloud(path), spec.unique_clouds) for path in spec.clouds]

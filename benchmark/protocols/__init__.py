@@ -1,7 +1,7 @@
-"""Scores of stored answers under four protocols, one after the other or side by side.
+"""Protocols: stored answers in, scores under the published rules and corrected ones out.
 
-`score` is a pure function of records and answers: it needs no server, no model and no pictures.
-Called by `lamm bench`. Scores of a task under two protocols are two different quantities.
+`score` is a pure function of records and answers: it needs no server, model or pictures. Scores of
+a task under different protocols are different quantities.
 """
 
 from __future__ import annotations
@@ -65,17 +65,17 @@ CORRECTED: Mapping[str, Callable[[], Scorer]] = MappingProxyType(
 
 
 def score(task: str, protocol: Protocol | str, stored: Sequence[Stored]) -> ProtocolScore:
-    """Scores the answers to records of one task. Records without an answer are not to be passed.
+    """Scores the answers to records of one task; `stored` has only records with an answer.
 
     Raises:
-        ValueError: the protocol is unknown or has no rule for the task, a record is of another
-            task, or an id stands twice.
+        ValueError: the protocol is unknown or has no rule for the task, a record has another
+            task, or an id is a duplicate.
     """
     protocol = Protocol(protocol)
     scorer = scorer_of(task, protocol)
     ids = Counter(one.sample.id for one in stored)
     if repeated := [id_ for id_, times in ids.items() if times > 1]:
-        raise ValueError(f"{len(repeated)} ids stand twice, the first is {repeated[0]!r}")
+        raise ValueError(f"{len(repeated)} duplicate ids, the first is {repeated[0]!r}")
     if others := {one.sample.task for one in stored} - {task}:
         raise ValueError(f"records of task {', '.join(sorted(others))} among those of {task}")
     items = scorer.items(stored)
@@ -91,10 +91,10 @@ def score(task: str, protocol: Protocol | str, stored: Sequence[Stored]) -> Prot
 
 
 def scorer_of(task: str, protocol: Protocol) -> Scorer:
-    """A protocol's scorer of a task.
+    """The scorer of a task under a protocol.
 
-    June's rules are July's but for the sets that Binary-Locating pools. `corrected-v1` counts the
-    hits of a task that the LAMM-Benchmark does not have.
+    The June rules differ from the July rules only in the sets that Binary-Locating pools.
+    `corrected-v1` counts the hits of a task that the LAMM-Benchmark does not have.
 
     Raises:
         ValueError: the protocol has no rule for the task.

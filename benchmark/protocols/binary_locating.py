@@ -1,6 +1,6 @@
-"""Binary-Locating: is there a point in the object, pooled over two or three sets.
+"""Binary-Locating: whether a point is in the object, pooled over two or three sets.
 
-The July form pools VOC2012 and LSP, the June form FSC147 too. Called by the registry of protocols.
+The July form pools VOC2012 and LSP; the June form adds FSC147.
 """
 
 from __future__ import annotations
@@ -32,12 +32,12 @@ from lamm_model.tasks.targets import read_joints
 FORMS: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {"2-set": ("VOC2012", "LSP"), "3-set": ("VOC2012", "LSP", "FSC147")}
 )
-# Upstream leaves pictures of FSC147 out that show this many objects or more.
+# Upstream leaves out pictures of FSC147 with this many objects or more.
 MANY = 10
 
 
 class UpstreamLocatingScorer(Scorer):
-    """Any point in an object, the label mentioned anywhere; points too many cost nothing."""
+    """Any point in an object, with the label mentioned anywhere; surplus points cost nothing."""
 
     rules = (Rule("accuracy", share("hits", "there"), "any number of points is free"),)
 
@@ -45,7 +45,7 @@ class UpstreamLocatingScorer(Scorer):
         self._repaired = repaired
 
     def item(self, stored: Stored) -> ItemScore:
-        """Hits and objects of one picture, by the form of its target."""
+        """Hits and objects of one picture, depending on the form of its target."""
         task = TASKS[stored.sample.task]
         inputs, _ = task.read_sample(stored.sample)
         target = stored.sample.target
@@ -87,7 +87,7 @@ def _in_body(rows: Sequence[Sequence[float]], stored: Stored) -> bool:
 
 
 def locating_scorer(protocol: Protocol) -> Scorer:
-    """How a protocol scores one set of Binary-Locating."""
+    """The scorer of one set of Binary-Locating under a protocol."""
     if protocol is Protocol.CORRECTED_V1:
         return LocatingScorer()
     return UpstreamLocatingScorer(repaired=protocol is Protocol.UPSTREAM_INTENDED)
@@ -96,9 +96,9 @@ def locating_scorer(protocol: Protocol) -> Scorer:
 def binary_locating(
     protocol: Protocol | str, sets: Mapping[str, Sequence[Stored]]
 ) -> dict[str, ProtocolScore]:
-    """The 2-set form, and the 3-set form where FSC147 is among the sets, objects pooled.
+    """The 2-set form, and the 3-set form if `sets` has FSC147; objects are pooled.
 
-    Beside the pooled metrics, `macro_` and the first one's name is the mean over the sets.
+    The metric `macro_NAME`, NAME being the first metric, is the mean over the sets.
 
     Raises:
         ValueError: VOC2012 or LSP is missing, or the protocol is unknown.

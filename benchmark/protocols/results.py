@@ -1,8 +1,7 @@
-"""What a protocol gives: scores of items, and metrics with intervals over them.
+"""Results of a protocol: scores of items, and metrics with intervals over them.
 
-Every item contributes named numbers (hits, boxes predicted, n-grams ...); a metric is a ratio or
-another function of their sums, so that its bootstrap is a product of matrices. Called by the
-scorers and by whoever prints a `ProtocolScore`.
+Every item contributes named numbers (hits, predicted boxes, n-grams ...); a metric is a function of
+their sums, so that its bootstrap is a matrix product.
 """
 
 from __future__ import annotations
@@ -26,7 +25,7 @@ Numbers = NDArray[np.float64]
 
 
 class Protocol(StrEnum):
-    """A set of scoring rules. Scores of different protocols are never to be compared."""
+    """A set of scoring rules. Scores under different protocols are not comparable."""
 
     UPSTREAM_2023_07 = "upstream-2023-07"
     UPSTREAM_2023_06 = "upstream-2023-06"
@@ -36,7 +35,7 @@ class Protocol(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """A record and the text that a model wrote to it."""
+    """A record and the answer of a model."""
 
     sample: Sample
     text: str
@@ -44,10 +43,10 @@ class Stored:
 
 @dataclass(frozen=True, slots=True)
 class ItemScore:
-    """What one answer contributes to the metrics.
+    """The contribution of one answer to the metrics.
 
-    `cluster` is what the bootstrap draws (a picture with 14 questions is one); `faults` name what
-    would have stopped upstream's scorer or is only approximated.
+    The bootstrap samples clusters (a picture with 14 questions is one). `faults` name errors that
+    would stop upstream's scorer, and approximations.
     """
 
     id: str
@@ -61,7 +60,7 @@ class ItemScore:
 class Metric:
     """A value with its 95 % interval (percentile bootstrap, seeded) over `n` items.
 
-    `n` are those that the metric counts: fewer than all of a row where its rule is over a part.
+    `n` is less than the items of a row if the rule of the metric covers a part of them.
     """
 
     value: float
@@ -73,9 +72,9 @@ class Metric:
 
 @dataclass(frozen=True, slots=True)
 class ProtocolScore:
-    """One task's score under one protocol. `chance` is that of `primary`, None where unknown.
+    """One task's score under one protocol. `chance` is for the `primary` metric, None if unknown.
 
-    `metrics` leaves out what has nothing to measure. `faults` counts each named fault.
+    `metrics` leaves out metrics without items. `faults` counts the faults by name.
     """
 
     protocol: Protocol
@@ -93,7 +92,7 @@ class ProtocolScore:
 
     @property
     def unparsed(self) -> float:
-        """Share of answers that the task's own parser could not read."""
+        """Share of answers that the task's parser could not parse."""
         if not self.items:
             return 0.0
         return sum(item.status is ParseStatus.UNPARSED for item in self.items) / len(self.items)
@@ -113,15 +112,15 @@ class Sums:
         return column
 
     def named(self, prefix: str) -> list[str]:
-        """What follows `prefix|` in the names that begin so: the classes of a per-class count."""
+        """The suffixes of names that start with `prefix|`: the classes of a per-class count."""
         return [n.partition("|")[2] for n in self._columns if n.startswith(f"{prefix}|")]
 
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """A metric's name, how it follows from sums (nan: nothing to measure), and what to know.
+    """A metric: its name, its function of the sums (nan without items), and a note.
 
-    `over` names the number that is 1 in the items that the metric is over; all, without it.
+    `over` is the name of a number that is 1 for the items of the metric; None means all items.
     """
 
     name: str
@@ -131,7 +130,7 @@ class Rule:
 
 
 class Scorer(ABC):
-    """How one protocol scores one task. `rules` begin with the metric that a table shows."""
+    """Scores one task under one protocol. The first of `rules` is shown in tables."""
 
     rules: Sequence[Rule]
 
@@ -144,16 +143,16 @@ class Scorer(ABC):
         """
 
     def items(self, stored: Sequence[Stored]) -> list[ItemScore]:
-        """Scores all answers; overridden where an item's score depends on the others."""
+        """Scores all answers; overridden if the score of an item depends on others."""
         return [self.item(one) for one in stored]
 
     def chance(self, stored: Sequence[Stored]) -> float | None:  # noqa: ARG002 - for subclasses
-        """What guessing scores on the first rule; None where that cannot be said."""
+        """Score of guessing on the first rule; None if unknown."""
         return None
 
 
 def ratio(part: Numbers, whole: Numbers) -> Numbers:
-    """`part / whole`, nan where `whole` is 0."""
+    """`part / whole`; nan if `whole` is 0."""
     result = np.full(np.broadcast(part, whole).shape, np.nan)
     np.divide(part, whole, out=result, where=whole != 0)
     return result
@@ -165,14 +164,14 @@ def share(part: str, whole: str = "n") -> Callable[[Sums], Numbers]:
 
 
 def mean_over(sums: Sums, prefix: str, value: Callable[[str], Numbers]) -> Numbers:
-    """Mean of `value(class)` over the classes that are counted under `prefix` and were drawn."""
+    """Mean of `value(class)` over the sampled classes counted under `prefix`."""
     rows = np.array([value(name) for name in sums.named(prefix)])
     known = ~np.isnan(rows)
     return ratio(np.where(known, rows, 0.0).sum(axis=0), known.sum(axis=0).astype(np.float64))
 
 
 def measure(items: Sequence[ItemScore], rules: Sequence[Rule]) -> dict[str, Metric]:
-    """Every rule's value and interval; rules with nothing to measure are left out."""
+    """Value and interval of every rule; rules without items are left out."""
     if not items:
         return {}
     names = sorted({name for item in items for name in item.numbers})
@@ -212,13 +211,13 @@ def make_item(
     faults: Sequence[str] = (),
     cluster: str | None = None,
 ) -> ItemScore:
-    """An item with `n` counted; the cluster is the record itself unless named."""
+    """An item with `n` = 1; the default cluster is the record itself."""
     values = {name: float(value) for name, value in {"n": 1, **numbers}.items()}
     return ItemScore(stored.sample.id, values, status, cluster or stored.sample.id, tuple(faults))
 
 
 def _resampled(pooled: Numbers) -> Numbers:
-    """Sums over clusters drawn with replacement, [RESAMPLES, columns]; the same draw every time."""
+    """Sums over clusters sampled with replacement, [RESAMPLES, columns]; seeded."""
     rng = np.random.default_rng(SEED)
     count = len(pooled)
     even = np.full(count, 1 / count)

@@ -1,8 +1,8 @@
-"""The scorers of the LAMM repository at July 2023, reproduced with their faults, or repaired.
+"""The scorers of the LAMM repository of July 2023, reproduced with their faults, or repaired.
 
-`repaired=False` gives what upstream's code gives; `repaired=True` (`upstream-intended`) mends what
-is plainly a slip and keeps every rule. Both ignore what `corrected` measures: any mention counts,
-boxes belong to no label, and spare boxes and points are free. Called by the registry of protocols.
+`repaired=False` gives the values of upstream's code; `repaired=True` (`upstream-intended`) repairs
+obvious slips and keeps all rules. Unlike `corrected`, both count any mention, do not match boxes to
+labels, and do not penalise surplus boxes and points.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class UpstreamScorer(Scorer):
         self._repaired = repaired
 
     def item(self, stored: Stored) -> ItemScore:
-        """Scores one answer by upstream's rule; the status is that of our own parser."""
+        """Scores one answer by upstream's rule; the status comes from the task's parser."""
         task = TASKS[stored.sample.task]
         inputs, _ = task.read_sample(stored.sample)
         numbers, faults = self._score(stored, self._repaired)
@@ -44,7 +44,7 @@ class UpstreamScorer(Scorer):
         return make_item(stored, status, numbers, faults, stored.sample.media)
 
     def chance(self, stored: Sequence[Stored]) -> float | None:
-        """That of guessing one class; naming all of them scores more under these rules."""
+        """Chance of guessing one class; naming all classes scores higher under these rules."""
         return chance_of(stored)
 
 
@@ -96,7 +96,7 @@ def _choice(stored: Stored, repaired: bool) -> tuple[Numbers, Sequence[str]]:
     index = target["choice"]
     letter = _LETTERS[index] if index < len(_LETTERS) else ""
     if not letter or letter > last:
-        return {"hits": 0}, [f"upstream stops: it knows no option after {last}"]
+        return {"hits": 0}, [f"upstream fails: no option after {last}"]
     end = r"(?:\W|$)" if repaired else r"\W"
     stated = re.findall(rf"[Tt]he answer is \(?[A-{last}]\)?{end}", text)
     announced = re.findall(rf"ANSWER: [A-{last}]", text)
@@ -138,7 +138,7 @@ def _ocr(stored: Stored, repaired: bool) -> tuple[Numbers, Sequence[str]]:
     if repaired:
         said = [word.strip(".,:;!?()[]\"'") for word in said]
     if not there:
-        return {"recall": 0}, ["upstream stops: no word to read"]
+        return {"recall": 0}, ["upstream fails: no words in the target"]
     return {"recall": sum(word.lower() in said for word in there) / len(there)}, ()
 
 
@@ -152,7 +152,7 @@ def _smile(stored: Stored, repaired: bool) -> tuple[Numbers, Sequence[str]]:
 
 def _keypoint(stored: Stored, repaired: bool) -> tuple[Numbers, Sequence[str]]:
     if not repaired:
-        # The line that should add a hit to the score computes the sum and drops it.
+        # Upstream computes the sum of hits but discards it.
         return {"hits": 0}, ()
     size = stored.sample.size or (1, 1)
     target = stored.sample.target
@@ -161,7 +161,7 @@ def _keypoint(stored: Stored, repaired: bool) -> tuple[Numbers, Sequence[str]]:
 
 
 def near(text: str, point: tuple[float, float]) -> bool:
-    """Whether any pair of numbers in a text lies within a tenth of the picture of a point."""
+    """Whether any pair of numbers in a text is within a tenth of the picture from a point."""
     return any(math.dist(pair, point) < RADIUS for pair in read.numbers(text, 2))
 
 
@@ -173,7 +173,7 @@ def _first_overlap(
             if read.iou_3d(there, box, clamped=repaired) > IOU:
                 return True, []
         except ZeroDivisionError:
-            return False, ["upstream stops: division by the volume of two empty boxes"]
+            return False, ["upstream fails: division by zero for two empty boxes"]
     return False, []
 
 
@@ -186,7 +186,7 @@ def _approximated(labels: Sequence[str]) -> list[str]:
 
 
 _ACCURACY = (Rule("accuracy", share("hits")),)
-_RECALL = (Rule("recall@0.5", share("hits", "objects"), 'published as "mAP"; no precision in it'),)
+_RECALL = (Rule("recall@0.5", share("hits", "objects"), 'published as "mAP"; ignores precision'),)
 _CLOSE = (Rule("pck@0.1_image", share("hits")),)
 _UPSTREAM: Mapping[str, tuple[ScoreItem, Sequence[Rule]]] = MappingProxyType(
     {
@@ -201,16 +201,16 @@ _UPSTREAM: Mapping[str, tuple[ScoreItem, Sequence[Rule]]] = MappingProxyType(
         "detection_3d": (_detection_3d, _RECALL),
         "grounding_3d": (
             _grounding,
-            (Rule("accuracy@0.5", share("hits"), 'published as "mAP@0.5"; the first box alone'),),
+            (Rule("accuracy@0.5", share("hits"), 'published as "mAP@0.5"; first box only'),),
         ),
         "caption": (
             _caption,
-            (Rule("bleu4_sentence", share("bleu"), "best sentence a picture, no smoothing"),),
+            (Rule("bleu4_sentence", share("bleu"), "best sentence per picture, no smoothing"),),
         ),
         "counting": (
             _counting,
             (
-                Rule("mae", share("error"), "no number counts as 0"),
+                Rule("mae", share("error"), "an answer without a number counts as 0"),
                 Rule("mae_below_10", lambda s: ratio(s["error_few"], s["few"]), over="few"),
             ),
         ),
@@ -222,7 +222,7 @@ _UPSTREAM: Mapping[str, tuple[ScoreItem, Sequence[Rule]]] = MappingProxyType(
 
 
 def upstream_scorer(task: str, *, repaired: bool) -> UpstreamScorer | None:
-    """Upstream's scorer of a task; None where upstream has none."""
+    """Upstream's scorer of a task; None if there is none."""
     if task not in _UPSTREAM:
         return None
     score, rules = _UPSTREAM[task]

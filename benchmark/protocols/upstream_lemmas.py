@@ -1,8 +1,8 @@
-"""Word forms that upstream's scorer takes for a label: a frozen extract of WordNet 3.0.
+"""Word forms that upstream's scorer accepts for a label: a frozen extract of WordNet 3.0.
 
-Called by `upstream_text`. A form counts for a label when WordNet's morphology (`morphy`, over
-nouns, verbs, adjectives and adverbs in turn) leads it to a lemma of the label's first sense; "can"
-does not, being a stop word. Taken from WordNet's own files once, forms that no one writes included.
+A form counts for a label if WordNet's morphology (`morphy`, for nouns, verbs, adjectives and
+adverbs in turn) maps it to a lemma of the label's first sense; "can" is excluded as a stop word.
+Extracted from WordNet's files, including forms that are not in use.
 
 WordNet 3.0 Copyright 2006 by Princeton University. All rights reserved; its licence lets anyone
 use, copy and distribute it with this notice.
@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType
 
-# Unknown to WordNet, of two words, or known as a name alone: these can never be counted.
+# Unknown to WordNet, two words, or a name only: these are never counted.
 NEVER_COUNTED = frozenset({
         "diningtable", "garbagebin", "grey", "night stand", "pottedplant", "showercurtain",
     "showercurtrain", "tvmonitor", "whiteboard"

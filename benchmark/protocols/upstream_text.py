@@ -1,8 +1,7 @@
-"""How upstream's scorers read an answer, slips included: words, numbers, boxes, sentence BLEU.
+"""How upstream's scorers parse an answer, slips included: words, numbers, boxes, sentence BLEU.
 
-Written from what is known of commit d5ca246 (July 2023) and checked against the values that its
-code gives. Sentences are cut at ".", "?" and "!" before a space, where upstream asks a trained
-model that also knows abbreviations. Called by `upstream`.
+Follows commit d5ca246 (July 2023) and is checked against the values of its code. Sentences end at
+".", "?" and "!" before a space; upstream uses a trained model that also knows abbreviations.
 """
 
 from __future__ import annotations
@@ -39,7 +38,7 @@ _NUMBER_WORDS = {
 
 
 def words_of(text: str) -> list[str]:
-    """Lower-case words as the Penn Treebank's rules part them, sentence by sentence."""
+    """Lower-case words by Penn Treebank tokenization, sentence by sentence."""
     found: list[str] = []
     for sentence in _SENTENCE.split(text.lower()):
         padded = _LONE_LETTER.sub(r"' \1", _OPENING.sub(r" \g<0> ", sentence))
@@ -56,8 +55,8 @@ def words_of(text: str) -> list[str]:
 def mentions(label: str, text: str, *, repaired: bool = False) -> bool:
     """Whether a text names a label anywhere, in any form of the first sense of its word.
 
-    Some labels can never be found. `repaired` also finds those, and labels of several words, when
-    they stand there as they are spelled.
+    Some labels are never found. `repaired` also finds those, and labels of several words, in their
+    literal spelling.
     """
     words = set(words_of(text))
     if repaired and re.search(rf"(?<!\w){re.escape(label.lower())}(?!\w)", text.lower()):
@@ -66,16 +65,16 @@ def mentions(label: str, text: str, *, repaired: bool = False) -> bool:
 
 
 def is_in_table(label: str) -> bool:
-    """Whether the frozen table knows the label; others are found by their own word and plural."""
+    """Whether the frozen table has the label; others match their own word and plural."""
     return label in FORMS or label in NEVER_COUNTED or " " in label
 
 
 def numbers(text: str, group: int) -> list[list[float]]:
     """Numbers of all square brackets, then of all round ones, cut into groups.
 
-    Only commas and spaces part numbers, and what is no number stays in the way of the next ones.
-    What fills no group is dropped from the end. Without any whole group every number of the text is
-    taken, minus signs and exponents ignored.
+    Only commas and spaces separate numbers, and text that is not a number is prepended to the next
+    one. An incomplete last group is dropped. Without a complete group, all numbers of the text are
+    used, ignoring minus signs and exponents.
     """
     values = _bracketed(text, "[", "]") + _bracketed(text, "(", ")")
     values = values[: len(values) // group * group]
@@ -86,7 +85,7 @@ def numbers(text: str, group: int) -> list[list[float]]:
 
 
 def boxes(text: str) -> list[list[float]]:
-    """Boxes of four numbers; one upside down on both axes is turned, on one axis dropped."""
+    """Boxes of four numbers; swaps the corners if both axes are reversed, drops if one is."""
     kept = []
     for x1, y1, x2, y2 in numbers(text, 4):
         box = [x2, y2, x1, y1] if x1 > x2 and y1 > y2 else [x1, y1, x2, y2]
@@ -96,7 +95,7 @@ def boxes(text: str) -> list[list[float]]:
 
 
 def iou(first: Sequence[float], second: Sequence[float]) -> float:
-    """Intersection over union of two boxes in the plane; nan where both are empty."""
+    """Intersection over union of two 2D boxes; nan if both are empty."""
     width = max(min(first[2], second[2]) - max(first[0], second[0]), 0.0)
     height = max(min(first[3], second[3]) - max(first[1], second[1]), 0.0)
     overlap = width * height
@@ -111,11 +110,11 @@ def iou(first: Sequence[float], second: Sequence[float]) -> float:
 def iou_3d(first: Sequence[float], second: Sequence[float], *, clamped: bool = False) -> float:
     """Upstream's overlap of two boxes [x, y, z, l, w, h], corners rounded to millimetres.
 
-    The extents of the intersection are multiplied even where they are negative, so that boxes that
-    are apart on two axes overlap. Values outside of 0 to 1 become 0. `clamped` does it right.
+    Negative extents of the intersection are multiplied too, so that boxes that are disjoint on two
+    axes overlap. Values outside 0 to 1 become 0. `clamped` computes the correct overlap.
 
     Raises:
-        ZeroDivisionError: both boxes are empty, at which upstream stops.
+        ZeroDivisionError: both boxes are empty; upstream fails here.
     """
     extents, volumes = [], [1.0, 1.0]
     for axis in range(3):
@@ -138,18 +137,18 @@ def iou_3d(first: Sequence[float], second: Sequence[float], *, clamped: bool = F
 
 
 def quoted_or_all(text: str) -> str:
-    """What stands between double quotes, joined by spaces; the whole text where there are none."""
+    """The text between double quotes, joined by spaces; the whole text without quotes."""
     return " ".join(text.split('"')[1::2]) if '"' in text else text
 
 
 def count(text: str, *, repaired: bool = False) -> int | None:
-    """The first bare whole number or number word up to twenty; None when no word is just that.
+    """The first word that is an integer or a number word up to twenty; None without one.
 
-    `repaired` looks past punctuation at a word's edges.
+    `repaired` ignores punctuation around a word.
     """
     for word in text.lower().split():
         bare = word.strip(".,;:!?()[]\"'") if repaired else word
-        # A number of hundreds of digits, which no float holds, is no count of anything.
+        # Longer numbers do not fit into a float and are not counts.
         if bare.isdecimal() and len(bare) <= _MOST_DIGITS:
             return int(bare)
         if bare in _NUMBER_WORDS:
@@ -160,8 +159,8 @@ def count(text: str, *, repaired: bool = False) -> int | None:
 def sentence_bleu(references: Sequence[Sequence[str]], said: Sequence[str]) -> float:
     """BLEU-4 of one sentence without smoothing (Papineni et al. 2002), 0 to 1.
 
-    An order of n-grams without a match counts as the smallest float rather than as 0, so that a
-    sentence without a common 4-gram scores about 1e-78 and not 0.
+    A precision of 0 is replaced by the smallest float, so a sentence without a common 4-gram scores
+    about 1e-78, not 0.
     """
     precisions = []
     for order in range(1, 5):

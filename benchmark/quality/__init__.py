@@ -1,1 +1,1 @@
-"""Task quality: suite items become stored answers, and these become scores."""
+"""Task quality: questions of a suite in, stored answers and scores out."""

@@ -1,8 +1,7 @@
-"""Asks a target what has no kept answer yet, with some workers at once. Called by `quality`.
+"""Sends the questions without a stored answer to a target, several at a time.
 
-`Finder` knows which answer belongs to which question, `Asker` asks from `ask_all` over `_work` to
-`_ask`. Failures of single questions are kept beside the answers; what no other question would mend
-(a dead server, other weights, a full disk) ends the asking.
+Failures of single questions are recorded; failures that would repeat for every question (a dead
+server, changed weights, a full disk) end the run.
 """
 
 from __future__ import annotations
@@ -35,12 +34,12 @@ from benchmark.suite import Item
 
 Place = tuple[Control | None, str, str]  # control, row and sample id
 Books = Mapping[Control | None, KeptAnswers]
-# Each row's questions, as they are and under controls.
+# Each row's questions, unchanged and under controls.
 Exam = tuple[Mapping[Control | None, tuple[Question, ...]], ...]
 
 
 class Finder:
-    """Finds a question's kept answer, by everything that it depends on."""
+    """Finds the stored answer to a question by everything on which it depends."""
 
     def __init__(self, identity: ModelIdentity, media: MediaCache, books: Books) -> None:
         self.identity = identity
@@ -55,19 +54,19 @@ class Finder:
         return item.key(self.identity.fingerprint, conditions(question, self._mode), digest)
 
     def answer(self, question: Question) -> Answer | None:
-        """The kept answer; None where there is none, or its medium cannot be read any more."""
+        """The stored answer; None if there is none, or if the medium cannot be read."""
         try:
             return self.kept(question, self.key(question))
         except OSError:
             return None
 
     def kept(self, question: Question, key: str) -> Answer | None:
-        """The kept answer of a key; None where there is none."""
+        """The stored answer of a key, or None."""
         return self.books[question.control].get(key)
 
 
 class Asker:
-    """Asks items with some workers; failures of single items are kept, a dead server ends it."""
+    """Asks with several workers; records failures of single items, ends if the server is gone."""
 
     def __init__(
         self,
@@ -86,7 +85,7 @@ class Asker:
         self._streak = FailureStreak("questions", 0)
 
     async def ask_all(self, exam: Exam, workers: int) -> None:
-        """Asks what has no answer yet, the questions as they are before those under controls."""
+        """Asks the questions without an answer, unchanged ones before those under controls."""
         kinds = dict.fromkeys(control for row in exam for control in row)
         questions = [q for control in kinds for row in exam for q in row.get(control, ())]
         self._streak = FailureStreak("questions", PATIENCE * workers)
@@ -110,7 +109,7 @@ class Asker:
             key = self._finder.key(question)
             if self._finder.kept(question, key) is not None:
                 self.done += 1
-                # Thousands of kept answers must not keep the requests in flight waiting.
+                # Looking up thousands of stored answers must not block the requests in flight.
                 await asyncio.sleep(0)
                 return
             reply = await self._target.ask(question)
@@ -120,7 +119,7 @@ class Asker:
             if isinstance(error, ServerGoneError) and not await self._target.is_there():
                 raise
             if isinstance(error, RequestFailedError) and error.status == HTTPStatus.UNAUTHORIZED:
-                raise  # no other question would be let in with this key
+                raise  # the key would fail for all other questions
             self.failures[place_of(question)] = str(error)
             self._streak.count(error)
             return
@@ -139,7 +138,7 @@ class Asker:
 def answer_of(
     identity: ModelIdentity, question: Question, key: str, reply: Reply, seconds: float
 ) -> Answer:
-    """A reply as it is kept."""
+    """The stored form of a reply."""
     return Answer(
         key=key,
         row=question.item.row,
@@ -156,5 +155,5 @@ def answer_of(
 
 
 def place_of(question: Question) -> Place:
-    """What names a question in a run."""
+    """The identity of a question within a run."""
     return question.control, question.item.row, question.item.sample.id

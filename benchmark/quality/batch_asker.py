@@ -1,8 +1,8 @@
-"""Asks a target what has no kept answer yet through its batches. Called by `quality`.
+"""Sends the questions without a stored answer to a target through its batches API.
 
-Stands in `Asker`'s place: the same questions, the same keys, the same answer files. A batch's lines
-are named by their answers' keys and the batch by its run, which is noted in `OUT` before anything
-is sent: whoever is killed finds what was asked again, and asks none of it twice.
+Replaces `Asker`: same questions, keys and answer files. The lines of a batch are named by the keys
+of their answers, and the batch by its run, which is saved in `OUT` before anything is sent: a run
+that was killed finds its batches again and sends no question twice.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ from benchmark.suite import Item
 NOTE_FILE = "batches.json"
 _INPUT_FILE = ".batch-input.jsonl"
 _WINDOW = "24h"
-# Within what OpenAI's and our own servers take by default.
+# Within the default limits of OpenAI's servers and of this project's.
 _MAX_LINES, _MAX_BYTES = 10_000, 64 << 20
 
 
 class BatchAsker:
-    """Asks by batches, one after another; failures of single questions are kept."""
+    """Asks through batches, one after another; records failures of single questions."""
 
     def __init__(
         self,
@@ -43,9 +43,9 @@ class BatchAsker:
         out: Path,
     ) -> None:
         """Args:
-        target, finder, books, on_answer: as `Asker`.
-        batches: where the target's batches are.
-        out: where it is noted which batches are this run's.
+        target, finder, books, on_answer: see `Asker`.
+        batches: client of the target's batches.
+        out: directory of the run; its id is saved there.
         """
         self.failures: dict[Place, str] = {}
         self.asked = 0
@@ -55,8 +55,8 @@ class BatchAsker:
         self._left: dict[str, Question] = {}
         self._shown: set[str] = set()
 
-    async def ask_all(self, exam: Exam, workers: int) -> None:  # noqa: ARG002 - as `Asker`
-        """Takes over what earlier batches of this run have answered, then has the rest asked."""
+    async def ask_all(self, exam: Exam, workers: int) -> None:  # noqa: ARG002 - same signature as `Asker`
+        """Collects the answers of earlier batches of this run, then submits the open questions."""
         kinds = dict.fromkeys(control for row in exam for control in row)
         for question in (q for control in kinds for row in exam for q in row.get(control, ())):
             self._find(question)
@@ -71,11 +71,11 @@ class BatchAsker:
                 raise BenchmarkError(f"batch {ended.id} is {ended.status}: {ended.problem}")
             await self._take(ended)
         for question in self._left.values():
-            self.failures.setdefault(place_of(question), "its batch ended without an answer")
+            self.failures.setdefault(place_of(question), "the batch ended without an answer")
             self._tell(question)
 
     def _find(self, question: Question) -> None:
-        """Notes a question that is still to be asked."""
+        """Adds a question to those still to be asked, unless it has an answer."""
         if refusal(question, self._target.identity) is not None:
             self._on_answer(question.item)
             return
@@ -91,7 +91,7 @@ class BatchAsker:
             self._left[key] = question
 
     def _written(self) -> Iterator[tuple[str, Path]]:
-        """(endpoint, input file) of what is left, a file at a time, each for one endpoint."""
+        """Yields (endpoint, input file) for the remaining questions, one file at a time."""
         path = self._out / _INPUT_FILE
         waiting: dict[str, deque[tuple[str, Question]]] = {}
         for key, question in self._left.items():
@@ -105,7 +105,7 @@ class BatchAsker:
             path.unlink(missing_ok=True)
 
     def _write(self, path: Path, endpoint: str, questions: deque[tuple[str, Question]]) -> int:
-        """Moves as many questions to a file as one batch takes; how many that were."""
+        """Moves as many questions to a file as fit into one batch; returns their number."""
         count = 0
         with path.open("wb") as file:
             while questions and count < _MAX_LINES and file.tell() < _MAX_BYTES:
@@ -118,7 +118,7 @@ class BatchAsker:
         return count
 
     async def _wait(self, batch: RemoteBatch) -> RemoteBatch:
-        """The batch when it is over; the bars go on as its lines do, whichever they are."""
+        """Waits for a batch; the progress bars advance with its lines, in any order."""
         ahead = [key for key in self._left if key not in self._shown]
 
         def progress(now: RemoteBatch) -> None:
@@ -128,7 +128,7 @@ class BatchAsker:
         return await self._batches.wait(batch, progress)
 
     async def _take_again(self, batch: RemoteBatch) -> None:
-        """As `_take`; what stood in files that have expired since is asked once more."""
+        """Like `_take`, but asks again for answers in expired files."""
         try:
             await self._take(batch)
         except RequestFailedError as error:
@@ -136,7 +136,7 @@ class BatchAsker:
                 raise
 
     async def _take(self, batch: RemoteBatch) -> None:
-        """Keeps the batch's answers to what is still asked."""
+        """Stores the batch's answers to open questions."""
         async for line in self._batches.lines(batch):
             key = str(line.get("custom_id"))
             question = self._left.get(key)
@@ -151,7 +151,7 @@ class BatchAsker:
             del self._left[key]
             self.asked += 1
             self.done += 1
-            # How long a line took is nobody's to know here.
+            # The duration of a line is unknown.
             answer = answer_of(self._target.identity, question, key, reply, 0.0)
             self._books[question.control].add(answer)
             self._tell(question, key)
@@ -168,7 +168,7 @@ class BatchAsker:
 
 
 def _run_id(path: Path) -> str:
-    """The run's own name on servers: noted before it is used, found again by the next process."""
+    """The id of the run on servers: saved before its first use, so that a restart finds it."""
     try:
         return str(json.loads(path.read_text(encoding="utf8"))["run"])
     except FileNotFoundError:
@@ -176,7 +176,7 @@ def _run_id(path: Path) -> str:
         write_whole(path, json.dumps({"run": run}) + "\n")
         return run
     except (ValueError, LookupError, TypeError):
-        raise BenchmarkError(f"{path} is not what a run by batches has written") from None
+        raise BenchmarkError(f"{path} is not the file of a run with --through batch") from None
 
 
 def _line(key: str, url: str, body: bytes) -> bytes:
@@ -185,14 +185,14 @@ def _line(key: str, url: str, body: bytes) -> bytes:
 
 
 def _answered(line: dict[str, Any]) -> bytes:
-    """The body of a line that was answered.
+    """The response body in a line.
 
     Raises:
-        RequestFailedError: it was answered with an error, or not at all.
+        RequestFailedError: the line has an error, or no response.
     """
     response, error = line.get("response"), line.get("error")
     if not isinstance(response, dict):
-        raise RequestFailedError(f"not answered: {str(error)[:200]}")
+        raise RequestFailedError(f"no response: {str(error)[:200]}")
     body = response.get("body")
     if response.get("status_code") != 200:
         raise RequestFailedError(f"HTTP {response.get('status_code')}: {str(body)[:300]}")

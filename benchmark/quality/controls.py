@@ -1,8 +1,7 @@
-"""Blind controls: the same questions with what should decide them taken away or moved about.
+"""Blind controls: the same questions without their media, or with shuffled options.
 
-What a model scores without the picture is what its score owes to the picture not at all. Each
-function is pure and gives the same control for the same item, so that answers to controls are kept
-and found again like any others. Called by `quality`; scored by `controls_score`.
+The score under a control is the part of the score that does not come from the picture. Controls are
+deterministic, so that their answers are stored and found like all others.
 """
 
 from __future__ import annotations
@@ -19,13 +18,13 @@ from benchmark.content import CLOUD_FORMATS, IMAGE_TYPES
 from benchmark.suite import Item, SuiteRow
 from lamm_model.tasks.vqa_choice import ChoiceInputs
 
-# A cloud of another format would have to be decoded to be blanked.
+# Clouds in other formats would have to be decoded first.
 BLANKED_CLOUDS = ("npy",)
 _HEADING = re.compile(r"\b(?:options|choices)\s*:?\s*$", re.IGNORECASE)
 
 
 class Control(StrEnum):
-    """What is done to an item; the values are those of `--control`."""
+    """The change to an item; the values are those of `--control`."""
 
     BLANK_MEDIA = "blank-media"
     SHUFFLED_OPTIONS = "shuffled-options"
@@ -34,10 +33,10 @@ class Control(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """An item to ask about as it is (`control` None), or under a control.
+    """An item, unchanged (`control` None) or under a control.
 
-    `item` is the changed one: its media are gone, or its options in another order. A blank medium
-    is made when it is sent, of the one that the item names (`controls_media`).
+    `item` is the changed item: without its media, or with its options in another order. A blank
+    medium is made when the question is sent (`controls_media`).
     """
 
     item: Item
@@ -47,7 +46,7 @@ class Question:
 def questions_of(
     row: SuiteRow, controls: Sequence[Control]
 ) -> dict[Control | None, tuple[Question, ...]]:
-    """A row's questions as they are (under None) and under each control that fits any of them."""
+    """The questions of a row: unchanged (key None), and under each control that applies."""
     found: dict[Control | None, tuple[Question, ...]] = {None: tuple(map(Question, row.items))}
     for control in controls:
         changed = (under_control(item, control) for item in row.items)
@@ -57,7 +56,7 @@ def questions_of(
 
 
 def under_control(item: Item, control: Control) -> Question | None:
-    """The item's question under a control; None where the control makes no sense for it."""
+    """The question under a control; None if the control does not apply to the item."""
     match control:
         case Control.BLANK_MEDIA:
             return Question(item, control) if _can_be_blank(item) else None
@@ -69,16 +68,13 @@ def under_control(item: Item, control: Control) -> Question | None:
 
 
 def option_spans(question: str, choices: Sequence[str]) -> list[tuple[int, int]] | None:
-    """Where a question writes its options, as (A) or A. or A: before each; None where it does not.
-
-    The spans are those of the options' own texts, in order.
-    """
+    """The spans of the option texts in a question that lists them as (A), A. or A:; else None."""
     found = _listed(question, choices)
     return None if found is None else [found.span(i + 1) for i in range(len(choices))]
 
 
 def without_options(question: str, choices: Sequence[str]) -> str:
-    """The question alone; as it is where it writes no options, or nothing else."""
+    """The question without its list of options; unchanged if it has none, or nothing else."""
     found = _listed(question, choices)
     if found is None:
         return question
@@ -88,7 +84,7 @@ def without_options(question: str, choices: Sequence[str]) -> str:
 
 
 def seed_of(item: Item) -> int:
-    """A seed of the item's own, whatever else is asked."""
+    """A seed that depends on the item only."""
     return int.from_bytes(hashlib.sha256(f"{item.row}/{item.sample.id}".encode()).digest()[:8])
 
 
@@ -113,7 +109,7 @@ def _without_media(item: Item) -> Item:
 
 
 def _with_shuffled_options(item: Item) -> Item | None:
-    """The item with its options in another order, its target where the right one went."""
+    """The item with its options in another order and its target adjusted."""
     inputs = item.inputs
     if not isinstance(inputs, ChoiceInputs):
         return None
@@ -134,7 +130,7 @@ def _with_shuffled_options(item: Item) -> Item | None:
 
 
 def _another_order(count: int, seed: int) -> list[int]:
-    """A permutation of `range(count)` that moves something: the same order would test nothing."""
+    """A permutation of `range(count)` other than the identity."""
     rng = random.Random(seed)
     order = list(range(count))
     while order == sorted(order):

@@ -1,8 +1,8 @@
-"""Blank media: pictures and clouds that show nothing. Called by `targets`.
+"""Blank media: pictures and clouds that show nothing.
 
-A picture becomes mid-grey, a cloud as many points, uniform in a room; further columns (colours)
-hold the middle of their scale. Sizes and extents are the same for every item, since a class can be
-told by them too. The same item gives the same bytes.
+A picture becomes mid-grey; a cloud becomes as many points, uniform in a room, with further columns
+(colours) at the middle of their range. Sizes and extents are the same for all items, since they
+could reveal the class. The same item gives the same bytes.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ BOX_LOW, BOX_HIGH = (-3.0, -3.0, 0.0), (3.0, 3.0, 2.6)
 
 
 def blank_part(path: Path, content: bytes, seed: int) -> dict[str, Any]:
-    """The content part of a blank medium in place of the one given.
+    """The content part of the blank medium for a file.
 
     Raises:
-        BenchmarkError: the medium cannot be read.
+        BenchmarkError: the file cannot be decoded.
     """
     if path.suffix.lower() in IMAGE_TYPES:
         return media_part(path.with_suffix(".png"), blank_picture(path.name, content))
@@ -35,26 +35,26 @@ def blank_part(path: Path, content: bytes, seed: int) -> dict[str, Any]:
 
 
 def blank_picture(name: str, content: bytes) -> bytes:
-    """A grey PNG of one size, whatever the picture's own is.
+    """A grey PNG of fixed size.
 
     Raises:
-        BenchmarkError: it is no picture.
+        BenchmarkError: `content` is not a picture.
     """
     try:
-        # What cannot be asked about as it is shall not be asked about blank.
+        # An item that cannot be asked unchanged must not be asked blank.
         Image.open(io.BytesIO(content)).close()
     except (UnidentifiedImageError, OSError, ValueError, Image.DecompressionBombError):
-        raise BenchmarkError(f"{name}: no picture that can be read") from None
+        raise BenchmarkError(f"{name} is not a readable picture") from None
     stream = io.BytesIO()
     Image.new("RGB", BLANK_SIZE, GREY).save(stream, "PNG")
     return stream.getvalue()
 
 
 def blank_cloud(name: str, content: bytes, seed: int) -> bytes:
-    """An npy cloud [N, C] of float32: as many points as in the one given, uniform in the room.
+    """An npy cloud [N, C] of float32, N and C as in `content`, points uniform in the room.
 
     Raises:
-        BenchmarkError: it is no npy cloud of at least 3 columns.
+        BenchmarkError: `content` is not an npy cloud with at least 3 columns.
     """
     try:
         points = np.load(io.BytesIO(content), allow_pickle=False)
@@ -65,8 +65,8 @@ def blank_cloud(name: str, content: bytes, seed: int) -> bytes:
         if not np.isfinite(cloud).all():
             raise ValueError("a coordinate is not finite")
     except (OSError, ValueError, EOFError) as error:
-        raise BenchmarkError(f"{name}: no npy cloud [points, 3 or more]: {error}") from None
-    # Colours are shares, or bytes.
+        raise BenchmarkError(f"{name} is not an npy cloud [points, 3 or more]: {error}") from None
+    # Colours range to 1 or to 255.
     middle = 0.5 if cloud[:, 3:].max(initial=0.0) <= 1 else 127.5
     blank = np.full(cloud.shape, middle)
     blank[:, :3] = np.random.default_rng(seed).uniform(BOX_LOW, BOX_HIGH, (len(cloud), 3))

@@ -1,7 +1,4 @@
-"""Blind controls beside the scores that they belong to: a terminal table, Markdown lines, JSON.
-
-Called by `cli` and `report`.
-"""
+"""Scores under blind controls as a terminal table, Markdown and JSON."""
 
 from __future__ import annotations
 
@@ -18,16 +15,16 @@ COLUMNS = (
     "row", "metric", "n", "score", "95 %", "control", "its n", "its score", "its 95 %", "unparsed",
 )  # fmt: skip
 _LEFT = frozenset({"row", "metric", "control"})
-# The one metric that is a number of objects; every other one is a share.
+# The only metric in numbers of objects; all others are shares.
 _COUNTS = "mae"
 
 
 def table(rows: Sequence[RowScore]) -> Table | None:
-    """One line a row and control; None where no control was asked."""
+    """One line per row and control; None without controls."""
     lines = list(_lines(rows))
     if not lines:
         return None
-    title = "beside blind controls (a score that holds without its picture is no sight)"
+    title = "blind controls (a score that does not drop without the picture does not come from it)"
     result = column_table(title, COLUMNS, _LEFT)
     for line in lines:
         result.add_row(*line)
@@ -35,13 +32,13 @@ def table(rows: Sequence[RowScore]) -> Table | None:
 
 
 def notes(rows: Sequence[RowScore]) -> list[str]:
-    """What shuffled options showed, and what has no answer under a control, a sentence each."""
+    """Notes on shuffled options and on missing answers."""
     found: list[str] = []
     for row in rows:
         if (check := row.order) is not None:
             same = "" if check.consistency is None else (
-                f"the same option in both orders {100 * check.consistency.value:.1f} % of "
-                f"{check.consistency.n} times, "
+                f"same option in both orders in {100 * check.consistency.value:.1f} % of "
+                f"{check.consistency.n} questions, "
             )  # fmt: skip
             chosen = ", ".join(f"{chr(ord('A') + i)} {n}" for i, n in enumerate(check.positions))
             bias = f"position bias {100 * check.position_bias:.1f} % (chosen: {chosen})"
@@ -56,13 +53,13 @@ def notes(rows: Sequence[RowScore]) -> list[str]:
 
 
 def as_markdown(rows: Sequence[RowScore]) -> list[str]:
-    """The table and its notes as lines of a document; none without controls."""
+    """The table and its notes as Markdown lines; empty without controls."""
     lines = list(_lines(rows))
     if not lines:
         return []
     return [
         "",
-        "## Beside blind controls",
+        "## Blind controls",
         "",
         *markdown_table(COLUMNS, lines, _LEFT),
         "",
@@ -71,7 +68,7 @@ def as_markdown(rows: Sequence[RowScore]) -> list[str]:
 
 
 def as_json(row: RowScore) -> dict[str, Any]:
-    """A row's controls by name, unrounded."""
+    """The row's controls by name, unrounded."""
     found: dict[str, Any] = {}
     for name, under in row.under.items():
         score = row.controls.get(name)
@@ -86,7 +83,7 @@ def as_json(row: RowScore) -> dict[str, Any]:
 
 
 def order_as_json(row: RowScore) -> dict[str, Any] | None:
-    """What shuffled options showed; None where they were not asked."""
+    """The effect of shuffled options; None if they were not asked."""
     check = row.order
     if check is None:
         return None

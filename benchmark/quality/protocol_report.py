@@ -1,7 +1,4 @@
-"""What protocol scores look like: a terminal table, Markdown lines and JSON.
-
-Called by `report` and `lamm bench quality`.
-"""
+"""Scores under protocols as a terminal table, Markdown and JSON."""
 
 from __future__ import annotations
 
@@ -21,8 +18,8 @@ NAMED_FAULTS = 5
 
 
 def table(rows: Sequence[ProtocolRow]) -> Table:
-    """One line a row and protocol, with the protocol's first metric."""
-    title = "under the protocols (scores of two protocols do not compare)"
+    """One line per row and protocol, with the protocol's first metric."""
+    title = "protocols (scores under different protocols are not comparable)"
     result = column_table(title, COLUMNS, _LEFT)
     for row in rows:
         result.add_row(*_cells(row))
@@ -30,7 +27,7 @@ def table(rows: Sequence[ProtocolRow]) -> Table:
 
 
 def notes(rows: Sequence[ProtocolRow]) -> list[str]:
-    """Why rows have no score, and what would have stopped or is approximated, a sentence each."""
+    """Notes on missing scores and on faults of the scoring rules."""
     lines = []
     for row in rows:
         if row.reason:
@@ -44,12 +41,12 @@ def notes(rows: Sequence[ProtocolRow]) -> list[str]:
 
 
 def as_markdown(rows: Sequence[ProtocolRow]) -> list[str]:
-    """The table and its notes as lines of a document; none without rows."""
+    """The table and its notes as Markdown lines; empty without rows."""
     if not rows:
         return []
     return [
         "",
-        "## Under the protocols",
+        "## Protocols",
         "",
         *markdown_table(COLUMNS, map(_cells, rows), _LEFT),
         "",
@@ -58,7 +55,7 @@ def as_markdown(rows: Sequence[ProtocolRow]) -> list[str]:
 
 
 def as_json(rows: Sequence[ProtocolRow]) -> list[dict[str, Any]]:
-    """Every metric of every row, unrounded; `score` is null where `reason` says why."""
+    """All metrics of all rows, unrounded; `score` is null if there is a `reason`."""
     return [_entry(row) for row in rows]
 
 

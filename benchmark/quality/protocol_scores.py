@@ -1,7 +1,6 @@
-"""The scores of a run under the protocols asked for, row by row and pooled for Binary-Locating.
+"""The scores of a run under protocols, by row and pooled for Binary-Locating.
 
-Called by `lamm bench quality`. The rules are `benchmark.protocols`', imported only when they are
-needed: they need sacrebleu, and asking a server does not.
+`benchmark.protocols` is imported when it is used, because it needs sacrebleu.
 """
 
 from __future__ import annotations
@@ -16,11 +15,11 @@ from benchmark.scoring import RowScore
 if TYPE_CHECKING:
     from benchmark.protocols import ProtocolScore, Stored
 
-# As `benchmark.protocols.Protocol` names them, which the parser of options must not import.
+# The values of `benchmark.protocols.Protocol`, which the options must not import.
 PROTOCOLS = ("corrected-v1", "upstream-2023-07", "upstream-2023-06", "upstream-intended")
 DEFAULT_PROTOCOLS = ("corrected-v1",)
 BINARY_LOCATING = "Binary-Locating"
-# The forms that a protocol's own time had; the others have both.
+# The forms of Binary-Locating per protocol; the other protocols have both.
 _FORMS: Mapping[str, tuple[str, ...]] = {
     "upstream-2023-07": ("2-set",),
     "upstream-2023-06": ("3-set",),
@@ -28,12 +27,12 @@ _FORMS: Mapping[str, tuple[str, ...]] = {
 
 
 class ProtocolsMissingError(BenchmarkError):
-    """The protocols' rules cannot be loaded: a package is not installed."""
+    """A package that the protocols need is not installed."""
 
 
 @dataclass(frozen=True, slots=True)
 class ProtocolRow:
-    """A line of the protocols' table; without a score, `reason` says why there is none."""
+    """A line of the protocol table; `reason` says why the score is missing."""
 
     row: str
     task: str
@@ -43,10 +42,10 @@ class ProtocolRow:
 
 
 def require_protocols() -> None:
-    """Makes sure that the rules can be loaded, before minutes are spent on asking.
+    """Checks that the protocols can be imported.
 
     Raises:
-        ProtocolsMissingError: sacrebleu is not installed; the message says how to get it.
+        ProtocolsMissingError: sacrebleu is not installed.
     """
     try:
         import benchmark.protocols  # noqa: F401, PLC0415 - see the module's docstring
@@ -59,9 +58,9 @@ def require_protocols() -> None:
 
 
 def score_protocols(rows: Sequence[RowScore], names: Sequence[str]) -> tuple[ProtocolRow, ...]:
-    """Every row's answers under every protocol of `names`, then Binary-Locating's pooled sets.
+    """Scores all rows under all protocols in `names`, then Binary-Locating over pooled sets.
 
-    Records without an answer are in no score; the row's own notes count them.
+    Records without an answer are left out.
 
     Raises:
         ProtocolsMissingError: sacrebleu is not installed.
@@ -71,7 +70,7 @@ def score_protocols(rows: Sequence[RowScore], names: Sequence[str]) -> tuple[Pro
     names = tuple(dict.fromkeys(names))
     scored = [_score_row(row, name, stored[row.row.name]) for row in rows for name in names]
     sets = {row.row.set: stored[row.row.name] for row in rows if row.row.set and row.scored}
-    # One set alone is not Binary-Locating, and its own row is there already.
+    # A single set is not Binary-Locating and has its own row.
     pooled = [line for name in names for line in _pool(name, sets)] if len(sets) > 1 else []
     return (*scored, *pooled)
 
@@ -87,11 +86,11 @@ def _score_row(row: RowScore, name: str, stored: Sequence[Stored]) -> ProtocolRo
 
     title, task = row.row.name, row.row.task.name
     if not stored:
-        return ProtocolRow(title, task, name, None, "nothing was answered")
+        return ProtocolRow(title, task, name, None, "no answers")
     try:
         return ProtocolRow(title, task, name, score(task, name, stored))
     except ValueError as error:
-        # No rule for the task, or none for a record of this form: the other rows still count.
+        # No rule for the task or for the form of a record; other rows are still scored.
         return ProtocolRow(title, task, name, None, str(error))
 
 
@@ -107,7 +106,7 @@ def _pool(name: str, sets: Mapping[str, Sequence[Stored]]) -> list[ProtocolRow]:
         ProtocolRow(f"{BINARY_LOCATING} {form}", "locating", name, forms.get(form))
         if form in forms
         else ProtocolRow(
-            f"{BINARY_LOCATING} {form}", "locating", name, None, f"only {', '.join(sets)} are here"
+            f"{BINARY_LOCATING} {form}", "locating", name, None, f"only {', '.join(sets)} found"
         )
         for form in wanted
     ]

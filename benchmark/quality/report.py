@@ -1,6 +1,6 @@
-"""What a quality run looks like: a terminal table, Markdown, JSON and a one-file HTML gallery.
+"""A quality run as a terminal table, Markdown, JSON and a single-file HTML gallery.
 
-Called by `lamm bench quality`. `lamm bench report` puts runs together from these files alone.
+`lamm bench report` and `lamm bench judge` read these files.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ NAMED_PROBLEMS = 5
 
 
 def table(run: QualityRun) -> Table:
-    """The scores for a terminal."""
+    """The score table for a terminal."""
     title = f"{run.suite.name}: {run.identity.model} at {run.identity.url}"
     result = column_table(title, COLUMNS, _LEFT)
     for row in run.rows:
@@ -42,26 +42,26 @@ def table(run: QualityRun) -> Table:
 
 
 def notes(run: QualityRun) -> list[str]:
-    """Everything that keeps the table from telling the whole story, a sentence each."""
+    """Notes on invalid records and missing answers."""
     lines: list[str] = []
     for row in run.rows:
-        lines += _named(f"{row.row.name}: broken records", row.problems)
+        lines += _named(f"{row.row.name}: invalid records", row.problems)
         reasons: dict[str, list[str]] = {}
         for id_, reason in row.unanswered.items():
             reasons.setdefault(reason, []).append(id_)
         for reason, ids in reasons.items():
-            lines += _named(f"{row.row.name}: without an answer, {reason}", ids)
+            lines += _named(f"{row.row.name}: no answer, {reason}", ids)
         if not row.row.items:
-            lines.append(f"{row.row.name}: no record to ask")
+            lines.append(f"{row.row.name}: no valid records")
     if run.broken_lines:
-        lines.append(f"{run.broken_lines} stored answers were cut short and asked again")
+        lines.append(f"{run.broken_lines} stored answers were truncated and asked again")
     return lines
 
 
 def write_reports(
     run: QualityRun, out: Path, protocol_rows: Sequence[ProtocolRow] = ()
 ) -> list[Path]:
-    """Writes what `lamm bench report` and `judge` read, and what people do; returns the paths."""
+    """Writes the result files to `out`; returns their paths."""
     gallery = make_gallery(run.rows)
     texts = {
         "scores.json": json.dumps(as_json(run, protocol_rows), indent=2) + "\n",
@@ -76,7 +76,7 @@ def write_reports(
 
 
 def as_json(run: QualityRun, protocol_rows: Sequence[ProtocolRow] = ()) -> dict[str, Any]:
-    """Scores, counts and provenance, for programs."""
+    """Scores, counts and provenance as JSON."""
     return {
         "suite": run.suite.name,
         "suite_provenance": run.suite.provenance,
@@ -109,12 +109,12 @@ def as_json(run: QualityRun, protocol_rows: Sequence[ProtocolRow] = ()) -> dict[
 
 
 def as_markdown(run: QualityRun, protocol_rows: Sequence[ProtocolRow] = ()) -> str:
-    """The table and its notes, for a document."""
+    """The table and its notes as Markdown."""
     identity = run.identity
     lines = [
         f"# {cell(_title(run))}",
         "",
-        f"Weights `{identity.fingerprint}` at {identity.url}, asked {identity.asked_at}.",
+        f"Weights `{identity.fingerprint}` at {identity.url}, asked at {identity.asked_at}.",
         "",
         *markdown_table(COLUMNS, map(_cells, run.rows), _LEFT),
         "",
@@ -126,12 +126,12 @@ def as_markdown(run: QualityRun, protocol_rows: Sequence[ProtocolRow] = ()) -> s
 
 
 def as_gallery(run: QualityRun) -> str:
-    """Hits and misses of each row with their places drawn in, in one file."""
+    """The HTML gallery: hits and misses of each row with their marks."""
     return gallery_page(_title(run), make_gallery(run.rows))
 
 
 def as_items(run: QualityRun) -> Iterator[dict[str, Any]]:
-    """Every answered item in words, for judges and for whoever compares two runs."""
+    """All answered items as text, for judges and for comparing runs."""
     for row in run.rows:
         task = row.row.task
         for scored in row.scored:
@@ -180,4 +180,4 @@ def _named(title: str, entries: Iterable[str]) -> list[str]:
         return []
     more = len(entries) - NAMED_PROBLEMS
     tail = f"; and {more} more" if more > 0 else ""
-    return [f"{title}: {len(entries)} of them ({'; '.join(entries[:NAMED_PROBLEMS])}{tail})"]
+    return [f"{title}: {len(entries)} ({'; '.join(entries[:NAMED_PROBLEMS])}{tail})"]

@@ -1,8 +1,8 @@
-"""Task quality over HTTP: asks a suite's questions greedily, keeps the answers, scores them.
+"""Runs a suite against a server: asks the questions greedily, stores the answers, scores them.
 
-Called by `quality_command`. Answers are kept in `OUT/answers.jsonl`, those under a blind control in
-`OUT/answers.CONTROL.jsonl`, what was asked of whom in `OUT/run.json`; a second run asks only what
-is missing.
+Answers are stored in `OUT/answers.jsonl`, those under a blind control in
+`OUT/answers.CONTROL.jsonl`, and the model's identity in `OUT/run.json`. A second run asks only the
+missing questions.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ RUN_FILE = "run.json"
 
 @dataclass(frozen=True, slots=True)
 class QualityRun:
-    """A suite with its scores. `reused` answers were on disk already."""
+    """The scores of a suite. `reused` counts answers that were on disk already."""
 
     suite: Suite
     identity: ModelIdentity
@@ -41,7 +41,7 @@ class QualityRun:
 
     @property
     def complete(self) -> bool:
-        """Whether every record of every row was sound and answered."""
+        """Whether all records are valid and answered."""
         return all(row.complete for row in self.rows)
 
 
@@ -59,14 +59,14 @@ async def run_quality(
     controls: Sequence[Control] = (),
     batches: BatchClient | None = None,
 ) -> QualityRun:
-    """Asks what `out` does not hold yet, then scores everything.
+    """Asks the questions without an answer in `out`, then scores all answers.
 
-    `workers` questions are in flight at once; `on_answer` is told of each item as it is done, once
-    more for each control that it is asked under. With `batches` they are asked through those.
+    `workers` questions are in flight at once. `on_answer` is called for each finished question.
+    With `batches`, questions are sent through the batches API.
 
     Raises:
-        ServerGoneError: the server stopped answering; what was answered is kept.
-        BenchmarkError: the model changed while the run went on, the server refuses everything, or
+        ServerGoneError: the server stopped answering; the answers so far are stored.
+        BenchmarkError: the model changed during the run, the server refuses all requests, or
             another run is writing to `out`.
     """
     exam = _exam(suite, controls)
@@ -88,24 +88,24 @@ async def run_quality(
             await asker.ask_all(exam, workers)
         except (ServerGoneError, BusyError) as error:
             raise type(error)(
-                f"{error}; {asker.done} of {total} questions are done and their answers kept in "
-                f"{out}: the same command goes on from there"
+                f"{error}; {asker.done} of {total} questions are done and their answers saved in "
+                f"{out}: run the same command again to continue"
             ) from None
         return _score(suite, exam, finder, asker.failures, asker.asked)
 
 
 def rescore(suite: Suite, out: Path) -> QualityRun:
-    """Scores the answers that `out` holds, to controls too that were asked, without a server.
+    """Scores the answers in `out`, those under controls included, without a server.
 
     Raises:
-        BenchmarkError: `out` holds no run.
+        BenchmarkError: `out` has no run.
     """
     try:
         identity = ModelIdentity(**json.loads((out / RUN_FILE).read_text(encoding="utf8")))
     except (OSError, ValueError, TypeError) as error:
-        raise BenchmarkError(f"{out / RUN_FILE} is not a kept run: {error}") from None
+        raise BenchmarkError(f"cannot read the run {out / RUN_FILE}: {error}") from None
     kept = {control: KeptAnswers(out / answers_file(control)) for control in (None, *Control)}
-    # Controls of another model's run, of which this one was asked nothing, are not missing here.
+    # Controls that were asked of another model only are not missing here.
     controls = [c for c in Control if kept[c].holds_any_of(identity.fingerprint)]
     books = {control: kept[control] for control in (None, *controls)}
     finder = Finder(identity, MediaCache(), books)
@@ -113,7 +113,7 @@ def rescore(suite: Suite, out: Path) -> QualityRun:
 
 
 def answers_file(control: Control | None) -> str:
-    """Name of the file that holds the answers to questions as they are, or under a control."""
+    """Name of the answer file for unchanged questions, or for those under a control."""
     return "answers.jsonl" if control is None else f"answers.{control}.jsonl"
 
 
@@ -147,7 +147,7 @@ def _score(
 def _score_kind(
     row: SuiteRow, questions: Sequence[Question], finder: Finder, failures: Mapping[Place, str]
 ) -> RowScore:
-    """A row as it is, or under one control."""
+    """Scores a row, unchanged or under one control."""
     found = {question.item.sample.id: finder.answer(question) for question in questions}
     answers = {id_: answer for id_, answer in found.items() if answer is not None}
     refused = {
@@ -161,7 +161,7 @@ def _score_kind(
     }
     control = questions[0].control if questions else None
     items = tuple(question.item for question in questions)
-    # Broken records are the row's, not each control's.
+    # Invalid records are counted once, in the unchanged row.
     asked = row if control is None else replace(row, items=items, problems=())
     return score_row(asked, answers, reasons, refusals)
 

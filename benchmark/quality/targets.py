@@ -1,8 +1,8 @@
-"""Who takes the exam: a LAMM service, or any other server that speaks OpenAI's chat protocol.
+"""The server under test: a LAMM service, or any other server with OpenAI's chat API.
 
-A target turns a question into a request and its reply into text. What a question's answer depends
-on beside the weights (`conditions`) and what cannot be asked of a server (`refusal`) are pure
-functions, so that kept answers are found again without any server. Called by `quality`.
+A target turns a question into a request and a response into text. The conditions of an answer
+besides the weights (`conditions`) and the questions that a server cannot answer (`refusal`) are
+pure functions, so that stored answers are found without a server.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ from benchmark.quality.likelihood_target import (
 )
 from benchmark.suite import Item
 
-# Answers to what a control sent once are no answers to what it sends now.
+# A control that sends something else gets a new version, so that old answers are not reused.
 _CONTROL_VERSIONS = {Control.BLANK_MEDIA: "blank-media/2"}
 
 
 class Mode(StrEnum):
-    """How closed questions are answered: in words, or by the likeliest of their options."""
+    """How closed questions are answered: in text, or by the most likely option."""
 
     TEXT = "text"
     LIKELIHOOD = "likelihood"
@@ -43,8 +43,8 @@ class Mode(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class ModelIdentity:
-    """Who answers. `fingerprint` names the weights and the prompt preset where the server tells;
-    of a server that does not, or whose fingerprint is not to be relied on, model id and address.
+    """Identity of a model. `fingerprint` identifies weights and prompt preset if the server gives
+    one; for other backends it is the model id and the address.
     """
 
     url: str
@@ -57,7 +57,7 @@ class ModelIdentity:
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """An answer's text; `options` with their log-probabilities where those decided."""
+    """The text of an answer; `options` with log-probabilities if it was chosen by likelihood."""
 
     text: str
     finish_reason: str | None
@@ -66,11 +66,11 @@ class Reply:
 
 
 class ModelChangedError(BenchmarkError):
-    """Another model answers than the one that the run began with."""
+    """The model on the server changed during the run."""
 
 
 class Target:
-    """A server under examination, known by its identity."""
+    """A server with a known model identity."""
 
     def __init__(self, client: ChatClient, identity: ModelIdentity, media: MediaCache) -> None:
         self.identity = identity
@@ -78,12 +78,12 @@ class Target:
         self._media = media
 
     async def ask(self, question: Question) -> Reply:
-        """One answer, greedy.
+        """The greedy answer to a question.
 
         Raises:
             ServerGoneError: no connection after every attempt.
-            RequestFailedError: refused for good, or answered in another shape.
-            ModelChangedError: a LAMM service answers with other weights.
+            RequestFailedError: refused permanently, or a malformed answer.
+            ModelChangedError: a LAMM service answered with other weights.
             BenchmarkError: the medium cannot be sent.
             OSError: the medium cannot be read.
         """
@@ -91,13 +91,13 @@ class Target:
         return self.read(question, response.content)
 
     def path(self, question: Question) -> str:
-        """The route that a question is put to."""
+        """The path for a question."""
         if asks_by_likelihood(question, Mode(self.identity.mode)):
             return ranking_path(question.item)
         return CHAT_PATH
 
     def body(self, question: Question) -> bytes:
-        """The JSON body that asks it.
+        """The JSON body for a question.
 
         Raises:
             BenchmarkError: the medium cannot be sent.
@@ -106,17 +106,17 @@ class Target:
         item, part = question.item, self._part(question)
         if asks_by_likelihood(question, Mode(self.identity.mode)):
             if part is None:
-                raise BenchmarkError("a question without a medium cannot be answered by likelihood")
+                raise BenchmarkError("a question without media cannot be answered by likelihood")
             return encode_ranking(item, part, self.identity.model)
         fields = {"model": self.identity.model, "stream": False, **parameters(item)}
         return encode_chat(item.sample.question, part, fields)
 
     def read(self, question: Question, content: bytes) -> Reply:
-        """The reply in the body of an answer.
+        """Parses the body of an answer.
 
         Raises:
-            RequestFailedError: it has another shape.
-            ModelChangedError: other weights have answered.
+            RequestFailedError: malformed answer.
+            ModelChangedError: the answer comes from other weights.
         """
         if asks_by_likelihood(question, Mode(self.identity.mode)):
             ranking = read_ranking(question.item, content)
@@ -140,33 +140,33 @@ class Target:
         return self._media.part(path, f"blank {seed}", partial(_blank, seed))
 
     def _check(self, fingerprint: str | None) -> None:
-        """Other servers give a fingerprint of their configuration, or a new one a request."""
+        """For LAMM services only: others return arbitrary fingerprints."""
         identity = self.identity
         if identity.backend != Backend.LAMM:
             return
         if (fingerprint or identity.model) != identity.fingerprint:
             raise ModelChangedError(
-                f"the model changed during the run: {identity.fingerprint!r} became "
-                f"{fingerprint!r}; run again to ask the new one everything"
+                f"the model changed during the run from {identity.fingerprint!r} to "
+                f"{fingerprint!r}; run again to ask the new model all questions"
             )
 
 
 async def identify(
     client: ChatClient, url: str, model: str | None, backend: Backend, mode: Mode
 ) -> ModelIdentity:
-    """Who answers at `url`.
+    """Identifies the model at `url`.
 
-    A LAMM service is asked for one token, whose reply names the weights; another server is known by
-    its model and its address.
+    The answer of a LAMM service to a one-token request has its fingerprint; other servers are
+    identified by model id and address.
 
     Raises:
         ServerGoneError: no connection after every attempt.
         RequestFailedError: refused, or no model is named.
-        BenchmarkError: the backend has no such mode.
+        BenchmarkError: the backend does not support the mode.
     """
     if mode is Mode.LIKELIHOOD and backend is not Backend.LAMM:
         raise BenchmarkError(
-            f"--mode {mode} asks /v1/tasks, which --backend {backend} does not have"
+            f"--mode {mode} needs /v1/tasks, which --backend {backend} does not have"
         )
     url = shown(url)
     name = model or await client.first_model()
@@ -183,12 +183,12 @@ async def identify(
 
 
 def parameters(item: Item) -> dict[str, Any]:
-    """Sampling of an item: greedy, with room for any answer of its task."""
+    """Sampling parameters of an item: greedy, with the token limit of its task."""
     return {"temperature": 0, "max_tokens": item.task.max_tokens}
 
 
 def conditions(question: Question, mode: Mode) -> dict[str, Any]:
-    """What the answer to a question depends on, the question itself and the weights left out."""
+    """The parameters on which an answer depends besides question and weights."""
     found: dict[str, Any] = parameters(question.item)
     if asks_by_likelihood(question, mode):
         found = {"mode": mode.value, "inputs": ranked_inputs(question.item)}
@@ -198,20 +198,20 @@ def conditions(question: Question, mode: Mode) -> dict[str, Any]:
 
 
 def asks_by_likelihood(question: Question, mode: Mode) -> bool:
-    """Whether a question's options are ranked; open questions are answered in words all the same.
+    """Whether the options of a question are ranked; open questions are answered in text.
 
-    Without a medium no task can be asked, so that control has no likelihoods (`refusal`).
+    /v1/tasks needs a medium, so the text-only control has no likelihoods (see `refusal`).
     """
     return mode is Mode.LIKELIHOOD and can_be_ranked(question.item)
 
 
 def refusal(question: Question, identity: ModelIdentity) -> str | None:
-    """Why a question cannot be put to this server at all; None where it can."""
+    """The reason why the server cannot answer a question, or None."""
     item = question.item
     if identity.backend != Backend.LAMM and item.media is not None and is_cloud(item.media):
-        return f"not asked: --backend {identity.backend} has no way to send a point cloud"
+        return f"not asked: --backend {identity.backend} cannot send point clouds"
     if item.media is None and asks_by_likelihood(question, Mode(identity.mode)):
-        return f"not asked: --mode {identity.mode} takes no question without its medium"
+        return f"not asked: --mode {identity.mode} needs a medium"
     return None
 
 

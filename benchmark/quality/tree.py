@@ -1,10 +1,8 @@
-"""What `lamm bench quality` asks: a suite, a part of one, or a tree in LAMM's published layout.
+"""Opens a suite, a part of one, or a directory tree in LAMM's published layout.
 
-The readers of the published files belong to training, which benchmark does not import: rooms meet
-through commands and through samples on disk. So a tree is read by `lamm data suite --in-place`,
-found by its entry point as the umbrella command finds it, which writes the tree's records as a
-suite beside the answers and leaves the media where they are. It loads no torch. Without the `train`
-extra suites can be asked all the same. Called by `cli`.
+The readers of the published files are in `training`, which `benchmark` does not import. Therefore
+`lamm data suite --in-place`, found by its entry point, writes the records of a tree as a suite next
+to the answers and leaves the media in place. It does not import torch, but needs the `train` extra.
 """
 
 from __future__ import annotations
@@ -20,7 +18,7 @@ from benchmark.suite import MINI_SUITE, TAKEN, Suite
 from benchmark.suite_reader import find_suite, load_suite
 from lamm_model.tasks import TASKS
 
-# Media of the parts' rows, as `Modality` spells them.
+# Modalities of the parts.
 PARTS = {"all": ("image", "point_cloud"), "2d": ("image",), "3d": ("point_cloud",)}
 SUITE_FOLDER = "suite"
 NOTHING_WRITTEN = 2
@@ -28,17 +26,17 @@ _TREE_FOLDERS = ("2D_Benchmark", "3D_Benchmark")
 
 
 def open_suite(name: str | None, data: Path | None, limit: int | None, out: Path) -> Suite:
-    """The suite that `--suite` and `--data` name; a tree's records are written below `out`.
+    """The suite given by `--suite` and `--data`; the records of a tree are written to `out`.
 
     Args:
-        name: `mini`, a directory, or with `data` a part of what is there (`PARTS`, or a task);
-            None takes all of `data`, or else `mini`.
+        name: `mini`, a directory, or with `data` a part (a key of `PARTS`, or a task); None is all
+            of `data`, or `mini` without `data`.
         data: directory of a suite, or of a tree in the published layout.
-        limit: records a row: of a suite the first ones, of a tree's file a seeded draw.
+        limit: records per row: the first ones of a suite, a seeded sample of a tree's file.
         out: directory of the run.
 
     Raises:
-        BenchmarkError: there is no such suite, tree or part; the message says what there is.
+        BenchmarkError: suite, tree or part not found.
     """
     if data is None and (name is None or name == MINI_SUITE):
         return load_suite(find_suite(MINI_SUITE, None), limit)
@@ -49,11 +47,11 @@ def open_suite(name: str | None, data: Path | None, limit: int | None, out: Path
         return _read_tree(place, _known(part), limit, out / SUITE_FOLDER)
     if not place.exists() and data is None:
         raise BenchmarkError(
-            f"{place} is no directory; {_offer()} needs --data DIRECTORY; alone --suite takes "
-            "'mini' or a suite's directory"
+            f"directory {place} not found; without --data, --suite is 'mini' or the directory of a "
+            f"suite; with --data it is {_offer()}"
         )
     folders = " or ".join(_TREE_FOLDERS)
-    raise BenchmarkError(f"{place} holds no suite.json, and no folder {folders}")
+    raise BenchmarkError(f"{place} has no suite.json and no directory {folders}")
 
 
 def _part_of(suite: Suite, part: str) -> Suite:
@@ -63,7 +61,7 @@ def _part_of(suite: Suite, part: str) -> Suite:
         rows = tuple(row for row in suite.rows if row.task.name == part)
     if not rows:
         there = ", ".join(dict.fromkeys(row.task.name for row in suite.rows))
-        raise BenchmarkError(f"{suite.directory} has no row of {part}; it has {there}")
+        raise BenchmarkError(f"{suite.directory} has no rows of {part}; it has {there}")
     if len(rows) == len(suite.rows):
         return suite
     taken = {**suite.provenance.get(TAKEN, {}), "part": part}
@@ -71,14 +69,11 @@ def _part_of(suite: Suite, part: str) -> Suite:
 
 
 def _read_tree(root: Path, part: str, limit: int | None, directory: Path) -> Suite:
-    """Written anew each time: what the tree holds now is what is asked.
-
-    A folder of that name that holds anything else, such as a suite's media, is somebody's own.
-    """
+    """Writes the records anew each time. A directory with other files is not overwritten."""
     if directory.is_dir() and any(not _is_written(path) for path in directory.iterdir()):
         raise BenchmarkError(
-            f"{directory} is where the records of {root} go, and holds other files; give another "
-            "--out, or move them"
+            f"{directory} has other files, so the records of {root} cannot be written there; move "
+            "them, or use another --out"
         )
     shutil.rmtree(directory, ignore_errors=True)
     argv = ["suite", str(root), str(directory), "--suite", part, "--in-place", "--quiet"]
@@ -90,7 +85,7 @@ def _read_tree(root: Path, part: str, limit: int | None, directory: Path) -> Sui
             "pip install 'lamm[train]'"
         ) from None
     if status == NOTHING_WRITTEN:
-        raise BenchmarkError(f"{root} gives nothing to ask, as said above")
+        raise BenchmarkError(f"{root} has no valid records; see the messages above")
     return load_suite(directory, media_root=root)
 
 
@@ -102,12 +97,12 @@ def _data_command() -> Callable[[list[str]], int]:
     for entry in entry_points(group="lamm.commands", name="data"):
         command: Callable[[list[str]], int] = entry.load()
         return command
-    raise BenchmarkError("the command `lamm data` is not installed; install lamm as a package")
+    raise BenchmarkError("the command `lamm data` is not installed; install the package lamm")
 
 
 def _known(part: str) -> str:
     if part not in PARTS and part not in TASKS:
-        raise BenchmarkError(f"--suite {part}: with --data it is {_offer()}")
+        raise BenchmarkError(f"--suite is {part!r}; with --data, expected {_offer()}")
     return part
 
 

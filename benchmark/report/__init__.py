@@ -1,1 +1,1 @@
-"""Reports: stored results become Markdown, JSON and one HTML page."""
+"""Reports: stored results in; Markdown, JSON and one HTML page out."""

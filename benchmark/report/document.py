@@ -1,4 +1,4 @@
-"""All that a report says, before it is Markdown, JSON or HTML. Called by `report_command`."""
+"""The content of a report, and the report as JSON and Markdown."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from benchmark.report.stamps import Stamp, stamps_on
 from benchmark.report.tables import Cell, CellKind, ReportTable, published_tables, score_table
 
 TITLE = "LAMM benchmark report"
-# What would be read as markup, or would end a cell.
+# Characters that Markdown would read as markup or as the end of a cell.
 _ACTIVE = re.compile(r"([\\`*_\[\]<>|#])")
 
 
 @dataclass(frozen=True, slots=True)
 class Provenance:
-    """Where a run's numbers come from: everything that its files say, flattened to words."""
+    """Provenance of a run: all facts in its files, flattened to text."""
 
     label: str
     facts: Mapping[str, str]
@@ -32,7 +32,7 @@ class Provenance:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """A report's words and numbers."""
+    """The content of a report."""
 
     title: str
     written_at: str
@@ -43,7 +43,7 @@ class Report:
 
 
 def make_report(findings: Findings, published: PublishedResults, written_at: str) -> Report:
-    """Puts the tables together that the findings have something for."""
+    """Makes the tables for which the findings have results."""
     tables: list[ReportTable] = []
     notes: tuple[str, ...] = ()
     if findings.runs:
@@ -64,13 +64,13 @@ def make_report(findings: Findings, published: PublishedResults, written_at: str
 
 
 def as_json(report: Report) -> dict[str, Any]:
-    """The report for programs; scores are unrounded, in their metrics' own units."""
+    """The report as JSON; scores are unrounded, in the unit of their metric."""
     value: dict[str, Any] = TypeAdapter(Report).dump_python(report, mode="json")
     return value
 
 
 def as_markdown(report: Report) -> str:
-    """The whole report but for pictures and plots, which Markdown cannot hold by itself."""
+    """The report as Markdown, without pictures and plots."""
     lines = [f"# {_plain(report.title)}", "", f"Written {report.written_at}.", ""]
     lines += [line for stamp in report.stamps for line in _stamp(stamp)]
     for table in report.tables:
@@ -91,7 +91,7 @@ def as_markdown(report: Report) -> str:
 
 
 def _provenance(run: Run) -> Provenance:
-    # The scores know whose they are; the folder's other files may be of a later run, broken off.
+    # scores.json last: the other files may be from a later run that was interrupted.
     told = {**run.facts, **run.scores.model}
     nested = {
         "folder": run.directory.resolve().name,
@@ -104,7 +104,7 @@ def _provenance(run: Run) -> Provenance:
 
 
 def _flattened(value: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
-    """Pairs of dotted names and words; what is empty or unknown is left out."""
+    """Pairs of dotted names and text; empty values are left out."""
     for key, inner in value.items():
         name = f"{prefix}{key}"
         if isinstance(inner, Mapping):
@@ -117,7 +117,7 @@ def _flattened(value: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str
 
 
 def _words(value: object) -> str:
-    """A value in words, an absolute path by its last name: a report is passed on."""
+    """A value as text; of an absolute path only the last part, because reports are published."""
     text = str(value)
     return Path(text).name if text.startswith("/") else text
 
@@ -153,5 +153,5 @@ def _figure(figure: Figure) -> str:
 
 
 def _plain(text: str) -> str:
-    """Text that Markdown shows as it is, on one line."""
+    """Escapes text for Markdown, on one line."""
     return _ACTIVE.sub(r"\\\1", " ".join(text.split()))

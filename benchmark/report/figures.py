@@ -1,7 +1,4 @@
-"""One score as a report shows it: the number with all that a reader needs to judge it.
-
-Called by `report_tables`; `number` also by the tables that a quality run prints.
-"""
+"""One score in a report: the number with interval, chance, target and controls."""
 
 from __future__ import annotations
 
@@ -12,9 +9,9 @@ from benchmark.report.files import Interval, OrderCheck, Run, StoredProtocolRow,
 from benchmark.suite import ERROR_METRICS
 
 OWN = "task's own"
-# Upstream's first: the published numbers were made by them.
+# Upstream's first: the published numbers follow them.
 _ORDER = ("upstream-2023-06", "upstream-2023-07", "upstream-intended", "corrected-v1", OWN)
-# Errors in objects; BLEU, which is in percent already. All other metrics are shares.
+# Errors are in objects, BLEU is in percent already; all other metrics are shares.
 _COUNTS, _PERCENT = ERROR_METRICS, "bleu"
 
 
@@ -30,7 +27,7 @@ class ControlFigure:
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """A score, unrounded and in its metric's own unit. Without a score `reason` says why."""
+    """A score, unrounded in the unit of its metric; `reason` says why it is missing."""
 
     protocol: str
     metric: str
@@ -47,25 +44,25 @@ class Figure:
 
     @property
     def headline(self) -> str:
-        """The number and its interval, or that there is none."""
+        """The number with its interval, or "no score"."""
         if self.score is None:
             return "no score"
         return f"{number(self.score, self.metric)}{span(self.interval, self.metric)}"
 
     @property
     def rule(self) -> str:
-        """What was measured, by whose rule."""
+        """Metric and protocol."""
         return f"{self.metric}, {self.protocol}" if self.metric else self.protocol
 
     @property
     def details(self) -> tuple[str, ...]:
-        """Everything beside the number, a few words each."""
-        missing = [f"{self.unanswered} without an answer"] if self.unanswered else []
+        """All other facts of the score, a few words each."""
+        missing = [f"{self.unanswered} unanswered"] if self.unanswered else []
         answered = [f"n {self.n}", f"unparsed {100 * self.unparsed:.1f} %"] if self.n else []
         if self.score is None:
-            none_read = ["no answer could be read"] if self.n and self.unparsed >= 1 else []
+            none_read = ["no answer could be parsed"] if self.n and self.unparsed >= 1 else []
             why = [self.reason] if self.reason else none_read
-            return (*answered, *why, *missing) or ("nothing was answered",)
+            return (*answered, *why, *missing) or ("no answers",)
         found = [*answered, *missing]
         if self.chance is not None:
             found.append(f"chance {number(self.chance, self.metric)}")
@@ -80,33 +77,33 @@ class Figure:
 
 
 def figures_of(run: Run, names: Iterable[str]) -> tuple[Figure, ...]:
-    """All scores of the rows of these names, upstream's protocols first; none: not measured."""
+    """All scores of the rows with these names, upstream's protocols first."""
     wanted = set(names)
     own = [_own(row) for row in run.scores.rows if row.name in wanted]
     under = [_under(row) for row in run.scores.protocols if row.row in wanted]
     figures = _joined(own, under)
     if figures and all(figure.score is None for figure in figures):
-        # One line says it; why a protocol has no score matters only beside others that have one.
+        # One line is enough if no protocol has a score.
         figures = own[:1] or figures[:1]
     return tuple(sorted(figures, key=lambda figure: _rank(figure.protocol)))
 
 
 def number(value: float, metric: str) -> str:
-    """A value as tables show it: errors in objects, all else in percent."""
+    """Formats a value: errors in objects, all other metrics in percent."""
     if metric.startswith(_COUNTS):
         return f"{value:.2f}"
     return f"{value:.1f}" if metric.startswith(_PERCENT) else f"{100 * value:.1f}"
 
 
 def span(interval: Interval | None, metric: str) -> str:
-    """An interval as tables show it, with a space before it."""
+    """Formats an interval, with a leading space."""
     if interval is None:
         return ""
     return f" [{number(interval[0], metric)}, {number(interval[1], metric)}]"
 
 
 def _own(row: StoredRow) -> Figure:
-    # Chance and target of a suite are shares; an error has neither.
+    # Chance and target are shares; error metrics have neither.
     shares = not row.metric.startswith(_COUNTS)
     return Figure(
         protocol=OWN,
@@ -131,7 +128,7 @@ def _order(check: OrderCheck) -> list[str]:
     same = check.consistency
     found = [f"position bias {100 * check.position_bias:.1f} %"]
     if same is not None:
-        found.insert(0, f"same choice when shuffled {100 * same:.1f} % (n {check.n})")
+        found.insert(0, f"same option when shuffled {100 * same:.1f} % (n {check.n})")
     return found
 
 
@@ -149,7 +146,7 @@ def _under(row: StoredProtocolRow) -> Figure:
 
 
 def _joined(own: list[Figure], under: list[Figure]) -> list[Figure]:
-    """Without the task's own score where a protocol has the same, which takes its controls."""
+    """Leaves out the task's own score if corrected-v1 has the same one, which gets its controls."""
     kept = list(under)
     for figure in own:
         twins = [

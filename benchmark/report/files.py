@@ -1,7 +1,6 @@
-"""What `lamm bench` left in a folder, read back: quality runs, load tests, judgements.
+"""Reads result directories of `lamm bench`: quality runs, load tests, judgements.
 
-Called by `lamm bench report`. The files are bytes from outside: unknown keys are left alone, so
-that files of other versions and of other tools can be read, and a wrong form is named.
+Unknown keys are ignored, so that files of other versions and tools can be read.
 """
 
 from __future__ import annotations
@@ -32,7 +31,7 @@ class _File(BaseModel):
 
 
 class ControlScore(_File):
-    """A blind control's score on a row's own metric."""
+    """Score of a row under a blind control."""
 
     score: float | None = None
     interval_95: Interval | None = None
@@ -40,7 +39,7 @@ class ControlScore(_File):
 
 
 class OrderCheck(_File):
-    """What shuffled options showed: share of the same choice, and how positions were favoured."""
+    """Effect of shuffled options: share of unchanged choices, and position bias."""
 
     consistency: float | None = None
     n: int = 0
@@ -48,7 +47,7 @@ class OrderCheck(_File):
 
 
 class StoredRow(_File):
-    """A row under the task's own metric. `score` is None where nothing was answered."""
+    """A row under its primary metric. `score` is None without answers."""
 
     name: str
     task: str
@@ -66,7 +65,7 @@ class StoredRow(_File):
 
 
 class StoredProtocolRow(_File):
-    """A row under a protocol; without a score `reason` says why."""
+    """A row under a protocol; `reason` says why the score is missing."""
 
     row: str
     task: str
@@ -94,7 +93,7 @@ class StoredScores(_File):
 
 
 class StoredJudgement(_File):
-    """`judge.json`: one system's answers against another's, as `benchmark.judge.report` writes."""
+    """`judge.json`, written by `benchmark.judge.report`."""
 
     judge: str
     systems: tuple[str, str]
@@ -111,7 +110,7 @@ class StoredJudgement(_File):
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """A quality run's folder. `facts` are run.json's and the server's own words about itself."""
+    """Directory of a quality run. `facts` are those of run.json and server.json."""
 
     label: str
     directory: Path
@@ -122,7 +121,7 @@ class Run:
 
 @dataclass(frozen=True, slots=True)
 class LoadTest:
-    """One load test's result file."""
+    """Result file of one load test."""
 
     label: str
     file: Path
@@ -131,7 +130,7 @@ class LoadTest:
 
 @dataclass(frozen=True, slots=True)
 class Findings:
-    """Everything that the folders hold."""
+    """All results."""
 
     runs: tuple[Run, ...] = ()
     loads: tuple[LoadTest, ...] = ()
@@ -139,10 +138,10 @@ class Findings:
 
 
 def read_findings(directories: Sequence[str]) -> Findings:
-    """Reads folders, each given as `DIR` or `LABEL=DIR`.
+    """Reads directories, each given as `DIR` or `LABEL=DIR`.
 
     Raises:
-        BenchmarkError: a folder holds no result, or a file of another form.
+        BenchmarkError: a directory has no result, or a file is malformed.
     """
     runs: list[Run] = []
     loads: list[LoadTest] = []
@@ -157,16 +156,16 @@ def read_findings(directories: Sequence[str]) -> Findings:
         loads += _read_loads(label, directory)
         if len(runs) + len(loads) + len(judgements) == before:
             raise BenchmarkError(
-                f"{directory} holds no {SCORES_FILE}, no {JUDGE_FILE} and no load test's result; "
-                "`lamm bench quality --rescore` writes the first of an older run"
+                f"{directory} has no {SCORES_FILE}, {JUDGE_FILE} or load test result; "
+                f"`lamm bench quality --rescore` writes {SCORES_FILE} for an older run"
             )
     return Findings(_told_apart(runs), tuple(loads), tuple(judgements))
 
 
 def read_label(given: str) -> tuple[str, Path]:
-    """A folder given as `DIR` or `LABEL=DIR`; the label is empty where there is none."""
+    """Splits `DIR` or `LABEL=DIR`; the default label is empty."""
     label, equals, directory = given.partition("=")
-    # A folder's own name may hold the sign.
+    # The name of a directory may contain the sign.
     if equals and not Path(given).is_dir():
         return label, Path(directory)
     return "", Path(given)
@@ -186,9 +185,9 @@ def _read_run(label: str, directory: Path) -> Run:
 
 
 def _read_loads(label: str, directory: Path) -> list[LoadTest]:
-    """Result files by their keys, whatever they are called: vLLM's own are read too."""
+    """Finds result files by their keys, so that files of vLLM are read too."""
     if not directory.is_dir():
-        raise BenchmarkError(f"{directory} is no folder")
+        raise BenchmarkError(f"{directory} is not a directory")
     own = {SCORES_FILE, RUN_FILE, SERVER_FILE, JUDGE_FILE, GALLERY_FILE}
     tests = []
     for path in sorted(directory.glob("*.json")):
@@ -201,7 +200,7 @@ def _read_loads(label: str, directory: Path) -> list[LoadTest]:
 
 
 def _told_apart(runs: Sequence[Run]) -> tuple[Run, ...]:
-    """Runs whose labels differ: a label that stands twice gets its folder's name."""
+    """Makes labels unique: a duplicate label gets the name of its directory."""
     labels = [run.label for run in runs]
     found: list[Run] = []
     for run in runs:
@@ -218,9 +217,9 @@ def _object(path: Path) -> dict[str, Any]:
     try:
         value = json.loads(path.read_text(encoding="utf8"))
     except (OSError, ValueError) as error:
-        raise BenchmarkError(f"{path} cannot be read as JSON: {error}") from None
+        raise BenchmarkError(f"cannot read {path} as JSON: {error}") from None
     if not isinstance(value, dict):
-        raise BenchmarkError(f"{path} holds no JSON object")
+        raise BenchmarkError(f"{path} is not a JSON object")
     return value
 
 

@@ -1,7 +1,7 @@
-"""Hits and misses of a run, drawn by lot, with their media and places: kept as `gallery.json`.
+"""A random sample of a run's hits and misses with media and marks: `gallery.json`.
 
-Made by `report` when a run is scored, because the suite is at hand then; read by `lamm bench
-report`, which needs the run's folder alone. The drawing is the templates'.
+Written when a run is scored, while the suite is available, and read by `lamm bench report`, which
+needs the run's directory only. The templates draw it.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from benchmark.scoring import RowScore, ScoredItem
 GALLERY_FILE = "gallery.json"
 GALLERY_SIZE = 8
 SEED = 0
-# Pairs of `JOINTS` that a body's drawing connects.
+# Pairs of `JOINTS` that are connected in a drawing.
 BONES = (
     (0, 1), (1, 2), (2, 3), (3, 4), (4, 5), (6, 7), (7, 8), (8, 12), (12, 9), (9, 10), (10, 11),
     (12, 13), (8, 2), (9, 3),
@@ -30,7 +30,7 @@ class _Kept(BaseModel):
 
 
 class GalleryItem(_Kept):
-    """One answered question: what was said and wanted, in words and in places."""
+    """One answered question: answer and reference, as text and as marks."""
 
     id: str
     question: str
@@ -44,7 +44,7 @@ class GalleryItem(_Kept):
 
 
 class GalleryRow(_Kept):
-    """The chosen items of a row, misses first, out of so many of each kind."""
+    """The sampled items of a row, misses first, and the total number of each kind."""
 
     name: str
     hits: int
@@ -53,13 +53,13 @@ class GalleryRow(_Kept):
 
 
 class Gallery(_Kept):
-    """All rows of a run."""
+    """The gallery of a run."""
 
     rows: tuple[GalleryRow, ...] = ()
 
 
 def make_gallery(rows: Sequence[RowScore], size: int = GALLERY_SIZE) -> Gallery:
-    """At most `size` hits and `size` misses of each row, drawn by a seed and never chosen."""
+    """Samples at most `size` hits and `size` misses per row, with a fixed seed."""
     return Gallery(rows=tuple(_row(row, size) for row in rows))
 
 

@@ -1,7 +1,4 @@
-"""Pictures and clouds made small enough to stand in a page: data URLs, and three views of a cloud.
-
-Called by `gallery` while the suite's media are at hand, so that a report needs none of them.
-"""
+"""Pictures and clouds reduced for a page: data URLs, and three views of a cloud."""
 
 from __future__ import annotations
 
@@ -21,13 +18,13 @@ LONGEST_SIDE = 448
 LARGEST_AS_IT_IS = 1 << 16
 VIEW_PIXELS = 176
 DRAWN_POINTS = 20_000
-# Name of a view, the axes to the right and up, and the axis that points at the viewer.
+# Name of a view, its axes to the right and up, and its axis towards the viewer.
 _VIEWS = (("top", (0, 1), 2), ("front", (0, 2), -1), ("side", (1, 2), 0))
 _MARGIN = 0.06
-# Low to high, for clouds without colours: legible on light and on dark paper.
+# Low to high, for clouds without colours; visible on light and dark backgrounds.
 _RAMP = np.array([[68, 84, 150], [44, 140, 140], [120, 170, 80], [205, 165, 60]], np.float64)
 
-# Of Pillow and numpy, as bytes from outside make them fail.
+# Raised by Pillow and numpy for invalid files.
 _UNREADABLE = (
     OSError, ValueError, EOFError, SyntaxError, struct.error, Image.DecompressionBombError
 )  # fmt: skip
@@ -40,7 +37,7 @@ class _Media(BaseModel):
 
 
 class Picture(_Media):
-    """A picture as a data: URL; `width` and `height` are its own, in pixels."""
+    """A picture as a data: URL; `width` and `height` in pixels."""
 
     kind: Literal["picture"] = "picture"
     url: str
@@ -49,9 +46,9 @@ class Picture(_Media):
 
 
 class View(_Media):
-    """One projection of a cloud as a PNG of its points on a clear ground.
+    """One projection of a cloud as a PNG with transparent background.
 
-    `axes` are those to the right and up; `low` and `high` the metres at the picture's edges.
+    `axes` point right and up; `low` and `high` are the coordinates of the edges in metres.
     """
 
     name: str
@@ -64,7 +61,7 @@ class View(_Media):
 
 
 class Cloud(_Media):
-    """A cloud of `points` points from the top, the front and the side."""
+    """A cloud with `points` points, from the top, the front and the side."""
 
     kind: Literal["cloud"] = "cloud"
     points: int
@@ -72,7 +69,7 @@ class Cloud(_Media):
 
 
 class NoMedia(_Media):
-    """Nothing to show; `note` says why, where a medium should be."""
+    """No medium; `note` says why if there should be one."""
 
     kind: Literal["none"] = "none"
     note: str = ""
@@ -82,7 +79,7 @@ DrawnMedia = Annotated[Picture | Cloud | NoMedia, Field(discriminator="kind")]
 
 
 def draw_media(path: Path | None) -> Picture | Cloud | NoMedia:
-    """A medium for a page. One that cannot be read becomes a note: the answer still counts."""
+    """Reduces a medium for a page; a note replaces a medium that cannot be read."""
     if path is None:
         return NoMedia()
     suffix = path.suffix.lower()
@@ -92,8 +89,8 @@ def draw_media(path: Path | None) -> Picture | Cloud | NoMedia:
         if suffix == ".npy":
             return _cloud(path)
     except _UNREADABLE as error:
-        return NoMedia(note=f"{path.name} cannot be drawn ({type(error).__name__})")
-    return NoMedia(note=f"{path.name}: clouds are drawn from .npy alone")
+        return NoMedia(note=f"cannot draw {path.name} ({type(error).__name__})")
+    return NoMedia(note=f"cannot draw {path.name}: only .npy clouds are drawn")
 
 
 def _picture(path: Path, mime: str) -> Picture:
@@ -114,13 +111,13 @@ def _picture(path: Path, mime: str) -> Picture:
 def _cloud(path: Path) -> Cloud:
     values = np.load(path, allow_pickle=False)
     if values.ndim != 2 or values.shape[1] < 3 or not len(values):
-        raise ValueError(f"an array {list(values.shape)} is no cloud")
+        raise ValueError(f"expected an array [points, 3 or more], got {list(values.shape)}")
     count = len(values)
-    # Every k-th point: a fixed choice, so that the same cloud always looks the same.
+    # Every k-th point, so that the drawing is deterministic.
     values = values[:: -(-count // DRAWN_POINTS)].astype(np.float64)
     values = values[np.isfinite(values).all(axis=1)]
     if not len(values):
-        raise ValueError("a cloud without a finite point")
+        raise ValueError("no finite point")
     colours = _colours(values)
     views = tuple(_view(name, axes, toward, values, colours) for name, axes, toward in _VIEWS)
     return Cloud(points=count, views=views)
@@ -135,7 +132,7 @@ def _view(
     low, high = low - _MARGIN * span, high + _MARGIN * span
     scale = (VIEW_PIXELS - 1) / float((high - low).max())
     width, height = (max(8, int(side)) for side in np.ceil((high - low) * scale) + 1)
-    # `toward` below 0: the viewer stands at the low end of the axis after the first one.
+    # `toward` below 0: the viewer is at the low end of the second axis.
     depth = -values[:, 1] if toward < 0 else values[:, toward]
     order = np.argsort(depth, kind="stable")
     columns = np.clip(((plane[:, 0] - low[0]) * scale).astype(int), 0, width - 2)[order]
@@ -159,7 +156,7 @@ def _view(
 
 
 def _colours(values: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
-    """The cloud's own colours (0-1 or 0-255), or a ramp over its height."""
+    """The colours of the cloud (0-1 or 0-255), or a colour ramp over its height."""
     if values.shape[1] >= 6:
         rgb = values[:, 3:6]
         if rgb.min() >= 0 and rgb.max() <= 255:

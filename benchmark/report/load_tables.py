@@ -1,4 +1,4 @@
-"""The report's tables of load tests and of judgements. Called by `report_command`."""
+"""Report tables of load tests and judgements."""
 
 from __future__ import annotations
 
@@ -25,21 +25,21 @@ _LOAD_COLUMNS = (
     ("E2EL p99, ms", "p99_e2el_ms", "{:.1f}"),
     ("baseline tok/s", "baseline_output_throughput", "{:.1f}"),
     ("ratio", "speedup", "{:.2f}"),
-    ("right answers beside", "quality.accuracy", "{:.1%}"),
+    ("correct answers", "quality.accuracy", "{:.1%}"),
 )
-# What a load test asks for, and what it calls good.
+# The keys that must be equal in comparable load tests.
 _WORK = (
     "output_len_mix", "input_word_mix", "ignore_eos", "num_images", "num_clouds", "unique_images",
     "unique_clouds", "cancel_rate", "goodput",
 )  # fmt: skip
 _JUDGED_COLUMNS = (
     "systems", "judge", "n", "wins", "ties", "losses", "orders disagreed", "unparsed, %",
-    "win rate", "upstream's counting", "preferred the first shown",
+    "win rate", "upstream's counting", "first shown preferred",
 )  # fmt: skip
 
 
 def load_table(tests: Sequence[LoadTest]) -> ReportTable:
-    """One line a test, in the order of label and concurrency; columns that no test has are out."""
+    """One line per test, sorted by label and concurrency; columns without values are left out."""
     used = [c for c in _LOAD_COLUMNS if any(_get(test.result, c[1]) is not None for test in tests)]
     rows = tuple(
         (
@@ -53,7 +53,7 @@ def load_table(tests: Sequence[LoadTest]) -> ReportTable:
     return ReportTable(
         id="load",
         title="Latency and throughput",
-        caption="TTFT: time to first token; ITL: gap between chunks of text; E2EL: whole request.",
+        caption="TTFT: time to first token; ITL: time between chunks of text; E2EL: whole request.",
         columns=("server", "concurrency", "requests/s offered", *(name for name, _, _ in used)),
         rows=rows,
         heads=3,
@@ -62,7 +62,7 @@ def load_table(tests: Sequence[LoadTest]) -> ReportTable:
 
 
 def judgement_table(judgements: Sequence[StoredJudgement]) -> ReportTable:
-    """One line a pair of systems and judge."""
+    """One line per pair of systems and judge."""
     rows = tuple(
         (
             Cell(" against ".join(one.systems), CellKind.HEAD),
@@ -81,9 +81,9 @@ def judgement_table(judgements: Sequence[StoredJudgement]) -> ReportTable:
         id="judgements",
         title="Pairwise judgements",
         caption=(
-            "Percent. A win rate counts ties as half, and an item whose two orders disagree as a "
-            "tie; upstream's counting shows the first system first and leaves ties out. A judge "
-            "without a leaning prefers the answer shown first in 50 % of its decided verdicts."
+            "Percent. Win rates count ties and disagreements between the two orders as half; "
+            "upstream's counting shows the first system first and leaves out ties. An unbiased "
+            "judge prefers the answer shown first in 50 % of its decided verdicts."
         ),
         columns=_JUDGED_COLUMNS,
         rows=rows,
@@ -97,13 +97,13 @@ def in_order(tests: Sequence[LoadTest]) -> list[LoadTest]:
 
 
 def _stamps(tests: Sequence[LoadTest]) -> tuple[Stamp, ...]:
-    """Whether the tests asked for the same work; what a file does not tell is left out."""
+    """A stamp if the tests have different workloads; missing keys are ignored."""
     told = {key: [test.result.get(key) for test in tests] for key in _WORK}
     known = {key: [v for v in values if v is not None] for key, values in told.items()}
     different = [key for key, values in known.items() if any(v != values[0] for v in values)]
     if not different:
         return ()
-    text = f"The tests differ in {', '.join(different)}: their numbers do not compare."
+    text = f"The tests differ in {', '.join(different)}: their numbers are not comparable."
     return (Stamp(tuple(dict.fromkeys(test.label for test in tests)), text, grave=True),)
 
 
@@ -129,7 +129,7 @@ def _get(result: Mapping[str, Any], key: str) -> float | None:
     if inner:
         value = value.get(inner) if isinstance(value, Mapping) else None
     if value is None and key.startswith("p50_"):
-        # vLLM writes the median under its own name.
+        # vLLM has a separate key for the median.
         value = result.get(f"median_{key.removeprefix('p50_')}")
     return float(value) if isinstance(value, int | float) else None
 

@@ -1,6 +1,6 @@
-"""HTML of a report and of a run's gallery: one file each, nothing from outside, no scripts.
+"""HTML of a report and of a gallery: one file each, without scripts or external resources.
 
-Called by `report_command` and `report`. Jinja escapes whatever a model or a data set wrote.
+Jinja escapes all text from models and data sets.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from benchmark.report.gallery_marks import Box3DMark, Marks
 from benchmark.report.gallery_media import View
 from benchmark.report.stamps import Stamp
 
-# Longer texts are cut in a card; items.jsonl has them whole.
+# Longer texts are truncated in a card; items.jsonl has the full text.
 LONGEST_TEXT = 400
 
 
 @dataclass(frozen=True, slots=True)
 class Plot:
-    """An inline SVG of ours, its heading, and what it shows for those who do not see it."""
+    """An inline SVG with its heading and its text alternative."""
 
     title: str
     description: str
@@ -32,7 +32,7 @@ class Plot:
 
 @dataclass(frozen=True, slots=True)
 class RunGallery:
-    """A run's gallery with its name and its stamps."""
+    """The gallery of a run with its label and stamps."""
 
     label: str
     gallery: Gallery
@@ -40,12 +40,12 @@ class RunGallery:
 
 
 def report_page(report: Report, plots: Sequence[Plot], galleries: Sequence[RunGallery]) -> str:
-    """The whole report as one page."""
+    """The report as one page."""
     return _render("report.html.j2", report=report, plots=plots, galleries=galleries)
 
 
 def gallery_page(title: str, gallery: Gallery) -> str:
-    """The gallery of one run as a page of its own."""
+    """The gallery of one run as one page."""
     return _render("gallery.html.j2", title=title, galleries=[RunGallery(title, gallery)])
 
 
@@ -67,7 +67,7 @@ def _cut(text: str) -> str:
 
 
 def _described(item: GalleryItem) -> str:
-    """An alternative text for the drawing of an item."""
+    """The text alternative for the drawing of an item."""
     verdict = "hit" if item.hit else "miss"
     what = "Point cloud" if item.media.kind == "cloud" else "Picture"
     drawn = [
@@ -88,7 +88,7 @@ def _count(marks: Marks) -> str:
 
 
 def _projected(view: View, mark: Box3DMark) -> tuple[float, float, float, float]:
-    """A box's rectangle (x, y, width, height) in the pixels of a view."""
+    """The rectangle (x, y, width, height) of a box in pixels of a view."""
     scale = view.width / (view.high[0] - view.low[0])
     right, up = view.axes
     centre, extent = mark.box[:3], mark.box[3:]

@@ -1,7 +1,7 @@
-"""Plots as inline SVG whose ink follows the page's light or dark theme. Called by `report_page`.
+"""Plots as inline SVG whose colours follow the light or dark theme of the page.
 
-matplotlib draws; ids are made unique to the plot, and everything that names an outside address
-(metadata, namespaces, which HTML does not need) is taken out.
+Drawn by matplotlib; ids are made unique per plot, and metadata and namespaces, which HTML does not
+need, are removed because they contain external addresses.
 """
 
 from __future__ import annotations
@@ -18,17 +18,17 @@ from matplotlib.figure import Figure
 from benchmark.report.files import LoadTest, Run, StoredRow
 from benchmark.report.load_tables import in_order
 
-# Stand-ins that the page's variables replace; colours that no series has.
+# Placeholders for CSS variables; no series has these colours.
 _INK, _FAINT = "#010203", "#040506"
 _VARIABLES: Mapping[str, str] = {_INK: "var(--ink)", _FAINT: "var(--line)"}
-# Okabe and Ito's colours (2008), told apart with any colour vision, on light and dark ground.
+# Colours of Okabe and Ito (2008), distinguishable with any colour vision.
 SERIES = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
 _MARKERS = "osDPX*"
 _CONTROL_MARKERS = {"blank-media": "<", "shuffled-options": "v", "text-only": "^"}
 _COUNTS = ("mae", "rmse")
 _STYLE: Mapping[Any, Any] = {
     "svg.fonttype": "none",
-    "text.parse_math": False,  # a dollar sign in a name begins no formula
+    "text.parse_math": False,  # a dollar sign in a name does not start a formula
     "font.family": "sans-serif",
     "font.size": 9,
     "text.color": _INK,
@@ -44,7 +44,7 @@ _STYLE: Mapping[Any, Any] = {
 
 
 def score_plot(runs: Sequence[Run]) -> str | None:
-    """Each row's own metric with its interval, chance and controls; None without any share."""
+    """Primary metric of each row with interval, chance and controls; None without any share."""
     names = list(dict.fromkeys(row.name for run in runs for row in run.scores.rows if _shown(row)))
     if not names:
         return None
@@ -64,7 +64,10 @@ def score_plot(runs: Sequence[Run]) -> str | None:
 
 
 def load_plot(tests: Sequence[LoadTest]) -> str | None:
-    """Throughput and time to first token over concurrency, a line a server; None for one point."""
+    """Throughput and time to first token over concurrency, one line per server.
+
+    None if no server has two points.
+    """
     series: dict[str, list[tuple[float, float, float | None]]] = {}
     for test in in_order(tests):
         limit, result = test.result.get("max_concurrency"), test.result
@@ -87,7 +90,7 @@ def load_plot(tests: Sequence[LoadTest]) -> str | None:
         for axes, label in ((throughput, "output tokens/s"), (latency, "TTFT p50, ms")):
             axes.set_xscale("log", base=2)
             axes.xaxis.set_major_formatter("{x:g}")
-            axes.set_xlabel("requests in flight at most")
+            axes.set_xlabel("maximum requests in flight")
             axes.set_title(label, fontsize=9)
             axes.set_ylim(bottom=0)
             axes.grid(linewidth=0.6)
@@ -125,7 +128,7 @@ def _draw_run(axes: Axes, run: Run, names: Sequence[str], index: int, count: int
 
 
 def _shown(row: StoredRow) -> bool:
-    """Shares alone: an error in objects has another axis."""
+    """Whether the row is shown: errors in objects would need another axis."""
     return row.score is not None and not row.metric.startswith(_COUNTS)
 
 

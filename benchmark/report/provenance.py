@@ -1,7 +1,4 @@
-"""Who measured and who answered: facts for a run's provenance.
-
-Called by `report` (the client's own) and by `lamm bench quality` (the server's words on itself).
-"""
+"""Facts about client and server for the provenance of a run."""
 
 from __future__ import annotations
 
@@ -23,7 +20,7 @@ _SECONDS = 10.0
 
 
 def client_facts() -> dict[str, Any]:
-    """Version and commit of this client, and the machine that it runs on."""
+    """Version, commit and machine of this client."""
     return {
         "lamm": _version(),
         "commit": _commit(),
@@ -33,9 +30,9 @@ def client_facts() -> dict[str, Any]:
 
 
 async def server_facts(http: httpx.AsyncClient, model: str) -> dict[str, Any]:
-    """What the server says of itself at `/version` and of the model at `/v1/models`.
+    """The server's answers at `/version` and, for the model, at `/v1/models`.
 
-    A server of another kind may have neither: what it does not tell is left out.
+    Other servers may have neither; missing facts are left out.
     """
     facts: dict[str, Any] = {}
     told = await _get(http, "/version")
@@ -50,7 +47,7 @@ async def server_facts(http: httpx.AsyncClient, model: str) -> dict[str, Any]:
 
 
 async def keep_server_facts(http: httpx.AsyncClient, model: str, out: Path) -> None:
-    """Writes `server_facts` to a run's folder, where `lamm bench report` finds them."""
+    """Writes `server_facts` to the directory of a run, for `lamm bench report`."""
     facts = await server_facts(http, model)
     write_whole(out / SERVER_FILE, json.dumps(facts, indent=2) + "\n")
 
@@ -71,14 +68,14 @@ def _version() -> str:
 
 
 def _commit() -> str | None:
-    """The commit of the source tree that this runs from; None where it is installed elsewhere."""
+    """The commit of the source tree; None for an installed package."""
     root = Path(__file__).resolve().parents[2]
     git = shutil.which("git")
     if git is None or not (root / ".git").exists():
         return None
     command = [git, "-C", str(root), "describe", "--always", "--dirty", "--abbrev=12"]
     try:
-        found = subprocess.run(  # noqa: S603 - a fixed command on the program's own folder
+        found = subprocess.run(  # noqa: S603 - a fixed command
             command, capture_output=True, text=True, check=False, timeout=_SECONDS
         )
     except (OSError, subprocess.TimeoutExpired):

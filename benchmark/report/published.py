@@ -1,7 +1,4 @@
-"""The published results of LAMM's README as typed data, from `published_results.yaml`.
-
-Called by the report, which draws the published tables again with our figures beside them.
-"""
+"""The published results in LAMM's README, from `published_results.yaml`."""
 
 from __future__ import annotations
 
@@ -23,11 +20,11 @@ class PublishedResult(_Strict):
     """One line of a published table.
 
     Attributes:
-        rows: what a suite may call its row of this data set.
-        computed: what the published metric's scorer computes, where its name says something else.
+        rows: names of this data set's row in suites.
+        computed: what the published scorer computes, if it differs from the metric's name.
         unit: percent, or a number of objects.
-        direction: where better is.
-        values: by system; a system that the README does not name there is left out.
+        direction: direction of better values.
+        values: by system; systems without a published value are left out.
     """
 
     id: str
@@ -41,7 +38,7 @@ class PublishedResult(_Strict):
     values: dict[str, Value]
 
     def best(self, systems: tuple[str, ...]) -> float | None:
-        """The best number among some systems; None where there is none."""
+        """The best number among some systems, or None."""
         numbers = [v for s in systems if isinstance(v := self.values.get(s), float)]
         if not numbers:
             return None
@@ -49,7 +46,7 @@ class PublishedResult(_Strict):
 
 
 class PublishedTable(_Strict):
-    """A table of the README: the systems in its columns, the results in its lines, by id."""
+    """A table of the README: ids of its systems (columns) and results (rows)."""
 
     id: str
     title: str
@@ -58,7 +55,7 @@ class PublishedTable(_Strict):
 
 
 class PublishedResults(_Strict):
-    """All of it. `systems` maps a system's id to its name; `notes` are the README's own faults."""
+    """All published results. `systems` maps ids to names; `notes` list errors in the README."""
 
     source: str
     systems: dict[str, str]
@@ -71,18 +68,18 @@ class PublishedResults(_Strict):
         known = {result.id for result in self.results}
         for table in self.tables:
             if missing := set(table.results) - known:
-                raise ValueError(f"table {table.id}: no result {sorted(missing)}")
+                raise ValueError(f"table {table.id}: unknown results {sorted(missing)}")
             if missing := set(table.columns) - set(self.systems):
-                raise ValueError(f"table {table.id}: no system {sorted(missing)}")
+                raise ValueError(f"table {table.id}: unknown systems {sorted(missing)}")
         return self
 
     def of(self, table: PublishedTable) -> tuple[PublishedResult, ...]:
-        """A table's results, in its order."""
+        """The results of a table in order."""
         by_id = {result.id: result for result in self.results}
         return tuple(by_id[id_] for id_ in table.results)
 
 
 def load_published() -> PublishedResults:
-    """Reads the file that the package ships."""
+    """Reads the file in the package."""
     text = files("benchmark.report").joinpath(RESULTS_FILE).read_text(encoding="utf8")
     return PublishedResults.model_validate(yaml.safe_load(text))

@@ -1,7 +1,4 @@
-"""What a reader must know before any number of a run: stamps that stand on every table.
-
-Called by `report_tables`.
-"""
+"""Warnings about runs, shown above the tables of a report."""
 
 from __future__ import annotations
 
@@ -12,7 +9,7 @@ from typing import Any
 from benchmark.report.files import Run, StoredScores
 from benchmark.suite import TAKEN
 
-# Suites of this project's own pictures; the second one bears the published files' names.
+# Suites with this project's own pictures; the second one uses the published file names.
 OWN_SUITES = frozenset({"mini", "mini-benchmark"})
 _FLAG = "comparable_with_published_results"
 _LIKELIHOOD = "likelihood"
@@ -20,7 +17,7 @@ _LIKELIHOOD = "likelihood"
 
 @dataclass(frozen=True, slots=True)
 class Stamp:
-    """A warning about some runs; `grave` ones forbid the comparison that a table invites."""
+    """A warning about some runs; `grave` ones rule out the comparison in a table."""
 
     runs: tuple[str, ...]
     text: str
@@ -28,7 +25,7 @@ class Stamp:
 
 
 def stamps_on(runs: Sequence[Run]) -> tuple[Stamp, ...]:
-    """All runs' stamps, the gravest first; runs of which the same is true share one."""
+    """The stamps of all runs, grave ones first; equal stamps are merged."""
     found = [stamp for run in runs for stamp in stamps_of(run)]
     texts = dict.fromkeys((stamp.text, stamp.grave) for stamp in found)
     joined = (
@@ -39,58 +36,58 @@ def stamps_on(runs: Sequence[Run]) -> tuple[Stamp, ...]:
 
 
 def stamps_of(run: Run) -> tuple[Stamp, ...]:
-    """A run's stamps, the gravest first."""
+    """The stamps of a run, grave ones first."""
     found = []
     if not comparable(run.scores):
         found.append(
             Stamp(
                 (run.label,),
-                f"NOT COMPARABLE with the published numbers: the suite '{run.scores.suite}' has "
-                "other pictures, clouds and questions than the published benchmark, whatever its "
-                "rows are called.",
+                "NOT COMPARABLE with the published numbers: the pictures, clouds and questions of "
+                f"suite '{run.scores.suite}' are not those of the published benchmark, even where "
+                "rows have the same names.",
                 grave=True,
             )
         )
     found += [Stamp((run.label,), text, grave=False) for text in _parts(run.scores)]
     if run.scores.model.get("mode") == _LIKELIHOOD:
         text = (
-            "Choices and closed sets were answered by the likeliest option, of which none is ever "
-            "unparsed: other runs' answers, and the published ones, were read from words."
+            "Multiple-choice and closed-set questions were answered by the most likely option, so "
+            "no answer is unparsed; other runs and the published results parse generated text."
         )
         found.append(Stamp((run.label,), text, grave=False))
     if not run.scores.complete:
         missing = sum(len(row.unanswered) for row in run.scores.rows)
         broken = sum(len(row.problems) for row in run.scores.rows)
-        text = f"Incomplete: {missing} questions have no answer, {broken} records are broken."
+        text = f"Incomplete: {missing} questions have no answer, {broken} records are invalid."
         found.append(Stamp((run.label,), text, grave=False))
     return tuple(found)
 
 
 def _parts(scores: StoredScores) -> list[str]:
-    """What of the suite was left out: by whoever wrote it, or by whoever asked it."""
+    """The parts of the suite that were left out, when it was written or asked."""
     provenance = scores.suite_provenance
     found = []
     if (limit := provenance.get("limit")) is not None:
         seed = provenance.get("seed")
-        how = "the first ones" if seed is None else f"drawn by seed {seed}"
-        found.append(f"at most {limit} records a set, {how}")
+        how = "the first ones" if seed is None else f"sampled with seed {seed}"
+        found.append(f"at most {limit} records per set, {how}")
     taken = provenance.get(TAKEN)
     taken = taken if isinstance(taken, Mapping) else {}
     if (limit := taken.get("limit")) is not None:
-        found.append(f"at most {limit} records a row, the first ones")
+        found.append(f"at most {limit} records per row, the first ones")
     for part in dict.fromkeys((provenance.get("part"), taken.get("part"))):
         if part not in {None, "all"}:
-            found.append(f"its rows of {part} alone")
-    return [f"A part of the suite: {text}." for text in found]
+            found.append(f"only its rows of {part}")
+    return [f"Part of the suite: {text}." for text in found]
 
 
 def comparable(scores: StoredScores) -> bool:
-    """Whether a run's suite may be what was published: not ours, and not flagged as another."""
+    """Whether the suite may be the published one: not our own, and not flagged as different."""
     return scores.suite not in OWN_SUITES and not _flagged(scores.suite_provenance)
 
 
 def _flagged(value: Any) -> bool:
-    """Whether the flag is false anywhere: a suite carries its source's provenance in its own."""
+    """Whether the flag is false at any level: provenance of sources is nested."""
     if isinstance(value, Mapping):
         return value.get(_FLAG) is False or _any(value.values())
     return _any(value) if isinstance(value, list) else False

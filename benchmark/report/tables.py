@@ -1,6 +1,6 @@
-"""The tables of a report, before they are Markdown, JSON or HTML: published ones and our own.
+"""Report tables of scores: the published ones with our columns, and our own.
 
-Called by `report_command`. A row that a run did not measure is a cell that says so, never a 0.
+A row that a run did not measure has the cell "not measured".
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ GPT_METRIC = "gpt_metric"
 
 
 class CellKind(StrEnum):
-    """What a cell holds, for its looks and for programs."""
+    """The kind of a cell, for its style and for programs."""
 
     HEAD = "head"
     PUBLISHED = "published"
@@ -34,7 +34,7 @@ class CellKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """`text` is the whole cell unless `figures`, our scores, stand in it; `note` is small print."""
+    """A cell with a text or with `figures`, our scores; `note` is small print."""
 
     text: str
     kind: CellKind = CellKind.PLAIN
@@ -44,7 +44,7 @@ class Cell:
 
 @dataclass(frozen=True, slots=True)
 class ReportTable:
-    """A table; the first `heads` cells of each row are what the row is about."""
+    """A table; the first `heads` cells of each row are row headings."""
 
     id: str
     title: str
@@ -56,14 +56,14 @@ class ReportTable:
 
 
 def published_tables(findings: Findings, published: PublishedResults) -> tuple[ReportTable, ...]:
-    """The README's tables again, with a column for each of our runs beside the published ones."""
-    # What forbids the comparison stands on each table; the rest at the top and on our own.
+    """The tables of the README with a column for each of our runs."""
+    # Grave stamps are on each table; the others are at the top and on our own tables.
     stamps = tuple(stamp for stamp in stamps_on(findings.runs) if stamp.grave)
     return tuple(_published(table, findings, published, stamps) for table in published.tables)
 
 
 def score_table(runs: Sequence[Run]) -> ReportTable:
-    """Every row of every run under every rule that it was scored by, the runs side by side."""
+    """All scores of all rows, one column per run."""
     names: dict[str, str] = {}
     for run in runs:
         names |= {row.name: row.task for row in run.scores.rows if row.name not in names}
@@ -81,7 +81,7 @@ def score_table(runs: Sequence[Run]) -> ReportTable:
         title="All scores",
         caption=(
             "Shares in percent, errors (mae, rmse) in objects; 95 % intervals in brackets. Scores "
-            "of two protocols are different quantities and do not compare."
+            "under different protocols are different quantities and not comparable."
         ),
         columns=("row", "task", *(run.label for run in runs)),
         rows=rows,
@@ -115,8 +115,8 @@ def _published(
     return ReportTable(
         id=table.id,
         title=table.title,
-        caption=f"Published: {published.source}, in percent but for MAE; the best of the compared "
-        "models is marked. Ours: 95 % intervals in brackets, each under the rule that it names.",
+        caption=f"Published: {published.source}, in percent except MAE; the best of the compared "
+        "models is marked. Ours: 95 % intervals in brackets, with the rule of each score.",
         columns=("task", "data set", "published metric", *systems, *ours),
         rows=rows,
         heads=3,
@@ -154,7 +154,7 @@ def _ours(figures: tuple[Figure, ...]) -> Cell:
 
 
 def _judged(label: str, judged: StoredJudgement) -> list[Figure]:
-    """A run's win rates against the other system of a judgement, if it was in it."""
+    """Win rates of a run against the other system of a judgement."""
     if label not in judged.systems:
         return []
     mine = judged.systems.index(label)
@@ -172,17 +172,17 @@ def _judged(label: str, judged: StoredJudgement) -> list[Figure]:
         n=judged.n,
         unparsed=judged.unparsed,
         chance=0.5,
-        reason="no item was decided",
+        reason="no decided items",
     )
     if mine == 1:
         return [both]
-    # Upstream shows its own system first and counts no ties, so the rate has a side.
+    # Upstream shows its own system first and ignores ties, so the rate is not symmetric.
     once = Figure(
         protocol=f"upstream's counting, judge {judged.judge}",
         metric=name,
         score=judged.upstream_win_rate,
         n=judged.upstream_n,
         chance=0.5,
-        reason="this judge shows no order, or decided nothing",
+        reason="the judge ignores the order, or decided no item",
     )
     return [once, both]

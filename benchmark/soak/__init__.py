@@ -1,1 +1,1 @@
-"""Soak tests: many clients for minutes, with memory, probes and answers compared."""
+"""Soak tests: many clients in, checks of memory, probes and answers out."""

@@ -1,7 +1,4 @@
-"""Many clients at once, each asking one thing after another, some of them leaving in between.
-
-Called by `soak`. Nothing is judged here: every request ends in exactly one `Outcome`.
-"""
+"""Many concurrent clients, each sending one request after another; some requests disconnect."""
 
 from __future__ import annotations
 
@@ -23,7 +20,7 @@ from benchmark.http.chat_answers import StreamRecord
 from benchmark.http.client import ChatClient, encode_stream
 from benchmark.soak.requests import SoakRequests
 
-# How the client tells that a connection gave nothing more; httpx' timeouts have the word in common.
+# Messages of `ChatClient.stream` for lost connections; the names of all httpx timeouts match.
 _LOST = "connection lost: "
 _TIMEOUT = "Timeout"
 _BACK_OFF_S = (0.5, 1.5)
@@ -36,18 +33,18 @@ class Outcome(StrEnum):
     """How one request ended."""
 
     FINISHED = "finished"
-    DISCONNECTED = "disconnected"  # by us, on purpose
-    REFUSED = "refused"  # 429 or 503: back-pressure, asked again later
-    HUNG = "hung"  # no byte for too long, or no end
+    DISCONNECTED = "disconnected"  # by the client, on purpose
+    REFUSED = "refused"  # 429 or 503: back-pressure
+    HUNG = "hung"  # no byte or no end in time
     SERVER_ERROR = "server_error"  # any other 5xx
     REJECTED = "rejected"  # any other 4xx
     LOST = "lost"  # the connection broke
-    BROKEN = "broken"  # an error event, or a stream that is no whole answer
+    BROKEN = "broken"  # an error event, or an incomplete stream
 
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """A whole answer and the number of its request; `seconds` is its latency."""
+    """A complete answer and the number of its request; `seconds` is its latency."""
 
     number: int
     text: str
@@ -58,7 +55,7 @@ class Finished:
 
 @dataclass(slots=True)
 class Crowd:
-    """What all clients met: counts by outcome, whole answers, and the first few errors of each."""
+    """Results of all clients: counts by outcome, complete answers, and the first errors."""
 
     counts: Counter[Outcome] = field(default_factory=Counter)
     finished: list[Finished] = field(default_factory=list)
@@ -68,13 +65,13 @@ class Crowd:
     seconds: float = 0.0
 
     async def on_response(self, response: httpx.Response) -> None:
-        """An httpx event hook: counts every status, and refusals that do not say for how long."""
+        """An httpx event hook: counts statuses, and refusals without Retry-After."""
         self.statuses[response.status_code] += 1
         if response.status_code in _REFUSALS and "retry-after" not in response.headers:
             self.refusals_without_retry_after += 1
 
     def note(self, number: int, record: StreamRecord) -> Outcome:
-        """Counts one request that has ended."""
+        """Counts a finished request."""
         outcome = outcome_of(record)
         self.counts[outcome] += 1
         if outcome is Outcome.FINISHED and record.usage is not None:
@@ -91,10 +88,10 @@ class Crowd:
 
 @dataclass(frozen=True, slots=True)
 class CrowdSpec:
-    """`clients` ask for `seconds`, or `num_prompts` requests in all, then let what runs end.
+    """`clients` send requests for `seconds`, or `num_prompts` in total, and wait for their ends.
 
-    No request may last over `deadline_s`; `cancel_rate` is the share of requests that disconnect at
-    a random moment.
+    A request longer than `deadline_s` counts as hung; `cancel_rate` is the share of requests that
+    disconnect at a random moment.
     """
 
     clients: int
@@ -112,7 +109,7 @@ async def run_crowd(
     crowd: Crowd,
     on_tick: Callable[[Crowd], None] = lambda _crowd: None,
 ) -> None:
-    """Runs all clients until time or requests are up and their last requests have ended."""
+    """Runs all clients until the end of their last requests."""
     numbers = iter(range(spec.num_prompts or sys.maxsize))
     seconds = math.inf if spec.seconds is None else spec.seconds
     disconnector = Disconnector()
@@ -120,7 +117,7 @@ async def run_crowd(
 
     async def one(index: int) -> None:
         rng = random.Random(f"{spec.seed}/client {index}")
-        # Spread out: a crowd does not arrive within one millisecond.
+        # Spread out the first requests.
         await asyncio.sleep(rng.random() * min(_SPREAD_S, seconds / 10))
         while time.perf_counter() - started < seconds:
             if (number := next(numbers, None)) is None:
@@ -139,7 +136,7 @@ async def run_crowd(
 
 
 def outcome_of(record: StreamRecord) -> Outcome:
-    """The outcome that a record's error names."""
+    """The outcome of a record, from its error."""
     error = record.error
     if error is None:
         return Outcome.FINISHED
@@ -165,12 +162,12 @@ async def _within(seconds: float, running: Coroutine[Any, Any, StreamRecord]) ->
         async with asyncio.timeout(seconds):
             return await running
     except TimeoutError:
-        # As where no byte came: keep-alives alone are no answer either.
+        # Counts as hung: keep-alives are not an answer.
         error = f"{_LOST}Timeout: no end within {seconds:g} s"
         return StreamRecord(start=started, end=time.perf_counter(), error=error)
 
 
 def _status(error: str) -> int | None:
-    """The HTTP status of a refusal's message; None where the error is no refusal."""
+    """The HTTP status in the message of a refusal; None for other errors."""
     words = error.removeprefix("HTTP ").split(":", 1)
     return int(words[0]) if error.startswith("HTTP ") and words[0].isdigit() else None

@@ -1,4 +1,4 @@
-"""A server's memory and open files over time: from /proc or /metrics, and the slope. For `soak`."""
+"""A server's memory and open files over time, from /proc or /metrics, and the memory slope."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ from benchmark.errors import BenchmarkError
 MEGABYTE = 1_000_000
 _METRIC = "process_resident_memory_bytes"
 _PROC_INTERVAL_S = 1.0
-# A scrape costs the server more than reading /proc does.
+# Scraping costs the server more than reading /proc.
 _METRICS_INTERVAL_S = 5.0
 _PAIRED_SAMPLES = 500
 
 
 @dataclass(frozen=True, slots=True)
 class MemorySample:
-    """Resident bytes of the server at `seconds` after the start, its children's among them.
+    """Resident bytes of the server and its children at `seconds` after the start.
 
-    `open_files` are the descriptors of all of them; None where they cannot be counted.
+    `open_files` counts the descriptors of all of them; None if not available.
     """
 
     seconds: float
@@ -38,7 +38,7 @@ class MemorySample:
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """What a server uses at one moment, see `MemorySample`."""
+    """Memory and open files of a server, see `MemorySample`."""
 
     resident_bytes: int
     children_bytes: int | None = None
@@ -46,7 +46,7 @@ class Usage:
 
 
 class MemorySampler:
-    """Samples until stopped; `source` says where the numbers are from."""
+    """Samples until stopped; `source` names the origin of the values."""
 
     def __init__(
         self, source: str, read: Callable[[], Awaitable[Usage | None]], interval_s: float
@@ -59,18 +59,18 @@ class MemorySampler:
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
-        """Begins to sample; times count from now."""
+        """Starts sampling; times count from now."""
         self._started = time.perf_counter()
         self._task = asyncio.create_task(self._run())
 
     async def stop(self) -> None:
-        """Ends the sampling."""
+        """Stops sampling."""
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
 
     async def read_files(self) -> int | None:
-        """The descriptors that are open now."""
+        """The number of open descriptors."""
         usage = await self._read()
         return None if usage is None else usage.open_files
 
@@ -88,14 +88,14 @@ class MemorySampler:
 
 
 async def find_sampler(http: httpx.AsyncClient, pid: int | None) -> MemorySampler | None:
-    """A sampler of this process and its children, else of what /metrics tells; None without either.
+    """A sampler of process `pid` and its children, or of /metrics; None without either.
 
     Raises:
-        BenchmarkError: there is no such process.
+        BenchmarkError: process not found.
     """
     if pid is not None:
         if usage_of(pid) is None:
-            raise BenchmarkError(f"--server-pid {pid}: /proc holds no such process")
+            raise BenchmarkError(f"--server-pid is {pid}, but /proc has no such process")
 
         async def from_proc() -> Usage | None:
             return usage_of(pid)
@@ -112,7 +112,7 @@ async def find_sampler(http: httpx.AsyncClient, pid: int | None) -> MemorySample
 
 
 def usage_of(pid: int) -> Usage | None:
-    """What a process and all its descendants use; None once it is gone. Linux alone."""
+    """Usage of a process and its descendants; None if it has ended. Linux only."""
     own = _usage_of_one(pid)
     if own is None:
         return None
@@ -128,21 +128,21 @@ def usage_of(pid: int) -> Usage | None:
 
 
 def resident_bytes(pid: int) -> int | None:
-    """Resident memory of a process and all its descendants; None once it is gone."""
+    """Resident memory of a process and its descendants; None if it has ended."""
     usage = usage_of(pid)
     return None if usage is None else usage.resident_bytes
 
 
 def slope(samples: Sequence[MemorySample], after_s: float) -> float | None:
-    """Slope in MB per minute over the samples from `after_s` on; None under three.
+    """Slope in MB per minute over the samples from `after_s` on; None for fewer than three.
 
-    The median of the slopes between all pairs of samples (Theil and Sen): a burst of work that is
-    given back, or a step that stays one, does not tilt it as it does a fit of least squares.
+    Theil-Sen estimator, the median slope over all pairs of samples: less sensitive to bursts and
+    steps than least squares.
     """
     kept = [sample for sample in samples if sample.seconds >= after_s]
     if len(kept) < 3:
         return None
-    # Pairs grow with the square; of hours, a few hundred samples tell the same.
+    # The number of pairs is quadratic; a few hundred samples are enough.
     kept = kept[:: max(1, len(kept) // _PAIRED_SAMPLES)]
     slopes = [
         (later.resident_bytes - sooner.resident_bytes) / (later.seconds - sooner.seconds)
@@ -154,7 +154,7 @@ def slope(samples: Sequence[MemorySample], after_s: float) -> float | None:
 
 
 def as_json(sampler: MemorySampler | None, after_s: float) -> dict[str, Any]:
-    """For the result file: source, slope and every sample (seconds, MB, MB of children, files)."""
+    """Source, slope and all samples (seconds, MB, MB of children, files) as JSON."""
     if sampler is None:
         return {"source": None, "slope_mb_per_min": None, "samples": []}
     return {
@@ -176,7 +176,7 @@ def as_json(sampler: MemorySampler | None, after_s: float) -> dict[str, Any]:
 
 
 def _usage_of_one(pid: int) -> tuple[int, int | None, list[int]] | None:
-    """Resident bytes, open files and children of one process; None once it is gone."""
+    """Resident bytes, open files and children of one process; None if it has ended."""
     process = Path("/proc", str(pid))
     children: list[int] = []
     try:
@@ -185,12 +185,12 @@ def _usage_of_one(pid: int) -> tuple[int, int | None, list[int]] | None:
         for task in (process / "task").iterdir():
             children += map(int, (task / "children").read_text().split())
     except (OSError, IndexError, ValueError):
-        return None  # it ended while we read
+        return None  # ended while being read
     return pages * os.sysconf("SC_PAGE_SIZE"), files, children
 
 
 def _open_files(process: Path) -> int | None:
-    """How many descriptors a process has open; None where it is another user's."""
+    """Number of open descriptors; None for a process of another user."""
     try:
         return len(os.listdir(process / "fd"))
     except PermissionError:

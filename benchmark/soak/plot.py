@@ -1,4 +1,4 @@
-"""A soak test over time: memory with its slope, and the probes' worst seconds. Called by `soak`."""
+"""Plot of a soak test over time: memory with its slope, and the slowest probe per second."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _INCHES = (9.0, 6.0)
 
 
 def write(result: Mapping[str, Any], limits: Limits, out: Path) -> Path | None:
-    """Writes `soak.svg` into `out`; None, and nothing is drawn, where matplotlib is not there."""
+    """Writes `soak.svg` to `out`; returns None if matplotlib is not installed."""
     if find_spec("matplotlib") is None:
         return None
     path = out / "soak.svg"

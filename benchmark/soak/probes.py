@@ -1,9 +1,9 @@
-"""Probes of a server under load, from a process that does not share the load's interpreter.
+"""Probes a server under load from a separate process, which does not share the load's GIL.
 
     python -m benchmark.soak.probes --url http://127.0.0.1:8000 --interval 0.1
 
-asks each probe until standard input ends: a line at the start, one JSON object at the end. `soak`
-starts it so.
+Probes until standard input ends. Prints one line after the first probes, and a JSON object at the
+end.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ _TIMEOUT_S = 5.0
 
 @dataclass(slots=True)
 class ProbeLog:
-    """What one probe gave: latencies in seconds of all answers, and answers by status.
+    """Results of one probe: latencies in seconds, and counts by status.
 
-    A probe that got no answer counts under the name of its error. `worst` are the longest latencies
-    of each second since the log began.
+    Requests without an answer are counted under the name of their error. `worst` is the longest
+    latency in each second of the test.
     """
 
     latencies: list[float] = field(default_factory=list)
@@ -41,7 +41,7 @@ class ProbeLog:
     started: float = field(default_factory=time.perf_counter)
 
     def note(self, answer: str, seconds: float | None) -> None:
-        """One more answer, or none."""
+        """Records one answer, or an error if `seconds` is None."""
         self.answers[answer] = self.answers.get(answer, 0) + 1
         if seconds is not None:
             self.latencies.append(seconds)
@@ -70,12 +70,12 @@ class ProbeProcess:
 
     @classmethod
     async def start(cls, url: str, interval_s: float) -> ProbeProcess:
-        """Begins to probe; returns once each probe has been asked for the first time."""
+        """Starts probing; returns after the first request to each probe."""
         process = await asyncio.create_subprocess_exec(
             sys.executable, "-m", "benchmark.soak.probes", "--url", url,
             "--interval", str(interval_s),
             stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
-            # A terminal's Ctrl-C is for the test, which ends this process by closing its input.
+            # Ctrl-C goes to the test only, which ends this process by closing its input.
             start_new_session=True,
         )  # fmt: skip
         if process.stdout is not None:
@@ -83,24 +83,24 @@ class ProbeProcess:
         return cls(process)
 
     async def stop(self) -> dict[str, Any]:
-        """What each probe gave.
+        """Stops probing; returns the results by path.
 
         Raises:
-            BenchmarkError: the process ended by itself.
+            BenchmarkError: the process ended early.
         """
         output, _ = await self._process.communicate(b"")
         try:
             return dict(json.loads(output))
         except (ValueError, TypeError):
-            raise BenchmarkError("the process that asks the probes has died") from None
+            raise BenchmarkError("the probing process ended early") from None
 
 
 def probe(
     url: str, interval_s: float, ended: threading.Event, on_start: Callable[[], None]
 ) -> dict[str, Any]:
-    """Asks every probe each `interval_s` seconds until told to end; results by path.
+    """Requests each probe every `interval_s` seconds until `ended`; returns results by path.
 
-    `on_start` is called once each has been asked for the first time.
+    `on_start` is called after the first request to each probe.
     """
     logs = {path: ProbeLog() for path in PROBES}
     for path, log in logs.items():
@@ -121,13 +121,13 @@ def _ask_on(url: str, path: str, interval_s: float, log: ProbeLog, ended: thread
     due = time.perf_counter()
     while not ended.is_set():
         _ask(url, path, log)
-        # A slow answer delays the next question; it does not pile questions up.
+        # A slow answer delays the next request; requests do not pile up.
         due = max(due + interval_s, time.perf_counter())
         ended.wait(due - time.perf_counter())
 
 
 def _ask(url: str, path: str, log: ProbeLog) -> None:
-    """One question on a connection of its own, as orchestrators ask."""
+    """One request on a new connection, like the probes of an orchestrator."""
     parts = urlsplit(url)
     kind = HTTPSConnection if parts.scheme == "https" else HTTPConnection
     connection = kind(parts.hostname or "", parts.port, timeout=_TIMEOUT_S)
@@ -147,7 +147,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Probes until standard input ends."""
     parser = argparse.ArgumentParser(prog="python -m benchmark.soak.probes", description=__doc__)
     parser.add_argument("--url", required=True)
-    parser.add_argument("--interval", type=float, default=0.1, help="seconds between questions")
+    parser.add_argument("--interval", type=float, default=0.1, help="seconds between requests")
     arguments = parser.parse_args(argv)
     ended = threading.Event()
 

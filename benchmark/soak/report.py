@@ -1,7 +1,4 @@
-"""What a soak test found: promises kept or not, as JSON and as one page of Markdown.
-
-Called by `soak`; pure functions of the result.
-"""
+"""The promises of a soak test, kept or broken, as a table, JSON and Markdown."""
 
 from __future__ import annotations
 
@@ -17,7 +14,7 @@ from benchmark.answers import write_whole
 from benchmark.text import cell, markdown_table
 
 _SHOWN = 5
-# Connections of probes and of whoever asked last may be closing still.
+# Connections of probes and of the last requests may still be closing.
 SPARE_FILES = 16
 _COLUMNS = ("promise", "limit", "measured", "")
 _WORDS = {True: "kept", False: "BROKEN", None: "not measured"}
@@ -25,7 +22,7 @@ _WORDS = {True: "kept", False: "BROKEN", None: "not measured"}
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Where the promises end: memory in MB per minute, 99th percentile of probes in ms."""
+    """Limits: memory slope in MB per minute, 99th percentile of probes in ms."""
 
     memory_mb_per_min: float = 1.0
     probe_p99_ms: float = 50.0
@@ -33,7 +30,7 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Promise:
-    """One promise; `kept` is None where it was not measured, which is no pass."""
+    """One promise; `kept` is None if it was not measured, which does not pass."""
 
     name: str
     limit: str
@@ -42,7 +39,7 @@ class Promise:
 
 
 def promises(result: Mapping[str, Any], limits: Limits) -> list[Promise]:
-    """The promises, each beside what was measured."""
+    """The promises with their measurements."""
     outcomes = result["outcomes"]
     return [
         _count("hung requests", outcomes["hung"]),
@@ -50,7 +47,7 @@ def promises(result: Mapping[str, Any], limits: Limits) -> list[Promise]:
         _count("5xx other than 429 and 503", outcomes["server_error"]),
         _count("refusals without Retry-After", result["refusals_without_retry_after"]),
         _count(
-            "connections lost, broken streams, good requests rejected",
+            "connections lost, broken streams, valid requests rejected",
             outcomes["lost"] + outcomes["broken"] + outcomes["rejected"],
         ),
         _memory(result["memory"]["slope_mb_per_min"], limits),
@@ -66,7 +63,7 @@ def passed(kept: Sequence[Promise]) -> bool:
 
 
 def table(kept: Sequence[Promise]) -> Table:
-    """The promises for a terminal."""
+    """The table of promises for a terminal."""
     made = Table(title="promises")
     for column in _COLUMNS:
         made.add_column(column)
@@ -76,7 +73,7 @@ def table(kept: Sequence[Promise]) -> Table:
 
 
 def write(result: Mapping[str, Any], kept: Sequence[Promise], out: Path) -> list[Path]:
-    """Writes `soak.json` and `soak.md` into `out`; returns the paths."""
+    """Writes `soak.json` and `soak.md` to `out`; returns the paths."""
     whole = {**result, "promises": [asdict(promise) for promise in kept], "passed": passed(kept)}
     write_whole(out / "soak.json", json.dumps(whole, indent=2) + "\n")
     write_whole(out / "soak.md", as_markdown(result, kept))
@@ -84,32 +81,32 @@ def write(result: Mapping[str, Any], kept: Sequence[Promise], out: Path) -> list
 
 
 def as_markdown(result: Mapping[str, Any], kept: Sequence[Promise]) -> str:
-    """The page: verdict, promises, what was done, and the first examples of all that went wrong."""
+    """The report: verdict, promises, test conditions, and examples of failures."""
     spec, outcomes, checked = result["spec"], result["outcomes"], result["verification"]
     lines = [
         f"# Soak test of {result['model']}: {'passed' if passed(kept) else 'FAILED'}",
         "",
         f"{spec['clients']} clients for {result['seconds']:.0f} s on {result['date']}, "
         f"{100 * spec['cancel_rate']:.0f} % of the requests disconnecting at random moments, "
-        f"every request with media of its own ({spec['media']}, {spec['suite']}, "
+        f"different media in every request ({spec['media']}, {spec['suite']}, "
         f"seed {spec['seed']}).",
         "",
         *markdown_table(_COLUMNS, map(_cells, kept), _COLUMNS),
         "",
-        "## What was done",
+        "## Test",
         "",
         f"- {sum(outcomes.values())} requests, "
-        f"{result['finished_per_s']:.1f} finished a second: "
+        f"{result['finished_per_s']:.1f} finished per second: "
         + ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in outcomes.items()),
         _latency_line(result["latency_ms"]),
-        f"- Of {outcomes['finished']} finished answers {checked['checked']} were compared with the "
-        f"answer alone, asked of {result['reference']} afterwards; "
-        f"{_share(checked['cached_tokens'], checked['prompt_tokens'])} of those prompts' tokens "
+        f"- {checked['checked']} of {outcomes['finished']} finished answers were compared with the "
+        f"answer to the same request alone, from {result['reference']}; "
+        f"{_share(checked['cached_tokens'], checked['prompt_tokens'])} of their prompt tokens "
         "came from a cache.",
-        f"- {checked['distinct_answers']} different answers; the commonest makes up "
+        f"- {checked['distinct_answers']} different answers; the most common one makes up "
         f"{100 * checked['commonest_answer_share']:.0f} %.",
         f"- Memory: {_memory_line(result['memory'])}",
-        f"- The clients' own process took {100 * result['client_cpu_share']:.0f} % of a core.",
+        f"- CPU of the client process: {100 * result['client_cpu_share']:.0f} % of a core.",
     ]
     lines += _examples(result)
     return "\n".join(lines) + "\n"
@@ -128,7 +125,7 @@ def _wrong_answers(found: Mapping[str, Any], finished: int) -> Promise:
     unanswered = len(found["unanswered"])
     measured = f"{wrong} of {checked} compared ({finished} finished)"
     if unanswered:
-        measured += f", {unanswered} had no answer alone"
+        measured += f", {unanswered} without an answer alone"
     kept = None if checked == 0 else wrong == 0 and unanswered == 0
     return Promise("wrong answers", "0", measured, kept)
 
@@ -146,7 +143,7 @@ def _memory(slope: float | None, limits: Limits) -> Promise:
 
 
 def _open_files(counts: Sequence[int | None]) -> list[Promise]:
-    """Descriptors before the crowd and after it; nothing where they cannot be counted."""
+    """Open descriptors before and after the test; empty if not available."""
     if len(counts) != 2 or counts[0] is None or counts[1] is None:
         return []
     before, after = counts[0], counts[1]
@@ -184,7 +181,7 @@ def _latency_line(latency: Mapping[str, float]) -> str:
     if not latency:
         return "- No request finished."
     shown = ", ".join(f"{name} {value:.0f} ms" for name, value in latency.items())
-    return f"- Latency of the finished: {shown}."
+    return f"- Latency of finished requests: {shown}."
 
 
 def _memory_line(memory: Mapping[str, Any]) -> str:
@@ -192,11 +189,11 @@ def _memory_line(memory: Mapping[str, Any]) -> str:
     if not samples:
         return "not measured; give --server-pid."
     children = samples[-1][2]
-    of_children = "" if children is None else f" ({children:.0f} of them its children's)"
+    of_children = "" if children is None else f" ({children:.0f} in its children)"
     return (
-        f"{samples[0][1]:.0f} MB at first, {max(sample[1] for sample in samples):.0f} MB at most, "
-        f"{samples[-1][1]:.0f} MB at the end{of_children}, from {memory['source']}; the slope is "
-        f"Theil and Sen's, without the first {memory['warm_up_s']:.0f} s."
+        f"{samples[0][1]:.0f} MB at the start, {max(sample[1] for sample in samples):.0f} MB max, "
+        f"{samples[-1][1]:.0f} MB at the end{of_children}, from {memory['source']}; Theil-Sen "
+        f"slope without the first {memory['warm_up_s']:.0f} s."
     )
 
 
@@ -214,4 +211,4 @@ def _examples(result: Mapping[str, Any]) -> list[str]:
     lines += [f"- no answer alone: {why}" for why in result["verification"]["unanswered"][:_SHOWN]]
     for outcome, errors in result["examples"].items():
         lines += [f"- {outcome.replace('_', ' ')}: {error}" for error in errors]
-    return ["", "## Examples", "", *map(cell, lines)] if lines else []
+    return ["", "## Failures", "", *map(cell, lines)] if lines else []

@@ -1,7 +1,6 @@
-"""The requests of a soak test: each a function of the seed and its number, none like another.
+"""The requests of a soak test: all different, each a function of the seed and its number.
 
-Called by `soak_clients` in the crowd and by `soak_verify` alone, which makes the same ones anew
-instead of keeping thousands of pictures in memory.
+Verification generates them again, so that thousands of pictures need not be kept in memory.
 """
 
 from __future__ import annotations
@@ -29,28 +28,31 @@ _DRAWN_LENS = (8, 16, 32)
 
 @dataclass(frozen=True, slots=True)
 class SoakRequest:
-    """One request: its body without `stream`, and the question for people who read of it."""
+    """One request: its body without `stream`, and its question for reports."""
 
     body: dict[str, Any]
     question: str
 
 
 class SoakRequests:
-    """Request number n, for any n: a suite's question about a medium changed a little, or drawn."""
+    """Request number n, for any n: a question of a suite, or a generated one.
+
+    Media of a suite are changed slightly.
+    """
 
     def __init__(
         self, model: str, seed: int, media: MediaChoice = "images", suite: Suite | None = None
     ) -> None:
         """
         Raises:
-            BenchmarkError: the suite has no question about such media.
+            BenchmarkError: the suite has no question about `media`.
         """
         self._model = model
         self._seed = seed
         self._kinds = {"images": (True,), "clouds": (False,), "both": (True, False)}[media]
         self._items = None if suite is None else _items(suite, self._kinds)
         if self._items is not None and not self._items:
-            raise BenchmarkError(f"the suite {suite and suite.name} has no question about {media}")
+            raise BenchmarkError(f"suite {suite and suite.name} has no question about {media}")
 
     def __getitem__(self, number: int) -> SoakRequest:
         rng = random.Random(f"{self._seed}/{number}")
@@ -79,7 +81,7 @@ class SoakRequests:
 
 
 def _items(suite: Suite, kinds: Sequence[bool]) -> list[Item]:
-    """Questions about such media, the suite's rows in turn."""
+    """Questions about these media, alternating between the rows."""
     rows = [
         kept for row in suite.rows if (kept := [item for item in row.items if _kind(item) in kinds])
     ]
@@ -88,7 +90,7 @@ def _items(suite: Suite, kinds: Sequence[bool]) -> list[Item]:
 
 
 def _kind(item: Item) -> bool | None:
-    """Whether its medium is a picture; None without one that can be made unique."""
+    """True for a picture, False for a cloud, None without media that can be made unique."""
     suffix = item.media.suffix.lower() if item.media else ""
     if suffix in IMAGE_TYPES:
         return True

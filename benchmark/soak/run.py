@@ -29,10 +29,10 @@ _WARM_UP_SHARE = 0.2
 
 @dataclass(frozen=True, slots=True)
 class SoakSpec:
-    """One soak test. `reference` answers alone: the server itself, or another with its weights.
+    """One soak test of the server at `url`.
 
-    `verify_limit` bounds how many answers are compared; None compares all. The first `warm_up_s`
-    stay out of the memory's slope; None takes a fifth of the test, at most a minute.
+    `verify_limit` is the number of answers to compare; None compares all. The memory slope excludes
+    the first `warm_up_s`; None is a fifth of the test, at most a minute.
     """
 
     url: str
@@ -45,8 +45,8 @@ class SoakSpec:
 
 @dataclass(frozen=True, slots=True)
 class Clients:
-    """The crowd's client, whose read timeout makes a silent request hung; another of the same
-    server for what is asked beside it; and one of the server that gives the answers alone.
+    """HTTP clients: `crowd` for the load, whose read timeout defines hung requests; `side` for
+    /health and /metrics; `alone` for the server that gives the reference answers.
     """
 
     crowd: httpx.AsyncClient
@@ -60,12 +60,12 @@ async def run_soak(
     spec: SoakSpec,
     tell: Callable[[str], None] = lambda _what: None,
 ) -> dict[str, Any]:
-    """The crowd with probes and memory beside it, then the same questions alone.
+    """Runs the crowd with probes and memory sampling, then the same requests alone.
 
-    `tell` is called with a line about where the test is.
+    `tell` is called with progress messages.
 
     Raises:
-        BenchmarkError: no such process as `server_pid`, or the probing process died.
+        BenchmarkError: process `server_pid` not found, or the probing process ended early.
     """
     crowd = Crowd()
     sampler = await soak_memory.find_sampler(clients.side, spec.server_pid)
@@ -85,7 +85,7 @@ async def run_soak(
         probed = await probes.stop()
     tell("waiting for the engine to be idle")
     left = await _left_behind(clients.side)
-    # The crowd's connections are this process's own, and some are kept for later.
+    # Close the connections of the crowd, so that the server's descriptors go back.
     await clients.crowd.aclose()
     files.append(await _files_left(sampler, files[0]))
 
@@ -116,9 +116,9 @@ async def run_soak(
 
 
 async def _left_behind(side: httpx.AsyncClient) -> dict[str, Any] | None:
-    """Requests that /health still counts, once there are none or half a minute has passed.
+    """Waits until /health counts no requests, at most half a minute; returns the counts.
 
-    None where the server does not count them.
+    None if the server does not count them.
     """
     started = time.perf_counter()
     while True:
@@ -134,7 +134,7 @@ async def _left_behind(side: httpx.AsyncClient) -> dict[str, Any] | None:
 
 
 async def _files_left(sampler: MemorySampler | None, before: int | None) -> int | None:
-    """Descriptors that are open once as few are as before, or a while has passed."""
+    """Waits until few descriptors are open, at most a few seconds; returns their number."""
     if sampler is None or before is None:
         return None
     started = time.perf_counter()
@@ -152,7 +152,7 @@ def _latency(crowd: Crowd) -> dict[str, float]:
 
 
 def _told(crowd: Crowd) -> str:
-    """Where the crowd is, for the status line."""
+    """Counts by outcome, for the status line."""
     counts = ", ".join(
         f"{count} {outcome.value.replace('_', ' ')}" for outcome, count in crowd.counts.items()
     )

@@ -1,6 +1,6 @@
-"""Answers given in the crowd beside the same requests' answers alone. Called by `soak`.
+"""Compares the answers under load with the answers to the same requests alone.
 
-Greedy answers are the same alone and in any batch: each difference is a wrong answer.
+Greedy answers do not depend on the batch: each difference is a wrong answer.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from benchmark.soak.requests import SoakRequests
 
 @dataclass(frozen=True, slots=True)
 class WrongAnswer:
-    """A request that was answered otherwise in the crowd than alone."""
+    """A request with different answers under load and alone."""
 
     number: int
     question: str
@@ -28,11 +28,11 @@ class WrongAnswer:
 
 @dataclass(slots=True)
 class Verification:
-    """What the comparison found.
+    """Result of the comparison.
 
-    `cached_tokens` of the solo answers' `prompt_tokens` came from a cache, which the crowd may have
-    filled. `distinct` and `commonest` (a share) tell what a mix-up of two requests could hide in:
-    where all answers are alike, none shows.
+    `cached_tokens` of the `prompt_tokens` came from a cache, which the load may have filled.
+    `distinct` answers and the share of the `commonest` one show whether a mix-up of two requests
+    could be noticed: it could not if all answers were equal.
     """
 
     checked: int = 0
@@ -44,7 +44,7 @@ class Verification:
     commonest: float = 0.0
 
     def as_json(self) -> dict[str, Any]:
-        """For the result file."""
+        """The result as JSON."""
         return {
             "checked": self.checked,
             "wrong": [
@@ -69,9 +69,9 @@ async def verify(
     limit: int | None = None,
     on_tick: Callable[[Verification], None] = lambda _found: None,
 ) -> Verification:
-    """Asks each finished request again, one at a time; with a limit as many, drawn evenly.
+    """Sends each finished request again, one at a time; `limit` takes an evenly spaced part.
 
-    A server that is gone ends it; what was compared until then counts.
+    Ends early if the server is gone.
     """
     found = Verification()
     texts = Counter(one.text for one in finished)

@@ -153,11 +153,11 @@ async def test_a_body_that_cannot_be_decompressed_is_that_request_s_failure(serv
         server.refusals = [garbled(), garbled(), garbled(500)]
         async with make() as http:
             client = ChatClient(http, 1, QUICK)
-            with pytest.raises(RequestFailedError, match="body cannot be decompressed"):
+            with pytest.raises(RequestFailedError, match="answer cannot be decompressed"):
                 await client.complete(body())
             for _ in range(2):
                 record = await client.stream(encode_stream(body()))
-                assert record.error == "the answer's body cannot be decompressed"
+                assert record.error == "the body of the answer cannot be decompressed"
             assert (await client.complete(body())).text
 
 

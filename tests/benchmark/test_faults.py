@@ -47,7 +47,7 @@ async def test_a_fault_that_ends_otherwise_is_no_pass(monkeypatch: pytest.Monkey
     async def err(*_: object) -> None:
         raise KeyError("id")
 
-    for act, words in ((hang, "no end within 0.2 s"), (err, "KeyError: 'id'")):
+    for act, words in ((hang, "not finished within 0.2 s"), (err, "KeyError: 'id'")):
         fault = faults.Fault("name", "what", "promise", act)
         check = await faults._prove(fault, None, None, 0.05)  # type: ignore[arg-type]
         assert (check.kept, check.seen) == (False, f"NOT AS PROMISED: {words}")

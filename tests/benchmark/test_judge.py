@@ -341,8 +341,8 @@ def test_items_meet_by_id_and_what_is_in_no_pair_is_counted(tmp_path: Path) -> N
     assert found.systems == ("m1", "m2")
     assert [pair.id for pair in found.pairs] == ["a"]
     assert found.left_out == {
-        "answered by m1 alone": 1, "answered by m2 alone": 1,
-        "another question or reference under the same id": 1,
+        "answered by m1 only": 1, "answered by m2 only": 1,
+        "different question or reference under the same id": 1,
     }  # fmt: skip
 
 
@@ -351,17 +351,17 @@ def test_a_limit_draws_the_same_pairs_each_time(pairs: Pairs, tmp_path: Path) ->
     drawn = [read_pairs(given, 2, 7).pairs for _ in range(2)]
     assert drawn[0] == drawn[1]
     assert len(drawn[0]) == 2
-    assert read_pairs(given, 2, 7).left_out["not drawn"] == 2
+    assert read_pairs(given, 2, 7).left_out["not sampled"] == 2
 
 
 def test_runs_that_cannot_be_compared_are_refused(tmp_path: Path) -> None:
     first = write_items(tmp_path / "one", {"a": "x"}, "m")
     second = write_items(tmp_path / "two", {"b": "x"}, "m")
-    with pytest.raises(BenchmarkError, match="both systems are called 'm'"):
+    with pytest.raises(BenchmarkError, match="both systems have the label 'm'"):
         read_pairs((str(first), str(second)), None, 0)
-    with pytest.raises(BenchmarkError, match="no answered item in common"):
+    with pytest.raises(BenchmarkError, match="no answered items in common"):
         read_pairs((f"A={first}", f"B={second}"), None, 0)
-    with pytest.raises(BenchmarkError, match=r"holds no items\.jsonl"):
+    with pytest.raises(BenchmarkError, match=r"has no items\.jsonl"):
         read_pairs((str(first), str(tmp_path)), None, 0)
     (second / "items.jsonl").write_text('{"row": "r"}\n')
     with pytest.raises(BenchmarkError, match=r"items\.jsonl:1: Field required"):

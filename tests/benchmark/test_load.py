@@ -126,7 +126,7 @@ async def test_another_server_gets_standard_fields_alone(server: Any) -> None:
         assert set(server.bodies[0]) == standard
         assert (result["total_output_tokens"], result["short_outputs"]) == (6, 0)
         clouds = WorkloadSpec(1, cloud_points=(4,))
-        with pytest.raises(BenchmarkError, match="openai-chat has no part for point clouds"):
+        with pytest.raises(BenchmarkError, match="openai-chat cannot send point clouds"):
             await run_load(http, LoadSpec("fake-lamm", clouds, 1, style=style))
         extra = RequestStyle(Backend.OPENAI_CHAT, ignore_eos=True, extra_body={"top_p": 0.5})
         await run_load(http, LoadSpec("fake-lamm", WorkloadSpec(1), 1, style=extra))
@@ -271,11 +271,11 @@ def test_a_rate_makes_an_open_loop_unless_a_limit_is_asked_for(
     [
         (["--ramp-up-strategy", "linear"], "needs --ramp-up-start-rps"),
         (["--ramp-up-end-rps", "3"], "need --ramp-up-strategy"),
-        (["--baseline", "transformers"], "--checkpoint DIR"),
-        (["--baseline", "transformers", "--checkpoint", "x", "--cancel-rate", "0.5"], "beside"),
-        (["--cloud", "a.png"], "--cloud takes point clouds"),
-        (["--image", "a.npy"], "--image takes pictures"),
-        (["--suite", "nowhere"], "holds no suite.json"),
+        (["--baseline", "transformers"], "needs --checkpoint, the checkpoint"),
+        (["--baseline=transformers", "--checkpoint=x", "--cancel-rate=0.5"], "cannot be combined"),
+        (["--cloud", "a.png"], "a.png is not a point cloud; --cloud takes .npy"),
+        (["--image", "a.npy"], "a.npy is not a picture; --image takes .png"),
+        (["--suite", "nowhere"], "has no suite.json"),
     ],
 )
 def test_what_cannot_be_measured_is_refused(
@@ -331,9 +331,9 @@ def test_a_folder_that_cannot_be_written_is_named_before_anything_is_measured(
     taken.write_text("{}")
     argv = ["load", "--url", server.url, "--save-result", "--result-dir", str(taken)]
     assert bench(argv) == 1
-    assert "results.json cannot be made: File exists" in capsys.readouterr().err
+    assert "results.json: File exists" in capsys.readouterr().err
     assert server.asked == []
-    with pytest.raises(BenchmarkError, match="cannot be written"):
+    with pytest.raises(BenchmarkError, match="cannot write"):
         write_whole(taken / "a.json", "{}")
 
 

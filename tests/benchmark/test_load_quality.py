@@ -56,7 +56,7 @@ def test_the_share_of_cut_requests_is_exact_and_seeded() -> None:
     assert len(cut) == 15
     assert all(0 <= moment < 1 for moment in cut)
     assert moments == draw_moments(50, 0.3, random.Random(1))
-    with pytest.raises(BenchmarkError, match=r"cancel rate of 1\.2"):
+    with pytest.raises(BenchmarkError, match=r"cancel rate is 1\.2"):
         draw_moments(3, 1.2, random.Random(1))
 
 
@@ -125,7 +125,7 @@ def test_a_deck_deals_rows_in_turn_and_starts_anew(suite_files: Any) -> None:
     assert {item.question.row for item in standard if item.question} == {"classify", "count"}
     mixed = mix_in(make_workload(WorkloadSpec(24), 0), dealt, random.Random(0))
     assert sum(item.question is not None for item in mixed) == 12
-    with pytest.raises(BenchmarkError, match="suite share of 0"):
+    with pytest.raises(BenchmarkError, match="suite share is 0"):
         QuestionDeck(suite, 0, seed=0)
 
 
@@ -187,7 +187,7 @@ def test_the_command_fails_when_answers_fall_below_target(
     assert bench(argv) == 1
     shown = capsys.readouterr().out
     assert "below target under this load: classify" in shown
-    assert "of 30 questions right" in shown
+    assert "of 30 questions correct" in shown
     assert bench([*argv, "--cancel-rate", "0.5"]) == 1
     assert "lower --cancel-rate or --suite-share" in capsys.readouterr().err
 

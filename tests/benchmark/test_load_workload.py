@@ -70,16 +70,16 @@ def test_unique_media_differ_and_stay_seeded(tmp_path: Path) -> None:
 
 
 def test_media_that_cannot_be_sent_are_named(tmp_path: Path) -> None:
-    with pytest.raises(BenchmarkError, match=r"a\.npy: --image takes pictures"):
+    with pytest.raises(BenchmarkError, match=r"a\.npy is not a picture; --image takes .png"):
         make_workload(WorkloadSpec(1, images=(tmp_path / "a.npy",)), 0)
-    with pytest.raises(BenchmarkError, match=r"b\.png cannot be read"):
+    with pytest.raises(BenchmarkError, match=r"cannot read .*b\.png"):
         make_workload(WorkloadSpec(1, images=(tmp_path / "b.png",)), 0)
     rng = random.Random(0)
-    with pytest.raises(BenchmarkError, match="a picture cannot be made unique"):
+    with pytest.raises(BenchmarkError, match="cannot make a picture unique"):
         changed(Media(b"no picture", ".png"), rng)
-    with pytest.raises(BenchmarkError, match="a cloud cannot be made unique"):
+    with pytest.raises(BenchmarkError, match="cannot make a cloud unique"):
         changed(Media(b"no cloud", ".npy"), rng)
-    with pytest.raises(BenchmarkError, match=r"only \.npy clouds can be made unique; .* \.ply"):
+    with pytest.raises(BenchmarkError, match=r"cannot make a \.ply cloud unique; expected \.npy"):
         changed(Media(b"ply", ".ply"), rng)
 
 
@@ -104,7 +104,7 @@ def test_arrivals_have_the_rate_and_the_burstiness(burstiness: float, variation:
     assert statistics.pstdev(gaps) / mean == pytest.approx(variation, rel=0.05)
     assert Arrivals().times(3, 0) == [0.0, 0.0, 0.0]
     assert Arrivals(5.0, float("inf")).times(3, 0) == pytest.approx([0.0, 0.2, 0.4])
-    with pytest.raises(BenchmarkError, match="must be above 0"):
+    with pytest.raises(BenchmarkError, match="must be greater than 0"):
         Arrivals(0.0).times(3, 0)
 
 

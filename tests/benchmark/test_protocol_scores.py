@@ -69,7 +69,7 @@ def test_published_files_are_asked_once_and_scored_under_each_protocol(
     shown = capsys.readouterr().out
     assert "30 asked, 0 kept" in shown
     # Whole, though the console is narrow.
-    assert "Fine-grained_Classification_UCMerced" in shown.partition("under the protocols")[2]
+    assert "Fine-grained_Classification_UCMerced" in shown.partition("protocols (scores")[2]
     assert "Facial_Classification_CelebA(Smile)" in shown
     lines = lines_of(tmp_path)
     assert {protocol for _, protocol in lines} == {"corrected-v1"}
@@ -126,9 +126,9 @@ def test_rows_without_a_score_say_why(
     (tmp_path / "answers.jsonl").unlink()
     run = rescore(load_suite(suite_files.directory), tmp_path)
     unasked = score_protocols(run.rows, ["corrected-v1", "corrected-v1"])
-    assert [line.reason for line in unasked] == ["nothing was answered"] * 6
+    assert [line.reason for line in unasked] == ["no answers"] * 6
     assert protocol_report.notes(unasked)[0] == (
-        "classify, corrected-v1: no score, nothing was answered"
+        "classify, corrected-v1: no score, no answers"
     )
 
 
@@ -138,7 +138,7 @@ def test_two_rows_of_one_set_are_refused(suite_files: Any) -> None:
     for row in suite["rows"][:2]:
         row["set"] = "LSP"
     path.write_text(json.dumps(suite))
-    with pytest.raises(BenchmarkError, match="two rows are of the same set"):
+    with pytest.raises(BenchmarkError, match="sets must be unique"):
         load_suite(suite_files.directory)
 
 

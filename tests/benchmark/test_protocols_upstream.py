@@ -56,7 +56,7 @@ def test_two_empty_boxes_stop_upstream() -> None:
         iou_3d([0, 0, 0, 0, 0, 0], [0, 0, 0, 0, 0, 0])
     result = score("grounding_3d", JULY, [stored("grounding_3d", [0] * 6, "[0, 0, 0, 0, 0, 0]")])
     assert result.metrics["accuracy@0.5"].value == 0.0
-    assert list(result.faults) == ["upstream stops: division by the volume of two empty boxes"]
+    assert list(result.faults) == ["upstream fails: division by zero for two empty boxes"]
 
 
 @pytest.mark.parametrize("label", ["diningtable", "pottedplant", "tvmonitor", "shower curtain"])
@@ -177,7 +177,7 @@ def test_the_sixth_option_is_for_clouds_alone() -> None:
     six = {"choice": 5, "choices": [str(n) for n in range(6)]}
     assert value(JULY, "vqa_choice_3d", six, "(F)", pcl="a.npy") == 1.0
     result = score("vqa_choice", JULY, [stored("vqa_choice", six, "(F)", image="a.png")])
-    assert result.faults == {"upstream stops: it knows no option after E": 1}
+    assert result.faults == {"upstream fails: no option after E": 1}
 
 
 def test_sentence_bleu_is_unsmoothed_and_case_counts() -> None:
@@ -288,7 +288,7 @@ def test_what_no_protocol_scores_is_refused() -> None:
     with pytest.raises(ValueError, match="'upstream-2024'"):
         score("counting", "upstream-2024", [])
     twice = [stored("counting", 1, "1"), stored("counting", 1, "1")]
-    with pytest.raises(ValueError, match="1 ids stand twice, the first is '1'"):
+    with pytest.raises(ValueError, match="1 duplicate ids, the first is '1'"):
         score("counting", JULY, twice)
     with pytest.raises(ValueError, match="records of task counting among those of ocr"):
         score("ocr", JULY, twice[:1])

@@ -110,7 +110,7 @@ async def test_a_model_that_changes_midway_stops_the_run(
             return default
 
     server.answers = Changing()
-    with pytest.raises(BenchmarkError, match="'weights-1' became 'weights-2'"):
+    with pytest.raises(BenchmarkError, match="from 'weights-1' to 'weights-2'"):
         await ask(server, suite_files.directory, tmp_path)
 
 
@@ -130,7 +130,7 @@ async def test_rescoring_needs_no_server_and_ids_align(
     assert row.unanswered == {dropped["id"]: "not asked yet"}
     assert run.complete
     assert not again.complete
-    with pytest.raises(BenchmarkError, match="not a kept run"):
+    with pytest.raises(BenchmarkError, match="cannot read the run"):
         rescore(load_suite(suite_files.directory), tmp_path / "empty")
 
 
@@ -153,7 +153,7 @@ async def test_a_refused_question_is_counted_and_named(
     assert run.rows[0].unanswered == {"c3": "HTTP 415: no such format"}
     assert run.rows[0].estimate is not None
     assert run.rows[0].estimate.n == 9
-    expected = "classify: without an answer, HTTP 415: no such format: 1 of them (c3)"
+    expected = "classify: no answer, HTTP 415: no such format: 1 (c3)"
     assert report.notes(run) == [expected]
 
 
@@ -169,11 +169,11 @@ def test_broken_records_are_counted_and_named(suite_files: Any) -> None:
     assert [item.sample.id for item in row.items] == ["c0", "c8"]
     expected = [
         "classify.jsonl:2: not JSON: '{oops'",
-        "classify.jsonl:3: id 'c4': images/4.png is missing",
+        "classify.jsonl:3: id 'c4': images/4.png not found",
         "classify.jsonl:4: target 'hat' is not among the 2 labels",
-        "classify.jsonl:5: '../../secret.png' lies outside the suite",
-        "classify.jsonl:6: id 'c7' is of task 'ocr', the row of 'classification'",
-        "classify.jsonl:7: id 'c0' stands twice",
+        "classify.jsonl:5: '../../secret.png' is outside the suite",
+        "classify.jsonl:6: id 'c7' has task 'ocr'; expected 'classification' of the row",
+        "classify.jsonl:7: id 'c0' is a duplicate",
     ]
     assert list(row.problems[:6]) == expected
     assert row.problems[6].startswith("classify.jsonl:9: id:")
@@ -183,12 +183,12 @@ def test_broken_records_are_counted_and_named(suite_files: Any) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"task": "juggling"}, "task 'juggling' is none of caption"),
+        ({"task": "juggling"}, "unknown task 'juggling'; expected one of caption"),
         ({"metric": "bleu"}, "task counting has no metric 'bleu'"),
-        ({"file": "none.jsonl"}, "none.jsonl cannot be read"),
+        ({"file": "none.jsonl"}, "cannot read none.jsonl"),
         ({"file": "../x.jsonl"}, "outside the suite"),
         ({"chance": 3}, "suite.json"),
-        ({"name": "classify"}, "two rows have the same name"),
+        ({"name": "classify"}, "row names must be unique"),
     ],
 )
 def test_a_wrong_suite_file_is_refused(
@@ -266,7 +266,7 @@ def test_the_command_reports_what_it_cannot_do(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert bench(["quality", "--data", str(tmp_path)]) == 1
-    assert "holds no suite.json" in capsys.readouterr().err.replace("\n", " ")
+    assert "has no suite.json" in capsys.readouterr().err.replace("\n", " ")
     with pytest.raises(SystemExit):
         bench(["quality", "--limit", "0"])
     assert "greater than 0, got '0'" in capsys.readouterr().err

@@ -124,7 +124,7 @@ async def test_a_server_killed_in_mid_run(
     run = asyncio.create_task(ask(counting.url, directory, out))
     await asyncio.to_thread(wait_until, lambda: len(counting.asked()) >= 12)
     counting.kill()
-    with pytest.raises(ServerGoneError, match=r"of 20 questions are done .* goes on from there"):
+    with pytest.raises(ServerGoneError, match=r"of 20 questions are done .* to continue"):
         await run
     before, answered = counting.asked(), kept(out)
     assert len(before) - WORKERS <= len(answered) < QUESTIONS
@@ -209,7 +209,7 @@ def test_the_command_says_what_is_kept_and_goes_on(
     assert bench(argv) == 1
     shown = capsys.readouterr()
     assert "no answer from http://127.0.0.1" in shown.err
-    assert f"of 20 questions are done and their answers kept in {out}" in shown.err.replace(
+    assert f"of 20 questions are done and their answers saved in {out}" in shown.err.replace(
         "\n", " "
     )
     assert "Traceback" not in shown.err
@@ -353,7 +353,7 @@ def test_a_full_disk_ends_the_run(tmp_path: Path) -> None:
         store.add(answer)
         with (
             files_end_at(path.stat().st_size + 40),
-            pytest.raises(BenchmarkError, match=r"answers\.jsonl: File too large; asking stops"),
+            pytest.raises(BenchmarkError, match=r"answers\.jsonl: File too large"),
         ):
             store.add(replace(answer, key="k2"))
         # What is not kept has not been answered.
@@ -382,7 +382,7 @@ def test_a_full_disk_ends_the_judging(tmp_path: Path) -> None:
     store = TranscriptStore(path)
     with (
         files_end_at(20),
-        pytest.raises(BenchmarkError, match=r"transcripts\.jsonl: File too large; asking stops"),
+        pytest.raises(BenchmarkError, match=r"transcripts\.jsonl: File too large"),
     ):
         store.add(transcript)
     assert store.get("k") is None

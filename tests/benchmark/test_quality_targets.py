@@ -63,7 +63,7 @@ async def test_another_server_is_asked_in_standard_words_alone(
     # Clouds are not asked: neither zero nor missing.
     assert clouds.estimate is None
     assert set(clouds.unanswered.values()) == {
-        "not asked: --backend openai-chat has no way to send a point cloud"
+        "not asked: --backend openai-chat cannot send point clouds"
     }
     assert clouds.complete
     assert run.complete
@@ -100,11 +100,11 @@ def test_the_command_asks_another_server(
     assert bench([*argv, str(tmp_path), "--backend", "openai-chat"]) == 0
     shown = capsys.readouterr().out
     assert "16 asked, 0 kept" in shown
-    assert "no way to send a point cloud: 4 of them" in shown
+    assert "cannot send point clouds: 4" in shown
     assert json.loads((tmp_path / "run.json").read_text())["backend"] == "openai-chat"
     argv += [str(tmp_path), "--backend", "openai-chat", "--mode", "likelihood"]
     assert bench(argv) == 1
-    assert "--mode likelihood asks /v1/tasks" in capsys.readouterr().err
+    assert "--mode likelihood needs /v1/tasks" in capsys.readouterr().err
 
 
 def test_bodies_put_together_are_what_json_would_write(suite_files: Any) -> None:
@@ -246,7 +246,7 @@ async def test_a_task_is_not_asked_without_its_medium(
     classify, count, _ = run.rows
     assert classify.controls == {}
     assert set(classify.under["text-only"].unanswered.values()) == {
-        "not asked: --mode likelihood takes no question without its medium"
+        "not asked: --mode likelihood needs a medium"
     }
     assert count.controls["text-only"].n == 6
     assert run.complete
@@ -270,7 +270,7 @@ async def test_other_weights_stop_a_ranking_too(
         ranking.fingerprint = "weights-2"
 
     how: dict[str, Any] = {"mode": Mode.LIKELIHOOD, "on_answer": change}
-    with pytest.raises(BenchmarkError, match="'weights-1' became 'weights-2'"):
+    with pytest.raises(BenchmarkError, match="from 'weights-1' to 'weights-2'"):
         await ask(ranking, suite_files.directory, tmp_path, **how)
 
 

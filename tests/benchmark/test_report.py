@@ -140,7 +140,7 @@ def test_the_page_has_the_numbers_of_the_runs(tmp_path: Path) -> None:
     details = next(text for text in words if "text-only" in text and text.startswith("n 40"))
     assert details == (
         "n 40 · unparsed 12.5 % · chance 10.0 · target 70.0 · text-only 21.1 [10.0, 30.0] (n 39) · "
-        "same choice when shuffled 87.5 % (n 8) · position bias 25.0 %"
+        "same option when shuffled 87.5 % (n 8) · position bias 25.0 %"
     )
     table = next(table for table in values["tables"] if table["id"] == "comparison_2d")
     figures = table["rows"][0][-1]["figures"]
@@ -202,8 +202,8 @@ def test_parts_and_gaps_of_a_suite_are_said(tmp_path: Path) -> None:
     (run / "scores.json").write_text(json.dumps(stored))
     _, markdown, values = pages(tmp_path, str(run))
     assert [stamp["grave"] for stamp in values["stamps"]] == [False, False]
-    assert "at most 200 records a set, drawn by seed 5" in markdown
-    assert "1 questions have no answer, 1 records are broken" in markdown
+    assert "at most 200 records per set, sampled with seed 5" in markdown
+    assert "1 questions have no answer, 1 records are invalid" in markdown
     assert "NOT COMPARABLE" not in markdown
 
 
@@ -212,20 +212,20 @@ def test_the_first_ones_and_some_rows_are_parts_too(tmp_path: Path) -> None:
     run = write_run(tmp_path / "run", [row("Classification_CIFAR10")], provenance=taken)
     _, markdown, values = pages(tmp_path, str(run))
     assert [stamp["grave"] for stamp in values["stamps"]] == [False, False]
-    assert "at most 5 records a row, the first ones" in markdown
-    assert "its rows of 2d alone" in markdown
+    assert "at most 5 records per row, the first ones" in markdown
+    assert "only its rows of 2d" in markdown
     whole = write_run(tmp_path / "whole", [], provenance={"part": "all", "limit": None, "seed": 0})
     assert stamps_of(read_findings([str(whole)]).runs[0]) == ()
     unseeded = write_run(tmp_path / "unseeded", [], provenance={"limit": 9})
     [stamp] = stamps_of(read_findings([str(unseeded)]).runs[0])
-    assert stamp.text == "A part of the suite: at most 9 records a set, the first ones."
+    assert stamp.text == "Part of the suite: at most 9 records per set, the first ones."
 
 
 def test_answers_none_of_which_could_be_read_are_said() -> None:
     silent = Figure("corrected-v1", "mae_parsed", None, n=12, unparsed=1.0)
     assert silent.headline == "no score"
-    assert silent.details == ("n 12", "unparsed 100.0 %", "no answer could be read")
-    assert Figure("corrected-v1", "", None).details == ("nothing was answered",)
+    assert silent.details == ("n 12", "unparsed 100.0 %", "no answer could be parsed")
+    assert Figure("corrected-v1", "", None).details == ("no answers",)
     assert Figure("corrected-v1", "", None, reason="no rule").details == ("no rule",)
 
 
@@ -298,15 +298,15 @@ def test_load_tests_and_judgements_stand_beside(tmp_path: Path) -> None:
 
 
 def test_folders_without_results_and_files_of_another_form_are_named(tmp_path: Path) -> None:
-    with pytest.raises(BenchmarkError, match="is no folder"):
+    with pytest.raises(BenchmarkError, match="is not a directory"):
         read_findings([str(tmp_path / "none")])
-    with pytest.raises(BenchmarkError, match=r"holds no scores\.json"):
+    with pytest.raises(BenchmarkError, match=r"has no scores\.json"):
         read_findings([str(tmp_path)])
     run = write_run(tmp_path / "run", [{"name": "x"}])
     with pytest.raises(BenchmarkError, match=r"scores\.json: rows\.0\.task: Field required"):
         read_findings([str(run)])
     (run / "scores.json").write_text("{")
-    with pytest.raises(BenchmarkError, match="cannot be read as JSON"):
+    with pytest.raises(BenchmarkError, match="as JSON"):
         read_findings([str(run)])
 
 
@@ -360,7 +360,7 @@ def test_answers_by_likelihood_are_stamped(tmp_path: Path) -> None:
     stored["model"]["mode"] = "likelihood"
     (run / "scores.json").write_text(json.dumps(stored))
     [stamp] = stamps_of(read_findings([str(run)]).runs[0])
-    assert "by the likeliest option" in stamp.text
+    assert "by the most likely option" in stamp.text
 
 
 def test_load_tests_of_other_work_are_stamped(tmp_path: Path) -> None:

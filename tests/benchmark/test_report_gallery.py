@@ -82,7 +82,7 @@ def test_media_that_cannot_be_drawn_become_notes(tmp_path: Path) -> None:
         (tmp_path / name).write_bytes(content)
         drawn = draw_media(tmp_path / name)
         assert isinstance(drawn, NoMedia)
-        assert drawn.note.startswith(name)
+        assert drawn.note.startswith(f"cannot draw {name}")
     np.save(tmp_path / "flat.npy", np.zeros(5))
     assert isinstance(draw_media(tmp_path / "flat.npy"), NoMedia)
     np.save(tmp_path / "nothing.npy", np.full((3, 3), np.nan))
@@ -99,7 +99,7 @@ def test_media_that_pillow_and_numpy_give_up_end_no_report(
     for name in ("bomb.png", "empty.npy"):
         drawn = draw_media(tmp_path / name)
         assert isinstance(drawn, NoMedia)
-        assert drawn.note.startswith(name)
+        assert drawn.note.startswith(f"cannot draw {name}")
 
 
 def test_large_and_turned_pictures_are_shrunk_and_upright(tmp_path: Path) -> None:
