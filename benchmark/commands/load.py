@@ -113,9 +113,7 @@ def _check(options: LoadOptions) -> None:
     if options.baseline is None:
         return
     if options.checkpoint is None:
-        raise BenchmarkError(
-            "--baseline needs --checkpoint, the checkpoint that the server serves"
-        )
+        raise BenchmarkError("--baseline needs --checkpoint, the checkpoint that the server serves")
     for flag in ("suite", "cloud", "cloud_points", "cancel_rate"):
         if getattr(options, flag):
             name = flag.replace("_", "-")

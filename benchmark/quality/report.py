@@ -125,11 +125,6 @@ def as_markdown(run: QualityRun, protocol_rows: Sequence[ProtocolRow] = ()) -> s
     return "\n".join(lines).rstrip() + "\n"
 
 
-def as_gallery(run: QualityRun) -> str:
-    """The HTML gallery: hits and misses of each row with their marks."""
-    return gallery_page(_title(run), make_gallery(run.rows))
-
-
 def as_items(run: QualityRun) -> Iterator[dict[str, Any]]:
     """All answered items as text, for judges and for comparing runs."""
     for row in run.rows:

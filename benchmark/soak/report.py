@@ -159,7 +159,7 @@ def _probe(path: str, log: Mapping[str, Any], limits: Limits) -> Promise:
         kept = False if log["failed"] and "404" not in log["answers"] else None
         return Promise(name, limit, f"{log['asked']} asked: {_answers(log)}", kept)
     measured = (
-        f"p50 {log['p50_ms']:.1f}, p99 {log['p99_ms']:.1f}, most {log['max_ms']:.0f} ms; "
+        f"p50 {log['p50_ms']:.1f}, p99 {log['p99_ms']:.1f}, max {log['max_ms']:.0f} ms; "
         f"{log['failed']} of {log['asked']} failed"
     )
     return Promise(name, limit, measured, not log["failed"] and log["p99_ms"] < limits.probe_p99_ms)

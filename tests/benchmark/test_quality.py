@@ -297,7 +297,8 @@ def test_markdown_of_a_gallery_escapes_what_models_write(suite_files: Any, tmp_p
         "seconds": 0.1,
     }  # fmt: skip
     (tmp_path / "answers.jsonl").write_text(json.dumps(answer))
-    page = report.as_gallery(rescore(suite, tmp_path))
+    report.write_reports(rescore(suite, tmp_path), tmp_path)
+    page = (tmp_path / "gallery.html").read_text()
     assert "<script>" not in page
     assert "&lt;script&gt;" in page
 

@@ -263,6 +263,24 @@ async def ask_through(server: Any, resets: Resets, directory: Path, out: Path) -
         return await run_quality(load_suite(directory), client, server.url, out, WORKERS)
 
 
+async def ask_with_refusals(
+    server: Any, http: httpx.AsyncClient, directory: Path, out: Path, *refusals: Response
+) -> QualityRun:
+    """Asks one question at a time; the server refuses the one after c2."""
+
+    def refuse(item: Any) -> None:
+        if item.sample.id == "c2":
+            server.refusals += refusals
+
+    suite, client = load_suite(directory), ChatClient(http, 1, QUICK)
+    return await run_quality(suite, client, server.url, out, 1, on_answer=refuse)
+
+
+async def assert_one_is_asked_again(server: Any, directory: Path, out: Path) -> None:
+    again = await ask(server.url, directory, out)
+    assert (again.asked, again.complete) == (1, True)
+
+
 async def test_a_question_that_breaks_its_connection_fails_alone(
     server: Any, suite_files: Any, tmp_path: Path
 ) -> None:
@@ -271,8 +289,7 @@ async def test_a_question_that_breaks_its_connection_fails_alone(
     assert run.asked == QUESTIONS - 1
     assert run.rows[0].unanswered.keys() == {"c4"}
     assert "ReadError" in run.rows[0].unanswered["c4"]
-    again = await ask(server.url, suite_files.directory, tmp_path)
-    assert (again.asked, again.complete) == (1, True)
+    await assert_one_is_asked_again(server, suite_files.directory, tmp_path)
 
 
 async def test_a_server_that_drops_everything_ends_the_run(
@@ -289,40 +306,25 @@ async def test_an_answer_that_cannot_be_decompressed_fails_alone(
     server: Any, suite_files: Any, tmp_path: Path, lean: bool
 ) -> None:
     server.answers = suite_files.right_answers
-    suite = load_suite(suite_files.directory)
-
-    def once(item: Any) -> None:
-        if item.sample.id == "c2":
-            garbled = Response(b"no gzip", headers={"Content-Encoding": "gzip"})
-            server.refusals.append(garbled)
-
+    garbled = Response(b"no gzip", headers={"Content-Encoding": "gzip"})
     async with open_http(server.url, 10.0) if lean else server.client() as http:
-        client = ChatClient(http, 1, QUICK)
-        run = await run_quality(suite, client, server.url, tmp_path, 1, on_answer=once)
+        run = await ask_with_refusals(server, http, suite_files.directory, tmp_path, garbled)
     assert run.asked == QUESTIONS - 1
     assert run.rows[0].unanswered.keys() == {"c3"}
     assert "cannot be decompressed" in run.rows[0].unanswered["c3"]
-    again = await ask(server.url, suite_files.directory, tmp_path)
-    assert (again.asked, again.complete) == (1, True)
+    await assert_one_is_asked_again(server, suite_files.directory, tmp_path)
 
 
 async def test_few_refusals_are_counted_and_asked_again(
     server: Any, suite_files: Any, tmp_path: Path
 ) -> None:
     server.answers = suite_files.right_answers
-    suite = load_suite(suite_files.directory)
-
-    def once(item: Any) -> None:
-        if item.sample.id == "c2":
-            server.refusals += [Response("busy", status_code=429) for _ in range(2)]
-
+    busy = [Response("busy", status_code=429) for _ in range(2)]
     async with server.client() as http:
-        client = ChatClient(http, 1, QUICK)
-        run = await run_quality(suite, client, server.url, tmp_path, 1, on_answer=once)
+        run = await ask_with_refusals(server, http, suite_files.directory, tmp_path, *busy)
     assert run.rows[0].unanswered == {"c3": "HTTP 429: busy"}
     assert not run.complete
-    again = await ask(server.url, suite_files.directory, tmp_path)
-    assert (again.asked, again.complete) == (1, True)
+    await assert_one_is_asked_again(server, suite_files.directory, tmp_path)
 
 
 async def test_a_picture_that_goes_away_is_named(
