@@ -24,7 +24,7 @@ TORCH_FREE = (
     "lamm_model.tokenizer",
     "service.app",
     "service.cli",
-    "service.engine.block_manager",
+    "service.engine.kv.block_manager",
     "service.engine.echo_engine",
     "service.engine.scheduler",
     "benchmark.cli",

@@ -21,13 +21,13 @@ from service.engine.base import (
     GenerationChunk,
     RequestFailedError,
 )
-from service.engine.block_manager import BlockManager
 from service.engine.config import EngineConfig, MemoryShare
-from service.engine.kv_plan import BLOCK_SIZE
+from service.engine.kv.block_manager import BlockManager
+from service.engine.kv.plan import BLOCK_SIZE
+from service.engine.kv.prefix_cache import PrefixCache
+from service.engine.loading.model_source import ModelSource
 from service.engine.model_runner import ModelRunner, StepResult
-from service.engine.model_source import ModelSource
 from service.engine.output import SequenceOutput
-from service.engine.prefix_cache import PrefixCache
 from service.engine.scheduler import Scheduler
 from service.engine.scheduler_output import SchedulerOutput
 from service.engine.sequence import Sequence

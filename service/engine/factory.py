@@ -9,7 +9,7 @@ from pathlib import Path
 from service.engine.base import Engine
 from service.engine.config import EngineConfig, MemoryShare
 from service.engine.grammar import GrammarCompiler
-from service.engine.model_source import ModelSource
+from service.engine.loading.model_source import ModelSource
 
 ENGINES = ("torch", "echo")
 # An environment variable, not a setting: it is for tests of the engine, not for operators.

@@ -26,7 +26,7 @@ from service.engine.base import (
     GrammarSource,
     RequestFailedError,
 )
-from service.engine.model_source import ModelSource
+from service.engine.loading.model_source import ModelSource
 
 if TYPE_CHECKING:
     from llguidance import LLMatcher, LLTokenizer

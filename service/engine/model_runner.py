@@ -25,14 +25,14 @@ from service.engine.base import EncodedMedium, MediaSpan, RequestFailedError
 from service.engine.config import EngineConfig, MemoryShare
 from service.engine.device import choose_device, choose_dtype, recover
 from service.engine.isolation import run_isolated
-from service.engine.kv_tensors import KVTensors
+from service.engine.kv.tensors import KVTensors
+from service.engine.loading.model_loader import load_models
+from service.engine.loading.model_source import ModelSource
+from service.engine.loading.warm_up import warm_up
 from service.engine.media_encoder import MediaEncoder
-from service.engine.model_loader import load_models
-from service.engine.model_source import ModelSource
 from service.engine.readout import Readout
 from service.engine.scheduler_output import ScheduledChunk, SchedulerOutput
 from service.engine.sequence import Sequence
-from service.engine.warm_up import warm_up
 
 # The library's message is in the log; a client sees this one.
 _STEP_FAILED = "the engine failed in this request's step"

@@ -13,14 +13,14 @@ from collections.abc import Mapping
 from collections.abc import Sequence as Seq
 
 from service.engine.base import PromptTooLongError, QueueFullError
-from service.engine.block_manager import (
+from service.engine.kv.block_manager import (
     BlockManager,
     KVTransfer,
     LoadBlocks,
     ReleaseSlot,
     SaveBlocks,
 )
-from service.engine.prefix_cache import PrefixCache
+from service.engine.kv.prefix_cache import PrefixCache
 from service.engine.scheduler_output import ScheduledChunk, SchedulerOutput
 from service.engine.sequence import Sequence, SequenceStatus
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from service.engine.block_manager import KVTransfer
+from service.engine.kv.block_manager import KVTransfer
 from service.engine.sequence import Sequence
 
 

@@ -14,7 +14,7 @@ from collections.abc import Sequence as Seq
 from dataclasses import dataclass
 from typing import Any
 
-from service.engine.block_manager import BlockManager
+from service.engine.kv.block_manager import BlockManager
 from service.engine.scheduler import Scheduler
 from service.engine.scheduler_output import SchedulerOutput
 from service.engine.sequence import Sequence

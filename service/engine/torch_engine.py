@@ -28,7 +28,7 @@ from service.engine.config import EngineConfig, MemoryShare
 from service.engine.engine_core import Delivery, EngineCore
 from service.engine.grammar import GrammarCompiler
 from service.engine.intake import RequestIntake
-from service.engine.model_source import ModelSource
+from service.engine.loading.model_source import ModelSource
 from service.engine.snapshot import describe_thread
 from service.engine.stream import ChunkStream
 

@@ -20,7 +20,7 @@ from service.engine.base import Engine
 from service.engine.config import MemoryShare
 from service.engine.factory import create_engine
 from service.engine.grammar import GrammarCompiler
-from service.engine.model_source import ModelSource
+from service.engine.loading.model_source import ModelSource
 from service.files.store import FileStore
 from service.guards import access_control
 from service.lifecycle import Lifecycle

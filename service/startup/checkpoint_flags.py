@@ -29,7 +29,7 @@ from lamm_model.spec import (
     read_json,
     weights_digest,
 )
-from service.engine.model_source import ModelSource
+from service.engine.loading.model_source import ModelSource
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/-]{0,127}")
 

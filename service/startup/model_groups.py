@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from service.engine.model_source import ModelSource
+from service.engine.loading.model_source import ModelSource
 
 _LANGUAGE_MODEL = "language_model."
 # Configuration entries that do not affect the network.

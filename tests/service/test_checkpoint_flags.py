@@ -13,7 +13,7 @@ from safetensors.numpy import save_file
 from lamm_model.conversation import Modality
 from lamm_model.spec import CheckpointError
 from service.cli import serve
-from service.engine.model_source import ModelSource
+from service.engine.loading.model_source import ModelSource
 from service.startup.checkpoint_flags import read_checkpoint_flags
 from service.startup.model_groups import group_models, same_language_model
 from tests.service.adapter_files import write_adapter

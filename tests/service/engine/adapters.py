@@ -13,7 +13,7 @@ from lamm_model.checkpoint.lora import inject_lora, lora_config
 from lamm_model.checkpoint.merge import merge
 from lamm_model.modeling import LammForConditionalGeneration
 from lamm_model.spec import CheckpointSpec
-from service.engine.model_source import ModelSource
+from service.engine.loading.model_source import ModelSource
 from tests.service.engine.harness import Oracle
 
 ATTENTION = ("q_proj", "k_proj", "v_proj", "o_proj")

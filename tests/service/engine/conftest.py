@@ -14,7 +14,7 @@ import torch
 from lamm_model.modeling import LammForConditionalGeneration
 from lamm_model.processing import write_processor_config
 from service.engine.config import EngineConfig
-from service.engine.model_source import ModelSource
+from service.engine.loading.model_source import ModelSource
 from service.engine.torch_engine import TorchEngine
 from tests.service.engine.harness import (
     NUM_POINTS,

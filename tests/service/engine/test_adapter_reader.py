@@ -18,7 +18,7 @@ from lamm_model.checkpoint.lora import inject_lora
 from lamm_model.config import LammConfig
 from lamm_model.modeling import LammForConditionalGeneration
 from lamm_model.spec import CheckpointError
-from service.engine.model_loader import load_models
+from service.engine.loading.model_loader import load_models
 from tests.service.engine.adapters import REST, make_adapter, source
 
 CPU = torch.device("cpu")

@@ -20,7 +20,7 @@ from lamm_model.processing import write_processor_config
 from lamm_model.spec import CheckpointError
 from service.engine.base import GenerationRequest, RequestFailedError
 from service.engine.config import DeviceKind, EngineConfig, MemoryShare
-from service.engine.model_source import ModelSource
+from service.engine.loading.model_source import ModelSource
 from service.engine.torch_engine import TorchEngine
 from tests.service.engine.adapters import REST, make_adapter, merged_oracle, source
 from tests.service.engine.harness import (
@@ -274,7 +274,7 @@ async def test_an_adapter_that_does_not_fit_stops_the_start(
 async def test_engines_share_what_memory_is_free(
     checkpoint: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("service.engine.kv_tensors.available_host_bytes", lambda: 4 << 20)
+    monkeypatch.setattr("service.engine.kv.tensors.available_host_bytes", lambda: 4 << 20)
     tokens = []
     for memory in (MemoryShare(), MemoryShare(2), MemoryShare(2, (checkpoint,))):
         engine = TorchEngine(

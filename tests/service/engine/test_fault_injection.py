@@ -11,7 +11,7 @@ from service.engine.base import EngineStoppedError, RequestFailedError
 from service.engine.config import DeviceKind, EngineConfig
 from service.engine.factory import FAULT_DIRECTORY, create_engine
 from service.engine.fault_injection import Fault, Faults, FaultyEngine, InjectedFaultError
-from service.engine.model_source import ModelSource
+from service.engine.loading.model_source import ModelSource
 from service.engine.torch_engine import TorchEngine
 from tests.service.engine.harness import RequestMaker, collect, picture
 

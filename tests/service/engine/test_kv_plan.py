@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from service.engine.config import EngineConfig, EngineConfigError
-from service.engine.kv_plan import KVPlan, available_host_bytes, plan_kv_cache
+from service.engine.kv.plan import KVPlan, available_host_bytes, plan_kv_cache
 
 MIB = 1 << 20
 

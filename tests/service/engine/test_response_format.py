@@ -25,7 +25,7 @@ from service.engine.base import (
     RequestFailedError,
 )
 from service.engine.grammar import GrammarCompiler
-from service.engine.model_source import ModelSource
+from service.engine.loading.model_source import ModelSource
 from tests.service.engine.harness import EngineMaker, RequestMaker, collect
 
 # Bounded, so that a model of random weights comes to an end.

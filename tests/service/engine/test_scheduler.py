@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from lamm_model.sampling_params import SamplingParams
 from service.engine.base import GenerationRequest, PromptTooLongError, QueueFullError
-from service.engine.block_manager import BlockManager, LoadBlocks, ReleaseSlot, SaveBlocks
-from service.engine.prefix_cache import PrefixCache
+from service.engine.kv.block_manager import BlockManager, LoadBlocks, ReleaseSlot, SaveBlocks
+from service.engine.kv.prefix_cache import PrefixCache
 from service.engine.scheduler import Scheduler
 from service.engine.scheduler_output import SchedulerOutput
 from service.engine.sequence import Sequence, SequenceStatus

@@ -25,8 +25,8 @@ from service.engine.base import (
 from service.engine.config import DeviceKind, EngineConfig, EngineConfigError
 from service.engine.echo_engine import EchoEngine
 from service.engine.factory import create_engine
+from service.engine.loading.model_source import ModelSource
 from service.engine.model_runner import ModelRunner
-from service.engine.model_source import ModelSource
 from service.engine.readout import Readout
 from service.engine.torch_engine import TorchEngine
 from tests.service.engine.harness import (

@@ -13,10 +13,10 @@ from lamm_model.conversation import Modality
 from lamm_model.decoder.linear import PackedLinear
 from lamm_model.decoder.llama import LlamaDecoder
 from lamm_model.spec import CheckpointSpec
-from service.engine import warm_up as module
 from service.engine.config import DeviceKind, EngineConfig
+from service.engine.loading import warm_up as module
+from service.engine.loading.warm_up import warm_up
 from service.engine.media_encoder import MediaEncoder
-from service.engine.warm_up import warm_up
 from tests.service.engine.harness import EngineMaker, Oracle, RequestMaker, tokens_of
 
 CONFIG = EngineConfig(device=DeviceKind.CPU, max_num_seqs=32, max_num_batched_tokens=512)

@@ -21,9 +21,9 @@ from lamm_model.config import LammConfig
 from lamm_model.decoder.lora import FUSED, LoraWeights
 from lamm_model.modeling import LammForConditionalGeneration
 from lamm_model.spec import CheckpointError
-from service.engine.adapter_reader import read_adapter
+from service.engine.loading.adapter_reader import read_adapter
+from service.engine.loading.model_source import ModelSource
 from service.engine.media_encoder import EncodesMedia
-from service.engine.model_source import ModelSource
 
 _LANGUAGE_MODEL = "language_model."
 _PROJECTORS = ("image_projector.", "point_projector.")

@@ -1,0 +1,1 @@
+"""Loading: checkpoint directories become the weights that an engine runs."""
