@@ -7,15 +7,23 @@ contain a request, a prompt or an address.
 
 from __future__ import annotations
 
+import contextlib
 import copy
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from lamm_model.conversation import Modality
-from service.engine.base import EngineStats, FinishReason, RequestTimings
+from service.engine.base import (
+    EngineStats,
+    EngineStoppedError,
+    FinishReason,
+    QueueFullError,
+    RequestTimings,
+)
+from service.exceptions import ContextLengthError, NotReadyError, OverloadedError, RateLimitedError
 
 _TTFT = (0.001, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0,
          20.0, 40.0, 80.0, 160.0, 640.0, 2560.0)  # fmt: skip
@@ -24,6 +32,12 @@ _ITL = (0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.75, 1.0, 2.5,
 _REQUEST = (0.3, 0.5, 0.8, 1.0, 1.5, 2.0, 2.5, 5.0, 10.0, 15.0, 20.0, 30.0, 40.0, 50.0, 60.0, 120.0,
             240.0, 480.0, 960.0, 1920.0, 7680.0)  # fmt: skip
 _MEDIA = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+_REJECTIONS: Mapping[type[Exception], str] = {
+    QueueFullError: "queue_full",
+    EngineStoppedError: "engine_stopped",
+    NotReadyError: "not_ready",
+    ContextLengthError: "context_length_exceeded",
+}
 
 
 class Metrics:
@@ -153,6 +167,20 @@ class Metrics:
             f"lamm:{name}", help_text, ["model_name", "modality"], buckets=_MEDIA,
             registry=self._registry,
         )  # fmt: skip
+
+
+@contextlib.contextmanager
+def counted_rejections(metrics: Metrics) -> Iterator[None]:
+    """Counts a refusal that is raised within the context."""
+    try:
+        yield
+    except (OverloadedError, RateLimitedError) as error:
+        metrics.rejected(error.reason)
+        raise
+    except Exception as error:
+        if type(error) in _REJECTIONS:
+            metrics.rejected(_REJECTIONS[type(error)])
+        raise
 
 
 class _EngineCollector(Collector):

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import deque
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 
@@ -19,7 +20,6 @@ from service.batches.line_results import given_up, line_id, never_fits, result_o
 from service.batches.line_runner import LineAnswer, LineRunner
 from service.batches.line_store import LineStore
 from service.batches.room import Room
-from service.batches.turns import Turns
 from service.exceptions import BatchesUnavailableError
 
 logger = logging.getLogger(__name__)
@@ -217,3 +217,34 @@ class Feeder:
                 if kept:
                     self._reported(result.status.value)
                 return
+
+
+class Turns:
+    """The order of lines: owners take turns, and so do the batches of each owner."""
+
+    def __init__(self) -> None:
+        self._batches_of: dict[str, deque[int]] = {}
+
+    def add(self, owner: str, number: int) -> None:
+        """Adds a batch behind its owner's others."""
+        self._batches_of.setdefault(owner, deque()).append(number)
+
+    def remove(self, owner: str, number: int) -> None:
+        """Removes a batch, if it is present."""
+        numbers = self._batches_of.get(owner)
+        if numbers is None or number not in numbers:
+            return
+        numbers.remove(number)
+        if not numbers:
+            del self._batches_of[owner]
+
+    def next(self, but: Collection[int]) -> int | None:
+        """The next batch that is not excluded; None if there is none."""
+        for owner, numbers in self._batches_of.items():
+            for number in numbers:
+                if number not in but:
+                    numbers.remove(number)
+                    numbers.append(number)
+                    self._batches_of[owner] = self._batches_of.pop(owner)
+                    return number
+        return None

@@ -9,7 +9,6 @@ from typing import Any
 from fastapi import APIRouter, Request, Response
 
 from service.answer.generation import Generation
-from service.answer.rejections import counted_rejections
 from service.answer.streaming import Envelope, collect, events, respond
 from service.dependencies import (
     CallerDep,
@@ -24,6 +23,7 @@ from service.dependencies import (
 from service.http.disconnect import until_disconnect
 from service.http.request_body import JsonBodyRoute, release_body
 from service.keys.auth import USER_WORK, Caller
+from service.metrics import counted_rejections
 from service.schemas.events import EVENT_STREAM
 from service.schemas.openai import ChatCompletionRequest
 from service.schemas.openai_answers import ChatCompletion, ErrorBody

@@ -11,12 +11,12 @@ from fastapi import APIRouter, Request, Response
 
 from service.answer.completions import collect_completion, completion_events, plan_completion
 from service.answer.generation import Generation
-from service.answer.rejections import counted_rejections
 from service.answer.streaming import Envelope, respond
 from service.dependencies import CallerDep, LifecycleDep, ModelsDep, TimeoutsDep, UnknownFieldsDep
 from service.http.disconnect import until_disconnect
 from service.http.request_body import JsonBodyRoute, release_body
 from service.keys.auth import USER_WORK
+from service.metrics import counted_rejections
 from service.schemas.completions import Completion, CompletionRequest
 from service.schemas.events import EVENT_STREAM
 from service.schemas.openai_answers import ErrorBody

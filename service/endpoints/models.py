@@ -8,7 +8,7 @@ from fastapi import APIRouter
 
 from service.dependencies import ModelsDep, ServedModel
 from service.keys.auth import USER
-from service.plan.prompt_identity import prompt_identity
+from service.plan.prompt import prompt_identity
 from service.schemas.openai_answers import (
     Architecture,
     ErrorBody,

@@ -13,7 +13,7 @@ from prometheus_client import CONTENT_TYPE_PLAIN_0_0_4
 from service.dependencies import EnginesDep, LifecycleDep, MetricsDep, ModelsDep, TimeoutsDep
 from service.keys.auth import METRICS, OPEN, USER
 from service.lifecycle import Phase
-from service.plan.prompt_identity import prompt_identity
+from service.plan.prompt import prompt_identity
 
 router = APIRouter(tags=["operations"])
 

@@ -10,7 +10,7 @@ from service.dependencies import AccessDep, CallerDep
 from service.exceptions import RequestNotFoundError
 from service.keys.api_keys import Role
 from service.keys.auth import USER
-from service.schemas.requests import CancelledRequest
+from service.schemas.openai_answers import CancelledRequest
 
 router = APIRouter(prefix="/v1/requests", tags=["chat"], dependencies=[USER])
 

@@ -12,7 +12,6 @@ from fastapi import APIRouter, Request, Response
 
 from lamm_model.conversation import Modality
 from lamm_model.tasks import TASKS, AnyTask
-from service.answer.rejections import counted_rejections
 from service.dependencies import (
     CallerDep,
     LifecycleDep,
@@ -26,6 +25,7 @@ from service.exceptions import RequestError, TaskNotFoundError
 from service.http.disconnect import until_disconnect
 from service.http.request_body import release_body
 from service.keys.auth import USER, USER_WORK
+from service.metrics import counted_rejections
 from service.schemas.openai_answers import ErrorBody
 from service.schemas.tasks import TaskCard, TaskList, TaskRequest
 from service.tasks.catalog import cards

@@ -6,11 +6,13 @@ checkpoint's modalities and the context limit, since a medium's tokens are known
 
 from __future__ import annotations
 
+import hashlib
+import json
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
-from lamm_model.conversation import Modality, neutralise, render
+from lamm_model.conversation import Modality, Turn, neutralise, render
 from lamm_model.spec import CheckpointSpec
 from lamm_model.tokenizer import LammTokenizer
 from service.exceptions import ContextLengthError, RequestError
@@ -138,3 +140,27 @@ class PromptReader:
             f"per token), {tokens[Modality.IMAGE]} image, {tokens[Modality.POINT_CLOUD]} point "
             f"cloud{besides}; the context limit is {self.limits.max_model_len}"
         )
+
+
+@dataclass(frozen=True, slots=True)
+class PromptIdentity:
+    """A prompt preset's name, and a digest of everything that it adds to a question."""
+
+    name: str
+    digest: str
+
+
+def prompt_identity(spec: CheckpointSpec) -> PromptIdentity:
+    """The prompt preset of a checkpoint as it is served.
+
+    The digest covers a question about each modality as the preset formats it, the stop rule, and
+    the system prompts. So it changes with a prompt pack, and with a change of a preset in this
+    code.
+    """
+    questions = [
+        [asdict(chunk) for chunk in render([turn], spec.system_text(), spec.prompt_preset)]
+        for turn in (Turn("question", None, (modality,)) for modality in Modality)
+    ]
+    told = [questions, asdict(spec.stop_rule), sorted(spec.system_prompts.items())]
+    digest = hashlib.sha256(json.dumps(told).encode()).hexdigest()
+    return PromptIdentity(spec.prompt_preset.value, digest[:16])

@@ -1,4 +1,4 @@
-"""Answers in OpenAI's format: chat completions, usage, errors, models.
+"""Answers: chat completions, usage, errors and models in OpenAI's format; cancelled requests.
 
 No field here comes from a client.
 """
@@ -125,3 +125,11 @@ class ModelList(BaseModel):
 
     object: Literal["list"] = "list"
     data: list[ModelCard]
+
+
+class CancelledRequest(BaseModel):
+    """Number of running requests that were cancelled; several may share an id."""
+
+    id: str
+    object: Literal["request.cancelled"] = "request.cancelled"
+    cancelled: int

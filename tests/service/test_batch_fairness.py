@@ -13,12 +13,11 @@ import pytest
 from service.batches import room as room_module
 from service.batches.batch import Batch, InputLine, NewBatch
 from service.batches.database import Database, database_url, open_database
-from service.batches.feeder import Feeder
+from service.batches.feeder import Feeder, Turns
 from service.batches.line_runner import LineAnswer
 from service.batches.line_store import LineStore
 from service.batches.room import Room
 from service.batches.store import BatchStore
-from service.batches.turns import Turns
 from service.config.settings import Settings
 from service.engine.base import EngineStats, GenerationChunk, GenerationRequest, QueueFullError
 from service.engine.echo_engine import EchoEngine

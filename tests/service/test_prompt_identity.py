@@ -9,7 +9,7 @@ import pytest
 
 from lamm_model.conversation import PromptPreset
 from lamm_model.spec import CheckpointSpec
-from service.plan.prompt_identity import prompt_identity
+from service.plan.prompt import prompt_identity
 
 
 def test_the_digest_is_of_the_prompt(checkpoint: Path) -> None:
