@@ -1,6 +1,7 @@
 // Columns of a point file by name, from text or from packed records; for `ply` and `pcd`.
 
-const READS = {
+/** Methods of DataView by the kind of a number. */
+export const READS = {
   f8: "getFloat64",
   f4: "getFloat32",
   i1: "getInt8",

@@ -1,17 +1,8 @@
 // NumPy's npy (versions 1 and 2) and npz (a zip of them), as far as point clouds use them.
 
-const KINDS = {
-  f8: "getFloat64",
-  f4: "getFloat32",
-  i1: "getInt8",
-  u1: "getUint8",
-  i2: "getInt16",
-  u2: "getUint16",
-  i4: "getInt32",
-  u4: "getUint32",
-  i8: "getBigInt64",
-  u8: "getBigUint64",
-};
+import { READS } from "./columns.js";
+
+const KINDS = { ...READS, i8: "getBigInt64", u8: "getBigUint64" };
 const XYZ = ["xyz", "points", "coord", "coords", "arr_0"];
 const RGB = ["rgb", "color", "colors", "arr_1"];
 
