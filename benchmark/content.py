@@ -17,7 +17,10 @@ IMAGE_TYPES = {
     ".png": "image/png", ".jpg": "image/jpeg", ".jpeg": "image/jpeg", ".webp": "image/webp",
     ".bmp": "image/bmp", ".gif": "image/gif",
 }  # fmt: skip
-CLOUD_FORMATS = ("npy", "npz", "ply", "pcd", "xyz", "bin")
+# Those that the service reads (`lamm_model.media`, which the client does not install).
+CLOUD_FORMATS = (
+    "asc", "bin", "csv", "npy", "npz", "pcd", "ply", "pts", "txt", "xyz", "xyzn", "xyzrgb",
+)  # fmt: skip
 CACHED_BYTES = 64 * 1024 * 1024
 
 

@@ -15,7 +15,9 @@ from typing import Any
 
 import httpx
 
-CLOUDS = ("npy", "npz", "ply", "pcd", "xyz", "bin")
+CLOUDS = (
+    "asc", "bin", "csv", "npy", "npz", "pcd", "ply", "pts", "txt", "xyz", "xyzn", "xyzrgb",
+)  # fmt: skip
 
 
 def content_part(path: Path) -> dict[str, Any]:

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from lamm_model.conversation import Modality
-from lamm_model.formats.cloud import CloudOptions, FloatArray
+from lamm_model.formats.cloud import CloudOptions, FloatArray, plain
 from lamm_model.formats.errors import (
     MediaDecodeError,
     MediaError,
@@ -29,8 +29,16 @@ __all__ = [
 ]  # fmt: skip
 
 METRES: Mapping[str, float] = {"m": 1.0, "cm": 0.01, "mm": 0.001}
-# Metres: beyond any scan, and small enough that squared distances do not overflow float32.
+# Metres from the middle of a cloud: beyond any scan, and small enough that squared distances do not
+# overflow float32.
 MAX_COORDINATE = 1e6
+# Metres from the origin. Map projections and Earth-centred coordinates reach 1e7.
+MAX_OFFSET = 1e8
+# A cloud farther than this from the origin is moved to it before its coordinates become float32,
+# whose step there is 0.06 mm. At map coordinates of 600 km it is 6 cm, a twentieth of a chair.
+GEOREFERENCED = 1000.0
+# The least number of float32 steps across a georeferenced cloud.
+_MIN_STEPS = 15
 UP_AXES = ("z", "y")
 
 
@@ -48,10 +56,16 @@ DEFAULT_LIMITS = MediaLimits()
 
 @dataclass(frozen=True, slots=True)
 class PointCloud:
-    """`xyz` [N, 3] float32 in metres, z up; `rgb` [N, 3] float32 0-255 or None."""
+    """`xyz` [N, 3] float32 in metres, z up; `rgb` [N, 3] float32 0-255 or None.
+
+    `xyz` + `origin` are the file's coordinates. `dropped` counts the points of the file that are
+    not among the N because their coordinates are not finite.
+    """
 
     xyz: FloatArray
     rgb: FloatArray | None = None
+    origin: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    dropped: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,8 +75,8 @@ class PreparedMedia:
     `array` is float32: [3, S, S] (normalised picture) or [N, 3 or 6] (sampled cloud). `digest` is
     the SHA-256 of the decoded content, its shape and the preprocessing, and the key of all caches.
     `info` is the JSON of the API's `media` block: original width and height, whether an EXIF
-    orientation was applied, and the transform for pictures; points in and kept, seed, bounds and
-    centre for clouds.
+    orientation was applied, and the transform for pictures; points in, dropped and kept, seed,
+    bounds, centre and shift for clouds.
     """
 
     modality: Modality
@@ -100,6 +114,10 @@ def decode_point_cloud(
 ) -> PointCloud:
     """A cloud in metres with z up, decoded from the bytes of a file.
 
+    Points with a coordinate that is not finite are left out. A georeferenced cloud (its median is
+    more than 1 km from the origin) is moved so that its lowest point has z = 0 and its bounding box
+    is centred in x and y; `origin` has the difference.
+
     Args:
         data: the file.
         format: one of `POINT_CLOUD_FORMATS`.
@@ -112,7 +130,8 @@ def decode_point_cloud(
     Raises:
         MediaFormatError: unknown format, units or up axis, or `columns` is required.
         MediaTooLargeError: more bytes, or more points by the header, than the limits allow.
-        MediaDecodeError: corrupt, truncated, pickled, empty, or a coordinate is not finite.
+        MediaDecodeError: corrupt, truncated, pickled, empty, without any finite point, or with
+            points too far from one another.
     """
     if format not in POINT_CLOUD_FORMATS:
         known = ", ".join(POINT_CLOUD_FORMATS)
@@ -124,25 +143,60 @@ def decode_point_cloud(
         raise MediaFormatError(f"up_axis is {up_axis[:32]!r}; expected one of {known}")
     _check_bytes(data, limits)
     raw = read_point_cloud(data, format, CloudOptions(limits.max_points, columns))
-    with np.errstate(over="ignore", invalid="ignore"):  # refused below
-        xyz = np.asarray(raw.xyz, dtype=np.float64) * METRES[units]
-        xyz = xyz.astype(np.float32)
-    finite = np.isfinite(xyz)
-    if not finite.all():
-        row = int(np.argmin(finite.all(axis=1)))
-        raise MediaDecodeError(
-            f"point {row} of {len(xyz)} is {_plain(raw.xyz[row])}; coordinates must be finite"
-        )
-    far = np.abs(xyz) > MAX_COORDINATE
+    xyz = raw.xyz * METRES[units]
+    if up_axis == "y":
+        xyz = np.stack([xyz[:, 0], -xyz[:, 2], xyz[:, 1]], axis=1)
+    origin = _origin(xyz, raw.xyz, units)
+    return PointCloud((xyz - origin).astype(np.float32), raw.rgb, origin, raw.dropped)
+
+
+def floor_centre(xyz: npt.NDArray[Any]) -> tuple[float, float, float]:
+    """The middle of the bounding box of `xyz` [N, 3] in x and y, and its lowest z."""
+    low, high = xyz.min(axis=0), xyz.max(axis=0)
+    x, y = (low[:2].astype(np.float64) + high[:2]) / 2
+    return float(x), float(y), float(low[2])
+
+
+def _origin(
+    xyz: npt.NDArray[np.float64], raw: npt.NDArray[np.float64], units: str
+) -> tuple[float, float, float]:
+    """What to subtract from `xyz` [N, 3], metres; `raw` has the same points as the file has them.
+
+    The median tells where the cloud is even if a few points are far away.
+
+    Raises:
+        MediaDecodeError: a point, or the cloud, is too far away.
+    """
+    median = np.median(xyz, axis=0)
+    with np.errstate(over="ignore"):
+        far = np.abs(xyz - median) > MAX_COORDINATE
     if far.any():
         row = int(np.argmax(far.any(axis=1)))
         raise MediaDecodeError(
-            f"point {row} of {len(xyz)} is {_plain(raw.xyz[row])} {units}; "
-            f"coordinates must lie within {MAX_COORDINATE:g} m"
+            f"the point {plain(raw[row])} {units} is more than {MAX_COORDINATE:g} m from the "
+            f"median of the {len(xyz)} points, {plain(np.median(raw, axis=0))} {units}"
         )
-    if up_axis == "y":
-        xyz = np.stack([xyz[:, 0], -xyz[:, 2], xyz[:, 1]], axis=1)
-    return PointCloud(np.ascontiguousarray(xyz), raw.rgb)
+    if np.abs(median).max() > MAX_OFFSET:
+        raise MediaDecodeError(
+            f"the cloud is at {plain(np.median(raw, axis=0))} {units}; "
+            f"coordinates must lie within {MAX_OFFSET:g} m"
+        )
+    if np.abs(median).max() <= GEOREFERENCED:
+        return 0.0, 0.0, 0.0
+    _check_steps(raw, units)
+    return floor_centre(xyz)
+
+
+def _check_steps(raw: npt.NDArray[np.float64], units: str) -> None:
+    """Refuses coordinates that float32 has made too coarse; `raw` [N, 3] is as the file has it."""
+    largest, extent = np.abs(raw).max(), np.ptp(raw, axis=0).max()
+    step = float(np.spacing(np.float32(largest)))
+    if 0.0 < extent < _MIN_STEPS * step and np.array_equal(raw, raw.astype(np.float32)):
+        raise MediaDecodeError(
+            f"the coordinates are float32 of up to {largest:g} {units}, where float32 has steps of "
+            f"{step:g} {units}, but the cloud is only {extent:g} {units} across; "
+            "store double, or subtract an offset"
+        )
 
 
 def _check_bytes(data: bytes, limits: MediaLimits) -> None:
@@ -152,7 +206,3 @@ def _check_bytes(data: bytes, limits: MediaLimits) -> None:
         raise MediaTooLargeError(
             f"the medium has {len(data)} bytes; the limit is {limits.max_bytes}"
         )
-
-
-def _plain(row: npt.NDArray[Any]) -> str:
-    return "(" + ", ".join(f"{float(value):g}" for value in row) + ")"

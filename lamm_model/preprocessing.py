@@ -23,6 +23,7 @@ from lamm_model.media import (
     PointCloud,
     PreparedMedia,
     decode_image,
+    floor_centre,
 )
 from lamm_model.spec import IMAGE_PRESETS, ImageSpec, PointSpec
 
@@ -70,11 +71,13 @@ def prepare_image(
 
 
 def prepare_point_cloud(cloud: PointCloud, spec: PointSpec) -> PreparedMedia:
-    """P sampled points in metres, neither centred nor scaled: [P, 3] or [P, 6] float32.
+    """P sampled points in metres, not scaled: [P, 3] or [P, 6] float32.
 
-    The sample depends only on `spec.seed` and N. If N >= P, no point is repeated; otherwise all
-    points are kept and the rest are drawn with replacement. With `spec.use_color`, columns 3-5 are
-    (rgb - mean) / 256, or 0 for a cloud without colours.
+    The cloud is moved only as `spec.max_offset` says; `info["shift"]` is what that and
+    `decode_point_cloud` have added to the file's coordinates. The sample depends only on
+    `spec.seed` and N. If N >= P, no point is repeated; otherwise all points are kept and the rest
+    are drawn with replacement. With `spec.use_color`, columns 3-5 are (rgb - mean) / 256, or 0 for
+    a cloud without colours.
 
     Raises:
         ValueError: the cloud is empty.
@@ -83,21 +86,26 @@ def prepare_point_cloud(cloud: PointCloud, spec: PointSpec) -> PreparedMedia:
     if points_in < 1:
         raise ValueError("the cloud has 0 points; at least 1 is required")
     columns = cloud.xyz if cloud.rgb is None else np.concatenate([cloud.xyz, cloud.rgb], axis=1)
-    digest = _digest(
-        Modality.POINT_CLOUD, f"{spec.num_points}/{spec.use_color}/{spec.seed}", columns
-    )
+    preset = f"{spec.num_points}/{spec.use_color}/{spec.seed}"
+    if spec.max_offset is not None:
+        preset += f"/{tuple(spec.max_offset)}"
+    digest = _digest(Modality.POINT_CLOUD, preset, columns)
     chosen = sample_indices(points_in, spec.num_points, spec.seed)
-    array = cloud.xyz[chosen]
+    excess = _excess(cloud, spec)
+    array = (cloud.xyz[chosen] - excess).astype(np.float32)
+    origin = np.array(cloud.origin)
     if spec.use_color:
         array = np.concatenate([array, _normalised_colour(cloud, chosen)], axis=1)
     info = {
-        "points_in": points_in,
+        "points_in": points_in + cloud.dropped,
+        "points_dropped": cloud.dropped,
         "points_kept": min(points_in, spec.num_points),
         "points_sampled": spec.num_points,
         "seed": spec.seed,
         "has_color": cloud.rgb is not None,
-        "bounds": [_row(cloud.xyz.min(axis=0)), _row(cloud.xyz.max(axis=0))],
-        "center": _row(cloud.xyz.mean(axis=0, dtype=np.float64)),
+        "bounds": [_row(cloud.xyz.min(axis=0) + origin), _row(cloud.xyz.max(axis=0) + origin)],
+        "center": _row(cloud.xyz.mean(axis=0, dtype=np.float64) + origin),
+        "shift": _row(-(origin + excess)),
         "scale": 1.0,
     }
     return PreparedMedia(
@@ -144,6 +152,14 @@ def _crop(
     return whole.crop((left, top, left + size, top + size)), transform
 
 
+def _excess(cloud: PointCloud, spec: PointSpec) -> npt.NDArray[np.float64]:
+    """[3] metres to subtract from a cloud that is farther away than the training data."""
+    if spec.max_offset is None:
+        return np.zeros(3)
+    place = np.array(floor_centre(cloud.xyz))
+    return np.where(np.abs(place) > np.array(spec.max_offset), place, 0.0)
+
+
 def _normalised_colour(cloud: PointCloud, chosen: npt.NDArray[np.int64]) -> FloatArray:
     if cloud.rgb is None:
         return np.zeros((len(chosen), 3), np.float32)
@@ -160,4 +176,4 @@ def _digest(modality: Modality, preset: str, array: npt.NDArray[Any]) -> str:
 
 
 def _row(values: npt.NDArray[Any]) -> list[float]:
-    return [round(float(value), 6) for value in values]
+    return [round(float(value), 6) + 0.0 for value in values]  # no -0.0

@@ -159,8 +159,9 @@ def write_processor_config(
     image_mean: tuple[float, float, float] = CLIP_MEAN,
     image_std: tuple[float, float, float] = CLIP_STD,
     seed: int = 0,
+    max_offset: tuple[float, float, float] | None = None,
 ) -> None:
-    """Writes `processor_config.json` for the modalities of `config`.
+    """Writes `processor_config.json` for the modalities of `config`; see `spec` for the fields.
 
     Raises:
         ValueError: `config` has a point encoder, but `num_points` is None.
@@ -185,6 +186,7 @@ def write_processor_config(
             "num_tokens": config.num_point_tokens,
             "use_color": config.point_config.use_color,
             "seed": seed,
+            "max_offset": max_offset,
         }
     value = {
         "processor_class": "LammProcessor",

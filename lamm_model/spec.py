@@ -44,12 +44,18 @@ class ImageSpec:
 
 @dataclass(frozen=True, slots=True)
 class PointSpec:
-    """Point preprocessing: `num_points` are sampled per cloud, which takes `num_tokens`."""
+    """Point preprocessing: `num_points` are sampled per cloud, which takes `num_tokens`.
+
+    `max_offset` [x, y, z] in metres is how far from the origin the clouds of the training data are:
+    the middle of their bounding boxes along x and y, and their lowest point along z. A cloud that
+    is farther away along an axis is moved to 0 along it. None moves no cloud.
+    """
 
     num_points: int
     num_tokens: int
     use_color: bool
     seed: int
+    max_offset: tuple[float, float, float] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,6 +193,9 @@ class CheckpointSpec:
                 num_tokens=int(points["num_tokens"]),
                 use_color=bool(points["use_color"]),
                 seed=int(points["seed"]),
+                max_offset=None
+                if points.get("max_offset") is None
+                else _triple(points["max_offset"]),
             ),
             prompt_preset=preset,
             system_prompts={**processor["system_prompts"], **_packed_prompts(pack, preset)},

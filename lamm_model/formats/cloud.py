@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import io
-import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,19 +14,31 @@ from lamm_model.formats.errors import MediaDecodeError, MediaTooLargeError
 Array = npt.NDArray[Any]
 FloatArray = npt.NDArray[np.float32]
 
-MIN_COLUMNS, MAX_COLUMNS = 3, 6
+MIN_COLUMNS, MAX_COLUMNS = 3, 16
 MAX_COLOUR = 255.0
+AXES = ("x", "y", "z")
+# Names of separate colour values in PLY, PCD, CSV and NumPy files.
+CHANNELS = (
+    ("red", "green", "blue"),
+    ("diffuse_red", "diffuse_green", "diffuse_blue"),
+    ("r", "g", "b"),
+    ("rf", "gf", "bf"),
+)
+_UNIT_LENGTH_ERROR = 0.02
+_UINT16_PER_UINT8 = 257  # 65535 / 255
 
 
 @dataclass(frozen=True, slots=True)
 class RawCloud:
     """A cloud in the file's own units and axes.
 
-    `xyz` [N, 3] has any integer or float type; `rgb` is [N, 3] float32, 0-255, or None.
+    `xyz` [N, 3] float64 is finite; `rgb` is [N, 3] float32, 0-255, or None. `dropped` is the number
+    of points of the file whose coordinates are not finite; they are not among the N.
     """
 
-    xyz: Array
+    xyz: npt.NDArray[np.float64]
     rgb: FloatArray | None = None
+    dropped: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,24 +63,25 @@ def check_count(points: int, max_points: int) -> None:
 
 
 def check_columns(columns: int) -> None:
-    """Refuses a table that is not `x y z` with up to three more values per point."""
+    """Refuses a table that is not `x y z` with some more values per point."""
     if not MIN_COLUMNS <= columns <= MAX_COLUMNS:
         raise MediaDecodeError(
-            f"the cloud has {columns} columns; expected 3 to 6 (x y z, or x y z r g b)"
+            f"the cloud has {columns} columns; expected {MIN_COLUMNS} to {MAX_COLUMNS} "
+            "(x y z, x y z r g b, or more values per point)"
         )
 
 
-def cloud_from_table(table: Array) -> RawCloud:
-    """`table` [N, 3 to 6]; columns 4 to 6 are colours if the table has exactly 6."""
-    rgb = colours(table[:, 3:6]) if table.shape[1] == MAX_COLUMNS else None
-    return RawCloud(table[:, :3], rgb)
-
-
 def colours(values: Array) -> FloatArray:
-    """[N, 3] float32, 0-255. Floats that never exceed 1 are fractions of 255."""
+    """[N, 3] float32, 0-255. Floats that never exceed 1 are fractions of 255.
+
+    LAS converters write 8-bit colours into 16-bit fields, so the largest of 16-bit values tells
+    their range.
+    """
     with np.errstate(over="ignore", invalid="ignore"):  # refused below
         rgb = values.astype(np.float32)
     low, high = float(rgb.min()), float(rgb.max())
+    if values.dtype.name == "uint16" and high > MAX_COLOUR:
+        return rgb / np.float32(_UINT16_PER_UINT8)
     if not (low >= 0.0 and high <= MAX_COLOUR):
         bad = low if low < 0.0 else high
         raise MediaDecodeError(f"a colour value is {bad:g}; expected 0 to 255")
@@ -79,15 +90,65 @@ def colours(values: Array) -> FloatArray:
     return np.ascontiguousarray(rgb)
 
 
-def read_text_table(text: bytes, comments: tuple[str, ...] | None, rows: int | None) -> Array:
-    """Lines of numbers as [N, columns] float64; the first `rows` lines, or all of them.
+def raw_cloud(
+    xyz: Array, colour: Array | None = None, to_rgb: Callable[[Array], FloatArray] = colours
+) -> RawCloud:
+    """The cloud of the rows of `xyz` [N, 3] that are finite.
+
+    Args:
+        xyz: integers or floats.
+        colour: N rows, which `to_rgb` converts; those of dropped points are not looked at, because
+            depth cameras leave both values out.
+        to_rgb: colours as the file has them -> [N, 3] float32, 0-255.
 
     Raises:
-        ValueError: a line has a value that is not a number, or another number of values.
+        MediaDecodeError: no row is finite, or a colour is out of range.
     """
-    with warnings.catch_warnings():
-        # NumPy warns about blank lines and empty text; the caller checks the shape.
-        warnings.simplefilter("ignore", UserWarning)
-        return np.loadtxt(
-            io.BytesIO(text), dtype=np.float64, comments=comments, ndmin=2, max_rows=rows
+    with np.errstate(over="ignore"):
+        points = xyz.astype(np.float64)
+    finite = np.isfinite(points).all(axis=1)
+    dropped = len(points) - int(np.count_nonzero(finite))
+    if dropped == len(points):
+        raise MediaDecodeError(
+            f"none of the {dropped} points has finite coordinates; the first is {plain(points[0])}"
         )
+    if dropped:
+        points, colour = points[finite], None if colour is None else colour[finite]
+    return RawCloud(points, None if colour is None else to_rgb(colour), dropped)
+
+
+def cloud_from_table(table: Array, names: Mapping[str, int] | None = None) -> RawCloud:
+    """`table` [N, 3 to 16]: coordinates, perhaps colours, and columns that are not used.
+
+    With `names` (name -> column), those are found by name. Without, the first three columns are
+    coordinates and the next three colours, unless they are unit normals as ModelNet40 has them;
+    colours may then follow the normals. Fewer than six columns have no colours.
+    """
+    if names is not None:
+        channels = next((c for c in CHANNELS if {*c} <= names.keys()), None)
+        colour = None if channels is None else table[:, [names[name] for name in channels]]
+        return raw_cloud(table[:, [names[name] for name in AXES]], colour, _named_colours)
+    found = [table[:, start : start + 3] for start in range(3, table.shape[1] - 2, 3)]
+    if found and _are_normals(found[0]):
+        found = found[1:]
+    return raw_cloud(table[:, :3], found[0] if found else None)
+
+
+def plain(row: Array) -> str:
+    """A row of numbers as error messages have it."""
+    return "(" + ", ".join(f"{float(value):.9g}" for value in row) + ")"
+
+
+def _named_colours(values: Array) -> FloatArray:
+    """Text has no types: whole numbers above 255 that fit 16 bits are 16-bit colours."""
+    sixteen_bit = values.astype(np.uint16) if MAX_COLOUR < values.max() <= 0xFFFF else values
+    return colours(sixteen_bit if (sixteen_bit == values).all() else values)
+
+
+def _are_normals(values: Array) -> bool:
+    """Whether the rows [N, 3] have length 1; a few degenerate ones may be 0 or not finite."""
+    if not np.issubdtype(values.dtype, np.floating):
+        return False
+    lengths = np.linalg.norm(values.astype(np.float64), axis=1)
+    unit = np.abs(lengths - 1.0) <= _UNIT_LENGTH_ERROR
+    return bool(unit.any() and (unit | (lengths == 0.0) | ~np.isfinite(lengths)).all())

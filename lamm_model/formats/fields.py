@@ -8,30 +8,26 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from lamm_model.formats.cloud import (
-    MAX_COLOUR,
+    AXES,
+    CHANNELS,
     Array,
     FloatArray,
     RawCloud,
     colours,
-    read_text_table,
+    raw_cloud,
 )
 from lamm_model.formats.errors import MediaDecodeError
+from lamm_model.formats.text_table import numbered_lines, read_table
 
 _MAX_HEADER = 1 << 16
 _MAX_DIGITS = 15
-_AXES = ("x", "y", "z")
 _PACKED = ("rgb", "rgba")
-_CHANNELS = (
-    ("red", "green", "blue"),
-    ("diffuse_red", "diffuse_green", "diffuse_blue"),
-    ("r", "g", "b"),
-)
-_UINT16_PER_UINT8 = 257  # 65535 / 255
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,13 +52,13 @@ class PointFields:
         self._by_name: dict[str, list[int]] = {}
         for index, field in enumerate(fields):
             self._by_name.setdefault(field.name, []).append(index)
-        missing = [name for name in _AXES if name not in self._by_name]
+        missing = [name for name in AXES if name not in self._by_name]
         if missing:
             raise MediaDecodeError(f"the {format} points have no field {', '.join(missing)}")
-        self._axes = [self._only(name) for name in _AXES]
+        self._axes = [self._only(name) for name in AXES]
         self._packed = next((self._only(name) for name in _PACKED if name in self._by_name), None)
         self._channels = next(
-            ([self._only(n) for n in names] for names in _CHANNELS if {*names} <= {*self._by_name}),
+            ([self._only(n) for n in names] for names in CHANNELS if {*names} <= {*self._by_name}),
             None,
         )
         self._check_colour_types()
@@ -82,26 +78,47 @@ class PointFields:
         rows = np.frombuffer(body, dtype=self.record, count=points, offset=offset)
         return self.cloud(lambda index: rows[str(index)][:, 0])
 
-    def from_text(self, body: bytes, points: int) -> RawCloud:
-        """The cloud of a body that has one line per point."""
-        table = read_text_table(body, None, points)
-        if table.shape != (points, self.columns):
-            raise MediaDecodeError(
-                f"the {self._format} header declares {points} points with {self.columns} values "
-                f"each, but the text has {table.shape[0]} with {table.shape[1]}"
-            )
-        starts = np.cumsum([0, *(field.count for field in self.fields)])
-        return self.cloud(lambda index: self._cast(table[:, starts[index]], self.fields[index]))
+    def from_text(self, body: bytes, points: int, first_line: int) -> RawCloud:
+        """The cloud of a body that has one line per point; its first line is number `first_line`.
 
-    def cloud(self, column: Callable[[int], Array]) -> RawCloud:
-        """The cloud whose field `index` has the values `column(index)` [N] of the field's type."""
-        with np.errstate(invalid="ignore"):  # a signalling NaN; the caller refuses all NaNs
+        A point may have several lines, as librealsense writes them, if all have the same number.
+        """
+        lines = self._lines_per_point(body)
+        if lines > 1:
+            body = _joined(body, lines, points)
+        table = read_table(
+            body, self._format, first_line=first_line, step=lines, columns=self.columns, rows=points
+        )
+        starts = np.cumsum([0, *(field.count for field in self.fields)])
+        return self.cloud(
+            lambda index: self._cast(table[:, starts[index]], self.fields[index]),
+            partial(_unpacked, allow_nan=False),
+        )
+
+    def cloud(
+        self,
+        column: Callable[[int], Array],
+        unpack: Callable[[Array], FloatArray] | None = None,
+    ) -> RawCloud:
+        """The cloud whose field `index` has the values `column(index)` [N] of the field's type.
+
+        `unpack` converts a packed colour.
+        """
+        with np.errstate(invalid="ignore"):  # a signalling NaN; its point is dropped
             xyz = np.stack([column(index).astype(np.float64) for index in self._axes], axis=1)
         if self._packed is not None:
-            return RawCloud(xyz, _unpacked(column(self._packed)))
+            return raw_cloud(xyz, column(self._packed), unpack or _unpacked)
         if self._channels is None:
-            return RawCloud(xyz)
-        return RawCloud(xyz, _separate(np.stack([column(i) for i in self._channels], axis=1)))
+            return raw_cloud(xyz)
+        return raw_cloud(xyz, np.stack([column(i) for i in self._channels], axis=1))
+
+    def _lines_per_point(self, body: bytes) -> int:
+        values = 0
+        for lines, (_, line) in enumerate(numbered_lines(body, 1), 1):
+            values += len(line.split())
+            if values >= self.columns:
+                return lines if values == self.columns else 1
+        return 1
 
     def _only(self, name: str) -> int:
         first, *more = self._by_name[name]
@@ -131,10 +148,6 @@ class PointFields:
     def _cast(self, values: Array, field: Field) -> Array:
         """Text values in the type that the header declares, so that text reads as binary does."""
         if field.type.kind == "f":
-            if field.name in _PACKED and np.isnan(values).any():
-                raise MediaDecodeError(
-                    f"the {self._format} field {field.name} has the value nan, which is no colour"
-                )
             with np.errstate(over="ignore"):
                 return values.astype(field.type)
         limits = np.iinfo(field.type)
@@ -188,14 +201,22 @@ def check_body(needed: int, found: int, format: str) -> None:
         )
 
 
-def _unpacked(packed: Array) -> FloatArray:
-    """PCL packs 0x00RRGGBB in the bits of a float32 or of an integer."""
+def _joined(body: bytes, lines: int, points: int) -> bytes:
+    """The first `lines` x `points` lines with every `lines` of them as one."""
+    parts: list[bytes] = []
+    for index, (_, line) in enumerate(numbered_lines(body, 1)):
+        if index == lines * points:
+            break
+        parts += (line, b"\n" if (index + 1) % lines == 0 else b" ")
+    return b"".join(parts)
+
+
+def _unpacked(packed: Array, allow_nan: bool = True) -> FloatArray:
+    """PCL packs 0x00RRGGBB in the bits of a float32 or of an integer.
+
+    With alpha in the highest byte, the bits can be those of a NaN; a text has lost them then.
+    """
+    if not allow_nan and packed.dtype.kind == "f" and np.isnan(packed).any():
+        raise MediaDecodeError("a packed colour is nan; expected 0x00RRGGBB as a number")
     words = np.ascontiguousarray(packed, packed.dtype.newbyteorder("=")).view(np.uint32)
     return colours(np.stack([(words >> shift) & 0xFF for shift in (16, 8, 0)], axis=1))
-
-
-def _separate(channels: Array) -> FloatArray:
-    # LAS converters write 8-bit colours into 16-bit fields, so the largest value tells the range.
-    if channels.dtype.name == "uint16" and channels.max() > MAX_COLOUR:
-        return (channels / _UINT16_PER_UINT8).astype(np.float32)
-    return colours(channels)

@@ -16,7 +16,7 @@ def discover_readers() -> Mapping[str, CloudReader]:
     readers: dict[str, CloudReader] = {}
     for module in pkgutil.iter_modules(clouds.__path__, f"{clouds.__name__}."):
         readers |= importlib.import_module(module.name).READERS
-    return readers
+    return dict(sorted(readers.items()))
 
 
 _READERS = discover_readers()
@@ -35,10 +35,11 @@ def read_point_cloud(data: bytes, format: str, options: CloudOptions) -> RawClou
         MediaTooLargeError: more points than the limit.
         MediaDecodeError: corrupt, truncated, pickled or empty.
         MediaFormatError: `columns` is required and cannot be inferred.
+        MemoryError: the cloud needs more memory than the process may have.
     """
     try:
         return _READERS[format](data, options)
-    except MediaError:
+    except (MediaError, MemoryError):
         raise
     except Exception as error:
         # zipfile, zlib, tokenize and NumPy raise their own errors for corrupt bytes.

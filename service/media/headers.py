@@ -73,7 +73,7 @@ def announced_size(
     Args:
         content: the medium.
         modality: its modality.
-        format: of a cloud: `npy`, `npz`, `ply`, `pcd`, `xyz` or `bin`.
+        format: of a cloud, one of `POINT_CLOUD_FORMATS`.
         columns: float32 values per point of a `bin` file, if the request gives it.
     """
     if modality is Modality.POINT_CLOUD:

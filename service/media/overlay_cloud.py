@@ -24,7 +24,7 @@ _MAX_EDGE_POINTS = 200_000
 _CORNERS = np.array([[i & 1, i >> 1 & 1, i >> 2 & 1] for i in range(8)], np.float64) - 0.5
 _EDGES = np.array([(i, i | bit) for i in range(8) for bit in (1, 2, 4) if not i & bit], np.int32)
 
-_VERTEX = np.dtype([("xyz", "<f4", 3), ("rgb", "u1", 3)])
+_TYPES = {"float": "<f4", "double": "<f8"}
 _EDGE = np.dtype([("ends", "<i4", 2), ("rgb", "u1", 3)])
 _COLOURS = "property uchar red\nproperty uchar green\nproperty uchar blue\n"
 
@@ -46,7 +46,7 @@ def overlay_ply(cloud: PointCloud, boxes: Sequence[BoxMark], units: str, up_axis
 
     Args:
         cloud: metres, z up, as decoded.
-        boxes: in the same coordinates.
+        boxes: in metres, z up, in the frame of the file: with the cloud's `origin`.
         units: `m`, `cm` or `mm`, of the written file.
         up_axis: `z` or `y`, of the written file.
     """
@@ -55,8 +55,11 @@ def overlay_ply(cloud: PointCloud, boxes: Sequence[BoxMark], units: str, up_axis
     colours = np.array([PALETTE[names.index(mark.text) % len(PALETTE)] for mark in boxes], np.uint8)
     corners = _corners(boxes)
     frames = _frames(corners)
-    xyz = np.concatenate([cloud.xyz[kept], corners.reshape(-1, 3), frames.reshape(-1, 3)])
-    vertices = np.empty(len(xyz), _VERTEX)
+    points = cloud.xyz[kept] + np.array(cloud.origin)
+    xyz = np.concatenate([points, corners.reshape(-1, 3), frames.reshape(-1, 3)])
+    # Far from the origin, float32 is too coarse for a scan.
+    scalar = "double" if any(cloud.origin) else "float"
+    vertices = np.empty(len(xyz), [("xyz", _TYPES[scalar], 3), ("rgb", "u1", 3)])
     vertices["xyz"] = _as_sent(xyz, units, up_axis)
     vertices["rgb"][: len(kept)] = _shades(cloud, kept)
     rest = colours.reshape(-1, 1, 3)
@@ -67,7 +70,7 @@ def overlay_ply(cloud: PointCloud, boxes: Sequence[BoxMark], units: str, up_axis
     edges["ends"] = (firsts[:, None, None] + _EDGES).reshape(-1, 2)
     edges["rgb"] = rest.repeat(len(_EDGES), 1).reshape(-1, 3)
     legend = [(name, PALETTE[i % len(PALETTE)]) for i, name in enumerate(names)]
-    head = _header(len(vertices), len(edges), legend, units, up_axis)
+    head = _header(len(vertices), len(edges), legend, units, up_axis, scalar)
     return head + vertices.tobytes() + edges.tobytes()
 
 
@@ -77,6 +80,7 @@ def _header(
     legend: Sequence[tuple[str, tuple[int, int, int]]],
     units: str,
     up_axis: str,
+    scalar: str,
 ) -> bytes:
     # A header is ASCII and a comment one line, whatever a label contains.
     comments = [f"units {units}, up axis {up_axis}"]
@@ -85,7 +89,7 @@ def _header(
         "ply\nformat binary_little_endian 1.0\n"
         + "".join(f"comment {comment}\n" for comment in comments)
         + f"element vertex {vertices}\n"
-        + "property float x\nproperty float y\nproperty float z\n"
+        + "".join(f"property {scalar} {axis}\n" for axis in "xyz")
         + _COLOURS
         + f"element edge {edges}\nproperty int vertex1\nproperty int vertex2\n"
         + _COLOURS

@@ -21,6 +21,8 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
+from lamm_model.media import POINT_CLOUD_FORMATS
+
 MAX_CHOICES = 8
 MAX_USER_STOPS = 12
 MAX_STOP_LENGTH = 256
@@ -100,7 +102,7 @@ class PointCloudUrl(_MediaReference):
 
     format: Annotated[
         str,
-        Field(max_length=16, description="npy, npz, ply, pcd, xyz or bin", examples=["npy", "ply"]),
+        Field(max_length=16, description=", ".join(POINT_CLOUD_FORMATS), examples=["npy", "ply"]),
     ]
     units: Literal["m", "cm", "mm"] = "m"
     up_axis: Literal["z", "y"] = "z"
@@ -117,8 +119,9 @@ class PointCloudPart(BaseModel):
 class FileReference(BaseModel):
     """A file by its id, or its bytes as a base64 `data:` URL with a name.
 
-    The suffix of the name is the format: png, jpg, jpeg, webp, bmp or gif; npy, npz, ply, pcd, xyz
-    or bin. A cloud is read in metres with z up; a `point_cloud_url` part can set other values.
+    The suffix of the name is the format: png, jpg, jpeg, webp, bmp or gif, or a point cloud format
+    (`PointCloudUrl.format`). A cloud is read in metres with z up; a `point_cloud_url` part can set
+    other values.
     """
 
     file_id: Annotated[Text, Field(max_length=128)] | None = None

@@ -137,20 +137,24 @@ class PictureMedia(BaseModel):
 class CloudMedia(BaseModel):
     """The cloud: metres along the axes of the file; `units` and `up_axis` as in the request.
 
-    The encoder saw `points_sampled` points, sampled with `seed`; some of them are repeated if
-    `points_kept` is smaller. The model saw the coordinates multiplied by `scale`.
+    `points_dropped` of the `points_in` points have non-finite coordinates and are left out. The
+    encoder saw `points_sampled` points, sampled with `seed`; some of them are repeated if
+    `points_kept` is smaller. The model saw (coordinates + `shift`) * `scale`: georeferenced clouds,
+    and clouds far from where the checkpoint was trained, are moved.
     """
 
     modality: Literal["point_cloud"] = Modality.POINT_CLOUD.value
     units: str
     up_axis: str
     points_in: int
+    points_dropped: int
     points_kept: int
     points_sampled: int
     seed: int
     has_color: bool
     bounds: tuple[tuple[float, float, float], tuple[float, float, float]]
     center: tuple[float, float, float]
+    shift: tuple[float, float, float]
     scale: float
 
 
@@ -158,7 +162,8 @@ class ClippedPlace(BaseModel):
     """A place that was out of range, and its corrected numbers.
 
     `field` is its path in `answer`. `written` is the model's text; `given` and `used` are the
-    numbers before and after, as shares of the sides of the model's input, or metres with z up.
+    numbers before and after, as shares of the sides of the model's input, or metres with z up after
+    the `shift` of `media`.
     """
 
     field: str

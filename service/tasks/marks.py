@@ -8,7 +8,6 @@ from typing import Any, Literal
 from lamm_model.conversation import Modality
 from lamm_model.tasks import AnyTask
 from lamm_model.tasks.models import AnswerModel, TaskModel
-from service.media.overlay_cloud import BoxMark
 from service.media.overlay_picture import Mark
 from service.tasks.places import CloudFrame, Frame
 
@@ -29,7 +28,7 @@ def marks_of(
     marks = task.marks(answer, inputs)
     if isinstance(frame, CloudFrame):
         boxes = [(mark.text, mark.box_3d) for mark in marks if mark.box_3d is not None]
-        return [asdict(BoxMark(text, box)) for text, box in boxes]
+        return [{"text": text, "box": tuple(frame.unshifted(box))} for text, box in boxes]
     drawn: list[dict[str, Any]] = []
     for mark in marks:
         places = {"box": mark.box, "point": mark.point}

@@ -1,7 +1,8 @@
 """Places in answers: from the model's frame to that of the original file.
 
-Task answers hold shares of the sides of the encoder's input, or metres with z up; clients get
-pixels and shares of the original picture, or metres and file units along the axes of the file.
+Task answers hold shares of the sides of the encoder's input, or metres with z up in the encoder's
+frame; clients get pixels and shares of the original picture, or metres and file units along the
+axes of the file.
 """
 
 from __future__ import annotations
@@ -74,11 +75,20 @@ class PictureFrame:
 
 @dataclass(frozen=True, slots=True)
 class CloudFrame:
-    """A cloud whose file has these `units` and `up_axis`; `bounds` are in metres, z up."""
+    """A cloud whose file has these `units` and `up_axis`; `bounds` are in metres, z up.
+
+    The model saw the cloud moved by `shift` (metres, z up).
+    """
 
     units: str
     up_axis: str
     bounds: tuple[Sequence[float], Sequence[float]]
+    shift: Sequence[float] = (0.0, 0.0, 0.0)
+
+    def unshifted(self, box: Sequence[float]) -> list[float]:
+        """A box (centre and extents) in the model's frame -> where it is in the cloud as sent."""
+        moved = [value - by for value, by in zip(box, self.shift, strict=False)]
+        return [*moved, *box[3:]]
 
     def along_file(self, point: Sequence[float]) -> list[float]:
         """Metres with z up -> metres along the file's axes."""
@@ -97,6 +107,7 @@ class CloudFrame:
 
     def fields(self, name: str, values: Sequence[float]) -> dict[str, Any]:
         """A box in metres and in the file's units, and whether it is outside the cloud."""
+        values = self.unshifted(values)
         extents = values[3:]
         if self.up_axis == "y":
             extents = [extents[0], extents[2], extents[1]]

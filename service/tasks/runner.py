@@ -147,7 +147,7 @@ def _frame(body: TaskRequest, planned: PlannedRequest) -> Frame:
     if not isinstance(body, CloudTaskRequest):
         return PictureFrame.of(info)
     cloud, (low, high) = body.point_cloud_url, info["bounds"]
-    return CloudFrame(cloud.units, cloud.up_axis, (low, high))
+    return CloudFrame(cloud.units, cloud.up_axis, (low, high), info["shift"])
 
 
 def _info(planned: PlannedRequest) -> dict[str, Any]:
@@ -194,5 +194,6 @@ def _media(frame: Frame, planned: PlannedRequest) -> PictureMedia | CloudMedia:
             "up_axis": frame.up_axis,
             "bounds": frame.file_bounds(),
             "center": frame.along_file(info["center"]),
+            "shift": frame.along_file(frame.shift),
         }
     )

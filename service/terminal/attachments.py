@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-_CLOUD_SUFFIXES = ("npy", "npz", "ply", "pcd", "xyz", "bin")
+from lamm_model.media import POINT_CLOUD_FORMATS
 
 
 class ChatError(Exception):
@@ -73,8 +73,9 @@ def cloud_part(path: Path, options: CloudOptions) -> dict[str, Any]:
         ChatError: it cannot be read, or has an unknown suffix.
     """
     suffix = path.suffix.lower().lstrip(".")
-    if suffix not in _CLOUD_SUFFIXES:
-        raise ChatError(f"{path}: not a point-cloud format; expected {', '.join(_CLOUD_SUFFIXES)}")
+    if suffix not in POINT_CLOUD_FORMATS:
+        formats = ", ".join(POINT_CLOUD_FORMATS)
+        raise ChatError(f"{path}: not a point-cloud format; expected {formats}")
     value: dict[str, Any] = {
         "url": _data_url(path, "application/octet-stream"),
         "format": suffix,

@@ -115,6 +115,80 @@ def test_units_and_axes_become_metres_with_z_up() -> None:
     np.testing.assert_allclose(cloud.xyz, [[0.001, 0.002, 0.003]], rtol=1e-6)
 
 
+def test_points_that_are_not_finite_are_dropped_with_their_colours() -> None:
+    bad = np.insert(
+        BOTH, [0, 20, 50], [[np.nan] * 6, [0, np.inf, 0, 300, -1, np.nan], [-np.inf] * 6], 0
+    )
+    cloud = decode_point_cloud(npy(bad), "npy")
+    np.testing.assert_array_equal(cloud.xyz, XYZ)
+    np.testing.assert_array_equal(cloud.rgb, RGB)
+    assert cloud.dropped == 3
+    assert decode_point_cloud(npy(BOTH), "npy").dropped == 0
+
+
+@pytest.mark.parametrize("offset", [(6e5, 2e5, 450.0), (0, 0, 1500.0), (-4e6, 5e5, 4.9e6)])
+def test_a_georeferenced_cloud_is_moved_to_the_origin(offset: tuple[float, ...]) -> None:
+    cloud = decode_point_cloud(npy(XYZ.astype(np.float64) + offset), "npy")
+    low, high = cloud.xyz.min(axis=0), cloud.xyz.max(axis=0)
+    np.testing.assert_allclose((low + high)[:2], 0, atol=1e-6)
+    assert low[2] == 0
+    np.testing.assert_allclose(cloud.xyz + np.array(cloud.origin) - offset, XYZ, atol=1e-6)
+    turned = decode_point_cloud(npy((XYZ[:, [0, 2, 1]] + offset) * 1000), "npy", "mm", "y")
+    np.testing.assert_allclose(turned.origin, np.array(offset)[[0, 2, 1]] * (1, -1, 1), atol=5)
+    assert turned.xyz.min(axis=0)[2] == 0
+
+
+def test_a_cloud_near_the_origin_is_not_moved() -> None:
+    cloud = decode_point_cloud(npy(XYZ + np.float32(900)), "npy")
+    np.testing.assert_array_equal(cloud.xyz, XYZ + np.float32(900))
+    assert cloud.origin == (0.0, 0.0, 0.0)
+    wide = np.float32([[0, 0, 0], [1, 1, 1], [2, 0, 0], [90_000, 0, 0]])
+    np.testing.assert_array_equal(decode_point_cloud(npy(wide), "npy").xyz, wide)
+
+
+def test_float32_that_is_too_coarse_is_refused() -> None:
+    far = XYZ.astype(np.float64) + np.array([6e5, 5.3e6, 0])
+    assert decode_point_cloud(npy(far), "npy").origin[0] == pytest.approx(6e5, abs=2)
+    with pytest.raises(MediaDecodeError, match=r"float32 of up to 5.3e\+06 m.* steps of 0.5 m"):
+        decode_point_cloud(npy(far.astype(np.float32)), "npy")
+    city = (XYZ * 1000 + (6e5, 5.3e6, 0)).astype(np.float32)
+    assert decode_point_cloud(npy(city), "npy").xyz.shape == (50, 3)
+
+
+@pytest.mark.parametrize("key", ["xyz", "points", "pc", "pcd", "coords", "arr_0", "PC"])
+def test_npz_arrays_are_found_by_name(key: str) -> None:
+    cloud = decode_point_cloud(npz(**{key: XYZ, "bbox": np.zeros((2, 8)), "colors": RGB}), "npz")
+    np.testing.assert_array_equal(cloud.xyz, XYZ)
+    np.testing.assert_array_equal(cloud.rgb, RGB)
+
+
+def test_numpy_images_and_records_are_clouds() -> None:
+    np.testing.assert_array_equal(decode_point_cloud(npy(XYZ.reshape(5, 10, 3)), "npy").xyz, XYZ)
+    names = [("f0", "<f4"), ("f1", "<f4"), ("f2", "<f4")]  # librealsense's vertices
+    vertices = np.zeros(50, names)
+    aligned = np.zeros(
+        50, np.dtype([("I", "u1"), ("Z", "f8"), ("X", "f8"), ("Y", "f8")], align=True)
+    )
+    for axis in range(3):
+        vertices[f"f{axis}"] = XYZ[:, axis]
+        aligned["XYZ"[axis]] = XYZ[:, axis]
+    for array in (vertices, vertices.reshape(5, 10), aligned):
+        np.testing.assert_array_equal(decode_point_cloud(npy(array), "npy").xyz, XYZ)
+    with pytest.raises(MediaDecodeError, match="npy points have no field x, y, z"):
+        decode_point_cloud(npy(np.zeros(3, [("a", "f4")])), "npy")
+    with pytest.raises(MediaDecodeError, match="records of"):
+        decode_point_cloud(npy(np.zeros(3, [("x", "S4")])), "npy")
+
+
+def test_more_columns_are_not_used() -> None:
+    label = np.zeros((50, 1), np.float32)
+    normals = XYZ / np.linalg.norm(XYZ, axis=1, keepdims=True)
+    for table in (np.hstack([BOTH, label]), np.hstack([XYZ, normals, RGB, label])):
+        cloud = decode_point_cloud(npy(table), "npy")
+        np.testing.assert_array_equal(cloud.rgb, RGB)
+    assert decode_point_cloud(npy(np.hstack([XYZ, normals])), "npy").rgb is None
+
+
 def test_colour_fractions_become_0_to_255() -> None:
     cloud = decode_point_cloud(npy(np.array([[0, 0, 0, 0.0, 0.5, 1.0]])), "npy")
     assert cloud.rgb is not None
@@ -140,28 +214,29 @@ HUGE = npy(np.zeros((1, 3), np.float32)).replace(b"(1, 3)", b"(10000000, 3)", 1)
         ("npy", npy(np.zeros((5, 3), complex)), "<c16"),
         ("npy", npy(XYZ)[:-1], "declares 600 bytes, but the body has 599"),
         ("npy", npy(XYZ) + b"x", "declares 600 bytes, but the body has 601"),
-        ("npy", npy(np.array([[0, 0, 0], [0, np.nan, 0]])), "point 1 of 2 is .0, nan, 0."),
-        ("npy", npy(np.array([[0, 0, 1e300]])), "must be finite"),
+        ("npy", npy(np.array([[0, np.nan, 0], [np.inf, 0, 0]])), "none of the 2 points .* nan, 0"),
+        ("npy", npy(np.array([[0, 0, 1e300]])), "cloud is at .* must lie within 1e.08 m"),
+        ("npy", npy(np.array([[0, 0, 0], [0, 1, 0], [0, 0, 1e300]])), "point .0, 0, 1e.300. m is"),
         ("npy", npy(np.array([[0, 0, 0, 0, 0, 256.0]])), "colour value is 256"),
         ("npy", b"not an array", "corrupt"),
         ("npy", b"\x93NUMPY\x01\x00\xff\xff{}", "corrupt"),
         ("npz", b"PK\x03\x04", "corrupt"),
-        ("npz", npz(a=XYZ, b=XYZ), "no array named xyz"),
+        ("npz", npz(a=XYZ, b=XYZ), "no array named xyz, .*; its arrays are a, b"),
         ("npz", npz(xyz=XYZ, rgb=RGB[:3]), "50 points, but colours of shape \\(3, 3\\)"),
         ("npz", npz(xyz=np.array([[None, 1, 2]], dtype=object)), "pickled"),
         ("xyz", b"", "0 bytes"),
         ("xyz", b"# nothing\n", "0 points"),
         ("xyz", b"1 2\n", "2 columns"),
-        ("xyz", b"1 2 three\n", "corrupt"),
-        ("xyz", b"1 2 3\n1 2\n", "corrupt"),
-        ("xyz", "1 2 ٣".encode(), "corrupt"),
+        ("xyz", b"1 2 three\n", "line 1 of the text file is '1 2 three': 'three' is not a number"),
+        ("xyz", b"1 2 3\n1 2\n", "line 2 of the text file is '1 2': it has 2 values; expected 3"),
+        ("xyz", "1 2 ٣".encode(), "line 1 .* is not a number"),
         ("ply", b"plx", "does not begin"),
         ("ply", b"ply\nformat ascii 1.0\n", "no line end_header"),
         ("ply", ply(0), "0 points"),
         ("ply", ply(51), "declares at least 765 bytes of points, but the body has 750"),
-        ("ply", ply(text=True)[:-40], "corrupt|but the text has"),
-        ("ply", ply(2, text=True, body=b"0 0 0 1 2 3\n0 0 x 1 2 3\n"), "corrupt"),
-        ("ply", ply(2, text=True, body=b"0 0 0 1 2 3\n0 0 nan 1 2 3\n"), "finite"),
+        ("ply", ply(51, text=True), "declares 51 points, but has 50 lines"),
+        ("ply", ply(2, text=True, body=b"0 0 0 1 2 3\n0 0 x 1 2 3\n"), "line 13 .*'x' is not a"),
+        ("ply", ply(1, text=True, body=b"0 0 nan 1 2 3\n"), "none of the 1 points has finite"),
         ("ply", ply().replace(b"float x", b"float w"), "have no field x"),
         ("ply", ply().replace(b"float x", b"list uchar int x"), "'x' is a list"),
         ("ply", ply().replace(b"vertex 50", b"vertex -1"), "count '-1'"),
@@ -210,7 +285,7 @@ def test_an_npz_that_lies_about_its_size_is_refused() -> None:
 
 def test_unknown_words_are_refused() -> None:
     data = npy(XYZ)
-    with pytest.raises(MediaFormatError, match=r"format is 'obj'; .* bin, npy, npz, pcd, ply, xyz"):
+    with pytest.raises(MediaFormatError, match=r"format is 'obj'; .* asc, bin, csv, npy, npz, pcd"):
         decode_point_cloud(data, "obj")
     with pytest.raises(MediaFormatError, match="units is 'ft'"):
         decode_point_cloud(data, "npy", units="ft")

@@ -84,12 +84,19 @@ _WRITERS: dict[str, tuple[str, Callable[[Array], bytes]]] = {
 
 
 def _case(
-    name: str, format: str, data: bytes, points: int | None, *, sure: bool = True, **more: Any
+    name: str,
+    format: str,
+    data: bytes,
+    points: int | None,
+    *,
+    sure: bool = True,
+    dropped: int = 0,
+    **more: Any,
 ) -> Case:
-    """`points` are the answer's, None where the cloud must be refused."""
+    """`points` and `dropped` are the answer's; None where the cloud must be refused."""
     columns = 3 if format == "bin" else None
     job = MediaJob(Modality.POINT_CLOUD, data, format, **{"columns": columns, **more})
-    info = {} if points is None else {"points_in": points}
+    info = {} if points is None else {"points_in": points, "points_dropped": dropped}
     return Case(f"cloud: {name}", job, points is None if sure else None, info)
 
 
@@ -119,7 +126,10 @@ def _values() -> Iterator[Case]:
         for value in (np.nan, np.inf, -np.inf, 3e38, -2e6):
             bad = _XYZ.copy()
             bad[7, 1] = value
-            yield _case(f"{name} with {value}", format, write(bad), None)
+            points = None if np.isfinite(value) else len(bad)
+            yield _case(f"{name} with {value}", format, write(bad), points, dropped=1)
+        nowhere = np.full((40, 3), np.nan, np.float32)
+        yield _case(f"{name} of nan alone", format, write(nowhere), None)
 
 
 def _lies() -> Iterator[Case]:
@@ -153,6 +163,8 @@ def _arrays() -> Iterator[Case]:
         "big-endian": _XYZ.astype(">f4"),
         "int8": np.ones((40, 3), "i1"), "uint64": np.ones((40, 3), "u8"),
         "Fortran order": np.asfortranarray(_XYZ), "6 columns": np.ones((40, 6), "f4"),
+        "7 columns": np.ones((40, 7), "f4"), "3 dimensions": _XYZ.reshape(5, 8, 3),
+        "1 plane": _XYZ[None],
     }  # fmt: skip
     for name, array in good.items():
         yield _case(f"npy of {name}", "npy", npy(array), 40)
@@ -160,8 +172,8 @@ def _arrays() -> Iterator[Case]:
         "bool": np.ones((40, 3), "?"), "complex": np.ones((40, 3), "c8"),
         "text": np.full((40, 3), "x"), "bytes": np.full((40, 3), b"x"),
         "dates": np.zeros((40, 3), "M8[s]"), "records": np.zeros((40, 3), [("x", "f4")]),
-        "1 dimension": _XYZ[:, 0], "3 dimensions": _XYZ[None], "2 columns": _XYZ[:, :2],
-        "7 columns": np.ones((40, 7), "f4"), "colours below 0": np.full((40, 6), -1.0),
+        "1 dimension": _XYZ[:, 0], "4 dimensions": _XYZ[None, None], "2 columns": _XYZ[:, :2],
+        "17 columns": np.ones((40, 17), "f4"), "colours below 0": np.full((40, 6), -1.0),
         "colours above 255": np.full((40, 6), 256.0), "empty": np.zeros((0, 3)),
     }  # fmt: skip
     for name, array in bad.items():
@@ -211,7 +223,7 @@ def _zips() -> Iterator[Case]:
 
 def _texts() -> Iterator[Case]:
     for name, data in {
-        "words": b"a b c\n", "two columns": b"1 2\n" * 9, "seven columns": b"1 2 3 4 5 6 7\n" * 9,
+        "words": b"a b c\n", "two columns": b"1 2\n" * 9, "17 columns": b"1 " * 17 + b"\n",
         "ragged lines": b"1 2 3\n1 2\n", "one endless line": b"1 " * 1_000_000,
         "a huge number": b"9" * 100_000 + b" 0 0\n", "hex": b"0x1 0x2 0x3\n",
         "comments alone": b"# x\n" * 1000, "NUL bytes": bytes(1000),

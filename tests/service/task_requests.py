@@ -15,6 +15,9 @@ def picture(width: int = 200, height: int = 100, **inputs: Any) -> dict[str, Any
     return {"image_url": image(png(width, height))["image_url"], "inputs": inputs}
 
 
-def points(**how: Any) -> dict[str, Any]:
+def points(offset: tuple[float, ...] = (0, 0, 0), **how: Any) -> dict[str, Any]:
+    """Three points, and one that is not finite if there is an `offset`."""
     array = np.array([[0, 0, 0], [400, 300, 200], [200, 150, 100]], np.float32)
+    if any(offset):
+        array = np.vstack([array + np.array(offset), np.full((1, 3), np.nan)])
     return {"point_cloud_url": cloud(npy(array), **how)["point_cloud_url"]}

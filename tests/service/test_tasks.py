@@ -12,11 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import numpy as np
 import pytest
 from fastapi import FastAPI
 from PIL import Image
 
-from lamm_model.media import decode_point_cloud
+from lamm_model.media import PointCloud, decode_point_cloud
 from lamm_model.tasks import TASKS
 from service.engine.base import GenerationRequest
 from service.engine.echo_engine import EchoEngine
@@ -169,6 +170,35 @@ async def test_boxes_of_a_cloud_are_in_its_own_frame(client: httpx.AsyncClient, 
     assert (media["points_in"], media["points_kept"], media["points_sampled"]) == (3, 3, 64)
     assert media["bounds"] == [[0.0, 0.0, 0.0], [4.0, 3.0, 2.0]]
     assert media["center"] == pytest.approx([2.0, 1.5, 1.0])
+
+
+async def test_boxes_of_a_georeferenced_cloud_are_in_the_frame_of_the_file(
+    client: httpx.AsyncClient, says: Says
+) -> None:
+    says("chair [1.0, -0.5, 0.25, 0.4, 0.6, 0.8]")
+    far = points((60_000_000, 45_000, -20_000_000), units="cm", up_axis="y")
+    answer = await answered(client, "detection_3d", {**far, "overlay": "ply"})
+    [chair] = answer["answer"]["objects"]
+    # The model saw the middle of the floor at 0: in the file that is (602 m, 450 m, 199 m - y).
+    assert chair["bbox"] == [600_003.0, 450.25, -199_998.5, 0.4, 0.8, 0.6]
+    assert chair["bbox_in_units"][:3] == [60_000_300.0, 45_025.0, -19_999_850.0]
+    media = answer["media"]
+    assert (media["points_in"], media["points_dropped"], media["points_kept"]) == (4, 1, 3)
+    assert media["bounds"] == [[600_000.0, 450.0, -200_000.0], [600_004.0, 453.0, -199_998.0]]
+    assert media["shift"] == [-600_002.0, -450.0, 199_999.0]
+    drawn = decode_overlay(answer["overlay"], "cm", "y")
+    xyz = drawn.xyz + np.array(drawn.origin)
+    scan, box = xyz[:3], xyz[3:11]  # the corners follow the points
+    np.testing.assert_allclose(scan.min(axis=0), [600_000, 199_998, 450], atol=1e-4)
+    np.testing.assert_allclose(scan.max(axis=0), [600_004, 200_000, 453], atol=1e-4)
+    np.testing.assert_allclose(box.min(axis=0), [600_002.8, 199_998.2, 449.85], atol=1e-4)
+    np.testing.assert_allclose(box.max(axis=0), [600_003.2, 199_998.8, 450.65], atol=1e-4)
+
+
+def decode_overlay(url: str, units: str, up_axis: str) -> PointCloud:
+    kind, _, data = url.partition(",")
+    assert kind == "data:application/octet-stream;base64"
+    return decode_point_cloud(base64.b64decode(data), "ply", units, up_axis)
 
 
 async def test_an_answer_that_cannot_be_read_is_null(client: httpx.AsyncClient, says: Says) -> None:

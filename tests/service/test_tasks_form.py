@@ -74,7 +74,7 @@ async def test_a_cloud_s_format_is_in_its_name_or_named(client: httpx.AsyncClien
     assert told.json()["media"]["points_in"] == 10
     refused = await post(client, "classification_3d", ("scan.obj", CLOUD, "model/obj"))
     assert refused.status_code == 400
-    message = "'obj' is not a point cloud format; give the field 'format', one of bin"
+    message = "'obj' is not a point cloud format; give the field 'format', one of asc"
     assert message in refused.json()["error"]["message"]
 
 

@@ -66,6 +66,18 @@ def test_a_cloud_with_y_up() -> None:
     assert frame.fields("bbox", (1.0, 1.0, 2.0, 0.1, 0.2, 0.3))["outside_cloud"]
 
 
+def test_a_box_in_a_shifted_cloud_is_where_the_file_has_it() -> None:
+    bounds = ((600_000.0, -2.0, 0.0), (600_004.0, 0.0, 3.0))
+    frame = CloudFrame("mm", "y", bounds, (-600_002.0, 1.0, 0.0))
+    fields = frame.fields("bbox", (0.5, -0.5, 2.0, 0.1, 0.2, 0.3))
+    assert fields == {
+        "bbox": [600_002.5, 2.0, 1.5, 0.1, 0.3, 0.2],
+        "bbox_in_units": [600_002_500.0, 2000.0, 1500.0, 100.0, 300.0, 200.0],
+        "outside_cloud": False,
+    }
+    assert frame.fields("bbox", (3.0, -0.5, 2.0, 0.1, 0.2, 0.3))["outside_cloud"]
+
+
 def found(task: str, text: str, **inputs: Any) -> tuple[Any, list[str], dict[str, Any] | None]:
     known = TASKS[task]
     asked = known.inputs_model(**inputs)

@@ -7,12 +7,10 @@ from collections.abc import Mapping
 import numpy as np
 
 from lamm_model.formats.cloud import (
-    MAX_COLUMNS,
     MIN_COLUMNS,
     CloudOptions,
     CloudReader,
     RawCloud,
-    check_columns,
     check_count,
     cloud_from_table,
 )
@@ -28,7 +26,10 @@ def read_bin(data: bytes, options: CloudOptions) -> RawCloud:
     columns = options.columns
     if columns is None:
         columns = _infer_columns(len(data))
-    check_columns(columns)
+    if not MIN_COLUMNS <= columns <= _MAX_COLUMNS:
+        raise MediaDecodeError(
+            f"the bin file has {columns} columns; expected {MIN_COLUMNS} to {_MAX_COLUMNS}"
+        )
     points, rest = divmod(len(data), columns * 4)
     if rest:
         raise MediaDecodeError(
@@ -40,9 +41,11 @@ def read_bin(data: bytes, options: CloudOptions) -> RawCloud:
 
 READERS: Mapping[str, CloudReader] = {"bin": read_bin}
 
+_MAX_COLUMNS = 6
+
 
 def _infer_columns(size: int) -> int:
-    fits = [columns for columns in (MIN_COLUMNS, MAX_COLUMNS) if size % (columns * 4) == 0]
+    fits = [columns for columns in (MIN_COLUMNS, _MAX_COLUMNS) if size % (columns * 4) == 0]
     if fits != [MIN_COLUMNS]:
         raise MediaFormatError(
             f"{size} bytes fit {' and '.join(map(str, fits)) or 'neither 3 nor 6'} float32 "

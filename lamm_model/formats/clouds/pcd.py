@@ -27,7 +27,7 @@ def read_pcd(data: bytes, options: CloudOptions) -> RawCloud:
     encoding = header["DATA"][0]
     if encoding == "ascii":
         check_body(points * fields.columns * 2 - 1, found, "pcd")
-        return fields.from_text(data[body:], points)
+        return fields.from_text(data[body:], points, 1 + data.count(b"\n", 0, body))
     if encoding == "binary":
         check_body(size, found, "pcd")
         return fields.from_binary(data, body, points)

@@ -37,7 +37,7 @@ def read_ply(data: bytes, options: CloudOptions) -> RawCloud:
     needed = points * (fields.columns * 2 if encoding == "ascii" else fields.record.itemsize)
     check_body(needed - (encoding == "ascii"), len(data) - body, "ply")
     if encoding == "ascii":
-        return fields.from_text(data[body:], points)
+        return fields.from_text(data[body:], points, 1 + data.count(b"\n", 0, body))
     return fields.from_binary(data, body, points)
 
 

@@ -229,11 +229,11 @@ NAN_COLOUR = pcd([*axes(), ("rgb", np.full(20, np.nan, "f4"))], "ascii")
         (ply_text("0 0 0\n1 1 0.5\n"), "z has type int32 and the value 0.5"),
         (ply_text("0 0 0\n1 256 0\n", "uchar"), "y has type uint8 and the value 256"),
         (ply_text("0 0 nan\n1 1 0\n", "short"), "z has type int16 and the value nan"),
-        (ply_text("0 0 0 0\n1 1 0 0\n"), "2 points with 3 values each, but the text has 2 with 4"),
+        (ply_text("0 0 0 0\n1 1 0 0\n"), "line 8 .* is '0 0 0 0': it has 4 values; expected 3"),
         (pcd(axes("i2")).replace(b"TYPE I", b"TYPE F"), "TYPE 'F' and SIZE '2'"),
         (pcd(axes()).replace(b"SIZE 4", b"SIZE 3"), "TYPE 'F' and SIZE '3'"),
         (pcd(axes()).replace(b"COUNT 1", b"COUNT 0"), "expected 1 to 1024"),
-        (NAN_COLOUR, "rgb has the value nan"),
+        (NAN_COLOUR, "packed colour is nan"),
         (pcd(axes(), "binary_compressed")[:-1], r"at least 256 bytes of points, but .* 255"),
     ],
 )  # fmt: skip

@@ -21,7 +21,9 @@ READERS = {"one": lambda data, options: RawCloud(np.full((1, 3), float(data)))}
 
 
 def test_the_formats_are_those_of_the_modules() -> None:
-    assert POINT_CLOUD_FORMATS == ("bin", "npy", "npz", "pcd", "ply", "xyz")
+    assert POINT_CLOUD_FORMATS == (
+        "asc", "bin", "csv", "npy", "npz", "pcd", "ply", "pts", "txt", "xyz", "xyzn", "xyzrgb"
+    )  # fmt: skip
 
 
 def test_a_new_module_is_a_new_format(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
