@@ -5,6 +5,7 @@ Every process is the command line's own; nothing stands in for anything.
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import subprocess
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import numpy as np
 import pytest
 
 from benchmark.content import media_part, user_message
@@ -59,6 +61,50 @@ def test_what_ships_answers_about_the_examples(
 ) -> None:
     answer = ask(url, [about(EXAMPLES / file, question)]).lower()
     assert any(word in answer for word in expected.split("|")), answer
+
+
+def chair(**how: Any) -> bytes:
+    """The example's chair as a float64 npy file: moved by `offset`, or with holes."""
+    text = (EXAMPLES / "chair.ply").read_bytes().split(b"end_header\n")[1]
+    xyz = np.loadtxt(io.BytesIO(text)) + how.get("offset", 0)
+    if how.get("organised"):
+        xyz[::7] = np.nan
+        xyz = xyz.reshape(64, 64, 3)
+    stream = io.BytesIO()
+    np.save(stream, xyz)
+    return stream.getvalue()
+
+
+def box_of(url: str, cloud: bytes) -> dict[str, Any]:
+    part = media_part(Path("chair.npy"), cloud)
+    body = {"inputs": {"description": "the chair"}, "point_cloud_url": part["point_cloud_url"]}
+    response = httpx.post(f"{url}/v1/tasks/grounding_3d", json=body, timeout=30)
+    assert response.status_code == 200, response.text
+    answer: dict[str, Any] = response.json()
+    return answer
+
+
+@pytest.mark.parametrize(
+    "offset", [(3, 0, 0), (0, -3, 0), (0, 0, 3), (5, -40, -2), (600_000, 200_000, 450)]
+)
+def test_a_chair_is_a_chair_wherever_it_is(url: str, offset: tuple[float, ...]) -> None:
+    moved = chair(offset=np.array(offset))
+    question = user_message("What is this?", media_part(Path("chair.npy"), moved))
+    assert ask(url, [question]) == "It is a chair."
+    here, there = box_of(url, chair()), box_of(url, moved)
+    np.testing.assert_allclose(
+        np.array(there["answer"]["bbox"]) - [*offset, 0, 0, 0], here["answer"]["bbox"], atol=0.03
+    )
+    assert here["media"]["shift"] == [0.0, 0.0, 0.0]
+    np.testing.assert_allclose(there["media"]["shift"], -np.array(offset), atol=0.01)
+
+
+def test_holes_of_a_depth_camera_are_left_out(url: str) -> None:
+    holes = chair(organised=True)
+    question = user_message("What is this?", media_part(Path("chair.npy"), holes))
+    assert ask(url, [question]) == "It is a chair."
+    media = box_of(url, holes)["media"]
+    assert (media["points_in"], media["points_dropped"]) == (4096, 586)
 
 
 def test_a_second_turn_is_about_the_same_picture(url: str) -> None:

@@ -55,7 +55,11 @@ def assemble(parts: Path, pools: corpus.Pools, out: Path) -> LammForConditionalG
     for name in ("tokenizer.json", "tokenizer_config.json"):
         shutil.copyfile(parts / "language-model" / name, out / name)
     write_processor_config(
-        out, config, num_points=clouds.NUM_POINTS, system_prompts={"normal": corpus.SYSTEM}
+        out,
+        config,
+        num_points=clouds.NUM_POINTS,
+        system_prompts={"normal": corpus.SYSTEM},
+        max_offset=clouds.MAX_OFFSET,
     )
     return model
 

@@ -11,6 +11,10 @@ import numpy.typing as npt
 from training.mini.sources import FURNITURE, Mesh
 
 NUM_POINTS = 1024
+# Metres along x, y and z, see `PointSpec`. Single objects are drawn within 0.5 m of the origin, and
+# their meshes are not quite centred. Everything is on the floor; lower parts can be too thin to be
+# sampled.
+MAX_OFFSET = (0.75, 0.75, 0.1)
 Float = npt.NDArray[np.float32]
 
 
