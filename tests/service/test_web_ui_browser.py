@@ -18,6 +18,8 @@ from playwright.sync_api import Browser, Page, Route, expect, sync_playwright
 
 from lamm_model.media import decode_point_cloud
 from service.config.settings import Settings
+from tests.lamm_model.formats.point_files import pcd as pcd_file
+from tests.lamm_model.formats.point_files import ply as ply_file
 from tests.service.chat_requests import npy, png
 from tests.service.web_ui_server import Visited, visited
 
@@ -335,19 +337,61 @@ def clouds() -> dict[str, bytes]:
     }  # fmt: skip
 
 
+def unusual_clouds() -> dict[str, bytes]:
+    """The same points far away, with holes, in other orders, as other programs write them."""
+    xyz = np.array([[0, 1, 2], [-3.5, 0.25, 4], [1, 1, 1]])
+    rgb = np.array([[255, 0, 0], [0, 255, 0], [1, 2, 3]])
+    normals = np.array([[0.6, -0.8, 0], [0, 0, 1], [-1, 0, 0]])
+    both = np.hstack([xyz, rgb])
+    holes = np.insert(both, 1, np.nan, axis=0)
+    far = np.hstack([xyz + np.array([600_000, 5_300_000, 450]), rgb])
+
+    def rows(array: Any, sep: str = " ") -> str:
+        return "".join(sep.join(f"{v:.12g}" for v in row) + "\n" for row in array)
+
+    def columns(names: str, array: Any) -> list[tuple[str, Any]]:
+        return list(zip(names.split(), np.asarray(array).T, strict=True))
+
+    colours = "diffuse_red diffuse_green diffuse_blue"
+    backwards = [(name, v.astype("f8")) for name, v in columns("z y x", xyz[:, ::-1])]
+    faces = ("element face 2\nproperty list uchar short i\nproperty uchar flag\n",
+             b"\2\0\1\0\2\7" + b"\1\0\3\7")  # fmt: skip
+    sixteen = [(name, (v * 257).astype("u2")) for name, v in columns("r g b", rgb)]
+    stored = io.BytesIO()
+    np.savez(stored, pc=xyz, colors=rgb, boxes=rgb[:1])
+    return {
+        "holes.npy": npy(holes), "far.npy": npy(far), "image.npy": npy(both.reshape(1, 3, 6)),
+        "columns.npy": npy(np.asfortranarray(both.reshape(3, 1, 6))),
+        "normals.npy": npy(np.hstack([xyz, normals, rgb])), "pc.npz": stored.getvalue(),
+        "a.csv": ("\ufeff" + "X,Y,Z,N,R,G,B\n" + rows(np.insert(both, 3, 7, axis=1), ",")).encode(),
+        "decimal.txt": ("b;g;r;x;y;z\n" + rows(np.hstack([rgb[:, ::-1], xyz]), ";")
+                        .replace(".", ",")).encode(),
+        "a.pts": ("3\n" + rows(np.insert(both, 3, -500, axis=1))).encode(),
+        "a.asc": ("//X Y Z R G B\n3\n" + rows(both)).encode(),
+        "far.xyz": rows(far).encode(), "holes.txt": rows(holes, "\t").encode(),
+        "backwards.ply": ply_file([*columns(colours, rgb.astype("u1")), *backwards], before=faces),
+        "sixteen.ply": ply_file([*sixteen, *backwards], "binary_big_endian"),
+        "channels.pcd": pcd_file([*columns("r g b", rgb / 255), *backwards]),
+        "compressed.pcd": pcd_file([*columns("r g b", rgb.astype("u1")), *backwards],
+                                   "binary_compressed"),
+    }  # fmt: skip
+
+
 def test_the_preview_reads_clouds_as_the_server_does(page: Page) -> None:
     read = """async ([format, bytes, columns]) => {
         const { readCloud } = await import("./ui/clouds/read.js");
         const cloud = await readCloud(Uint8Array.from(bytes).buffer, format, columns);
-        return { count: cloud.count, xyz: [...cloud.xyz], rgb: cloud.rgb && [...cloud.rgb] };
+        const { count, xyz, rgb, origin } = cloud;
+        return { count, xyz: [...xyz], rgb: rgb && [...rgb], origin };
     }"""
-    for name, data in clouds().items():
+    for name, data in (clouds() | unusual_clouds()).items():
         format_ = name.rpartition(".")[2]
         columns = 6 if format_ == "bin" else None
         seen: dict[str, Any] = page.evaluate(read, [format_, list(data), columns])
         truth = decode_point_cloud(data, format_, columns=columns)
-        assert seen["count"] == 3, name
-        assert np.allclose(np.reshape(seen["xyz"], (-1, 3)), truth.xyz), name
+        assert seen["count"] == 3 + truth.dropped, name
+        points = np.reshape(seen["xyz"], (-1, 3)) + seen["origin"]
+        assert np.allclose(points, truth.xyz + np.array(truth.origin), rtol=0, atol=1e-5), name
         assert seen["rgb"] == [255, 0, 0, 0, 255, 0, 1, 2, 3], name
 
 
@@ -360,9 +404,9 @@ def test_the_preview_says_what_it_cannot_read_and_sends_it_all_the_same(page: Pa
     answered(page, "failed")
     expect(page.locator(".error-card")).to_contain_text("media_undecodable")
     page.set_input_files(
-        ".composer input[type=file]", {"name": "a.txt", "mimeType": "text/plain", "buffer": b"x"}
+        ".composer input[type=file]", {"name": "a.doc", "mimeType": "text/plain", "buffer": b"x"}
     )
-    expect(page.locator(".composer .problem")).to_contain_text("a.txt is not supported")
+    expect(page.locator(".composer .problem")).to_contain_text("a.doc is not supported")
 
 
 def test_it_fits_a_phone(page: Page, server: Visited) -> None:

@@ -3,10 +3,25 @@
 import { READS } from "./columns.js";
 
 const KINDS = { ...READS, i8: "getBigInt64", u8: "getBigUint64" };
-const XYZ = ["xyz", "points", "coord", "coords", "arr_0"];
-const RGB = ["rgb", "color", "colors", "arr_1"];
+// The names that the server knows, in its order of preference.
+const XYZ = [
+  "xyz",
+  "points",
+  "pc",
+  "pcd",
+  "coord",
+  "coords",
+  "pos",
+  "positions",
+  "vertices",
+  "point_cloud",
+  "pointcloud",
+  "cloud",
+  "arr_0",
+];
+const RGB = ["rgb", "color", "colors", "colour", "colours", "arr_1"];
 
-/** {rows, columns, at(row, column)} of a two-dimensional array of numbers. */
+/** {rows, columns, at(row, column)} of an array of numbers, [points, columns] or [H, W, columns]. */
 export function readNpy(buffer) {
   const bytes = new Uint8Array(buffer);
   if (bytes[0] !== 0x93 || String.fromCharCode(...bytes.slice(1, 6)) !== "NUMPY")
@@ -16,7 +31,10 @@ export function readNpy(buffer) {
     bytes[6] === 1 ? [10, view.getUint16(8, true)] : [12, view.getUint32(8, true)];
   const header = new TextDecoder("latin1").decode(bytes.subarray(start, start + length));
   const [, order, kind] = /'descr':\s*'([<>|=])(\w\d+)'/.exec(header) ?? [];
-  const [, rows, columns] = (/'shape':\s*\((\d+),\s*(\d+)\)/.exec(header) ?? []).map(Number);
+  const [, first, plane, columns] = (
+    /'shape':\s*\((\d+),\s*(?:(\d+),\s*)?(\d+)\)/.exec(header) ?? []
+  ).map((text) => Number(text ?? 1));
+  const rows = first * plane;
   const read = kind === "f2" ? null : KINDS[kind];
   if (!read || !columns)
     throw new Error("the preview supports only arrays [points, 3 to 6] of common number types");
@@ -25,7 +43,9 @@ export function readNpy(buffer) {
   if (buffer.byteLength - offset < rows * columns * size) throw new Error("it is truncated");
   const byColumn = /'fortran_order':\s*True/.test(header);
   const at = (row, column) => {
-    const index = byColumn ? column * rows + row : row * columns + column;
+    const index = byColumn
+      ? column * rows + (row % plane) * first + Math.floor(row / plane)
+      : row * columns + column;
     return Number(view[read](offset + index * size, order !== ">"));
   };
   return { rows, columns, at };
@@ -55,7 +75,7 @@ function directory(view) {
   for (let left = view.getUint16(end + 10, true); left > 0; left--) {
     const name = view.getUint16(at + 28, true);
     const text = new TextDecoder().decode(new Uint8Array(view.buffer, at + 46, name));
-    members.set(text.replace(/\.npy$/, ""), {
+    members.set(text.replace(/\.npy$/, "").toLowerCase(), {
       method: view.getUint16(at + 10, true),
       packed: view.getUint32(at + 20, true),
       start: view.getUint32(at + 42, true),

@@ -1,6 +1,6 @@
 // PCD (Point Cloud Library) 0.7: text, binary, and binary_compressed.
 
-import { reader, textColumns } from "./columns.js";
+import { pointsOf, reader, textColumns } from "./columns.js";
 
 /** {count, xyz(row, axis), rgb(row, channel) or null}. */
 export function readPcd(buffer) {
@@ -26,9 +26,7 @@ export function readPcd(buffer) {
   }));
   const columns = BODIES[ending[1]]?.(buffer, ending.index + ending[0].length, count, fields);
   if (!columns) throw new Error(`the preview does not support DATA ${ending[1]}`);
-  const axes = ["x", "y", "z"].map((name) => columns(name));
-  if (axes.some((axis) => !axis)) throw new Error("its points lack x, y or z");
-  return { count, xyz: (row, axis) => axes[axis](row), rgb: packedColours(columns, fields) };
+  return pointsOf(columns, count, (name) => fields.find((field) => field.name === name).kind);
 }
 
 const BODIES = {
@@ -54,20 +52,6 @@ const BODIES = {
     return (name) => starts.get(name) ?? null;
   },
 };
-
-/** 0x00RRGGBB in the bits of a float, or in an integer. */
-function packedColours(columns, fields) {
-  const field = fields.find(({ name }) => name === "rgb" || name === "rgba");
-  if (!field) return null;
-  const value = columns(field.name);
-  const float = new Float32Array(1);
-  const bits = new Uint32Array(float.buffer);
-  return (row, channel) => {
-    if (field.kind === "f4") float[0] = value(row);
-    else bits[0] = value(row);
-    return (bits[0] >> (16 - 8 * channel)) & 255;
-  };
-}
 
 /** LZF (liblzf): runs of literal bytes, and back-references. */
 function expand(packed, size) {

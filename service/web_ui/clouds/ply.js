@@ -1,6 +1,6 @@
-// PLY: text and binary. Vertices come first, as the server wants them.
+// PLY: text and binary. Elements before the vertices are skipped.
 
-import { reader, textColumns } from "./columns.js";
+import { pointsOf, reader, textColumns } from "./columns.js";
 
 const SIZES = {
   char: "i1",
@@ -33,15 +33,19 @@ export function readPly(buffer) {
     .split(/\r?\n/)
     .map((line) => line.trim().split(/\s+/));
   const encoding = lines.find((words) => words[0] === "format")?.[1];
-  const fields = [];
-  let count = 0;
-  let elements = 0;
-  for (const words of lines) {
-    if (words[0] === "element" && ++elements === 1) count = Number(words[2]);
-    if (words[0] === "property" && elements === 1)
-      fields.push({ name: words[2], kind: SIZES[words[1]] });
+  const elements = [];
+  for (const [word, ...rest] of lines) {
+    if (word === "element") elements.push({ name: rest[0], rows: Number(rest[1]), properties: [] });
+    if (word === "property") elements.at(-1)?.properties.push(rest);
   }
-  const body = ending.index + ending[0].length;
+  const at = elements.findIndex(({ name }) => name === "vertex");
+  if (at < 0) throw new Error("it has no vertices");
+  const little = encoding === "binary_little_endian";
+  const skip = encoding === "ascii" ? skipLines : skipRecords;
+  let body = ending.index + ending[0].length;
+  for (const element of elements.slice(0, at)) body = skip(buffer, body, element, little);
+  const { rows: count, properties } = elements[at];
+  const fields = properties.map(([type, name]) => ({ name, kind: SIZES[type] }));
   const columns =
     encoding === "ascii"
       ? textColumns(
@@ -50,13 +54,35 @@ export function readPly(buffer) {
           count,
           fields.map((field) => field.name),
         )
-      : reader(buffer, body, count, fields, encoding === "binary_little_endian");
-  const axes = ["x", "y", "z"].map((name) => columns(name));
-  if (axes.some((axis) => !axis)) throw new Error("its points lack x, y or z");
-  const channels = ["red", "green", "blue"].map((name) => columns(name));
-  return {
-    count,
-    xyz: (row, axis) => axes[axis](row),
-    rgb: channels.every(Boolean) ? (row, c) => channels[c](row) : null,
-  };
+      : reader(buffer, body, count, fields, little);
+  return pointsOf(columns, count, (name) => fields.find((field) => field.name === name).kind);
+}
+
+function skipLines(buffer, body, { rows, properties }) {
+  const bytes = new Uint8Array(buffer);
+  for (let left = properties.length ? rows : 0; left > 0; ) {
+    const end = bytes.indexOf(10, body);
+    if (end < 0) throw new Error("it is cut off");
+    if (bytes.subarray(body, end).some((byte) => byte > 32)) left--; // blank lines are not rows
+    body = end + 1;
+  }
+  return body;
+}
+
+function skipRecords(buffer, body, { rows, properties }, little) {
+  const view = new DataView(buffer);
+  for (let row = 0; row < rows; row++) {
+    for (const [type, length, item] of properties) {
+      if (type !== "list") body += size(type);
+      else {
+        const count = { 1: "getUint8", 2: "getUint16", 4: "getUint32" }[size(length)];
+        body += size(length) + view[count](body, little) * size(item);
+      }
+    }
+  }
+  return body;
+}
+
+function size(type) {
+  return Number(SIZES[type][1]);
 }

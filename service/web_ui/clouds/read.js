@@ -1,54 +1,68 @@
 // Reads a cloud's file for the preview. The server reads it again by its own rules and decides; what
 // this cannot read can still be sent.
 
+import { pointsOf } from "./columns.js";
 import { readNpy, readNpz } from "./numpy.js";
 import { readPcd } from "./pcd.js";
 import { readPly } from "./ply.js";
+import { readText } from "./text.js";
 
-export const CLOUD_FORMATS = ["npy", "npz", "ply", "pcd", "xyz", "bin"];
 const MAX_DRAWN = 150000;
+// Farther from the origin, float32 is too coarse for a scan.
+const FAR = 1000;
+
+/** Rows as far as readers have them: `get(row, column)`, with the columns of x y z and r g b. */
+const TABLES = {
+  ...Object.fromEntries(
+    ["asc", "csv", "pts", "txt", "xyz", "xyzn", "xyzrgb"].map((format) => [
+      format,
+      (buffer) => table(readText(buffer, format)),
+    ]),
+  ),
+  bin: (buffer, columns) => readBin(buffer, columns),
+  npy: (buffer) => table(readNpy(buffer)),
+  npz: async (buffer) => table(...(await readNpz(buffer))),
+  pcd: readPcd,
+  ply: readPly,
+};
+
+export const CLOUD_FORMATS = Object.keys(TABLES).sort();
 
 /**
- * {count, xyz: Float32Array(3n), rgb: Uint8Array(3n) or null, low, high}: at most MAX_DRAWN points,
- * evenly taken; `count` is the file's. Throws an Error in a reader's words.
+ * {count, xyz: Float32Array(3n), rgb: Uint8Array(3n) or null, origin, low, high}: at most MAX_DRAWN
+ * points, evenly taken; `count` is the file's. `xyz` + `origin`, `low` and `high` are the file's
+ * coordinates. Throws an Error in a reader's words.
  */
 export async function readCloud(buffer, format, columns = null) {
   const table = await TABLES[format](buffer, columns);
   return thinned(table);
 }
 
-/** Rows as far as readers have them: `get(row, column)`, with the columns of x y z and r g b. */
-const TABLES = {
-  npy: (buffer) => table(readNpy(buffer)),
-  npz: async (buffer) => table(...(await readNpz(buffer))),
-  ply: readPly,
-  pcd: readPcd,
-  xyz: (buffer) => readText(buffer),
-  bin: (buffer, columns) => readBin(buffer, columns),
-};
-
 function table(array, colours = null) {
-  const { rows, columns, at } = array;
+  const { rows, columns, names, at } = array;
   if (columns < 3) throw new Error(`it has ${columns} columns; a point has at least 3`);
-  const own = columns === 6 ? (row, c) => at(row, 3 + c) : null;
-  return { count: rows, xyz: at, rgb: colours ? colours.at : own };
+  if (names) {
+    const column = (name) => names.indexOf(name);
+    return pointsOf(
+      (name) => (column(name) < 0 ? null : (row) => at(row, column(name))),
+      rows,
+    );
+  }
+  if (colours) return { count: rows, xyz: at, rgb: colours.at };
+  const first = columns >= 6 && areNormals(array) ? 6 : 3;
+  const own = columns >= first + 3 ? (row, c) => at(row, first + c) : null;
+  return { count: rows, xyz: at, rgb: own };
 }
 
-function readText(buffer) {
-  const rows = [];
-  for (const line of new TextDecoder().decode(buffer).split("\n")) {
-    const text = line
-      .split(/#|\/\//)[0]
-      .replaceAll(",", " ")
-      .trim();
-    if (text) rows.push(text.split(/\s+/).map(Number));
+/** Whether columns 4 to 6 are vectors of length 1, as ModelNet40 has them. */
+function areNormals({ rows, at }) {
+  let units = 0;
+  for (let row = 0; row < rows; row++) {
+    const length = Math.hypot(at(row, 3), at(row, 4), at(row, 5));
+    if (Math.abs(length - 1) <= 0.02) units++;
+    else if (length !== 0 && Number.isFinite(length)) return false;
   }
-  if (!rows.length) throw new Error("it has no points");
-  return table({
-    rows: rows.length,
-    columns: rows[0].length,
-    at: (row, column) => rows[row][column],
-  });
+  return units > 0;
 }
 
 function readBin(buffer, given) {
@@ -66,23 +80,35 @@ function readBin(buffer, given) {
 
 function thinned({ count, xyz, rgb }) {
   if (!count) throw new Error("it has no points");
-  const kept = Math.min(count, MAX_DRAWN);
-  const points = new Float32Array(kept * 3);
-  const colours = rgb ? new Float32Array(kept * 3) : null;
+  const rows = drawnRows(count, xyz);
+  if (!rows.length) throw new Error("none of its points is finite");
+  const first = [0, 1, 2].map((axis) => xyz(rows[0], axis));
+  const origin = first.some((value) => Math.abs(value) > FAR) ? first : [0, 0, 0];
+  const points = new Float32Array(rows.length * 3);
+  const colours = rgb ? new Float32Array(rows.length * 3) : null;
   const low = [Infinity, Infinity, Infinity];
   const high = [-Infinity, -Infinity, -Infinity];
-  for (let index = 0; index < kept; index++) {
-    const row = Math.floor((index * count) / kept);
+  rows.forEach((row, index) => {
     for (let axis = 0; axis < 3; axis++) {
       const value = xyz(row, axis);
-      if (!Number.isFinite(value)) throw new Error(`point ${row} is not finite`);
-      points[3 * index + axis] = value;
+      points[3 * index + axis] = value - origin[axis];
       low[axis] = Math.min(low[axis], value);
       high[axis] = Math.max(high[axis], value);
       if (colours) colours[3 * index + axis] = rgb(row, axis);
     }
+  });
+  return { count, xyz: points, rgb: colours && bytes(colours), origin, low, high };
+}
+
+/** At most MAX_DRAWN rows, evenly taken; those that are not finite are left out, as by the server. */
+function drawnRows(count, xyz) {
+  const kept = Math.min(count, MAX_DRAWN);
+  const rows = [];
+  for (let index = 0; index < kept; index++) {
+    const row = Math.floor((index * count) / kept);
+    if ([0, 1, 2].every((axis) => Number.isFinite(xyz(row, axis)))) rows.push(row);
   }
-  return { count, xyz: points, rgb: colours && bytes(colours), low, high };
+  return rows;
 }
 
 /** Colours from 0 to 1, or from 0 to 255, as bytes. */

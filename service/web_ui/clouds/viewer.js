@@ -16,7 +16,10 @@ export class CloudViewer {
   constructor(cloud, { upAxis = "z", units = "m", boxes = [], name = "cloud" } = {}) {
     this.cloud = { ...cloud, xyz: upAxis === "y" ? stood(cloud.xyz) : cloud.xyz };
     [this.low, this.high] = bounds(this.cloud.xyz);
-    this.boxes = boxes.map((box) => ({ ...box, edges: edges(box, upAxis) }));
+    this.boxes = boxes.map((box) => {
+      const centre = box.centre.map((value, axis) => value - cloud.origin[axis]);
+      return { ...box, edges: edges({ ...box, centre }, upAxis) };
+    });
     this.lit = -1;
     this.canvas = el("canvas", {
       tabindex: "0",
