@@ -167,6 +167,8 @@ def _origin(
     Raises:
         MediaDecodeError: a point, or the cloud, is too far away.
     """
+    if max(-xyz.min(), xyz.max()) <= GEOREFERENCED:
+        return 0.0, 0.0, 0.0  # as most clouds, without the cost of a median
     median = np.median(xyz, axis=0)
     with np.errstate(over="ignore"):
         far = np.abs(xyz - median) > MAX_COORDINATE

@@ -74,8 +74,8 @@ def cloud_part(path: Path, options: CloudOptions) -> dict[str, Any]:
     """
     suffix = path.suffix.lower().lstrip(".")
     if suffix not in POINT_CLOUD_FORMATS:
-        formats = ", ".join(POINT_CLOUD_FORMATS)
-        raise ChatError(f"{path}: not a point-cloud format; expected {formats}")
+        known = ", ".join(POINT_CLOUD_FORMATS)
+        raise ChatError(f"{path}: {suffix!r} is not a point-cloud format; expected one of {known}")
     value: dict[str, Any] = {
         "url": _data_url(path, "application/octet-stream"),
         "format": suffix,

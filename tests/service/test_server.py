@@ -116,7 +116,7 @@ def test_the_terminal_client_converses(
     assert "tiny-lamm (text, image, point_cloud)" in output
     assert "attached bad.png to the next question" in output
     assert "expected one of JPEG" in output
-    assert "expected bin, npy, npz, pcd, ply, xyz" in output
+    assert "is not a point-cloud format; expected one of asc, bin, csv" in output
     assert "No such file" in output
     assert output.count(DEFAULT_REPLY) == 2
 
