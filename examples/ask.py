@@ -16,7 +16,8 @@ from typing import Any
 import httpx
 
 CLOUDS = (
-    "asc", "bin", "csv", "npy", "npz", "pcd", "ply", "pts", "txt", "xyz", "xyzn", "xyzrgb",
+    "asc", "bin", "csv", "las", "laz", "npy", "npz", "pcd", "ply", "pts", "txt", "xyz", "xyzn",
+    "xyzrgb",
 )  # fmt: skip
 
 

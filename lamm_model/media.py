@@ -143,11 +143,12 @@ def decode_point_cloud(
         raise MediaFormatError(f"up_axis is {up_axis[:32]!r}; expected one of {known}")
     _check_bytes(data, limits)
     raw = read_point_cloud(data, format, CloudOptions(limits.max_points, columns))
-    xyz = raw.xyz * METRES[units]
+    xyz = raw.xyz if units == "m" else raw.xyz * METRES[units]
     if up_axis == "y":
         xyz = np.stack([xyz[:, 0], -xyz[:, 2], xyz[:, 1]], axis=1)
     origin = _origin(xyz, raw.xyz, units)
-    return PointCloud((xyz - origin).astype(np.float32), raw.rgb, origin, raw.dropped)
+    moved = xyz - origin if any(origin) else xyz
+    return PointCloud(moved.astype(np.float32), raw.rgb, origin, raw.dropped)
 
 
 def floor_centre(xyz: npt.NDArray[Any]) -> tuple[float, float, float]:

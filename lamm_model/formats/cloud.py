@@ -105,7 +105,7 @@ def raw_cloud(
         MediaDecodeError: no row is finite, or a colour is out of range.
     """
     with np.errstate(over="ignore"):
-        points = xyz.astype(np.float64)
+        points = xyz.astype(np.float64, copy=False)
     finite = np.isfinite(points).all(axis=1)
     dropped = len(points) - int(np.count_nonzero(finite))
     if dropped == len(points):

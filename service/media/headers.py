@@ -79,6 +79,8 @@ def announced_size(
     if modality is Modality.POINT_CLOUD:
         if format == "bin":
             return _bin_points(content.size, columns)
+        if format in _LAS:
+            return _las_points(content)
         found = _POINTS[format].search(content.read(0, _TEXT_HEADER)) if format in _POINTS else None
         return None if found is None else int(found[1])
     magic = content.read(0, 12)
@@ -95,6 +97,7 @@ _POINTS: Mapping[str, re.Pattern[bytes]] = {
     "ply": re.compile(rb"^element[ \t]+vertex[ \t]+(\d{1,18})[ \t\r]*$", re.MULTILINE),
     "pcd": re.compile(rb"^POINTS[ \t]+(\d{1,18})[ \t\r]*$", re.MULTILINE),
 }
+_LAS = ("las", "laz")
 _JPEG_FRAMES = frozenset({*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC})
 _JPEG_BARE = frozenset({0x01, *range(0xD0, 0xD8)})
 _JPEG_SCAN = 0xDA
@@ -108,6 +111,15 @@ def _bin_points(size: int, columns: int | None) -> int | None:
         # By default 3 if 6 does not fit; the decoder refuses sizes that fit neither or both.
         columns = 3 if size % 24 else None
     return None if columns is None else size // (4 * columns)
+
+
+def _las_points(content: MediumBytes) -> int | None:
+    """By the public header block (ASPRS LAS 1.4, table 3)."""
+    head = content.read(0, 255)
+    if len(head) < 111 or head[:4] != b"LASF":
+        return None
+    legacy = _little(head[107:111])
+    return legacy or (_little(head[247:255]) if len(head) == 255 else None)
 
 
 def _png(content: MediumBytes) -> Size | None:

@@ -2,6 +2,7 @@
 // this cannot read can still be sent.
 
 import { pointsOf } from "./columns.js";
+import { readLas } from "./las.js";
 import { readNpy, readNpz } from "./numpy.js";
 import { readPcd } from "./pcd.js";
 import { readPly } from "./ply.js";
@@ -20,6 +21,8 @@ const TABLES = {
     ]),
   ),
   bin: (buffer, columns) => readBin(buffer, columns),
+  las: readLas,
+  laz: readLas,
   npy: (buffer) => table(readNpy(buffer)),
   npz: async (buffer) => table(...(await readNpz(buffer))),
   pcd: readPcd,

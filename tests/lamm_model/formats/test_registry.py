@@ -22,7 +22,8 @@ READERS = {"one": lambda data, options: RawCloud(np.full((1, 3), float(data)))}
 
 def test_the_formats_are_those_of_the_modules() -> None:
     assert POINT_CLOUD_FORMATS == (
-        "asc", "bin", "csv", "npy", "npz", "pcd", "ply", "pts", "txt", "xyz", "xyzn", "xyzrgb"
+        "asc", "bin", "csv", "las", "laz", "npy", "npz", "pcd", "ply", "pts", "txt", "xyz", "xyzn",
+        "xyzrgb",
     )  # fmt: skip
 
 

@@ -1,0 +1,57 @@
+"""LAS and LAZ, the formats of laser scanners (ASPRS LAS 1.0 to 1.4), through laspy and lazrs."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping
+
+import numpy as np
+
+from lamm_model.formats.cloud import (
+    CloudOptions,
+    CloudReader,
+    RawCloud,
+    check_count,
+    raw_cloud,
+)
+from lamm_model.formats.errors import MediaDecodeError, MediaFormatError
+
+
+def read_las(data: bytes, options: CloudOptions) -> RawCloud:
+    """See `CloudReader`. Coordinates are scaled and offset as the header says.
+
+    Colours are 16-bit; a file whose colours are all 0 has none.
+
+    Raises:
+        MediaFormatError: laspy or lazrs is not installed.
+    """
+    try:
+        import laspy  # noqa: PLC0415 - an extra
+    except ImportError:
+        raise MediaFormatError("las and laz files need the `las` extra of this package") from None
+    if not data.startswith(_MAGIC):
+        raise MediaDecodeError("the file does not begin with `LASF`")
+    with laspy.open(io.BytesIO(data)) as reader:
+        points = reader.header.point_count
+        check_count(points, options.max_points)
+        has_rgb = {*_CHANNELS} <= {*reader.header.point_format.dimension_names}
+        xyz = np.empty((points, 3))
+        rgb = np.empty((points, 3), np.uint16) if has_rgb else None
+        at = 0
+        # Records are wide; only a part of them is held at a time.
+        for chunk in reader.chunk_iterator(_CHUNK):
+            rows = slice(at, at + len(chunk))
+            xyz[rows] = np.stack([chunk.x, chunk.y, chunk.z], axis=1)
+            if rgb is not None:
+                rgb[rows] = np.stack([chunk[name] for name in _CHANNELS], axis=1)
+            at += len(chunk)
+    if at != points:
+        raise MediaDecodeError(f"the las header declares {points} points, but the file has {at}")
+    return raw_cloud(xyz, rgb if rgb is not None and rgb.any() else None)
+
+
+READERS: Mapping[str, CloudReader] = dict.fromkeys(("las", "laz"), read_las)
+
+_MAGIC = b"LASF"
+_CHANNELS = ("red", "green", "blue")
+_CHUNK = 100_000
