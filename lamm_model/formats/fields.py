@@ -115,7 +115,7 @@ class PointFields:
     def _lines_per_point(self, body: bytes) -> int:
         values = 0
         for lines, (_, line) in enumerate(numbered_lines(body, 1), 1):
-            values += len(line.split())
+            values += len(line.split(None, self.columns))
             if values >= self.columns:
                 return lines if values == self.columns else 1
         return 1

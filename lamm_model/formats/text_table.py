@@ -14,6 +14,7 @@ import numpy.typing as npt
 from lamm_model.formats.errors import MediaDecodeError
 
 COMMENTS = (b"#", b"//")
+BOM = b"\xef\xbb\xbf"  # of UTF-8; programs on Windows write it
 _MAX_QUOTED = 80
 # Microsoft's C library writes `-nan(ind)`.
 _NAN_PAYLOAD = re.compile(rb"(?i)nan\([a-z0-9_]*\)")

@@ -368,6 +368,8 @@ def unusual_clouds() -> dict[str, bytes]:
                         .replace(".", ",")).encode(),
         "a.pts": ("3\n" + rows(np.insert(both, 3, -500, axis=1))).encode(),
         "a.asc": ("//X Y Z R G B\n3\n" + rows(both)).encode(),
+        "pandas.csv": ("x,y,z,r,g,b,i\n" + rows(both, ",").replace("\n", ",\n")
+                       + "1,,2,3,4,5,6\n").encode(),
         "far.xyz": rows(far).encode(), "holes.txt": rows(holes, "\t").encode(),
         "backwards.ply": ply_file([*columns(colours, rgb.astype("u1")), *backwards], before=faces),
         "sixteen.ply": ply_file([*sixteen, *backwards], "binary_big_endian"),

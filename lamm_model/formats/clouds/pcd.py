@@ -11,10 +11,12 @@ from lamm_model.formats.cloud import CloudOptions, CloudReader, RawCloud, check_
 from lamm_model.formats.errors import MediaDecodeError, MediaTooLargeError
 from lamm_model.formats.fields import Field, PointFields, check_body, header_count, header_lines
 from lamm_model.formats.lzf import MAX_RATIO, lzf_decompress
+from lamm_model.formats.text_table import BOM
 
 
 def read_pcd(data: bytes, options: CloudOptions) -> RawCloud:
     """See `CloudReader`."""
+    data = data.removeprefix(BOM)
     lines, body = header_lines(data, "pcd", b"DATA")
     header = {words[0]: words[1:] for words in lines if words}
     missing = [name for name in _REQUIRED if not header.get(name)]

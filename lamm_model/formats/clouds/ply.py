@@ -15,10 +15,12 @@ import numpy as np
 from lamm_model.formats.cloud import CloudOptions, CloudReader, RawCloud, check_count
 from lamm_model.formats.errors import MediaDecodeError, MediaTooLargeError
 from lamm_model.formats.fields import Field, PointFields, check_body, header_count, header_lines
+from lamm_model.formats.text_table import BOM
 
 
 def read_ply(data: bytes, options: CloudOptions) -> RawCloud:
     """See `CloudReader`."""
+    data = data.removeprefix(BOM)
     if not data.startswith(b"ply"):
         raise MediaDecodeError("the file does not begin with `ply`")
     lines, body = header_lines(data, "ply", b"end_header")

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from lamm_model.formats.cloud import (
     AXES,
+    MAX_COLUMNS,
     CloudOptions,
     CloudReader,
     RawCloud,
@@ -22,6 +23,7 @@ from lamm_model.formats.cloud import (
 )
 from lamm_model.formats.errors import MediaDecodeError, MediaTooLargeError
 from lamm_model.formats.text_table import (
+    BOM,
     COMMENTS,
     is_number,
     numbered_lines,
@@ -46,10 +48,10 @@ READERS: Mapping[str, CloudReader] = {
 }
 
 _PTS_NAMES = ("x", "y", "z", "intensity", "r", "g", "b")
-_BOM = b"\xef\xbb\xbf"
 _UTF16_BOMS = (b"\xff\xfe", b"\xfe\xff")
 _SEPARATORS = re.compile(rb"[\s,;]+")
-_EMPTY_VALUE = re.compile(rb"[,;][ \t]*[,;]|^[ \t]*[,;]", re.MULTILINE)
+_EMPTY_VALUE = re.compile(rb"(?m)(?:(?<=[,;])|^)[ \t]*(?=[,;])")
+_EMPTY_LAST_VALUE = re.compile(rb"(?m)(?<=[,;])[ \t]*(?=\r?$)")
 # `x [m]` and `"X"` name x.
 _NAME_NOISE = re.compile(r"\[.*?\]|\(.*?\)|[\"'\s]")
 
@@ -79,7 +81,7 @@ def _read(
 ) -> RawCloud:
     if data.startswith(_UTF16_BOMS):
         raise MediaDecodeError("the text is UTF-16; expected ASCII or UTF-8")
-    data = data.removeprefix(_BOM)
+    data = data.removeprefix(BOM)
     if b"\n" not in data:
         data = data.replace(b"\r", b"\n")  # line ends of old Macintosh programs
     # Few lines are comments or blank, so line ends bound the points before any is parsed.
@@ -92,9 +94,15 @@ def _read(
     if before is None:
         check_count(0, options.max_points)
     assert before is not None  # `check_count` raises
+    first = re.split(rb"#|//", before.first)[0]
+    if len(_SEPARATORS.split(first.strip(b", ;\t"), MAX_COLUMNS)) > MAX_COLUMNS:
+        # NumPy would take memory for each of them.
+        raise MediaDecodeError(
+            f"line {before.line} of the text file has more than {MAX_COLUMNS} values"
+        )
     body = data.split(b"\n", before.line - 1)[-1]
     table = read_table(
-        _spaced(body, before), "text", first_line=before.line, comments=True, shown=body
+        _spaced(body, first, before), "text", first_line=before.line, comments=True, shown=body
     )
     check_count(len(table), options.max_points)
     if before.count is not None and before.count != len(table):
@@ -116,7 +124,7 @@ def _preamble(data: bytes) -> _Preamble | None:
     count_line = 0
     for number, line in numbered_lines(data, 1):
         is_comment = line.startswith(COMMENTS)
-        words = [word for word in _SEPARATORS.split(line) if word]
+        words = [word for word in _SEPARATORS.split(line, MAX_COLUMNS) if word]
         if len(words) == 1 and words[0].isdigit() and count is None:
             count, count_line = int(words[0][:18]), number
         elif not is_comment and any(is_number(word) for word in words):
@@ -161,17 +169,15 @@ def _columns(found: _Names, points_line: int, columns: int) -> Mapping[str, int]
     return {name: column for column, name in enumerate(names)}
 
 
-def _spaced(body: bytes, before: _Preamble) -> bytes:
-    """Separators become spaces and decimal commas points; the first point tells which is which."""
-    first = re.split(rb"#|//", before.first)[0]
+def _spaced(body: bytes, first: bytes, before: _Preamble) -> bytes:
+    """Separators become spaces and decimal commas points; the `first` point tells them apart."""
     if b"," not in body and b";" not in body:
         return body
-    if found := _EMPTY_VALUE.search(body):
-        number = before.line + body.count(b"\n", 0, found.start())
-        line = body[body.rfind(b"\n", 0, found.start()) + 1 :].split(b"\n", 1)[0]
-        raise MediaDecodeError(
-            f"line {number} of the text file is {quoted(line)}: a value is empty"
-        )
+    # pandas leaves values empty that are not a number. Some programs end every line with a comma.
+    if _has_empty_value(body):
+        body = _EMPTY_VALUE.sub(b" nan ", body)
+        if before.names is not None and before.names.names[-1] != "":
+            body = _EMPTY_LAST_VALUE.sub(b" nan", body)
     if b";" in first:
         body = body.replace(b";", b" ")
         return body if b"." in first else body.replace(b",", b".")
@@ -179,3 +185,10 @@ def _spaced(body: bytes, before: _Preamble) -> bytes:
     if spaced and b"." not in first:
         return body.replace(b",", b".")
     return body.replace(b",", b" ")
+
+
+def _has_empty_value(body: bytes) -> bool:
+    """Whether a line may have one; much faster than the patterns."""
+    dense = b"\n" + body.translate(None, b" \t\r") + b"\n"
+    ends = (b",", b";", b"\n")
+    return any(one + other in dense for one in ends for other in ends if one + other != b"\n\n")

@@ -7,7 +7,7 @@ const PTS = ["x", "y", "z", "intensity", "r", "g", "b"];
 export function readText(buffer, format) {
   const lines = new TextDecoder().decode(buffer).split(/\r\n|\n|\r/);
   const { start, names, count } = preamble(lines);
-  const split = splitter(lines[start] ?? "");
+  const split = splitter(lines[start] ?? "", Boolean(names?.at(-1)));
   const rows = [];
   for (let number = start; number < lines.length; number++) {
     const values = split(lines[number]);
@@ -20,11 +20,12 @@ export function readText(buffer, format) {
   if (count !== null && count !== rows.length)
     throw new Error(`it declares ${count} points, but has ${rows.length}`);
   const columns = rows[0].length;
+  const named = names?.at(-1) === "" ? names.slice(0, -1) : names;
   const usual = format === "pts" && columns === PTS.length ? PTS : null;
   return {
     rows: rows.length,
     columns,
-    names: names?.length === columns ? names : usual,
+    names: named?.length === columns ? named : usual,
     at: (row, column) => rows[row][column],
   };
 }
@@ -53,18 +54,22 @@ function namesOf(line) {
   const names = line
     .split(separator)
     .map((name) => name.replace(/\[.*?\]|\(.*?\)|["'\s]/g, "").toLowerCase());
-  return names.at(-1) === "" ? names.slice(0, -1) : names;
+  return names;
 }
 
-/** line -> words; the first point tells whether a comma separates or is a decimal sign. */
-function splitter(first) {
+/**
+ * line -> words; the first point tells whether a comma separates or is a decimal sign. Values that
+ * are left empty are not numbers; at the end of a line only where the columns have names.
+ */
+function splitter(first, named) {
   const plain = withoutComment(first);
   const spaced = plain.split(",").some((word) => /\s/.test(word.trim()));
   const decimal = !plain.includes(".") && (plain.includes(";") || spaced);
-  return (line) =>
-    (decimal ? withoutComment(line).replaceAll(",", ".") : withoutComment(line))
-      .split(/[\s,;]+/)
-      .filter(Boolean);
+  return (line) => {
+    let text = withoutComment(line).replace(/(?<=[,;]|^)[ \t]*(?=[,;])/g, " nan ");
+    if (named) text = text.replace(/(?<=[,;])\s*$/, " nan");
+    return (decimal ? text.replaceAll(",", ".") : text).split(/[\s,;]+/).filter(Boolean);
+  };
 }
 
 function withoutComment(line) {

@@ -81,6 +81,14 @@ def point_columns(draw: st.DrawFn, types: list[str]) -> list[Column]:
     return draw(st.permutations(columns))
 
 
+@pytest.mark.parametrize(("format", "encoding", "write"), FORMATS)
+def test_a_byte_order_mark_is_skipped(format: str, encoding: str, write: Write) -> None:
+    data = write(axes("f8"), encoding)
+    if format == "pcd":
+        data = data[data.index(b"FIELDS") :]  # the first line counts
+    np.testing.assert_array_equal(read(b"\xef\xbb\xbf" + data, format).xyz, XYZ)
+
+
 def check_every_encoding(
     format: str, write: Write, encodings: tuple[str, ...], columns: list[Column], **more: Any
 ) -> None:

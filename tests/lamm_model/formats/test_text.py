@@ -104,6 +104,19 @@ def test_points_that_are_not_finite_are_dropped() -> None:
     assert cloud.dropped == 3
 
 
+@pytest.mark.parametrize("sign", [",", ";"])
+def test_empty_values_are_not_numbers(sign: str) -> None:
+    """As pandas writes them."""
+    scan, head = rows(XYZ, SCALAR, sep=sign), sign.join(("x", "y", "z", "label")) + "\n"
+    holes = "1,,3,4\n,2,3,4\n1,2, ,4\r\n".replace(",", sign)
+    for text in (scan + holes, head + scan + holes):
+        cloud = read(text)
+        check(cloud)
+        assert cloud.dropped == 3
+    unlabelled = rows(XYZ[:5], sep=sign, end=f"{sign}\n") + rows(XYZ[5:], SCALAR[5:], sep=sign)
+    check(read(head + unlabelled))
+
+
 def lines(bad: str, before: Iterable[str] = (), sep: str = " ") -> str:
     return "".join(f"{one}\n" for one in before) + rows(XYZ[:4], sep=sep) + f"{bad}\n" + rows(XYZ)
 
@@ -116,8 +129,7 @@ def lines(bad: str, before: Iterable[str] = (), sep: str = " ") -> str:
         (lines("1 2 abc", ["x y z"]), "line 6 of the text file is '1 2 abc': 'abc' is not a numb"),
         (lines("1 2 b", ["-nan(ind) 0 0"]), "line 6 .* '1 2 b'"),
         (lines("1 2 0x3"), "line 5 .* '0x3' is not a number"),
-        (lines("1,,3", sep=","), "line 5 of the text file is '1,,3': a value is empty"),
-        (lines(";1;3", sep=";"), "line 5 of the text file is ';1;3': a value is empty"),
+        (lines("1,,3,4", sep=","), "line 5 .* is '1,,3,4': it has 4 values; expected 3"),
         (lines("1.5;2;3,5", sep=";"), "line 5 .* '1.5;2;3,5': '3,5' is not a number"),
         ("points of a chair\n" + rows(XYZ), "line 1 .* is 'points of a chair'; expected a point"),
         ("lon,lat,alt\n" + rows(XYZ, sep=","), "line 1 .* is 'lon,lat,alt'; .* with x, y and z"),
@@ -130,7 +142,7 @@ def lines(bad: str, before: Iterable[str] = (), sep: str = " ") -> str:
         ("x y z\n20\n", "0 points"),
         ("x y z r g b\n" + rows(XYZ, RGB * 1.5), "a colour value is 3"),
         ("x y z r g b\n" + rows(XYZ, RGB * 1000), "a colour value is 2"),
-        (rows(np.tile(XYZ, 6)), "18 columns; expected 3 to 16"),
+        (rows(np.tile(XYZ, 6)), "line 1 of the text file has more than 16 values"),
     ],
 )
 def test_what_cannot_be_read_is_refused_with_its_line(text: str | bytes, message: str) -> None:
