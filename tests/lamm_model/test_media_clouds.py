@@ -126,69 +126,6 @@ def test_points_that_are_not_finite_are_dropped_with_their_colours() -> None:
     assert decode_point_cloud(npy(BOTH), "npy").dropped == 0
 
 
-@pytest.mark.parametrize("offset", [(6e5, 2e5, 450.0), (0, 0, 1500.0), (-4e6, 5e5, 4.9e6)])
-def test_a_georeferenced_cloud_is_moved_to_the_origin(offset: tuple[float, ...]) -> None:
-    cloud = decode_point_cloud(npy(XYZ.astype(np.float64) + offset), "npy")
-    low, high = cloud.xyz.min(axis=0), cloud.xyz.max(axis=0)
-    np.testing.assert_allclose((low + high)[:2], 0, atol=1e-6)
-    assert low[2] == 0
-    np.testing.assert_allclose(cloud.xyz + np.array(cloud.origin) - offset, XYZ, atol=1e-6)
-    turned = decode_point_cloud(npy((XYZ[:, [0, 2, 1]] + offset) * 1000), "npy", "mm", "y")
-    np.testing.assert_allclose(turned.origin, np.array(offset)[[0, 2, 1]] * (1, -1, 1), atol=5)
-    assert turned.xyz.min(axis=0)[2] == 0
-
-
-def test_a_cloud_near_the_origin_is_not_moved() -> None:
-    cloud = decode_point_cloud(npy(XYZ + np.float32(900)), "npy")
-    np.testing.assert_array_equal(cloud.xyz, XYZ + np.float32(900))
-    assert cloud.origin == (0.0, 0.0, 0.0)
-    wide = np.float32([[0, 0, 0], [1, 1, 1], [2, 0, 0], [90_000, 0, 0]])
-    np.testing.assert_array_equal(decode_point_cloud(npy(wide), "npy").xyz, wide)
-
-
-def test_float32_that_is_too_coarse_is_refused() -> None:
-    far = XYZ.astype(np.float64) + np.array([6e5, 5.3e6, 0])
-    assert decode_point_cloud(npy(far), "npy").origin[0] == pytest.approx(6e5, abs=2)
-    with pytest.raises(MediaDecodeError, match=r"float32 of up to 5.3e\+06 m.* steps of 0.5 m"):
-        decode_point_cloud(npy(far.astype(np.float32)), "npy")
-    city = (XYZ * 1000 + (6e5, 5.3e6, 0)).astype(np.float32)
-    assert decode_point_cloud(npy(city), "npy").xyz.shape == (50, 3)
-
-
-@pytest.mark.parametrize("key", ["xyz", "points", "pc", "pcd", "coords", "arr_0", "PC"])
-def test_npz_arrays_are_found_by_name(key: str) -> None:
-    cloud = decode_point_cloud(npz(**{key: XYZ, "bbox": np.zeros((2, 8)), "colors": RGB}), "npz")
-    np.testing.assert_array_equal(cloud.xyz, XYZ)
-    np.testing.assert_array_equal(cloud.rgb, RGB)
-
-
-def test_numpy_images_and_records_are_clouds() -> None:
-    np.testing.assert_array_equal(decode_point_cloud(npy(XYZ.reshape(5, 10, 3)), "npy").xyz, XYZ)
-    names = [("f0", "<f4"), ("f1", "<f4"), ("f2", "<f4")]  # librealsense's vertices
-    vertices = np.zeros(50, names)
-    aligned = np.zeros(
-        50, np.dtype([("I", "u1"), ("Z", "f8"), ("X", "f8"), ("Y", "f8")], align=True)
-    )
-    for axis in range(3):
-        vertices[f"f{axis}"] = XYZ[:, axis]
-        aligned["XYZ"[axis]] = XYZ[:, axis]
-    for array in (vertices, vertices.reshape(5, 10), aligned):
-        np.testing.assert_array_equal(decode_point_cloud(npy(array), "npy").xyz, XYZ)
-    with pytest.raises(MediaDecodeError, match="npy points have no field x, y, z"):
-        decode_point_cloud(npy(np.zeros(3, [("a", "f4")])), "npy")
-    with pytest.raises(MediaDecodeError, match="records of"):
-        decode_point_cloud(npy(np.zeros(3, [("x", "S4")])), "npy")
-
-
-def test_more_columns_are_not_used() -> None:
-    label = np.zeros((50, 1), np.float32)
-    normals = XYZ / np.linalg.norm(XYZ, axis=1, keepdims=True)
-    for table in (np.hstack([BOTH, label]), np.hstack([XYZ, normals, RGB, label])):
-        cloud = decode_point_cloud(npy(table), "npy")
-        np.testing.assert_array_equal(cloud.rgb, RGB)
-    assert decode_point_cloud(npy(np.hstack([XYZ, normals])), "npy").rgb is None
-
-
 def test_colour_fractions_become_0_to_255() -> None:
     cloud = decode_point_cloud(npy(np.array([[0, 0, 0, 0.0, 0.5, 1.0]])), "npy")
     assert cloud.rgb is not None
