@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from fastapi import FastAPI, Request
@@ -47,13 +47,13 @@ _HTTP_MESSAGES = {404: "route not found", 405: "method not allowed on this route
 
 @dataclass(frozen=True, slots=True)
 class ErrorReply:
-    """An error as a client sees it."""
+    """An error as a client sees it; a `message` of "" in the table is the error's own."""
 
     status: int
     type: str
-    message: str
-    param: str | None = None
     code: str | None = None
+    param: str | None = None
+    message: str = ""
     headers: Mapping[str, str] = field(default_factory=dict)
 
     def body(self) -> dict[str, Any]:
@@ -74,7 +74,7 @@ def translate(error: BaseException) -> ErrorReply:
         error = error.__cause__
     if isinstance(error, RequestValidationError):
         message, param = describe_validation(error.errors())
-        return ErrorReply(400, _INVALID, message, param, "invalid_value")
+        return ErrorReply(400, _INVALID, "invalid_value", param, message)
     reason = error.reason if isinstance(error, exceptions.MediaRefusedError) else error
     row = next((_ROWS[kind] for kind in type(reason).__mro__ if kind in _ROWS), _INTERNAL)
     param = (
@@ -86,7 +86,8 @@ def translate(error: BaseException) -> ErrorReply:
     headers = row.headers
     if isinstance(error, exceptions.RateLimitedError):
         headers = {"Retry-After": str(error.retry_after_s)}
-    return ErrorReply(row.status, row.type, row.message or str(error), param, code, headers)
+    message = row.message or str(error)
+    return replace(row, code=code, param=param, message=message, headers=headers)
 
 
 def install(app: FastAPI) -> None:
@@ -111,64 +112,56 @@ def install(app: FastAPI) -> None:
 def _http_error(status: int, headers: Mapping[str, str] | None) -> ErrorReply:
     message = _HTTP_MESSAGES.get(status, "the request cannot be read")
     code = {404: "not_found", 405: "method_not_allowed"}.get(status)
-    return ErrorReply(status, _INVALID, message, None, code, headers or {})
+    return ErrorReply(status, _INVALID, code, None, message, headers or {})
 
 
-@dataclass(frozen=True, slots=True)
-class _Row:
-    """The reply to an error class and its subclasses; None uses the error's own message."""
-
-    status: int
-    type: str
-    code: str | None = None
-    param: str | None = None
-    message: str | None = None
-    headers: Mapping[str, str] = field(default_factory=dict)
-
-
-_ROWS: Mapping[type[Exception], _Row] = {
+_ROWS: Mapping[type[Exception], ErrorReply] = {
     # The request is wrong.
-    exceptions.RequestError: _Row(400, _INVALID, "invalid_value"),
-    SamplingParamsError: _Row(400, _INVALID, "invalid_value"),
-    PromptError: _Row(400, _INVALID, "unsupported_conversation", "messages"),
-    PromptTooLongError: _Row(400, _INVALID, "context_length_exceeded", "messages"),
-    GrammarError: _Row(400, _INVALID, "unsupported_schema", "response_format"),
-    exceptions.AuthenticationError: _Row(
+    exceptions.RequestError: ErrorReply(400, _INVALID, "invalid_value"),
+    SamplingParamsError: ErrorReply(400, _INVALID, "invalid_value"),
+    PromptError: ErrorReply(400, _INVALID, "unsupported_conversation", "messages"),
+    PromptTooLongError: ErrorReply(400, _INVALID, "context_length_exceeded", "messages"),
+    GrammarError: ErrorReply(400, _INVALID, "unsupported_schema", "response_format"),
+    exceptions.AuthenticationError: ErrorReply(
         401, "authentication_error", headers={"WWW-Authenticate": "Bearer"}
     ),
-    exceptions.PermissionDeniedError: _Row(403, "permission_error"),
-    exceptions.CrossSiteError: _Row(403, "permission_error"),
-    exceptions.ModelNotFoundError: _Row(404, _INVALID),
-    exceptions.TaskNotFoundError: _Row(404, _INVALID),
-    exceptions.RequestNotFoundError: _Row(404, _INVALID),
-    exceptions.BodyTimeoutError: _Row(408, _INVALID, headers=_CLOSE),
-    exceptions.BodyTooLargeError: _Row(413, _INVALID, headers=_CLOSE),
-    exceptions.RateLimitedError: _Row(429, "rate_limit_error"),
-    exceptions.RequestCancelledError: _Row(CLIENT_CLOSED_REQUEST, _INVALID, headers=_NO_RETRY),
-    exceptions.FileTooLargeError: _Row(413, _INVALID, headers=_CLOSE),
-    exceptions.FileQuotaError: _Row(403, "insufficient_quota", headers=_CLOSE),
-    exceptions.StoredFileNotFoundError: _Row(404, _INVALID),
-    exceptions.BatchNotFoundError: _Row(404, _INVALID),
+    exceptions.PermissionDeniedError: ErrorReply(403, "permission_error"),
+    exceptions.CrossSiteError: ErrorReply(403, "permission_error"),
+    exceptions.ModelNotFoundError: ErrorReply(404, _INVALID),
+    exceptions.TaskNotFoundError: ErrorReply(404, _INVALID),
+    exceptions.RequestNotFoundError: ErrorReply(404, _INVALID),
+    exceptions.BodyTimeoutError: ErrorReply(408, _INVALID, headers=_CLOSE),
+    exceptions.BodyTooLargeError: ErrorReply(413, _INVALID, headers=_CLOSE),
+    exceptions.RateLimitedError: ErrorReply(429, "rate_limit_error"),
+    exceptions.RequestCancelledError: ErrorReply(
+        CLIENT_CLOSED_REQUEST, _INVALID, headers=_NO_RETRY
+    ),
+    exceptions.FileTooLargeError: ErrorReply(413, _INVALID, headers=_CLOSE),
+    exceptions.FileQuotaError: ErrorReply(403, "insufficient_quota", headers=_CLOSE),
+    exceptions.StoredFileNotFoundError: ErrorReply(404, _INVALID),
+    exceptions.BatchNotFoundError: ErrorReply(404, _INVALID),
     # A medium is wrong.
-    MediaError: _Row(422, _INVALID, "media_undecodable"),
-    MediaFormatError: _Row(415, _INVALID, "unsupported_media_format"),
-    MediaTooLargeError: _Row(413, _INVALID, "media_too_large"),
-    exceptions.MediaUnreachableError: _Row(422, _INVALID, "media_unreachable"),
+    MediaError: ErrorReply(422, _INVALID, "media_undecodable"),
+    MediaFormatError: ErrorReply(415, _INVALID, "unsupported_media_format"),
+    MediaTooLargeError: ErrorReply(413, _INVALID, "media_too_large"),
+    exceptions.MediaUnreachableError: ErrorReply(422, _INVALID, "media_unreachable"),
     # The service cannot answer now, or ever.
-    exceptions.StorageFullError: _Row(507, "server_error", headers=_NO_RETRY),
-    exceptions.StorageUnavailableError: _Row(503, "service_unavailable", headers=_RETRY),
-    exceptions.BatchesUnavailableError: _Row(503, "service_unavailable", headers=_RETRY),
-    exceptions.OverloadedError: _Row(503, _OVERLOADED, headers=_RETRY),
-    QueueFullError: _Row(503, _OVERLOADED, "queue_full", headers=_RETRY),
-    GrammarQueueTimeoutError: _Row(503, _OVERLOADED, "queue_timeout", headers=_RETRY),
-    exceptions.NotReadyError: _Row(503, "service_unavailable", headers=_RETRY),
-    EngineStoppedError: _Row(
+    exceptions.StorageFullError: ErrorReply(507, "server_error", headers=_NO_RETRY),
+    exceptions.StorageUnavailableError: ErrorReply(503, "service_unavailable", headers=_RETRY),
+    exceptions.BatchesUnavailableError: ErrorReply(503, "service_unavailable", headers=_RETRY),
+    exceptions.OverloadedError: ErrorReply(503, _OVERLOADED, headers=_RETRY),
+    QueueFullError: ErrorReply(503, _OVERLOADED, "queue_full", headers=_RETRY),
+    GrammarQueueTimeoutError: ErrorReply(503, _OVERLOADED, "queue_timeout", headers=_RETRY),
+    exceptions.NotReadyError: ErrorReply(503, "service_unavailable", headers=_RETRY),
+    EngineStoppedError: ErrorReply(
         503, "service_unavailable", "engine_stopped",
         message="the engine accepts no requests", headers=_RETRY,
     ),
-    RequestFailedError: _Row(
+    RequestFailedError: ErrorReply(
         500, "server_error", "request_failed",
         message="this request failed in the engine; see the server's log", headers=_NO_RETRY,
     ),
 }  # fmt: skip
-_INTERNAL = _Row(500, "server_error", "internal_error", message="internal error", headers=_NO_RETRY)
+_INTERNAL = ErrorReply(
+    500, "server_error", "internal_error", message="internal error", headers=_NO_RETRY
+)
