@@ -27,7 +27,7 @@ def test_a_cloud_near_the_origin_is_not_moved() -> None:
     cloud = decode_point_cloud(npy(XYZ + np.float32(900)), "npy")
     np.testing.assert_array_equal(cloud.xyz, XYZ + np.float32(900))
     assert cloud.origin == (0.0, 0.0, 0.0)
-    wide = np.float32([[0, 0, 0], [1, 1, 1], [2, 0, 0], [90_000, 0, 0]])
+    wide = np.array([[0, 0, 0], [1, 1, 1], [2, 0, 0], [90_000, 0, 0]], np.float32)
     np.testing.assert_array_equal(decode_point_cloud(npy(wide), "npy").xyz, wide)
 
 

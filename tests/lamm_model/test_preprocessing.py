@@ -160,7 +160,7 @@ def test_a_cloud_is_sampled_in_metres_as_given() -> None:
 
 def test_a_cloud_farther_away_than_the_training_data_is_moved() -> None:
     spec = dataclasses.replace(POINTS, max_offset=(1.0, 1.0, 0.1))
-    near = PointCloud(np.float32([[-1, -1, 0], [2, 1, 2], [0, 0, 1]]), origin=(0.0, 0.0, 0.0))
+    near = PointCloud(np.array([[-1, -1, 0], [2, 1, 2], [0, 0, 1]], np.float32))
     media = prepare_point_cloud(near, spec)
     np.testing.assert_array_equal(media.array, prepare_point_cloud(near, POINTS).array)
     assert media.info["shift"] == [0.0, 0.0, 0.0]
@@ -171,7 +171,7 @@ def test_a_cloud_farther_away_than_the_training_data_is_moved() -> None:
         ((0.25, 0.25, 3), [0.0, 0.0, -3.0]),
         ((-4, 9, -1), [3.5, -9.0, 1.0]),
     ):
-        moved = prepare_point_cloud(PointCloud(near.xyz + np.float32(offset)), spec)
+        moved = prepare_point_cloud(PointCloud(near.xyz + np.array(offset, np.float32)), spec)
         assert moved.info["shift"] == shift
         expected = near.xyz + offset + shift
         np.testing.assert_allclose(np.unique(moved.array, axis=0), np.unique(expected, axis=0))
@@ -181,7 +181,8 @@ def test_a_cloud_farther_away_than_the_training_data_is_moved() -> None:
 
 def test_the_shift_counts_the_cloud_s_own_origin() -> None:
     spec = dataclasses.replace(POINTS, max_offset=(1.0, 1.0, 0.1))
-    far = PointCloud(np.float32([[2, 0, 0], [4, 0, 2]]), origin=(600_000.0, 200_000.0, 450.0))
+    xyz = np.array([[2, 0, 0], [4, 0, 2]], np.float32)
+    far = PointCloud(xyz, origin=(600_000.0, 200_000.0, 450.0))
     info = prepare_point_cloud(far, spec).info
     assert info["shift"] == [-600_003.0, -200_000.0, -450.0]
     assert info["bounds"] == [[600_002.0, 200_000.0, 450.0], [600_004.0, 200_000.0, 452.0]]

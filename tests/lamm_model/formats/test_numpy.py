@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -16,7 +18,8 @@ BOTH = np.concatenate([XYZ, RGB], axis=1)
 
 @pytest.mark.parametrize("key", ["xyz", "points", "pc", "pcd", "coords", "arr_0", "PC"])
 def test_npz_arrays_are_found_by_name(key: str) -> None:
-    cloud = decode_point_cloud(npz(**{key: XYZ, "bbox": np.zeros((2, 8)), "colors": RGB}), "npz")
+    arrays: dict[str, Any] = {key: XYZ, "bbox": np.zeros((2, 8)), "colors": RGB}
+    cloud = decode_point_cloud(npz(**arrays), "npz")
     np.testing.assert_array_equal(cloud.xyz, XYZ)
     np.testing.assert_array_equal(cloud.rgb, RGB)
 
