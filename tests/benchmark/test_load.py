@@ -273,7 +273,7 @@ def test_a_rate_makes_an_open_loop_unless_a_limit_is_asked_for(
         (["--ramp-up-end-rps", "3"], "need --ramp-up-strategy"),
         (["--baseline", "transformers"], "needs --checkpoint, the checkpoint"),
         (["--baseline=transformers", "--checkpoint=x", "--cancel-rate=0.5"], "cannot be combined"),
-        (["--cloud", "a.png"], "a.png is not a point cloud; --cloud takes .npy"),
+        (["--cloud", "a.png"], "a.png is not a point cloud; --cloud takes .asc"),
         (["--image", "a.npy"], "a.npy is not a picture; --image takes .png"),
         (["--suite", "nowhere"], "has no suite.json"),
     ],

@@ -18,7 +18,7 @@ CASES: dict[str, tuple[str, Any, int, str | None, str]] = {
         "detection", points(), 400, None,
         "has point_cloud_url; this task takes a picture (JPEG, PNG, WebP, BMP, GIF) in image_url"),
     "a picture for a cloud": (
-        "detection_3d", picture(), 400, None, "takes a point cloud (bin, npy, npz"),
+        "detection_3d", picture(), 400, None, "takes a point cloud (asc, bin, csv"),
     "no medium": ("counting", {"inputs": {}}, 400, "image_url", "image_url is missing"),
     "no question": ("vqa", picture(), 400, "inputs.question", "is missing"),
     "no inputs": (

@@ -275,10 +275,10 @@ def test_a_compressed_body_is_checked_before_it_is_allocated() -> None:
 
 
 @pytest.mark.parametrize("type_", ["f4", "f8"])
-def test_a_signalling_nan_is_refused_as_any_other(type_: str) -> None:
+def test_a_signalling_nan_is_read_as_any_other(type_: str) -> None:
     bits = {"f4": b"\1\0\x80\x7f", "f8": b"\1\0\0\0\0\0\xf0\x7f"}[type_]
     values = np.frombuffer(bits * 20, "<" + type_)
-    with pytest.raises(MediaDecodeError, match=r"point 0 of 20 is \(nan, .*must be finite"):
+    with pytest.raises(MediaDecodeError, match="none of the 20 points has finite"):
         decode_point_cloud(ply([("x", values), *axes()[1:]]), "ply")
     with pytest.raises(MediaDecodeError, match="a colour value is nan"):
         decode_point_cloud(ply([*axes(), *((n, values) for n in ("red", "green", "blue"))]), "ply")
