@@ -9,7 +9,7 @@ import pytest
 
 from lamm_model.media import MediaDecodeError, decode_point_cloud
 from tests.service.chat_requests import npy
-from tests.service.hostile_clouds import npz
+from tests.service.media.hostile_clouds import npz
 
 XYZ = np.random.default_rng(0).uniform(-2, 2, (50, 3)).astype(np.float32)
 RGB = np.random.default_rng(1).integers(0, 256, (50, 3)).astype(np.float32)

@@ -38,8 +38,8 @@ from service.batches.line_store import LineStore
 from service.batches.store import BatchStore
 from service.config.settings import Settings
 from service.exceptions import BatchNotFoundError, RateLimitedError, RequestError
-from tests.service.batch_jobs import batch_app, jsonl, request_line, start, until
-from tests.service.postgres_server import postgres_server
+from tests.service.batches.batch_jobs import batch_app, jsonl, request_line, start, until
+from tests.service.batches.postgres_server import postgres_server
 
 ASKED = NewBatch("abcd", "/v1/completions", "file-1", "24h", {"a": "ü\0"}, 1000, 2000, 3600)
 GOOD = LineResult(LineStatus.COMPLETED, '{"good": 1}', Tokens(10, 4, 3))

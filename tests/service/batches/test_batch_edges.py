@@ -36,7 +36,7 @@ from service.batches.store import BatchStore
 from service.config.settings import Settings
 from service.exceptions import BatchesUnavailableError, BatchNotFoundError
 from service.keys.api_keys import ApiKeys
-from tests.service.batch_jobs import CHAT, batch_app, jsonl, request_line, start, until
+from tests.service.batches.batch_jobs import CHAT, batch_app, jsonl, request_line, start, until
 
 ASKED = NewBatch("abcd", CHAT, "file-1", "24h", None, 1000, 2000)
 GOOD = LineResult(LineStatus.COMPLETED, '{"good": 1}')

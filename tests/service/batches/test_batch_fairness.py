@@ -23,7 +23,7 @@ from service.engine.base import EngineStats, GenerationChunk, GenerationRequest,
 from service.engine.echo_engine import EchoEngine
 from service.lifecycle import Lifecycle
 from service.startup.configs import engine_config
-from tests.service.batch_jobs import (
+from tests.service.batches.batch_jobs import (
     CHAT,
     batch_app,
     content_of,

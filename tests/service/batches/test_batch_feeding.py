@@ -31,7 +31,7 @@ from service.exceptions import BatchesUnavailableError, StorageFullError
 from service.files.store import FileStore
 from service.lifecycle import Lifecycle
 from service.startup.configs import engine_config
-from tests.service.batch_jobs import (
+from tests.service.batches.batch_jobs import (
     CHAT,
     answers,
     batch_app,

@@ -19,7 +19,7 @@ from service.batches.database import database_url, open_database
 from service.batches.postgres import connect_args
 from service.config.settings import Settings
 from service.exceptions import BatchesUnavailableError
-from tests.service.batch_jobs import (
+from tests.service.batches.batch_jobs import (
     answers,
     batch_app,
     content_of,
@@ -29,7 +29,7 @@ from tests.service.batch_jobs import (
     until,
     until_answered,
 )
-from tests.service.postgres_server import postgres_server
+from tests.service.batches.postgres_server import postgres_server
 
 
 @pytest.fixture(scope="module")

@@ -19,7 +19,7 @@ from service.batches.store import BatchStore
 from service.config.settings import Settings
 from service.engine.echo_engine import DEFAULT_REPLY
 from service.exceptions import BatchesUnavailableError
-from tests.service.batch_jobs import (
+from tests.service.batches.batch_jobs import (
     CHAT,
     URL,
     answers,
@@ -31,7 +31,7 @@ from tests.service.batch_jobs import (
     until,
     until_answered,
 )
-from tests.service.postgres_server import postgres_server
+from tests.service.batches.postgres_server import postgres_server
 from tests.service.running_server import serving
 
 LINES = 60

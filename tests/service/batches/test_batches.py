@@ -19,7 +19,7 @@ from service.app import create_app
 from service.config.settings import Settings
 from service.engine.echo_engine import EchoEngine
 from service.startup.configs import engine_config
-from tests.service.batch_jobs import (
+from tests.service.batches.batch_jobs import (
     CHAT,
     URL,
     answer_to,

@@ -17,7 +17,7 @@ import numpy as np
 import requests
 from schemathesis.core.parameters import ParameterLocation
 
-from tests.service.batch_jobs import CHAT, jsonl, request_line
+from tests.service.batches.batch_jobs import CHAT, jsonl, request_line
 from tests.service.chat_requests import npy, png
 
 MODEL = "tiny-lamm"

@@ -44,7 +44,7 @@ from service.config.settings import Settings
 from service.engine.echo_engine import EchoEngine
 from service.startup.configs import engine_config
 from tests.service.chat_requests import REPLY
-from tests.service.known_names import KnownNames
+from tests.service.endpoints.known_names import KnownNames
 from tests.service.listening import listening
 
 logger = logging.getLogger(__name__)

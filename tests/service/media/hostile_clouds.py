@@ -16,7 +16,7 @@ from lamm_model.conversation import Modality
 from service.media.process import MediaJob
 from tests.lamm_model.formats import point_files
 from tests.service.chat_requests import npy
-from tests.service.hostile_case import TRUNCATIONS, Case
+from tests.service.media.hostile_case import TRUNCATIONS, Case
 
 Array = npt.NDArray[Any]
 _XYZ = np.linspace(-1.0, 1.0, 120, dtype=np.float32).reshape(40, 3)

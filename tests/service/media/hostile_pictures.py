@@ -13,7 +13,7 @@ from PIL import Image
 
 from lamm_model.conversation import Modality
 from service.media.process import MediaJob
-from tests.service.hostile_case import TRUNCATIONS, Case
+from tests.service.media.hostile_case import TRUNCATIONS, Case
 
 MAX_PIXELS = 4_000_000
 _RED = (200, 30, 40)

@@ -26,9 +26,9 @@ from service.media.pool import MediaPool
 from service.media.pool_config import MediaPoolConfig
 from service.media.process import MediaJob
 from tests.service.chat_requests import REPLY, chat_body, cloud, image, npy, png
-from tests.service.hostile_case import Case
-from tests.service.hostile_clouds import cloud_cases
-from tests.service.hostile_pictures import MAX_PIXELS, picture_cases
+from tests.service.media.hostile_case import Case
+from tests.service.media.hostile_clouds import cloud_cases
+from tests.service.media.hostile_pictures import MAX_PIXELS, picture_cases
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

@@ -25,7 +25,7 @@ from service.media.pool_config import LIVE, MediaPoolConfig, Precedence
 from service.media.process import MediaJob
 from service.media.process_pool import Place, ProcessQueue
 from service.media.remote_address import AllowedHosts
-from tests.service.batch_jobs import CHAT, batch_app, jsonl, request_line, start, until
+from tests.service.batches.batch_jobs import CHAT, batch_app, jsonl, request_line, start, until
 from tests.service.chat_requests import chat_body, image, png
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")

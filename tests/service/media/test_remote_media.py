@@ -27,7 +27,7 @@ from service.media.fetch import MediaFetcher
 from service.media.remote_address import AllowedHosts, Resolver, UrlRefusedError, is_public
 from service.startup.configs import engine_config
 from tests.service.chat_requests import REPLY, chat_body, npy, png
-from tests.service.media_host import NAME, PNG_HEAD, MediaHost, media_host, ok, redirect
+from tests.service.media.media_host import NAME, PNG_HEAD, MediaHost, media_host, ok, redirect
 
 CHAT = "/v1/chat/completions"
 pytestmark = pytest.mark.asyncio(loop_scope="module")

@@ -9,7 +9,15 @@ from typing import Any
 import pytest
 
 from service.config.settings import Settings
-from tests.service.batch_jobs import CHAT, batch_app, content_of, jsonl, request_line, start, until
+from tests.service.batches.batch_jobs import (
+    CHAT,
+    batch_app,
+    content_of,
+    jsonl,
+    request_line,
+    start,
+    until,
+)
 from tests.service.chat_requests import chat_body
 from tests.service.quick_app import quick_app
 

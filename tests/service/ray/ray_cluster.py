@@ -1,6 +1,6 @@
 """A Ray of its own with the service on it, in a process of its own; started by `test_ray_app`.
 
-    python tests/service/ray_cluster.py CHECKPOINT FILES_DIR TEMPORARY_DIR PORT
+    python tests/service/ray/ray_cluster.py CHECKPOINT FILES_DIR TEMPORARY_DIR PORT
 
 Says `ready` once replicas serve. Then `kill REPLICA` on standard input kills that replica's process
 with SIGKILL, and the end of standard input ends everything. Nothing listens beyond loopback.
@@ -19,7 +19,7 @@ from ray import serve
 from ray.serve.schema import LoggingConfig
 
 from service.ray_app import REPLICA, RayArgs, application
-from tests.service.ray_replicas import SlowReplica
+from tests.service.ray.ray_replicas import SlowReplica
 
 APP = "lamm"
 _OBJECT_STORE_BYTES = 80 << 20

@@ -34,7 +34,7 @@ pytestmark = [
     pytest.mark.asyncio(loop_scope="module"),
 ]
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 CHAT = "/v1/chat/completions"
 RUNNING = "lamm:num_requests_running"
 PATIENCE_S = 300.0
@@ -100,7 +100,7 @@ def _start(checkpoint: Path, temporary: str) -> Cluster:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     command = [
-        sys.executable, str(ROOT / "tests/service/ray_cluster.py"), str(checkpoint),
+        sys.executable, str(ROOT / "tests/service/ray/ray_cluster.py"), str(checkpoint),
         f"{temporary}/files", temporary, str(port),
     ]  # fmt: skip
     environment = {

@@ -21,7 +21,7 @@ from service.ray.gateway import GatewayConfig, create_gateway
 from service.ray.replica import ACCEPTED
 from tests.service.chat_requests import chat_body, image, png
 from tests.service.quick_app import bearer, until_engine
-from tests.service.ray_replicas import EchoReplica, Replicas, SlowReplica, start_replica
+from tests.service.ray.ray_replicas import EchoReplica, Replicas, SlowReplica, start_replica
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

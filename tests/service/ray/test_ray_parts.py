@@ -27,7 +27,7 @@ from service.ray.router import by_load, by_weight, spilled
 from service.ray_app import RayArgs, build
 from tests.service.chat_requests import chat_body, cloud, data_url, image, npy, png
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 JSON = "application/json"
 PICTURE = png()
 DIGEST = hashlib.sha256(PICTURE).hexdigest()

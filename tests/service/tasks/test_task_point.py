@@ -24,7 +24,7 @@ from lamm_model.tasks.point import PointInputs, PointsAnswer
 from service.engine.base import FinishReason, GenerationChunk, GenerationRequest
 from service.media.overlay_picture import PALETTE
 from tests.benchmark.conftest import FakeServer
-from tests.service.task_requests import URL, picture
+from tests.service.tasks.task_requests import URL, picture
 
 TASK = TASKS["point"]
 BAG = PointInputs(label="bag")

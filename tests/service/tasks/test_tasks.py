@@ -23,7 +23,7 @@ from service.engine.base import GenerationRequest
 from service.engine.echo_engine import EchoEngine
 from service.media.overlay_picture import PALETTE
 from service.tasks.models import TaskModels
-from tests.service.task_requests import URL, picture, points
+from tests.service.tasks.task_requests import URL, picture, points
 
 CONTEXT = 1024
 pytestmark = pytest.mark.asyncio(loop_scope="module")

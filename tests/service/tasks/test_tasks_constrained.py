@@ -26,7 +26,7 @@ from service.engine.grammar import Grammar, GrammarCompiler
 from service.exceptions import RequestError
 from service.tasks.answer_grammar import form_of
 from tests.service.chat_requests import REPLY
-from tests.service.task_requests import URL, picture, points
+from tests.service.tasks.task_requests import URL, picture, points
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

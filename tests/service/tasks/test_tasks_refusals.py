@@ -8,7 +8,7 @@ import httpx
 import pytest
 
 from tests.service.chat_requests import CONTEXT, image, png
-from tests.service.task_requests import URL, picture, points
+from tests.service.tasks.task_requests import URL, picture, points
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

@@ -13,7 +13,7 @@ from service.config.settings import Settings
 from service.endpoints.ui import PAGE, assets
 from tests.service.quick_app import bearer, quick_app
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 FOLDER = ROOT / "service" / "web_ui"
 NAMES = [asset.name for asset in assets()]
 TEXTS = [name for name in NAMES if name.endswith((".html", ".css", ".js", ".json", ".svg"))]

@@ -21,7 +21,7 @@ from service.config.settings import Settings
 from tests.lamm_model.formats.point_files import pcd as pcd_file
 from tests.lamm_model.formats.point_files import ply as ply_file
 from tests.service.chat_requests import npy, png
-from tests.service.web_ui_server import Visited, visited
+from tests.service.web_ui.web_ui_server import Visited, visited
 
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 PATIENCE_MS = 60_000  # a busy machine paints late

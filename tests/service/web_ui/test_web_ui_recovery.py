@@ -9,7 +9,7 @@ import pytest
 from playwright.sync_api import FilePayload, Page, Route, expect
 
 from tests.service.chat_requests import png
-from tests.service.test_web_ui_browser import (  # noqa: F401 - fixtures
+from tests.service.web_ui.test_web_ui_browser import (  # noqa: F401 - fixtures
     answered,
     ask,
     browser,
@@ -19,7 +19,7 @@ from tests.service.test_web_ui_browser import (  # noqa: F401 - fixtures
     run,
     server,
 )
-from tests.service.web_ui_server import Visited
+from tests.service.web_ui.web_ui_server import Visited
 
 CLOUD = b"0 0 0\n1 0 0\n0 1 2\n"
 # Counts the addresses of blobs that were made and not let go of.
