@@ -19,7 +19,8 @@ from training.mini.scenes.dense_targets import (
     token_targets,
 )
 from training.mini.sources import PRODUCTS
-from training.mini.talk import language
+from training.mini.talk import picture_questions, word_questions
+from training.mini.talk.exchanges import Exchange
 from training.mini.talk.phrasings import INTENTS, phrasings
 from training.mini.writers import quality_suite
 
@@ -123,11 +124,11 @@ def test_clouds_stand_on_the_floor_in_metres(pools: corpus.Pools) -> None:
 
 def test_true_answers_parse_to_the_suites_targets(pools: corpus.Pools) -> None:
     """What training teaches the model to say, the task's parser reads back as the right answer."""
-    makers: dict[str, Callable[..., language.Exchange]] = {
-        "classification": language.identify,
-        "counting": language.count_products,
-        "detection": language.detect,
-        "ocr": language.read,
+    makers: dict[str, Callable[..., Exchange]] = {
+        "classification": picture_questions.identify,
+        "counting": picture_questions.count_products,
+        "detection": picture_questions.detect,
+        "ocr": word_questions.read,
     }
     for seed in range(60):
         rng = np.random.default_rng(seed)
@@ -163,8 +164,8 @@ def test_true_choices_parse_to_the_right_option(pools: corpus.Pools) -> None:
     for seed in range(100):
         rng = np.random.default_rng(seed)
         scene = pictures.scene(pools.products, rng)
-        exchange = language.choice(scene, rng)
-        _, options, right, _ = language.choice_parts(scene, _skip_to_choice(seed, pools))
+        exchange = picture_questions.choice(scene, rng)
+        _, options, right, _ = picture_questions.choice_parts(scene, _skip_to_choice(seed, pools))
         read = task.parse(
             exchange.answer, task.inputs_model(question=exchange.question, choices=options)
         )

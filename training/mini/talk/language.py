@@ -1,7 +1,6 @@
 """Conversations about pictures, about clouds, and without a medium.
 
-`picture_turns`, `drawn_turns`, `cloud_turns` and `small_talk` make conversations of several turns
-from question families. This module also exports the families that the mini suite uses.
+Each conversation has several turns, drawn from weighted question families.
 """
 
 from __future__ import annotations
@@ -12,83 +11,13 @@ from training.mini.scenes.clouds import CloudScene
 from training.mini.scenes.drawn_scenes import shows_body, shows_face
 from training.mini.scenes.pictures import PictureScene
 from training.mini.sources import Split
-from training.mini.talk.cloud_questions import (
-    cloud_choice,
-    cloud_choice_parts,
-    cloud_classify,
-    cloud_colour,
-    cloud_count,
-    cloud_exists,
-    cloud_height,
-    cloud_identify,
-    cloud_list,
-)
-from training.mini.talk.drawn_questions import (
-    body_describe,
-    body_points,
-    face_describe,
-    hair,
-    joint,
-    land,
-    land_describe,
-    smile,
-)
-from training.mini.talk.exchanges import Exchange, Family, converse, options_text, pick, unknown
+from training.mini.talk import cloud_questions as clouds
+from training.mini.talk import drawn_questions as drawn
+from training.mini.talk import picture_questions as products
+from training.mini.talk import task_questions as tasks
+from training.mini.talk import word_questions as words
+from training.mini.talk.exchanges import Exchange, Family, converse, pick, unknown
 from training.mini.talk.phrasings import ask
-from training.mini.talk.picture_questions import (
-    choice,
-    choice_parts,
-    classify,
-    colour,
-    count_class,
-    count_products,
-    describe,
-    detect,
-    exists,
-    identify,
-    its_colour,
-    locate,
-    no_text,
-)
-from training.mini.talk.task_questions import (
-    cloud_detect,
-    cloud_ground,
-    cloud_task_classify,
-    task_caption,
-    task_classify,
-    task_count,
-    task_detect,
-    task_points,
-    task_read,
-)
-from training.mini.talk.word_questions import (
-    absent_product,
-    first_letter,
-    letters,
-    read,
-    word_choice,
-    word_describe,
-)
-
-__all__ = [
-    "Exchange",
-    "choice",
-    "choice_parts",
-    "classify",
-    "cloud_choice",
-    "cloud_choice_parts",
-    "cloud_classify",
-    "cloud_identify",
-    "cloud_turns",
-    "count_products",
-    "detect",
-    "drawn_turns",
-    "identify",
-    "options_text",
-    "picture_turns",
-    "read",
-    "small_talk",
-]
 
 
 def picture_turns(scene: PictureScene, rng: np.random.Generator, count: int = 4) -> list[Exchange]:
@@ -99,45 +28,45 @@ def picture_turns(scene: PictureScene, rng: np.random.Generator, count: int = 4)
     """
     if scene.word:
         families: list[tuple[float, Family]] = [
-            (4.0, read),
-            (1.5, task_read),
-            (1.0, letters),
-            (1.0, first_letter),
-            (0.6, absent_product),
+            (4.0, words.read),
+            (1.5, tasks.task_read),
+            (1.0, words.letters),
+            (1.0, words.first_letter),
+            (0.6, words.absent_product),
             (0.5, unknown),
-            (0.8, word_describe),
-            (0.8, word_choice),
+            (0.8, words.word_describe),
+            (0.8, words.word_choice),
         ]
     elif len(scene.products) == 1 and scene.products[0].box[2] - scene.products[0].box[0] > 20:
         families = [
-            (3.0, identify),
-            (1.2, classify),
-            (0.8, task_classify),
-            (3.0, choice),
-            (1.2, its_colour),
-            (0.8, exists),
-            (0.8, count_products),
-            (0.8, describe),
+            (3.0, products.identify),
+            (1.2, products.classify),
+            (0.8, tasks.task_classify),
+            (3.0, products.choice),
+            (1.2, products.its_colour),
+            (0.8, products.exists),
+            (0.8, products.count_products),
+            (0.8, products.describe),
             (0.6, unknown),
-            (0.5, no_text),
-            (0.7, detect),
+            (0.5, products.no_text),
+            (0.7, products.detect),
         ]
     else:
         families = [
-            (2.0, count_products),
-            (0.4, task_count),
-            (3.0, detect),
-            (1.2, task_detect),
-            *[(1.6, choice)] * 3,
-            (1.2, task_points),
-            (0.8, count_class),
-            *[(1.6, colour)] * 3,
-            (0.8, exists),
-            *[(1.2, locate)] * 3,
-            (0.6, describe),
-            (0.3, task_caption),
+            (2.0, products.count_products),
+            (0.4, tasks.task_count),
+            (3.0, products.detect),
+            (1.2, tasks.task_detect),
+            *[(1.6, products.choice)] * 3,
+            (1.2, tasks.task_points),
+            (0.8, products.count_class),
+            *[(1.6, products.colour)] * 3,
+            (0.8, products.exists),
+            *[(1.2, products.locate)] * 3,
+            (0.6, products.describe),
+            (0.3, tasks.task_caption),
             (0.4, unknown),
-            (0.4, no_text),
+            (0.4, products.no_text),
         ]
     return converse(scene, families, rng, count)
 
@@ -146,16 +75,26 @@ def drawn_turns(scene: PictureScene, rng: np.random.Generator, count: int = 4) -
     """A conversation of `count` turns about a drawing; people with questions on several joints."""
     if shows_face(scene):
         families: list[tuple[float, Family]] = [
-            (3.0, smile),
-            (3.0, hair),
-            (1.0, face_describe),
+            (3.0, drawn.smile),
+            (3.0, drawn.hair),
+            (1.0, drawn.face_describe),
             (0.4, unknown),
-            (0.4, no_text),
+            (0.4, products.no_text),
         ]
     elif shows_body(scene):
-        families = [*[(1.5, joint)] * 6, (1.0, body_describe), (1.0, body_points), (0.4, unknown)]
+        families = [
+            *[(1.5, drawn.joint)] * 6,
+            (1.0, drawn.body_describe),
+            (1.0, drawn.body_points),
+            (0.4, unknown),
+        ]
     else:
-        families = [(3.0, land), (1.0, land_describe), (0.4, unknown), (0.4, no_text)]
+        families = [
+            (3.0, drawn.land),
+            (1.0, drawn.land_describe),
+            (0.4, unknown),
+            (0.4, products.no_text),
+        ]
     return converse(scene, families, rng, count)
 
 
@@ -163,27 +102,27 @@ def cloud_turns(scene: CloudScene, rng: np.random.Generator, count: int = 4) -> 
     """A conversation of `count` turns about one cloud; rooms with questions on several objects."""
     if len(scene.objects) == 1:
         families: list[tuple[float, Family]] = [
-            (3.0, cloud_identify),
-            (1.2, cloud_classify),
-            (0.6, cloud_task_classify),
-            (3.0, cloud_choice),
-            (1.2, cloud_ground),
-            (0.8, cloud_detect),
-            (0.8, cloud_exists),
-            (0.8, cloud_count),
-            (1.0, cloud_height),
-            (0.4, cloud_colour),
+            (3.0, clouds.cloud_identify),
+            (1.2, clouds.cloud_classify),
+            (0.6, tasks.cloud_task_classify),
+            (3.0, clouds.cloud_choice),
+            (1.2, tasks.cloud_ground),
+            (0.8, tasks.cloud_detect),
+            (0.8, clouds.cloud_exists),
+            (0.8, clouds.cloud_count),
+            (1.0, clouds.cloud_height),
+            (0.4, clouds.cloud_colour),
             (0.5, unknown),
         ]
     else:
         families = [
-            (2.0, cloud_count),
-            (2.0, cloud_list),
-            (3.0, cloud_choice),
-            (3.0, cloud_detect),
-            *[(1.5, cloud_ground)] * 3,
-            (1.2, cloud_exists),
-            (0.4, cloud_colour),
+            (2.0, clouds.cloud_count),
+            (2.0, clouds.cloud_list),
+            (3.0, clouds.cloud_choice),
+            (3.0, tasks.cloud_detect),
+            *[(1.5, tasks.cloud_ground)] * 3,
+            (1.2, clouds.cloud_exists),
+            (0.4, clouds.cloud_colour),
             (0.4, unknown),
         ]
     return converse(scene, families, rng, count)

@@ -8,53 +8,29 @@ from __future__ import annotations
 
 import hashlib
 from functools import cache
+from importlib.resources import files
 from itertools import product
 
 import numpy as np
+import yaml
 
 from training.mini.sources import Split
-from training.mini.talk.cloud_phrasings import CLOUD_GRAMMARS
-from training.mini.talk.drawn_phrasings import DRAWN_GRAMMARS
-from training.mini.talk.grammar import Grammar
-from training.mini.talk.picture_phrasings import PICTURE_GRAMMARS
-from training.mini.talk.talk_phrasings import TALK_GRAMMARS
 
-_OPENERS = (
-    "",
-    "",
-    "Please tell me, ",
-    "Hi, ",
-    "Can you tell me, ",
-    "Quick question: ",
-    "I wonder, ",
-    "Tell me, ",
-    "Look closely: ",
-    "In your view, ",
-    "Hello! ",
-    "Now, ",
-)
-_GRAMMARS: dict[str, Grammar] = {
-    **PICTURE_GRAMMARS,
-    **DRAWN_GRAMMARS,
-    **CLOUD_GRAMMARS,
-    **TALK_GRAMMARS,
-}
-INTENTS = tuple(_GRAMMARS)
+_FILE = files("training.mini.talk") / "phrasings.yaml"
+_GRAMMARS = yaml.safe_load(_FILE.read_text(encoding="utf8"))
+INTENTS = tuple(_GRAMMARS["intents"])
 
 
 @cache
 def phrasings(intent: str, split: Split) -> tuple[str, ...]:
     """Every phrasing of an intent in one split; `{x}` marks a field that `ask` fills in."""
-    cores, closers = _GRAMMARS[intent]
+    grammar = _GRAMMARS["intents"][intent]
+    cores, closers = grammar["cores"].splitlines(), grammar["closers"]
     found = []
-    for opener, core, closer in product(_OPENERS, cores, closers):
+    for opener, core, closer in product(_GRAMMARS["openers"], cores, closers):
         # An opener that ends a sentence, or none, wants a capital.
-        joined = (
-            opener + core
-            if opener and opener[-2] not in "!."
-            else opener + core[0].upper() + core[1:]
-        )
-        found.append(joined + closer)
+        inside = opener and opener[-2] not in "!."
+        found.append(opener + (core if inside else core[0].upper() + core[1:]) + closer)
     kept = [text for text in found if (_bucket(text) == 0) == (split == "test")]
     # The digest may leave a short grammar without phrasings in one split.
     return tuple(kept or found)

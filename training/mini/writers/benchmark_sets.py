@@ -12,13 +12,13 @@ from typing import Any
 
 import numpy as np
 
-from lamm_model.tasks import TASKS
 from lamm_model.tasks.label_sets import JOINTS
 from training.mini import corpus
 from training.mini.scenes import clouds, drawings, pictures
 from training.mini.scenes.pictures import PictureScene
 from training.mini.sources import FURNITURE, PRODUCTS
-from training.mini.talk import language
+from training.mini.talk import cloud_questions, exchanges, picture_questions
+from training.mini.talk.task_questions import task_prompt
 from training.mini.writers.media_files import npy_bytes, png_bytes
 
 _PHOTOGRAPHS = "photographs of products (Fashion-MNIST, test split), tinted, on drawn grounds"
@@ -47,15 +47,10 @@ def labelled_boxes(scene: PictureScene) -> list[Fields]:
     ]
 
 
-def _ask(task: str, **inputs: Any) -> str:
-    definition = TASKS[task]
-    return definition.prompt(definition.inputs_model.model_validate(inputs))
-
-
 def _classification(pools: corpus.Pools, rng: np.random.Generator) -> Made:
     scene = pictures.alone(pools.products, rng)
     label = PRODUCTS[scene.products[0].label]
-    query = _ask("classification", labels=PRODUCTS)
+    query = task_prompt("classification", labels=PRODUCTS)
     return png_bytes(scene.picture), {
         "Classification_CIFAR10.json": {"query": query, "label": label}
     }
@@ -65,8 +60,14 @@ def _detection(pools: corpus.Pools, rng: np.random.Generator) -> Made:
     scene = pictures.scene(pools.products, rng)
     found = labelled_boxes(scene)
     return png_bytes(scene.picture), {
-        "Detection_VOC2012.json": {"query": _ask("detection", labels=PRODUCTS), "object": found},
-        "Locating_VOC2012.json": {"query": _ask("locating", labels=PRODUCTS), "object": found},
+        "Detection_VOC2012.json": {
+            "query": task_prompt("detection", labels=PRODUCTS),
+            "object": found,
+        },
+        "Locating_VOC2012.json": {
+            "query": task_prompt("locating", labels=PRODUCTS),
+            "object": found,
+        },
     }
 
 
@@ -74,14 +75,14 @@ def _choice(file: str, single: bool) -> Callable[[corpus.Pools, np.random.Genera
     def make(pools: corpus.Pools, rng: np.random.Generator) -> Made:
         draw = pictures.alone if single else pictures.scene
         scene = draw(pools.products, rng)
-        question, options, right, _ = language.choice_parts(scene, rng)
+        question, options, right, _ = picture_questions.choice_parts(scene, rng)
         return png_bytes(scene.picture), {file: _options(question, options, right)}
 
     return make
 
 
 def _options(question: str, options: list[str], right: int) -> Fields:
-    query = language.options_text(question, options)
+    query = exchanges.options_text(question, options)
     return {"query": query, "gt_choices": options, "gt_choice": right}
 
 
@@ -96,7 +97,7 @@ def _caption(pools: corpus.Pools, rng: np.random.Generator) -> Made:
         f"{listed[0].upper()}{listed[1:]}.",
     ]
     return png_bytes(scene.picture), {
-        "Caption_flickr30k.json": {"query": _ask("caption"), "sentences": sentences}
+        "Caption_flickr30k.json": {"query": task_prompt("caption"), "sentences": sentences}
     }
 
 
@@ -113,20 +114,20 @@ def _counting(pools: corpus.Pools, rng: np.random.Generator) -> Made:
     points = [[(p.box[0] + p.box[2]) / 2, (p.box[1] + p.box[3]) / 2] for p in scene.products]
     counted: Fields = {"num": len(points), "points": points}
     return png_bytes(scene.picture), {
-        "Counting_FSC147.json": {"query": _ask("counting")} | counted,
-        "Locating_FSC147.json": {"query": _ask("locating")} | counted,
+        "Counting_FSC147.json": {"query": task_prompt("counting")} | counted,
+        "Locating_FSC147.json": {"query": task_prompt("locating")} | counted,
     }
 
 
 def _words(pools: corpus.Pools, rng: np.random.Generator) -> Made:
     scene = pictures.word(pools.words, rng)
-    fields = {"query": _ask("ocr_words"), "word_list": [scene.word.lower()]}
+    fields = {"query": task_prompt("ocr_words"), "word_list": [scene.word.lower()]}
     return png_bytes(scene.picture), {"OCR_SVT.json": fields}
 
 
 def _land(_: corpus.Pools, rng: np.random.Generator) -> Made:
     label = str(rng.choice(list(drawings.LAND)))
-    fields = {"query": _ask("fine_grained_classification"), "label": label}
+    fields = {"query": task_prompt("fine_grained_classification"), "label": label}
     picture = drawings.land(rng, label)
     return png_bytes(picture), {"Fine-grained_Classification_UCMerced.json": fields}
 
@@ -135,10 +136,13 @@ def _faces(_: corpus.Pools, rng: np.random.Generator) -> Made:
     smile, hair = bool(rng.random() < 0.5), str(rng.choice(list(drawings.HAIR)))
     return png_bytes(drawings.face(rng, smile, hair)[0]), {
         "Facial_Classification_CelebA(Smile).json": {
-            "query": _ask("facial_smile"),
+            "query": task_prompt("facial_smile"),
             "attr": "1" if smile else "-1",
         },
-        "Facial_Classification_CelebA(Hair).json": {"query": _ask("facial_hair"), "attr": hair},
+        "Facial_Classification_CelebA(Hair).json": {
+            "query": task_prompt("facial_hair"),
+            "attr": hair,
+        },
     }
 
 
@@ -146,17 +150,17 @@ def _body(_: corpus.Pools, rng: np.random.Generator) -> Made:
     picture, points = drawings.body(rng)
     joints = [[round(x, 2), round(y, 2), 1] for x, y in points]
     # The published query has a gap for the name of the joint.
-    query = _ask("keypoints", joint=JOINTS[-1]).replace(JOINTS[-1], "{}")
+    query = task_prompt("keypoints", joint=JOINTS[-1]).replace(JOINTS[-1], "{}")
     return png_bytes(picture), {
         "Keypoints_Dectection_LSP.json": {"query": query, "gt_joints": joints},
-        "Locating_LSP.json": {"query": _ask("locating"), "gt_joints": joints},
+        "Locating_LSP.json": {"query": task_prompt("locating"), "gt_joints": joints},
     }
 
 
 def _room(pools: corpus.Pools, rng: np.random.Generator) -> Made:
     scene = clouds.room(pools.surfaces, rng)
     found = [{"label": FURNITURE[o.label], "bbox": _box(o)} for o in scene.objects]
-    query = _ask("detection_3d", labels=FURNITURE)
+    query = task_prompt("detection_3d", labels=FURNITURE)
     fields = {"query": query, "object": found}
     return npy_bytes(scene.points), {"Detection_ScanNet.json": fields}
 
@@ -169,14 +173,14 @@ def _grounding(pools: corpus.Pools, rng: np.random.Generator) -> Made:
         if unique:
             break
     wanted = unique[int(rng.integers(len(unique)))]
-    query = _ask("grounding_3d", description=f"It is the {FURNITURE[wanted.label]}.")
+    query = task_prompt("grounding_3d", description=f"It is the {FURNITURE[wanted.label]}.")
     fields = {"query": query, "object": _box(wanted)}
     return npy_bytes(scene.points), {"VG_ScanRefer.json": fields}
 
 
 def _choice_3d(pools: corpus.Pools, rng: np.random.Generator) -> Made:
     scene = clouds.room(pools.surfaces, rng)
-    question, options, right, _ = language.cloud_choice_parts(scene, rng)
+    question, options, right, _ = cloud_questions.cloud_choice_parts(scene, rng)
     fields = _options(question, options, right)
     return npy_bytes(scene.points), {"VQA_ScanQA_multiplechoice.json": fields}
 

@@ -15,7 +15,7 @@ from lamm_model.tasks import Sample
 from training.mini import corpus
 from training.mini.scenes import clouds, pictures
 from training.mini.sources import FURNITURE, PRODUCTS
-from training.mini.talk import language
+from training.mini.talk import cloud_questions, exchanges, picture_questions, word_questions
 from training.mini.writers.benchmark_sets import labelled_boxes
 from training.mini.writers.media_files import npy_bytes, png_bytes, write_atomic
 
@@ -74,39 +74,44 @@ def write_suite(pools: corpus.Pools, out: Path, count: int, provenance: dict[str
 
 def _classification(pools: corpus.Pools, rng: np.random.Generator) -> Made:
     scene = pictures.alone(pools.products, rng)
-    question = language.identify(scene, rng, "test").question
+    question = picture_questions.identify(scene, rng, "test").question
     label = PRODUCTS[scene.products[0].label]
     return question, label, png_bytes(scene.picture), {"labels": PRODUCTS}
 
 
 def _counting(pools: corpus.Pools, rng: np.random.Generator) -> Made:
     scene = pictures.scene(pools.products, rng)
-    question = language.count_products(scene, rng, "test").question
+    question = picture_questions.count_products(scene, rng, "test").question
     return question, len(scene.products), png_bytes(scene.picture), {}
 
 
 def _detection(pools: corpus.Pools, rng: np.random.Generator) -> Made:
     scene = pictures.scene(pools.products, rng)
-    question = language.detect(scene, rng, "test").question
+    question = picture_questions.detect(scene, rng, "test").question
     return question, labelled_boxes(scene), png_bytes(scene.picture), {"labels": PRODUCTS}
 
 
 def _vqa(pools: corpus.Pools, rng: np.random.Generator) -> Made:
     draw = pictures.scene if rng.random() < 0.7 else pictures.alone
     scene = draw(pools.products, rng)
-    question, options, right, _ = language.choice_parts(scene, rng)
+    question, options, right, _ = picture_questions.choice_parts(scene, rng)
     target = {"choice": right, "choices": options}
-    return language.options_text(question, options), target, png_bytes(scene.picture), {}
+    return exchanges.options_text(question, options), target, png_bytes(scene.picture), {}
 
 
 def _ocr(pools: corpus.Pools, rng: np.random.Generator) -> Made:
     scene = pictures.word(pools.words, rng)
-    return language.read(scene, rng, "test").question, scene.word, png_bytes(scene.picture), {}
+    return (
+        word_questions.read(scene, rng, "test").question,
+        scene.word,
+        png_bytes(scene.picture),
+        {},
+    )
 
 
 def _classification_3d(pools: corpus.Pools, rng: np.random.Generator) -> Made:
     scene = clouds.single(pools.surfaces, rng)
-    question = language.cloud_identify(scene, rng, "test").question
+    question = cloud_questions.cloud_identify(scene, rng, "test").question
     label = FURNITURE[scene.objects[0].label]
     return question, label, npy_bytes(scene.points), {"labels": FURNITURE}
 
@@ -114,9 +119,9 @@ def _classification_3d(pools: corpus.Pools, rng: np.random.Generator) -> Made:
 def _vqa_3d(pools: corpus.Pools, rng: np.random.Generator) -> Made:
     draw = clouds.room if rng.random() < 0.5 else clouds.single
     scene = draw(pools.surfaces, rng)
-    question, options, right, _ = language.cloud_choice_parts(scene, rng)
+    question, options, right, _ = cloud_questions.cloud_choice_parts(scene, rng)
     target = {"choice": right, "choices": options}
-    return language.options_text(question, options), target, npy_bytes(scene.points), {}
+    return exchanges.options_text(question, options), target, npy_bytes(scene.points), {}
 
 
 ROWS = (
