@@ -3,39 +3,52 @@
 from __future__ import annotations
 
 import difflib
-import math
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import MISSING, asdict, dataclass, field, fields, is_dataclass
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal, get_args, get_type_hints
+from typing import Annotated, Any, Literal, TypeVar, get_args, get_type_hints
 
 import yaml
-from pydantic import ConfigDict, TypeAdapter, ValidationError
+from pydantic import AfterValidator, Field, TypeAdapter, ValidationError
+from pydantic_core import PydanticCustomError
 
 TINY_BASE = "tiny"
-# torch's generators take no more.
-_MAX_SEED = (1 << 64) - 1
 
 
 class RecipeError(ValueError):
     """An invalid recipe; the message names the field, its value and the allowed values."""
 
 
+_Place = TypeVar("_Place", str, Path)
+
+
+def _spelled_out(place: _Place) -> _Place:
+    # Only a shell expands ~; here it would create a folder of that name.
+    if str(place).startswith("~"):
+        raise PydanticCustomError("tilde", "~ is not expanded, use the full path")
+    return place
+
+
+_Path = Annotated[Path, AfterValidator(_spelled_out)]
+_Count = Annotated[int, Field(ge=1)]
+_Positive = Annotated[float, Field(gt=0)]
+_Finite = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+_Share = Annotated[float, Field(ge=0, lt=1)]
+_Weight = Annotated[float, Field(ge=0)]
+# torch's generators take no larger seed.
+_Seed = Annotated[int, Field(ge=0, lt=1 << 64)]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DataSource:
     """A file of records and the folder that its media paths are relative to."""
 
-    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
-
-    path: Annotated[Path, "instruction file: a JSON list, or one JSON object per line (.jsonl)"]
-    media_root: Annotated[Path | None, "folder of the media; default: the file's own folder"] = None
-    repeat: Annotated[int, "how often each epoch reads this source"] = 1
-
-    def __post_init__(self) -> None:
-        _at_least("data.repeat", self.repeat, 1)
-        _spelled_out("data.path", self.path)
-        _spelled_out("data.media_root", self.media_root or "")
+    path: Annotated[_Path, "instruction file: a JSON list, or one JSON object per line (.jsonl)"]
+    media_root: Annotated[_Path | None, "folder of the media; default: the file's own folder"] = (
+        None
+    )
+    repeat: Annotated[_Count, "how often each epoch reads this source"] = 1
 
     @property
     def root(self) -> Path:
@@ -47,120 +60,72 @@ class DataSource:
 class LoraRecipe:
     """LoRA on the language model (arXiv:2106.09685); defaults are LAMM's."""
 
-    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
-
-    r: Annotated[int, "rank"] = 32
-    alpha: Annotated[float, "scale is alpha / r"] = 32
-    dropout: Annotated[float, "dropout before the down-projection"] = 0.1
-    target_modules: Annotated[tuple[str, ...], "names of the linear layers that LoRA adapts"] = (
-        "q_proj",
-        "k_proj",
-        "v_proj",
-        "o_proj",
-    )
-
-    def __post_init__(self) -> None:
-        _at_least("lora.r", self.r, 1)
-        if not 0.0 < self.alpha < math.inf:
-            raise RecipeError(f"lora.alpha is {self.alpha}; it must be above 0 and finite")
-        if not 0.0 <= self.dropout < 1.0:
-            raise RecipeError(f"lora.dropout is {self.dropout}; it must be at least 0 and below 1")
-        if not self.target_modules:
-            raise RecipeError("lora.target_modules is empty; name at least one linear layer")
+    r: Annotated[_Count, "rank"] = 32
+    alpha: Annotated[_Finite, "scale is alpha / r"] = 32
+    dropout: Annotated[_Share, "dropout before the down-projection"] = 0.1
+    target_modules: Annotated[
+        tuple[str, ...], Field(min_length=1), "names of the linear layers that LoRA adapts"
+    ] = ("q_proj", "k_proj", "v_proj", "o_proj")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OptimizerRecipe:
     """AdamW, its learning-rate schedule and gradient clipping."""
 
-    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
-
-    learning_rate: Annotated[float, "peak learning rate of LoRA (and of the projectors)"] = 5e-4
+    learning_rate: Annotated[_Positive, "peak learning rate of LoRA (and of the projectors)"] = 5e-4
     projector_learning_rate: Annotated[
-        float | None, "peak learning rate of the projectors; default: learning_rate"
+        _Weight | None, "peak learning rate of the projectors; default: learning_rate"
     ] = None
     schedule: Annotated[
         Literal["linear", "cosine", "constant"], "decay after warm-up: linear, cosine or constant"
     ] = "cosine"
-    warmup_ratio: Annotated[float, "share of all steps used for warm-up"] = 0.05
-    beta1: Annotated[float, "AdamW's first-moment decay"] = 0.9
-    beta2: Annotated[float, "AdamW's second-moment decay"] = 0.95
-    eps: Annotated[float, "AdamW's epsilon"] = 1e-8
-    weight_decay: Annotated[float, "decoupled weight decay"] = 0.001
-    clip_norm: Annotated[float, "gradients are scaled down to this total norm"] = 1.0
-
-    def __post_init__(self) -> None:
-        for name in ("learning_rate", "clip_norm", "eps"):
-            if not getattr(self, name) > 0:
-                raise RecipeError(f"optimizer.{name} is {getattr(self, name)}; it must be above 0")
-        for name in ("warmup_ratio", "beta1", "beta2"):
-            value = getattr(self, name)
-            if not 0.0 <= value < 1.0:
-                raise RecipeError(f"optimizer.{name} is {value}; it must be at least 0 and below 1")
-        for name in ("weight_decay", "projector_learning_rate"):
-            value = getattr(self, name)
-            if value is not None and not value >= 0:
-                raise RecipeError(f"optimizer.{name} is {value}; it must be at least 0")
+    warmup_ratio: Annotated[_Share, "share of all steps used for warm-up"] = 0.05
+    beta1: Annotated[_Share, "AdamW's first-moment decay"] = 0.9
+    beta2: Annotated[_Share, "AdamW's second-moment decay"] = 0.95
+    eps: Annotated[_Positive, "AdamW's epsilon"] = 1e-8
+    weight_decay: Annotated[_Weight, "decoupled weight decay"] = 0.001
+    clip_norm: Annotated[_Positive, "gradients are scaled down to this total norm"] = 1.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recipe:
     """One training run. Paths are relative to the folder that the command runs in."""
 
-    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
-
     base: Annotated[
         str,
+        AfterValidator(_spelled_out),
         "base checkpoint directory; 'tiny' makes a tiny random one and 20 records for a smoke run",
     ]
-    output: Annotated[Path, "folder for checkpoints, metrics, TensorBoard files and the adapter"]
+    output: Annotated[_Path, "folder for checkpoints, metrics, TensorBoard files and the adapter"]
     data: Annotated[tuple[DataSource, ...], "training sources, shuffled together"] = ()
     validation: Annotated[tuple[DataSource, ...], "validation sources"] = ()
-    cache_features: Annotated[Path | None, "folder that caches encoder outputs"] = None
+    cache_features: Annotated[_Path | None, "folder that caches encoder outputs"] = None
     lora: LoraRecipe = field(default_factory=LoraRecipe)
     optimizer: OptimizerRecipe = field(default_factory=OptimizerRecipe)
-    epochs: Annotated[float, "passes over the data; ignored when max_steps is given"] = 2.0
-    max_steps: Annotated[int | None, "total optimizer steps; default: from epochs"] = None
-    batch_size: Annotated[int, "records per forward pass"] = 8
-    gradient_accumulation: Annotated[int, "forward passes per optimizer step"] = 1
+    epochs: Annotated[_Finite, "passes over the data; ignored when max_steps is given"] = 2.0
+    max_steps: Annotated[_Count | None, "total optimizer steps; default: from epochs"] = None
+    batch_size: Annotated[_Count, "records per forward pass"] = 8
+    gradient_accumulation: Annotated[_Count, "forward passes per optimizer step"] = 1
     max_length: Annotated[
-        int | None,
+        _Count | None,
         "maximum tokens per record; longer records lose their last turns; default: the context",
     ] = None
     precision: Annotated[
         Literal["fp32", "bf16", "fp16"], "fp32, bf16 or fp16 (fp16: CUDA only)"
     ] = "fp32"
     gradient_checkpointing: Annotated[bool, "recompute activations: less memory, more time"] = False
-    seed: Annotated[int, "seed of every random generator"] = 0
-    workers: Annotated[int, "processes that read media; 0 reads in the trainer's process"] = 0
-    log_every: Annotated[int, "steps between log lines and TensorBoard scalars"] = 10
-    eval_every: Annotated[int, "steps between validation losses; the last step always has one"] = (
-        500
-    )
-    save_every: Annotated[int, "steps between checkpoints"] = 500
-    keep_last: Annotated[int, "number of checkpoints to keep"] = 2
+    seed: Annotated[_Seed, "seed of every random generator"] = 0
+    workers: Annotated[
+        int, Field(ge=0), "processes that read media; 0 reads in the trainer's process"
+    ] = 0
+    log_every: Annotated[_Count, "steps between log lines and TensorBoard scalars"] = 10
+    eval_every: Annotated[
+        _Count, "steps between validation losses; the last step always has one"
+    ] = 500
+    save_every: Annotated[_Count, "steps between checkpoints"] = 500
+    keep_last: Annotated[_Count, "number of checkpoints to keep"] = 2
 
     def __post_init__(self) -> None:
-        for name in ("base", "output", "cache_features"):
-            _spelled_out(name, getattr(self, name) or "")
-        for name in (
-            "batch_size",
-            "gradient_accumulation",
-            "log_every",
-            "eval_every",
-            "save_every",
-            "keep_last",
-        ):
-            _at_least(name, getattr(self, name), 1)
-        _at_least("workers", self.workers, 0)
-        _at_least("seed", self.seed, 0)
-        if self.seed > _MAX_SEED:
-            raise RecipeError(f"seed is {self.seed}; it must be at most {_MAX_SEED}")
-        for name in ("max_steps", "max_length"):
-            if getattr(self, name) is not None:
-                _at_least(name, getattr(self, name), 1)
-        if not 0 < self.epochs < math.inf:
-            raise RecipeError(f"epochs is {self.epochs}; it must be above 0 and finite")
         if not self.data and self.base != TINY_BASE:
             raise RecipeError("data is empty; name at least one source: {path, media_root}")
 
@@ -211,7 +176,8 @@ def explain() -> str:
 def _explain(group: type[Any], prefix: str) -> Iterator[str]:
     hints = get_type_hints(group, include_extras=True)
     for item in fields(group):
-        text = next(iter(getattr(hints[item.name], "__metadata__", ())), None)
+        notes = getattr(hints[item.name], "__metadata__", ())
+        text = next((note for note in notes if isinstance(note, str)), None)
         inner = _group_within(hints[item.name])
         name = prefix + item.name + ("[]" if text and inner else "")
         if text:
@@ -265,14 +231,3 @@ def _override(document: dict[str, Any], override: str) -> None:
         target[last] = yaml.safe_load(text)
     except yaml.YAMLError as error:
         raise RecipeError(f"override {override!r}: the value is not valid YAML: {error}") from None
-
-
-def _spelled_out(name: str, path: Path | str) -> None:
-    # Only a shell expands ~; here it would create a folder of that name.
-    if str(path).startswith("~"):
-        raise RecipeError(f"{name} is {str(path)!r}; ~ is not expanded, use the full path")
-
-
-def _at_least(name: str, value: int, low: int) -> None:
-    if value < low:
-        raise RecipeError(f"{name} is {value}; it must be at least {low}")

@@ -14,7 +14,7 @@ from typing import TextIO
 
 from lamm_model.spec import CheckpointError
 from training.arguments import positive
-from training.datasets.complaints import ERRORS, MEANINGS, WARNINGS, Kind
+from training.datasets.complaints import ERRORS, WARNINGS, Kind
 
 _FILE_OPTIONS = ("media_root", "base", "out")
 _ROOT_OPTIONS = ("jobs", "tokenizer", "limit_length", "json", "fail_on", "show")
@@ -59,8 +59,7 @@ def check(argv: Sequence[str]) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     kinds = "\n".join(
-        f"  {kind:<18}{'*' if kind in WARNINGS else ' '} {meaning}"
-        for kind, meaning in MEANINGS.items()
+        f"  {kind:<18}{'*' if kind in WARNINGS else ' '} {kind.meaning}" for kind in Kind
     )
     parser = argparse.ArgumentParser(
         prog="lamm data check",

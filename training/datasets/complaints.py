@@ -3,50 +3,55 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Self
 
 
 class Kind(StrEnum):
-    """Kinds of complaint; `--fail-on` and the JSON report use the values."""
+    """Kinds of complaint and their meanings; `--fail-on` and the JSON report use the values."""
 
-    UNREADABLE = "unreadable"
-    SCHEMA = "schema"
-    EMPTY_CONVERSATION = "empty_conversation"
-    WRONG_SPEAKER = "wrong_speaker"
-    UNKNOWN_TASK_TYPE = "unknown_task_type"
-    MISSING_MEDIA = "missing_media"
-    CORRUPT_MEDIA = "corrupt_media"
-    MEDIA_OUTSIDE = "media_outside"
-    DUPLICATE_MEDIA = "duplicate_media"
-    RECORD_ID = "record_id"
-    BOX = "box"
-    TOO_LONG = "too_long"
-    RECORD_COUNT = "record_count"
-    MISSING_FILE = "missing_file"
-    UNKNOWN_FILE = "unknown_file"
-    MISSING_FOLDER = "missing_folder"
+    meaning: str
 
+    def __new__(cls, value: str, meaning: str) -> Self:
+        """A member that equals the string `value`."""
+        kind = str.__new__(cls, value)
+        kind._value_, kind.meaning = value, meaning
+        return kind
 
-MEANINGS: Mapping[Kind, str] = {
-    Kind.UNREADABLE: "a file that is not one complete JSON list",
-    Kind.SCHEMA: "a record with a missing field, or a field of the wrong form",
-    Kind.EMPTY_CONVERSATION: "a conversation without messages, or with an empty message",
-    Kind.WRONG_SPEAKER: "messages that do not alternate between human and gpt, ending with gpt",
-    Kind.UNKNOWN_TASK_TYPE: "a task_type for which LAMM has no system prompt",
-    Kind.MISSING_MEDIA: "a record whose picture or cloud file is missing",
-    Kind.CORRUPT_MEDIA: "a record whose picture or cloud cannot be decoded within the limits",
-    Kind.MEDIA_OUTSIDE: "a media path that is absolute or leads out of the dataset's folder",
-    Kind.DUPLICATE_MEDIA: "a picture or cloud with the same bytes as another one",
-    Kind.RECORD_ID: "an id that is missing or repeated within a file",
-    Kind.BOX: "a box, point or joint that is degenerate or outside its frame",
-    Kind.TOO_LONG: "a record with more tokens than --limit-length",
-    Kind.RECORD_COUNT: "a file or benchmark whose number of records differs from the published one",
-    Kind.MISSING_FILE: "a published file that is missing",
-    Kind.UNKNOWN_FILE: "a .json file without a published name, which is not read",
-    Kind.MISSING_FOLDER: "a published media folder that is missing",
-}
+    UNREADABLE = "unreadable", "a file that is not one complete JSON list"
+    SCHEMA = "schema", "a record with a missing field, or a field of the wrong form"
+    EMPTY_CONVERSATION = (
+        "empty_conversation",
+        "a conversation without messages, or with an empty message",
+    )
+    WRONG_SPEAKER = (
+        "wrong_speaker",
+        "messages that do not alternate between human and gpt, ending with gpt",
+    )
+    UNKNOWN_TASK_TYPE = "unknown_task_type", "a task_type for which LAMM has no system prompt"
+    MISSING_MEDIA = "missing_media", "a record whose picture or cloud file is missing"
+    CORRUPT_MEDIA = (
+        "corrupt_media",
+        "a record whose picture or cloud cannot be decoded within the limits",
+    )
+    MEDIA_OUTSIDE = (
+        "media_outside",
+        "a media path that is absolute or leads out of the dataset's folder",
+    )
+    DUPLICATE_MEDIA = "duplicate_media", "a picture or cloud with the same bytes as another one"
+    RECORD_ID = "record_id", "an id that is missing or repeated within a file"
+    BOX = "box", "a box, point or joint that is degenerate or outside its frame"
+    TOO_LONG = "too_long", "a record with more tokens than --limit-length"
+    RECORD_COUNT = (
+        "record_count",
+        "a file or benchmark whose number of records differs from the published one",
+    )
+    MISSING_FILE = "missing_file", "a published file that is missing"
+    UNKNOWN_FILE = "unknown_file", "a .json file without a published name, which is not read"
+    MISSING_FOLDER = "missing_folder", "a published media folder that is missing"
+
 
 # Kinds that do not by themselves make training or scoring wrong.
 WARNINGS = frozenset(

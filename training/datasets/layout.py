@@ -10,21 +10,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from training.datasets.benchmark_records import (
-    Caption,
-    Classification,
-    CloudChoice,
-    CountedPoints,
-    Counting,
-    Detection,
-    Grounding,
-    HairColour,
-    Keypoints,
-    PictureChoice,
-    RoomDetection,
-    Smile,
-    Words,
-)
+from training.datasets import benchmark_records as form
 from training.datasets.published_records import (
     CloudInstruction,
     PictureInstruction,
@@ -91,7 +77,7 @@ def _instruct_2d(count: range, *names: str) -> DatasetFile:
 
 
 def _benchmark_2d(task: str, record: type[PublishedRecord], media: str, *names: str) -> DatasetFile:
-    return DatasetFile("2D_Benchmark", names, task, record, (media,))
+    return DatasetFile("2D_Benchmark", names, task, record, (f"{media}_images",))
 
 
 def _benchmark_3d(task: str, record: type[PublishedRecord], *names: str) -> DatasetFile:
@@ -115,42 +101,38 @@ PUBLISHED_FILES: tuple[DatasetFile, ...] = (
         ("3rscan_pcls", "shapenet_pcls"),
         _exactly(10_262),
     ),
+    _benchmark_2d("classification", form.Classification, "cifar10", "Classification_CIFAR10.json"),
+    _benchmark_2d("detection", form.Detection, "voc2012", "Detection_VOC2012.json"),
     _benchmark_2d(
-        "classification", Classification, "cifar10_images", "Classification_CIFAR10.json"
+        "vqa_choice", form.PictureChoice, "sqaimage", "VQA_SQAimage.json", "VQA_ScienceQA.json"
     ),
-    _benchmark_2d("detection", Detection, "voc2012_images", "Detection_VOC2012.json"),
-    _benchmark_2d(
-        "vqa_choice", PictureChoice, "sqaimage_images", "VQA_SQAimage.json", "VQA_ScienceQA.json"
-    ),
-    _benchmark_2d("vqa_choice", PictureChoice, "ai2d_images", "VQA_AI2D.json"),
-    _benchmark_2d("caption", Caption, "flickr30k_images", "Caption_flickr30k.json"),
+    _benchmark_2d("vqa_choice", form.PictureChoice, "ai2d", "VQA_AI2D.json"),
+    _benchmark_2d("caption", form.Caption, "flickr30k", "Caption_flickr30k.json"),
     _benchmark_2d(
         "fine_grained_classification",
-        Classification,
-        "ucmerced_images",
+        form.Classification,
+        "ucmerced",
         "Fine-grained_Classification_UCMerced.json",
     ),
-    _benchmark_2d("counting", Counting, "fsc147_images", "Counting_FSC147.json"),
-    _benchmark_2d("ocr_words", Words, "svt_images", "OCR_SVT.json"),
+    _benchmark_2d("counting", form.Counting, "fsc147", "Counting_FSC147.json"),
+    _benchmark_2d("ocr_words", form.Words, "svt", "OCR_SVT.json"),
+    _benchmark_2d("facial_smile", form.Smile, "celeba", "Facial_Classification_CelebA(Smile).json"),
     _benchmark_2d(
-        "facial_smile", Smile, "celeba_images", "Facial_Classification_CelebA(Smile).json"
-    ),
-    _benchmark_2d(
-        "facial_hair", HairColour, "celeba_images", "Facial_Classification_CelebA(Hair).json"
+        "facial_hair", form.HairColour, "celeba", "Facial_Classification_CelebA(Hair).json"
     ),
     _benchmark_2d(
         "keypoints",
-        Keypoints,
-        "lsp_images",
+        form.Keypoints,
+        "lsp",
         "Keypoints_Dectection_LSP.json",  # the README's spelling; the scripts open the next
         "Keypoints_Detection_LSP.json",
     ),
-    _benchmark_2d(LOCATING, Detection, "voc2012_images", "Locating_VOC2012.json"),
-    _benchmark_2d(LOCATING, Keypoints, "lsp_images", "Locating_LSP.json"),
-    _benchmark_2d(LOCATING, CountedPoints, "fsc147_images", "Locating_FSC147.json"),
-    _benchmark_3d("detection_3d", RoomDetection, "Detection_ScanNet.json"),
-    _benchmark_3d("grounding_3d", Grounding, "VG_ScanRefer.json"),
-    _benchmark_3d("vqa_choice_3d", CloudChoice, "VQA_ScanQA_multiplechoice.json"),
+    _benchmark_2d(LOCATING, form.Detection, "voc2012", "Locating_VOC2012.json"),
+    _benchmark_2d(LOCATING, form.Keypoints, "lsp", "Locating_LSP.json"),
+    _benchmark_2d(LOCATING, form.CountedPoints, "fsc147", "Locating_FSC147.json"),
+    _benchmark_3d("detection_3d", form.RoomDetection, "Detection_ScanNet.json"),
+    _benchmark_3d("grounding_3d", form.Grounding, "VG_ScanRefer.json"),
+    _benchmark_3d("vqa_choice_3d", form.CloudChoice, "VQA_ScanQA_multiplechoice.json"),
 )
 
 # Records of a whole benchmark without locating, which asks about pictures of the other sets.

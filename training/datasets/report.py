@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from training.datasets.check import CheckReport, FileSummary
-from training.datasets.complaints import MEANINGS, Kind
+from training.datasets.complaints import Kind
 
 _SHARES = (0.5, 0.95, 1.0)
 _WIDEST, _COMPLAINTS_WIDTH = 200, 50
@@ -23,7 +23,7 @@ def print_report(report: CheckReport, failing: Iterable[Kind], console: Console)
     failing = frozenset(failing)
     for kind, total in report.complaints.by_kind().items():
         severity = "error" if kind in failing else "warning"
-        heading = Text(f"{kind}: {total} ({severity}) - {MEANINGS[kind]}", style="bold")
+        heading = Text(f"{kind}: {total} ({severity}) - {kind.meaning}", style="bold")
         console.print(heading, soft_wrap=True)
         examples = report.complaints.examples(kind)
         for complaint in examples:

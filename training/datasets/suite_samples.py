@@ -24,21 +24,7 @@ from lamm_model.tasks.label_sets import (
     class_index,
 )
 from lamm_model.tasks.reading.words import tokens
-from training.datasets.benchmark_records import (
-    Caption,
-    Classification,
-    CloudChoice,
-    CountedPoints,
-    Counting,
-    Detection,
-    Grounding,
-    HairColour,
-    Keypoints,
-    PictureChoice,
-    RoomDetection,
-    Smile,
-    Words,
-)
+from training.datasets import benchmark_records as form
 from training.datasets.published_records import PublishedRecord, QuestionRecord
 
 # Tasks with answers or targets in pixels: their samples state the size of the picture.
@@ -135,32 +121,32 @@ def _asked(
 
 def _target(task: str, record: PublishedRecord, labels: Sequence[str] | None) -> Any:  # noqa: PLR0911 - one line per form
     match record:
-        case Classification():
+        case form.Classification():
             # Upstream's scorer for UCMerced searches the label in the spelling of the file.
             return _spelled(record.label, labels) if task == "classification" else record.label
-        case HairColour() | Smile():
+        case form.HairColour() | form.Smile():
             return record.attr
-        case PictureChoice() | CloudChoice():
+        case form.PictureChoice() | form.CloudChoice():
             return {"choice": record.gt_choice, "choices": list(record.gt_choices)}
-        case Caption():
+        case form.Caption():
             return list(record.sentences)
-        case Words():
+        case form.Words():
             return list(record.word_list)
-        case CountedPoints():
+        case form.CountedPoints():
             return {"points": [list(point) for point in record.points]}
-        case Counting():
+        case form.Counting():
             return record.num
-        case Keypoints():
+        case form.Keypoints():
             return {"joints": [list(joint) for joint in record.gt_joints]}
-        case Grounding():
+        case form.Grounding():
             return list(record.object)
-        case Detection():
+        case form.Detection():
             objects = [
                 {"label": _spelled(o.label, labels), "bbox": [_clipped(v) for v in o.bbox]}
                 for o in record.object
             ]
             return {"objects": objects} if task == "locating" else objects
-        case RoomDetection():
+        case form.RoomDetection():
             return [
                 {"label": _spelled(o.label, labels), "bbox": list(o.bbox)} for o in record.object
             ]
@@ -169,20 +155,20 @@ def _target(task: str, record: PublishedRecord, labels: Sequence[str] | None) ->
 
 def _labels_of(record: PublishedRecord) -> tuple[str, ...]:
     match record:
-        case Classification():
+        case form.Classification():
             return (record.label,)
-        case HairColour():
+        case form.HairColour():
             return (record.attr,)
-        case Detection() | RoomDetection():
+        case form.Detection() | form.RoomDetection():
             return tuple(found.label for found in record.object)
     return ()
 
 
 def _chance(task: str, record: PublishedRecord, labels: Sequence[str] | None) -> float | None:
     """Score of guessing one option at random; None without options."""
-    if isinstance(record, PictureChoice | CloudChoice):
+    if isinstance(record, form.PictureChoice | form.CloudChoice):
         return 1 / len(record.gt_choices)
-    if isinstance(record, Smile):
+    if isinstance(record, form.Smile):
         return 0.5
     return 1 / len(labels) if task in _CLASS_TASKS and labels else None
 
