@@ -7,7 +7,6 @@ import importlib
 import logging
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from training.arguments import positive
@@ -62,18 +61,12 @@ def train(argv: Sequence[str]) -> int:
         devices = f"available: cpu and {count} CUDA devices"
         print(f"lamm train: --device {name!r} is not available; {devices}", file=sys.stderr)
         return 2
+    faults = (RecipeError, CheckpointError, DatasetError, FeatureCacheError, TrainingError, OSError)
     if arguments.threads is not None:
         torch.set_num_threads(arguments.threads)
     try:
         adapter = run(recipe, device, restart=arguments.restart, progress=True)
-    except (
-        RecipeError,
-        CheckpointError,
-        DatasetError,
-        FeatureCacheError,
-        TrainingError,
-        OSError,
-    ) as error:
+    except faults as error:
         print(f"lamm train: {error}", file=sys.stderr)
         return 1
     base = recipe.output / "tiny" / "base" if recipe.base == "tiny" else recipe.base
@@ -103,36 +96,26 @@ def _train_parser() -> argparse.ArgumentParser:
     return parser
 
 
-@dataclass(frozen=True, slots=True)
-class DataCommand:
-    """A `lamm data` subcommand: the location of its `function(argv) -> int` and a help line."""
-
-    function: str
-    summary: str
-
-
-DATA_COMMANDS: Mapping[str, DataCommand] = {
-    "fetch": DataCommand(
-        "training.mini.data_cli:fetch_sources", "fetch lamm-mini's source packages"
-    ),
-    "mini-records": DataCommand("training.mini.data_cli:mini_records", "write lamm-mini's records"),
-    "mini-suite": DataCommand(
-        "training.mini.data_cli:mini_suite", "write the mini benchmark suite"
-    ),
-    "mini": DataCommand(
-        "training.mini.data_cli:mini_benchmark", "write a small benchmark in LAMM's layout"
-    ),
-    "mini-benchmark": DataCommand("training.mini.data_cli:mini_benchmark", "alias of mini"),
-    "check": DataCommand("training.datasets.check_cli:check", "find bad records and media"),
-    "suite": DataCommand(
-        "training.datasets.suite_cli:suite", "make a benchmark suite from the published files"
+_MINI, _DATASETS = "training.mini.data_cli", "training.datasets"
+# The module and name of each command's `function(argv) -> int`, and a help line.
+DATA_COMMANDS: Mapping[str, tuple[str, str, str]] = {
+    "fetch": (_MINI, "fetch_sources", "fetch lamm-mini's source packages"),
+    "mini-records": (_MINI, "mini_records", "write lamm-mini's records"),
+    "mini-suite": (_MINI, "mini_suite", "write the mini benchmark suite"),
+    "mini": (_MINI, "mini_benchmark", "write a small benchmark in LAMM's layout"),
+    "mini-benchmark": (_MINI, "mini_benchmark", "alias of mini"),
+    "check": (f"{_DATASETS}.check_cli", "check", "find bad records and media"),
+    "suite": (
+        f"{_DATASETS}.suite_cli",
+        "suite",
+        "make a benchmark suite from the published files",
     ),
 }
 
 
 def data(argv: Sequence[str]) -> int:
     """Runs `lamm data COMMAND ARGV...`; returns the exit status."""
-    lines = [f"  {name:<15} {command.summary}" for name, command in DATA_COMMANDS.items()]
+    lines = [f"  {name:<15} {summary}" for name, (*_, summary) in DATA_COMMANDS.items()]
     parser = argparse.ArgumentParser(
         prog="lamm data",
         description="Fetches, makes and checks training data.",
@@ -142,6 +125,6 @@ def data(argv: Sequence[str]) -> int:
     parser.add_argument("command", choices=DATA_COMMANDS, metavar="COMMAND")
     parser.add_argument("arguments", nargs=argparse.REMAINDER, metavar="...")
     arguments = parser.parse_args(argv)
-    module, _, name = DATA_COMMANDS[arguments.command].function.partition(":")
+    module, name, _ = DATA_COMMANDS[arguments.command]
     function: Callable[[Sequence[str]], int] = getattr(importlib.import_module(module), name)
     return function(arguments.arguments)

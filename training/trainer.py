@@ -114,7 +114,9 @@ class Trainer:
         finally:
             bar.close()
             log.close()
-        return self._export()
+        adapter = self._recipe.output / "adapter"
+        with self._written(adapter):
+            return adapter
 
     def train_step(self, batches: list[Batch]) -> StepResult:
         """One optimizer step over all batches, as if they were one.
@@ -127,11 +129,10 @@ class Trainer:
         """
         set_learning_rates(self._optimizer, self._recipe.optimizer, self._step, self.total_steps)
         answer_tokens = sum(batch.answer_tokens for batch in batches)
+        precision = self._recipe.precision
         loss = torch.zeros((), device=self._device)
         for batch in batches:
-            part = batch_loss(
-                self._model, batch, self._device, self._recipe.precision, answer_tokens
-            )
+            part = batch_loss(self._model, batch, self._device, precision, answer_tokens)
             torch.autograd.backward(self._scaler.scale(part))
             loss += part.detach()
             self._sampler.advance()
@@ -171,7 +172,7 @@ class Trainer:
         return self._step % every == 0
 
     def _report(self, log: MetricsLog, bar: tqdm[Any], result: StepResult, seconds: float) -> None:
-        rate = self._optimizer.param_groups[0]["lr"]
+        rate, speed = self._optimizer.param_groups[0]["lr"], result.tokens / seconds
         due = self._due(self._recipe.log_every)
         log.write(
             self._step,
@@ -179,34 +180,24 @@ class Trainer:
             loss=result.loss,
             learning_rate=rate,
             grad_norm=result.grad_norm,
-            tokens_per_second=round(result.tokens / seconds, 1),
+            tokens_per_second=round(speed, 1),
             epoch=round(self._sampler.epoch, 4),
         )
         bar.update()
         bar.set_postfix(loss=f"{result.loss:.4f}", lr=f"{rate:.2e}")
         if due and bar.disable:
-            logger.info(
-                "step %d of %d  loss %.4f  lr %.2e  %.0f tokens/s",
-                self._step,
-                self.total_steps,
-                result.loss,
-                rate,
-                result.tokens / seconds,
-            )
+            shown = f"loss {result.loss:.4f}  lr {rate:.2e}  {speed:.0f} tokens/s"
+            logger.info("step %d of %d  %s", self._step, self.total_steps, shown)
 
     def _save(self) -> None:
-        target = checkpoint_path(self._checkpoints, self._step)
-        with self._written(target) as folder:
-            save_state(
-                folder,
-                self._optimizer,
-                {
-                    "step": self._step,
-                    "sampler": self._sampler.state_dict(),
-                    "scaler": self._scaler.state_dict(),
-                    "validation_loss": self._validation_loss,
-                },
-            )
+        values = {
+            "step": self._step,
+            "sampler": self._sampler.state_dict(),
+            "scaler": self._scaler.state_dict(),
+            "validation_loss": self._validation_loss,
+        }
+        with self._written(checkpoint_path(self._checkpoints, self._step)) as folder:
+            save_state(folder, self._optimizer, values)
         keep_last(self._checkpoints, self._recipe.keep_last)
 
     def _resume(self) -> None:
@@ -221,12 +212,6 @@ class Trainer:
         self._sampler.load_state_dict(values["sampler"])
         self._scaler.load_state_dict(values["scaler"])
         logger.info("resuming after step %d of %d", self._step, self.total_steps)
-
-    def _export(self) -> Path:
-        target = self._recipe.output / "adapter"
-        with self._written(target):
-            pass
-        return target
 
     @contextmanager
     def _written(self, target: Path) -> Iterator[Path]:

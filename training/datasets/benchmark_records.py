@@ -98,7 +98,6 @@ class CountedPoints(Counting):
     points: tuple[tuple[float, float], ...]
 
     def doubts(self) -> Iterator[Doubt]:
-        """See `PublishedRecord`."""
         if len(self.points) != self.num:
             yield Doubt(Kind.BOX, f"num is {self.num}, but points has {len(self.points)} points")
         if any(min(point) < 0 for point in self.points):
@@ -121,12 +120,15 @@ class Keypoints(PictureRecord, QuestionRecord):
         return self
 
 
-class PictureObject(BaseModel):
-    """A labelled box [x1, y1, x2, y2], as fractions of the picture's width and height."""
-
+class _Labelled(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False)
 
     label: Text
+
+
+class PictureObject(_Labelled):
+    """A labelled box [x1, y1, x2, y2], as fractions of the picture's width and height."""
+
     bbox: Box2D
 
 
@@ -136,23 +138,18 @@ class Detection(PictureRecord, QuestionRecord):
     object: tuple[PictureObject, ...] = Field(min_length=1)
 
     def doubts(self) -> Iterator[Doubt]:
-        """See `PublishedRecord`."""
         for number, found in enumerate(self.object):
+            box = f"object[{number}]: box {_plain(found.bbox)}"
             left, top, right, bottom = found.bbox
             if not (left < right and top < bottom):
-                yield Doubt(Kind.BOX, f"object[{number}]: box {_plain(found.bbox)} has no area")
+                yield Doubt(Kind.BOX, f"{box} has no area")
             elif min(found.bbox) < -_FRAME_SLACK or max(found.bbox) > 1 + _FRAME_SLACK:
-                yield Doubt(
-                    Kind.BOX, f"object[{number}]: box {_plain(found.bbox)} is outside 0 to 1"
-                )
+                yield Doubt(Kind.BOX, f"{box} is outside 0 to 1")
 
 
-class RoomObject(BaseModel):
+class RoomObject(_Labelled):
     """A labelled box [x, y, z, length, width, height] around a centre, in metres."""
 
-    model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False)
-
-    label: Text
     bbox: Box3D
 
 
@@ -162,7 +159,6 @@ class RoomDetection(CloudRecord, QuestionRecord):
     object: tuple[RoomObject, ...] = Field(min_length=1)
 
     def doubts(self) -> Iterator[Doubt]:
-        """See `PublishedRecord`."""
         for number, found in enumerate(self.object):
             if min(found.bbox[3:]) <= 0:
                 yield Doubt(Kind.BOX, f"object[{number}]: box {_plain(found.bbox)} has no volume")
@@ -174,7 +170,6 @@ class Grounding(CloudRecord, QuestionRecord):
     object: Box3D
 
     def doubts(self) -> Iterator[Doubt]:
-        """See `PublishedRecord`."""
         if min(self.object[3:]) <= 0:
             yield Doubt(Kind.BOX, f"box {_plain(self.object)} has no volume")
 

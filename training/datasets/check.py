@@ -14,7 +14,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from training.data.records import DEFAULT_TASK_TYPE
+from training.data.records import DEFAULT_TASK_TYPE, ConversationRecord
 from training.datasets.complaints import Complaint, ComplaintLog, Kind
 from training.datasets.layout import (
     LOCATING,
@@ -27,7 +27,6 @@ from training.datasets.layout import (
 )
 from training.datasets.lengths import LengthCounter, LengthTally
 from training.datasets.media_check import judge_media
-from training.datasets.published_records import PublishedConversation
 from training.datasets.reading import read_dataset
 from training.datasets.record_index import RecordIndex, Use
 
@@ -89,11 +88,11 @@ def check_tree(root: Path, options: CheckOptions) -> CheckReport:
         for use, path, kind, fault in index.bad_media():
             log.add(_of_record(kind, use, f"{path}: {fault}"))
         for use, path, earlier in index.duplicate_media():
-            message = f"{path} has the same bytes as {earlier}"
-            log.add(_of_record(Kind.DUPLICATE_MEDIA, use, message))
+            log.add(
+                _of_record(Kind.DUPLICATE_MEDIA, use, f"{path} has the same bytes as {earlier}")
+            )
         for use, count in index.repeated_ids():
-            message = f"the id occurs {count} times in the file"
-            log.add(_of_record(Kind.RECORD_ID, use, message))
+            log.add(_of_record(Kind.RECORD_ID, use, f"the id occurs {count} times in the file"))
         for summary in files:
             summary.media = index.media_count(summary.found.name)
         media = index.media_count()
@@ -135,11 +134,8 @@ def _read_records(
                 index.add(use, path, read.record.modality)
                 if options.lengths is None:
                     continue
-                task_type = (
-                    read.record.task_type
-                    if isinstance(read.record, PublishedConversation)
-                    else DEFAULT_TASK_TYPE
-                )
+                is_talk = isinstance(read.record, ConversationRecord)
+                task_type = read.record.task_type if is_talk else DEFAULT_TASK_TYPE
                 limit = options.limit_length
                 length = options.lengths.measure(read.record.turns(), task_type, limit)
                 summary.lengths.add(length)

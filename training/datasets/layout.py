@@ -18,7 +18,7 @@ from training.datasets.published_records import (
 )
 
 META_FOLDER = "meta_file"
-LOCATING = "locating"
+INSTRUCTION, LOCATING = "instruction", "locating"
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +28,7 @@ class DatasetFile:
     Attributes:
         folder: one of the four folders of the root; media paths are relative to it.
         names: the names of the file, the README's first.
-        task: the task of the LAMM-Benchmark, or `instruction`.
+        task: the task of the LAMM-Benchmark, or `INSTRUCTION`.
         record: the type of its records.
         media_folders: the folders next to `meta_file` that hold its media.
         count: the published number of records; a range where the README rounds, None where it
@@ -73,7 +73,7 @@ def _thousands(count: int) -> range:
 
 def _instruct_2d(count: range, *names: str) -> DatasetFile:
     media = ("bamboo_images", "coco_images", "locount_images", "textvqa_images")
-    return DatasetFile("2D_Instruct", names, "instruction", PictureInstruction, media, count)
+    return DatasetFile("2D_Instruct", names, INSTRUCTION, PictureInstruction, media, count)
 
 
 def _benchmark_2d(task: str, record: type[PublishedRecord], media: str, *names: str) -> DatasetFile:
@@ -96,7 +96,7 @@ PUBLISHED_FILES: tuple[DatasetFile, ...] = (
     DatasetFile(
         "3D_Instruct",
         ("LAMM_3dinstruct_10k.json",),
-        "instruction",
+        INSTRUCTION,
         CloudInstruction,
         ("3rscan_pcls", "shapenet_pcls"),
         _exactly(10_262),
@@ -146,6 +146,23 @@ def find_files(root: Path) -> Iterator[FoundFile]:
             relative = f"{dataset.folder}/{META_FOLDER}/{name}"
             if (root / relative).is_file():
                 yield FoundFile(dataset, root, relative)
+
+
+def parts() -> tuple[str, ...]:
+    """What can be chosen from the benchmark: all of it, one dimension, or one task."""
+    tasks = [dataset.task for dataset in PUBLISHED_FILES if dataset.task != INSTRUCTION]
+    return ("all", "2d", "3d", *dict.fromkeys(tasks))
+
+
+def benchmark_files(root: Path, part: str) -> Iterator[FoundFile]:
+    """Benchmark files of a part, each under the first of its names that exists."""
+    seen: set[str] = set()
+    for file in find_files(root):
+        dataset = file.dataset
+        wanted = part in ("all", dataset.task, dataset.folder[:2].lower())
+        if wanted and dataset.task != INSTRUCTION and dataset.names[0] not in seen:
+            seen.add(dataset.names[0])
+            yield file
 
 
 def unknown_files(root: Path) -> Iterator[str]:

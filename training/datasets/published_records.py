@@ -46,7 +46,7 @@ TextOrInteger = Annotated[Text, BeforeValidator(integer_as_text)]
 
 
 class PublishedRecord(DatasetRecord):
-    """A record about one medium; `media_name` is its path, perhaps with a leading `./`."""
+    """A record about one medium."""
 
     modality: ClassVar[Modality]
     id: TextOrInteger
@@ -54,7 +54,7 @@ class PublishedRecord(DatasetRecord):
     @property
     @abstractmethod
     def media_name(self) -> str:
-        """Path relative to the folder of the dataset, as the file spells it."""
+        """Path relative to the folder of the dataset, as spelled in the file, perhaps `./a`."""
 
     @property
     def media_names(self) -> tuple[tuple[Modality, str], ...]:
@@ -74,7 +74,6 @@ class PictureRecord(PublishedRecord):
 
     @property
     def media_name(self) -> str:
-        """See `PublishedRecord`."""
         return self.image
 
 
@@ -86,7 +85,6 @@ class CloudRecord(PublishedRecord):
 
     @property
     def media_name(self) -> str:
-        """See `PublishedRecord`."""
         return self.pcl
 
 
@@ -105,7 +103,6 @@ class PublishedConversation(PublishedRecord, ConversationRecord):
         return self
 
     def doubts(self) -> Iterator[Doubt]:
-        """See `PublishedRecord`."""
         if self.task_type not in TASK_TYPES:
             yield Doubt(Kind.UNKNOWN_TASK_TYPE, f"task_type is {self.task_type!r:.60}")
 

@@ -60,14 +60,14 @@ def as_json(report: CheckReport, failing: Iterable[Kind]) -> dict[str, Any]:
         "files": [_file_json(summary, report) for summary in report.files],
         "complaints": [
             {
-                "kind": complaint.kind,
-                "file": complaint.file,
-                "index": complaint.index,
-                "id": complaint.record_id,
-                "message": complaint.message,
+                "kind": c.kind,
+                "file": c.file,
+                "index": c.index,
+                "id": c.record_id,
+                "message": c.message,
             }
             for kind in totals
-            for complaint in report.complaints.examples(kind)
+            for c in report.complaints.examples(kind)
         ],
     }
 
@@ -88,12 +88,8 @@ def _table(report: CheckReport) -> Table:
             folder = summary.found.dataset.folder
             table.add_row(Text(folder, style="bold"))
         lengths = summary.lengths
-        row = [
-            f"  {summary.found.path.stem}",
-            str(summary.records),
-            _published(summary),
-            str(summary.media),
-        ]
+        row = [f"  {summary.found.path.stem}", str(summary.records), _published(summary)]
+        row.append(str(summary.media))
         if with_lengths:
             row += [str(lengths.quantile(share)) for share in _SHARES]
         if report.limit_length is not None:

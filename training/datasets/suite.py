@@ -11,7 +11,8 @@ import hashlib
 import json
 import random
 import shutil
-from collections.abc import Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -21,15 +22,11 @@ from tqdm import tqdm
 
 from lamm_model.media import MediaError
 from training.datasets.complaints import ERRORS, Complaint, ComplaintLog, Kind
-from training.datasets.layout import LOCATING, PUBLISHED_FILES, FoundFile, find_files
+from training.datasets.layout import LOCATING, FoundFile, benchmark_files
 from training.datasets.published_records import QuestionRecord
 from training.datasets.reading import ReadRecord, read_dataset
 from training.datasets.suite_media import add_media, media_name, place_in_tree, upright_size
 from training.datasets.suite_samples import SIZED_TASKS, closed_set, samples_of
-
-INSTRUCTION = "instruction"
-PARTS = ("all", "2d", "3d")
-_FOLDERS = {"2d": "2D_Benchmark", "3d": "3D_Benchmark"}
 
 
 class SuiteError(Exception):
@@ -41,7 +38,7 @@ class SuiteOptions:
     """Options of `write_suite`.
 
     Attributes:
-        part: `all`, `2d`, `3d` or the name of a task.
+        part: one of `training.datasets.layout.parts()`.
         limit: records per file, drawn at random; None for all.
         seed: random seed of that draw, which does not depend on the other files.
         copy: copy media instead of linking them.
@@ -73,27 +70,12 @@ class WrittenRow:
 
 
 @dataclass(frozen=True, slots=True)
-class EmptyFile:
-    """A published file without usable records, and one message per record."""
-
-    name: str
-    task: str
-    problems: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
 class SuiteReport:
     """A written suite, and the complaints about records that were left out."""
 
     path: Path
     rows: tuple[WrittenRow, ...]
     complaints: ComplaintLog
-
-
-def parts() -> tuple[str, ...]:
-    """The values of `SuiteOptions.part`."""
-    tasks = [dataset.task for dataset in PUBLISHED_FILES if dataset.task != INSTRUCTION]
-    return (*PARTS, *dict.fromkeys(tasks))
 
 
 def write_suite(root: Path, out: Path, options: SuiteOptions) -> SuiteReport:
@@ -106,7 +88,7 @@ def write_suite(root: Path, out: Path, options: SuiteOptions) -> SuiteReport:
     out = out.resolve()
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise SuiteError(f"{out} is not empty; remove it, or choose another folder")
-    files = list(_chosen(root, options.part))
+    files = list(benchmark_files(root, options.part))
     if not files:
         wanted = "benchmark" if options.part == "all" else options.part
         raise SuiteError(f"{root} has no {wanted} file of the published layout")
@@ -119,11 +101,10 @@ def write_suite(root: Path, out: Path, options: SuiteOptions) -> SuiteReport:
         rows = tuple(row for file in files if (row := writer.write_row(file)) is not None)
         if not rows:
             raise SuiteError(f"none of the {len(files)} files has a usable record")
-        description = _description(root, rows, options)
-        for entry, row in zip(description["rows"], rows, strict=True):
-            entry["problems"] = writer.problems(row.file)
-        description["without_records"] = [asdict(empty) for empty in writer.empty]
-        _write_json(partial / "suite.json", description)
+        description = _description(root, rows, writer.problems, options)
+        description["without_records"] = writer.empty
+        text = json.dumps(description, indent=2, ensure_ascii=False) + "\n"
+        (partial / "suite.json").write_text(text, encoding="utf8")
         partial.replace(out)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
@@ -131,26 +112,24 @@ def write_suite(root: Path, out: Path, options: SuiteOptions) -> SuiteReport:
 
 
 class _Writer:
-    """Writes rows and their media into the unfinished suite."""
+    """Writes rows and their media into the unfinished suite.
+
+    `problems` has one message per record left out of a published file; `empty` describes the files
+    without a usable record.
+    """
 
     def __init__(
         self, root: Path, partial: Path, options: SuiteOptions, complaints: ComplaintLog
     ) -> None:
-        self._root = root
-        self._partial = partial
-        self._options = options
-        self._complaints = complaints
-        self._problems: dict[str, list[str]] = {}
-        self.empty: list[EmptyFile] = []
-
-    def problems(self, file: str) -> list[str]:
-        """One message per record of a published file that is not in the suite."""
-        return self._problems.get(file, [])
+        self._root, self._partial = root, partial
+        self._options, self._complaints = options, complaints
+        self.problems: defaultdict[str, list[str]] = defaultdict(list)
+        self.empty: list[dict[str, Any]] = []
 
     def _complain(self, complaint: Complaint) -> None:
         self._complaints.add(complaint)
         if complaint.kind in ERRORS:
-            self._problems.setdefault(complaint.file, []).append(str(complaint))
+            self.problems[complaint.file].append(str(complaint))
 
     def write_row(self, file: FoundFile) -> WrittenRow | None:
         """Writes one published file; None if it has no usable record."""
@@ -162,18 +141,19 @@ class _Writer:
         bar = tqdm(
             drawn, desc=name, unit="record", disable=None if self._options.progress else True
         )
-        count = 0
-        with (self._partial / f"{name}.jsonl").open("w", encoding="utf8") as stream:
+        count, target = 0, self._partial / f"{name}.jsonl"
+        with target.open("w", encoding="utf8") as stream:
             for id_, read in bar:
                 for line in self._lines(file, id_, read, labels):
                     stream.write(line + "\n")
                     count += 1
         faults = self._complaints.of_file(file.name)
         if not count:
-            (self._partial / f"{name}.jsonl").unlink()
+            target.unlink()
             fault = "no usable record; the suite has no row for this file"
             self._complain(Complaint(Kind.RECORD_COUNT, file.name, fault))
-            self.empty.append(EmptyFile(name, task, tuple(self.problems(file.name))))
+            problems = list(self.problems[file.name])
+            self.empty.append({"name": name, "task": task, "problems": problems})
             return None
         left_out = sum(times for kind, times in faults.items() if kind in ERRORS)
         return WrittenRow(name, task, file.name, len(usable), count, left_out, labels)
@@ -206,17 +186,6 @@ class _Writer:
         return []
 
 
-def _chosen(root: Path, part: str) -> Iterator[FoundFile]:
-    """Benchmark files of a part, each under the first of its names that exists."""
-    seen: set[str] = set()
-    for file in find_files(root):
-        dataset = file.dataset
-        wanted = part in ("all", dataset.task) or _FOLDERS.get(part) == dataset.folder
-        if wanted and dataset.task != INSTRUCTION and dataset.names[0] not in seen:
-            seen.add(dataset.names[0])
-            yield file
-
-
 def _unique_ids(reads: Sequence[ReadRecord]) -> Iterator[str]:
     """Ids, with the position appended to repeated ones."""
     seen: set[str] = set()
@@ -234,20 +203,22 @@ def _drawn(
     return [named[i] for i in sorted(random.Random(seed).sample(range(len(named)), limit))]
 
 
-def _description(root: Path, rows: Sequence[WrittenRow], options: SuiteOptions) -> dict[str, Any]:
+def _description(
+    root: Path,
+    rows: Sequence[WrittenRow],
+    problems: Mapping[str, list[str]],
+    options: SuiteOptions,
+) -> dict[str, Any]:
     """The content of `suite.json`, with the provenance of a mini-benchmark if the tree has one."""
     source = _source(root)
-    described = []
+    described, files = [], {}
     for row in rows:
-        entry = {"name": row.name, "task": row.task, "file": f"{row.name}.jsonl"}
+        entry: dict[str, Any] = {"name": row.name, "task": row.task, "file": f"{row.name}.jsonl"}
         if row.task == LOCATING:
             entry["set"] = row.name.removeprefix("Locating_")
-        described.append(entry)
-    files = {
-        row.file: asdict(row)
-        | {"sha256": hashlib.sha256((root / row.file).read_bytes()).hexdigest()}
-        for row in rows
-    }
+        described.append(entry | {"problems": problems[row.file]})
+        digest = hashlib.sha256((root / row.file).read_bytes()).hexdigest()
+        files[row.file] = asdict(row) | {"sha256": digest}
     name = source.get("name")
     return {
         "name": name if isinstance(name, str) else "lamm-benchmark",
@@ -270,10 +241,6 @@ def _source(root: Path) -> dict[str, Any]:
     except ValueError as error:
         raise SuiteError(f"{root / 'provenance.json'} is not JSON: {error}") from None
     return value if isinstance(value, dict) else {}
-
-
-def _write_json(path: Path, value: Any) -> None:
-    path.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf8")
 
 
 def _one_line(error: ValueError) -> str:

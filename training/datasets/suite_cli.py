@@ -25,12 +25,8 @@ def suite(argv: Sequence[str]) -> int:
     """Runs `lamm data suite ARGV...`: 0, 1 if records were left out, 2 if nothing was written."""
     # Imported here: --help does not load the readers.
     from training.datasets.complaints import ERRORS  # noqa: PLC0415
-    from training.datasets.suite import (  # noqa: PLC0415
-        SuiteError,
-        SuiteOptions,
-        parts,
-        write_suite,
-    )
+    from training.datasets.layout import parts  # noqa: PLC0415
+    from training.datasets.suite import SuiteError, SuiteOptions, write_suite  # noqa: PLC0415
 
     arguments = _parser(parts()).parse_args(argv)
     options = SuiteOptions(

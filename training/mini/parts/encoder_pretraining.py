@@ -59,7 +59,6 @@ class ImageTask(DenseTask):
         self.slot_head = nn.Linear(width, 27)
 
     def loss(self, rng: np.random.Generator, batch_size: int) -> Tensor:
-        """See `DenseTask`."""
         return self.loss_of([_draw_picture(self._train, rng) for _ in range(batch_size)])
 
     def loss_of(self, scenes: list[pictures.PictureScene]) -> Tensor:

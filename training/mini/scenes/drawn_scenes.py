@@ -9,7 +9,7 @@ import numpy as np
 
 from lamm_model.tasks.label_sets import JOINTS
 from training.mini.scenes import drawings
-from training.mini.scenes.pictures import SIZE, Part, PictureScene
+from training.mini.scenes.pictures import SIZE, Part, PictureScene, middle
 
 SMILES = ("a smile", "no smile")
 HAIRS = tuple(drawings.HAIR)
@@ -70,5 +70,5 @@ def shows_body(scene: PictureScene) -> bool:
 
 def joint_point(scene: PictureScene, joint: str) -> tuple[float, float]:
     """A joint of a drawn person, as fractions of the picture's width and height."""
-    x1, y1, x2, y2 = scene.parts[JOINTS.index(joint)].box
-    return (x1 + x2) / 2 / SIZE, (y1 + y2) / 2 / SIZE
+    x, y = middle(scene.parts[JOINTS.index(joint)].box)
+    return x / SIZE, y / SIZE

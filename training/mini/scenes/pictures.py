@@ -66,6 +66,11 @@ class PictureScene:
     parts: tuple[Part, ...] = ()
 
 
+def middle(box: Box) -> tuple[float, float]:
+    """The centre of a box."""
+    return (box[0] + box[2]) / 2, (box[1] + box[3]) / 2
+
+
 class ProductPool:
     """Fashion-MNIST pictures by class, drawn uniformly over classes."""
 

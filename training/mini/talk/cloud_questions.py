@@ -7,6 +7,7 @@ import numpy as np
 from training.mini.scenes.clouds import CloudScene
 from training.mini.sources import FURNITURE, Split
 from training.mini.talk.exchanges import (
+    Choice,
     Exchange,
     chosen,
     counted,
@@ -17,6 +18,7 @@ from training.mini.talk.exchanges import (
     named,
     noun,
     pick,
+    say,
     which_is_shown,
 )
 from training.mini.talk.phrasings import ask
@@ -35,24 +37,16 @@ def cloud_classify(scene: CloudScene, rng: np.random.Generator, split: Split = "
 
 def cloud_choice(scene: CloudScene, rng: np.random.Generator) -> Exchange:
     """A four-way question on a class or a number; see `cloud_choice_parts`."""
-    question, options, right, reason = cloud_choice_parts(scene, rng)
-    return chosen(question, options, right, reason, rng)
+    return chosen(*cloud_choice_parts(scene, rng), rng)
 
 
-def cloud_choice_parts(
-    scene: CloudScene, rng: np.random.Generator
-) -> tuple[str, list[str], int, str]:
-    """Question, four options, index of the right one, and the opening of the answer."""
+def cloud_choice_parts(scene: CloudScene, rng: np.random.Generator) -> Choice:
+    """A four-way question on a class or a number, in parts."""
     labels = [o.label for o in scene.objects]
     if len(labels) > 1 and rng.random() < 0.4:
         right = str(len(labels))
-        options = distract(right, "12345", rng)
-        return (
-            "How many objects are in the room?",
-            options,
-            options.index(right),
-            f"I count {right}",
-        )
+        question = "How many objects are in the room?"
+        return distract(question, right, "12345", f"I count {right}", rng)
     questions = (
         "Which object is in the scan?",
         "What does the point cloud show?",
@@ -69,10 +63,8 @@ def cloud_count(scene: CloudScene, rng: np.random.Generator) -> Exchange:
 def cloud_list(scene: CloudScene, rng: np.random.Generator) -> Exchange:
     """Which objects, in alphabetical order."""
     names = [noun(FURNITURE[o.label]) for o in scene.objects]
-    return Exchange(
-        ask("cloud_list", rng),
-        pick(("I see {}.", "The room has {}.", "There is {}."), rng).format(join(sorted(names))),
-    )
+    question, forms = ask("cloud_list", rng), ("I see {}.", "The room has {}.", "There is {}.")
+    return Exchange(question, say(forms, rng, join(sorted(names))))
 
 
 def cloud_exists(scene: CloudScene, rng: np.random.Generator) -> Exchange:
@@ -82,25 +74,15 @@ def cloud_exists(scene: CloudScene, rng: np.random.Generator) -> Exchange:
 
 def cloud_height(scene: CloudScene, rng: np.random.Generator) -> Exchange:
     """The one object's height in metres."""
-    height = scene.objects[0].size[2]
-    return Exchange(
-        ask("cloud_height", rng),
-        pick(
-            ("About {:.1f} metres.", "It is about {:.1f} m tall.", "Roughly {:.1f} metres."), rng
-        ).format(height),
-    )
+    forms = ("About {:.1f} metres.", "It is about {:.1f} m tall.", "Roughly {:.1f} metres.")
+    return Exchange(ask("cloud_height", rng), say(forms, rng, scene.objects[0].size[2]))
 
 
 def cloud_colour(scene: CloudScene, rng: np.random.Generator) -> Exchange:
     """A question about colour, which points without colour cannot answer."""
     del scene
-    return Exchange(
-        ask("cloud_colour", rng),
-        pick(
-            (
-                "The points carry no colour, so I cannot say.",
-                "A scan like this shows shape, not colour.",
-            ),
-            rng,
-        ),
+    forms = (
+        "The points carry no colour, so I cannot say.",
+        "A scan like this shows shape, not colour.",
     )
+    return Exchange(ask("cloud_colour", rng), pick(forms, rng))

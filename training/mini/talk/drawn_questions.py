@@ -6,8 +6,8 @@ import numpy as np
 
 from lamm_model.tasks.label_sets import JOINTS
 from training.mini.scenes.drawn_scenes import HAIRS, PARTS, SMILES, joint_point
-from training.mini.scenes.pictures import PictureScene
-from training.mini.talk.exchanges import Exchange, pick, terse
+from training.mini.scenes.pictures import PictureScene, middle
+from training.mini.talk.exchanges import Exchange, noun, pick, say, terse
 from training.mini.talk.phrasings import ask
 from training.mini.talk.task_questions import point_text, task_prompt
 
@@ -26,7 +26,7 @@ def hair(scene: PictureScene, rng: np.random.Generator) -> Exchange:
     question = task_prompt("facial_hair") if rng.random() < 0.5 else ask("hair", rng)
     if terse(question) or "Choose one" in question:
         return Exchange(question, f"{name}.")
-    return Exchange(question, pick(("The hair is {}.", "{}.", "It is {}."), rng).format(name))
+    return Exchange(question, say(("The hair is {}.", "{}.", "It is {}."), rng, name))
 
 
 def face_describe(scene: PictureScene, rng: np.random.Generator) -> Exchange:
@@ -38,10 +38,9 @@ def face_describe(scene: PictureScene, rng: np.random.Generator) -> Exchange:
 
 def joint(scene: PictureScene, rng: np.random.Generator) -> Exchange:
     """Where one joint is; a conversation may ask several for one person."""
-    name = JOINTS[int(rng.integers(len(JOINTS)))]
-    question = (
-        task_prompt("keypoints", joint=name) if rng.random() < 0.75 else ask("joint", rng, x=name)
-    )
+    name = pick(JOINTS, rng)
+    by_task = rng.random() < 0.75
+    question = task_prompt("keypoints", joint=name) if by_task else ask("joint", rng, x=name)
     return Exchange(question, point_text(*joint_point(scene, name)))
 
 
@@ -54,7 +53,7 @@ def body_describe(scene: PictureScene, rng: np.random.Generator) -> Exchange:
 def body_points(scene: PictureScene, rng: np.random.Generator) -> Exchange:
     """Where the person is, as one point."""
     del rng
-    points = [((p.box[0] + p.box[2]) / 2, (p.box[1] + p.box[3]) / 2) for p in scene.parts]
+    points = [middle(part.box) for part in scene.parts]
     x, y = (sum(values) / len(points) / 64 for values in zip(*points, strict=True))
     return Exchange(task_prompt("locating"), f"person {point_text(x, y)}.")
 
@@ -79,6 +78,4 @@ def _describe(rng: np.random.Generator) -> str:
 
 
 def _land_noun(name: str) -> str:
-    if name in ("agricultural", "storage tanks"):
-        return {"agricultural": "agricultural land"}.get(name, name)
-    return f"an {name}" if name[0] in "aeiou" else f"a {name}"
+    return {"agricultural": "agricultural land", "storage tanks": name}.get(name, noun(name))

@@ -7,13 +7,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 
-from training.mini.scenes.clouds import CloudScene
-from training.mini.scenes.pictures import PictureScene
+from training.mini.scenes.clouds import CloudScene, PlacedObject
+from training.mini.scenes.pictures import PictureScene, PlacedProduct
 from training.mini.sources import Split
 from training.mini.talk.phrasings import ask
+
+_T = TypeVar("_T")
+_Placed = TypeVar("_Placed", PlacedProduct, PlacedObject)
 
 NUMBERS = ("zero", "one", "two", "three", "four", "five", "six", "seven")
 _UNKNOWN = (
@@ -22,6 +26,7 @@ _UNKNOWN = (
     "I do not know; nothing here tells me that.",
     "I can't know that from this alone.",
 )
+WELCOMES = ("You are welcome!", "Glad to help.", "My pleasure.")
 _PLURALS = {"trousers": "pairs of trousers", "dress": "dresses", "person": "people"}
 
 
@@ -33,6 +38,8 @@ class Exchange:
     answer: str
 
 
+# A multiple-choice question, four options, the index of the right one, opening of the answer.
+Choice = tuple[str, list[str], int, str]
 # A question family: (scene, generator) -> Exchange; some take a split too.
 Family = Callable[..., Exchange]
 
@@ -69,9 +76,7 @@ def converse(
     )
     turns = [families[int(k)][1](scene, rng) for k in picked]
     if rng.random() < 0.06:
-        turns[-1] = Exchange(
-            ask("thanks", rng), pick(("You are welcome!", "Glad to help.", "My pleasure."), rng)
-        )
+        turns[-1] = Exchange(ask("thanks", rng), pick(WELCOMES, rng))
     return turns
 
 
@@ -80,12 +85,8 @@ def named(intent: str, name: str, rng: np.random.Generator, split: Split) -> Exc
     question = ask(intent, rng, split)
     if terse(question):
         return Exchange(question, name + ".")
-    return Exchange(
-        question,
-        pick(
-            ("This is {}.", "It is {}.", "I see {}.", "It looks like {}.", "That is {}."), rng
-        ).format(noun(name)),
-    )
+    forms = ("This is {}.", "It is {}.", "I see {}.", "It looks like {}.", "That is {}.")
+    return Exchange(question, say(forms, rng, noun(name)))
 
 
 def counted(
@@ -126,16 +127,12 @@ def existence(
 ) -> Exchange:
     """Whether something is there; in half of the cases it is not."""
     if rng.random() < 0.5:
-        name = present[int(rng.integers(len(present)))]
-        return Exchange(
-            ask(intent, rng, x=noun(name)),
-            pick(("Yes, I see {}.", "Yes, there is {}."), rng).format(noun(name)),
-        )
-    name = absent(names, [list(names).index(n) for n in present], rng)
-    return Exchange(
-        ask(intent, rng, x=noun(name)),
-        pick(("No, I see no {}.", "No, there is no {}."), rng).format(name),
-    )
+        shown = noun(pick(present, rng))
+        question = ask(intent, rng, x=shown)
+        return Exchange(question, say(("Yes, I see {}.", "Yes, there is {}."), rng, shown))
+    name = absent(names, [names.index(n) for n in present], rng)
+    question = ask(intent, rng, x=noun(name))
+    return Exchange(question, say(("No, I see no {}.", "No, there is no {}."), rng, name))
 
 
 def unknown(scene: PictureScene | CloudScene, rng: np.random.Generator) -> Exchange:
@@ -149,17 +146,20 @@ def absent(names: Sequence[str], labels: Sequence[int], rng: np.random.Generator
     return str(rng.choice([name for k, name in enumerate(names) if k not in labels]))
 
 
-def distract(right: str, pool: Sequence[str], rng: np.random.Generator) -> list[str]:
-    """`right` and three others of the pool, shuffled."""
+def distract(
+    question: str, right: str, pool: Sequence[str], reason: str, rng: np.random.Generator
+) -> Choice:
+    """A question whose options are `right` and three others of the pool."""
     others = [str(v) for v in rng.permutation([v for v in pool if v != right])[:3]]
-    return shuffled([right, *others], rng)
+    options = shuffled([right, *others], rng)
+    return question, options, options.index(right), reason
 
 
 def which_is_shown(
     names: Sequence[str], labels: Sequence[int], questions: Sequence[str], rng: np.random.Generator
-) -> tuple[str, list[str], int, str]:
-    """Question, four classes (one of them shown), its index, and the opening statement."""
-    right = names[labels[int(rng.integers(len(labels)))]]
+) -> Choice:
+    """A question whose options are four classes, one of them shown."""
+    right = names[pick(labels, rng)]
     others = [name for k, name in enumerate(names) if k not in labels]
     options = shuffled([right, *rng.permutation(others)[:3]], rng)
     return str(rng.choice(questions)), options, options.index(right), f"I see {noun(right)}"
@@ -172,7 +172,7 @@ def shuffled(values: Sequence[str], rng: np.random.Generator) -> list[str]:
 
 def label_list(names: Sequence[str], rng: np.random.Generator) -> str:
     """All names, shuffled: "a, b, c or d"."""
-    order = [names[int(k)] for k in rng.permutation(len(names))]
+    order = shuffled(names, rng)
     return ", ".join(order[:-1]) + " or " + order[-1]
 
 
@@ -186,6 +186,17 @@ def terse(question: str) -> bool:
     return any(mark in question for mark in ("ne word", "ust the", "number.", "only a number"))
 
 
-def pick(options: Sequence[str], rng: np.random.Generator) -> str:
+def pick(options: Sequence[_T], rng: np.random.Generator) -> _T:
     """One of the options, drawn uniformly."""
     return options[int(rng.integers(len(options)))]
+
+
+def say(forms: Sequence[str], rng: np.random.Generator, *values: object) -> str:
+    """One of the forms, filled in."""
+    return pick(forms, rng).format(*values)
+
+
+def only_ones(placed: Sequence[_Placed]) -> list[_Placed]:
+    """The things that are the only ones of their class."""
+    labels = [thing.label for thing in placed]
+    return [thing for thing in placed if labels.count(thing.label) == 1]

@@ -16,7 +16,7 @@ from training.mini.talk import drawn_questions as drawn
 from training.mini.talk import picture_questions as products
 from training.mini.talk import task_questions as tasks
 from training.mini.talk import word_questions as words
-from training.mini.talk.exchanges import Exchange, Family, converse, pick, unknown
+from training.mini.talk.exchanges import WELCOMES, Exchange, Family, converse, pick, unknown
 from training.mini.talk.phrasings import ask
 
 
@@ -152,7 +152,7 @@ def small_talk(rng: np.random.Generator, split: Split = "train") -> list[Exchang
             "There is nothing attached that I could look at.",
             "Please send a picture or a point cloud first; I have none here.",
         ),
-        "thanks": ("You are welcome!", "Glad to help.", "My pleasure."),
+        "thanks": WELCOMES,
     }
     order = [
         str(k) for k in rng.permutation(["hello", "who", "off_topic", "no_medium", "no_medium"])[:2]

@@ -14,7 +14,7 @@ import numpy as np
 from training.mini.scenes.clouds import CloudScene, PlacedObject
 from training.mini.scenes.pictures import COLOUR_NAMES, PictureScene, PlacedProduct
 from training.mini.sources import FURNITURE, PRODUCTS
-from training.mini.talk.exchanges import Exchange, absent, chosen, pick
+from training.mini.talk.exchanges import Exchange, absent, chosen, only_ones, say
 from training.mini.talk.phrasings import ask
 from training.mini.talk.picture_questions import box_of, colour_choice_parts, colour_of
 from training.mini.talk.task_questions import grounding
@@ -49,29 +49,24 @@ def cloud_look_ups(scene: CloudScene, rng: np.random.Generator, count: int = 7) 
 
     Empty if no object is the only one of its class.
     """
-    labels = [o.label for o in scene.objects]
     turns: list[Exchange] = []
-    for placed in scene.objects:
-        if labels.count(placed.label) == 1:
-            turns += [grounding(placed, rng), _height(placed, rng)]
+    for placed in only_ones(scene.objects):
+        turns += [grounding(placed, rng), _height(placed, rng)]
     if turns and rng.random() < _ABSENT:
-        name = absent(FURNITURE, labels, rng)
+        name = absent(FURNITURE, [o.label for o in scene.objects], rng)
         turns.append(Exchange(ask("cloud_ground", rng, x=name), f"I see no {name} here."))
     return _some(turns, rng, count)
 
 
 def _of_colour(item: PlacedProduct, rng: np.random.Generator) -> Exchange:
     name, tint = PRODUCTS[item.label], COLOUR_NAMES[item.colour]
-    question = pick(
-        ("Which product is {}?", "What is {}?", "Name the {} product.", "What is the {} item?"), rng
-    ).format(tint)
-    return Exchange(question, f"The {name}." if rng.random() < 0.5 else f"{name}.")
+    forms = ("Which product is {}?", "What is {}?", "Name the {} product.", "What is the {} item?")
+    return Exchange(say(forms, rng, tint), f"The {name}." if rng.random() < 0.5 else f"{name}.")
 
 
 def _height(placed: PlacedObject, rng: np.random.Generator) -> Exchange:
-    question = pick(
-        ("How tall is the {}?", "What is the height of the {}?", "And the {}, how tall is it?"), rng
-    ).format(FURNITURE[placed.label])
+    forms = ("How tall is the {}?", "What is the height of the {}?", "And the {}, how tall is it?")
+    question = say(forms, rng, FURNITURE[placed.label])
     return Exchange(question, f"About {placed.size[2]:.1f} metres.")
 
 

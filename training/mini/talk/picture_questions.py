@@ -13,6 +13,7 @@ import numpy as np
 from training.mini.scenes.pictures import COLOUR_NAMES, SIZE, PictureScene, PlacedProduct
 from training.mini.sources import PRODUCTS, Split
 from training.mini.talk.exchanges import (
+    Choice,
     Exchange,
     absent,
     chosen,
@@ -23,8 +24,10 @@ from training.mini.talk.exchanges import (
     label_list,
     named,
     noun,
+    only_ones,
     pick,
     plural,
+    say,
     terse,
     which_is_shown,
 )
@@ -33,8 +36,7 @@ from training.mini.talk.phrasings import ask
 
 def identify(scene: PictureScene, rng: np.random.Generator, split: Split = "train") -> Exchange:
     """What the one product is."""
-    name = PRODUCTS[scene.products[0].label]
-    return named("identify", name, rng, split)
+    return named("identify", PRODUCTS[scene.products[0].label], rng, split)
 
 
 def classify(scene: PictureScene, rng: np.random.Generator, split: Split = "train") -> Exchange:
@@ -59,21 +61,18 @@ def detect(scene: PictureScene, rng: np.random.Generator, split: Split = "train"
 
 def choice(scene: PictureScene, rng: np.random.Generator) -> Exchange:
     """A four-way question on a class, a colour or a number; see `choice_parts`."""
-    question, options, right, reason = choice_parts(scene, rng)
-    return chosen(question, options, right, reason, rng)
+    return chosen(*choice_parts(scene, rng), rng)
 
 
-def choice_parts(scene: PictureScene, rng: np.random.Generator) -> tuple[str, list[str], int, str]:
-    """Question, four options, index of the right one, and the opening of the answer."""
-    labels = [p.label for p in scene.products]
-    unique = [p for p in scene.products if labels.count(p.label) == 1]
+def choice_parts(scene: PictureScene, rng: np.random.Generator) -> Choice:
+    """A four-way question on a class, a colour or a number, in parts."""
+    labels, unique = [p.label for p in scene.products], only_ones(scene.products)
     kind = rng.random()
     if unique and kind < 0.35:
-        return colour_choice_parts(unique[int(rng.integers(len(unique)))], rng)
+        return colour_choice_parts(pick(unique, rng), rng)
     if len(labels) > 1 and kind < 0.65:
         right = str(len(labels))
-        question, options = "How many products are there?", distract(right, "123456", rng)
-        return question, options, options.index(right), f"I count {right}"
+        return distract("How many products are there?", right, "123456", f"I count {right}", rng)
     questions = (
         "Which product is in the picture?",
         "What does the picture show?",
@@ -82,38 +81,31 @@ def choice_parts(scene: PictureScene, rng: np.random.Generator) -> tuple[str, li
     return which_is_shown(PRODUCTS, labels, questions, rng)
 
 
-def colour_choice_parts(
-    item: PlacedProduct, rng: np.random.Generator
-) -> tuple[str, list[str], int, str]:
+def colour_choice_parts(item: PlacedProduct, rng: np.random.Generator) -> Choice:
     """As `choice_parts`, about the colour of the only product of its class."""
     name, right = PRODUCTS[item.label], COLOUR_NAMES[item.colour]
-    options = distract(right, COLOUR_NAMES, rng)
-    return f"What colour is the {name}?", options, options.index(right), f"The {name} is {right}"
+    question, reason = f"What colour is the {name}?", f"The {name} is {right}"
+    return distract(question, right, COLOUR_NAMES, reason, rng)
 
 
 def its_colour(scene: PictureScene, rng: np.random.Generator) -> Exchange:
     """The one product's colour."""
     question = ask("its_colour", rng)
     tint = COLOUR_NAMES[scene.products[0].colour]
-    return Exchange(
-        question,
-        tint + "."
-        if terse(question)
-        else pick(("It is {}.", "{}.", "I would say {}."), rng).format(tint),
-    )
+    if terse(question):
+        return Exchange(question, f"{tint}.")
+    return Exchange(question, say(("It is {}.", "{}.", "I would say {}."), rng, tint))
 
 
 def colour(scene: PictureScene, rng: np.random.Generator) -> Exchange:
     """One product's colour; sometimes of a product that is absent."""
-    labels = [p.label for p in scene.products]
-    unique = [p for p in scene.products if labels.count(p.label) == 1]
+    unique = only_ones(scene.products)
     if not unique or rng.random() < 0.15:
-        name = absent(PRODUCTS, labels, rng)
-        return Exchange(
-            ask("colour", rng, x=name),
-            pick(("I see no {} here.", "There is no {} in this picture."), rng).format(name),
-        )
-    return colour_of(unique[int(rng.integers(len(unique)))], rng)
+        name = absent(PRODUCTS, [p.label for p in scene.products], rng)
+        question = ask("colour", rng, x=name)
+        forms = ("I see no {} here.", "There is no {} in this picture.")
+        return Exchange(question, say(forms, rng, name))
+    return colour_of(pick(unique, rng), rng)
 
 
 def colour_of(item: PlacedProduct, rng: np.random.Generator) -> Exchange:
@@ -132,7 +124,7 @@ def exists(scene: PictureScene, rng: np.random.Generator) -> Exchange:
 def count_class(scene: PictureScene, rng: np.random.Generator) -> Exchange:
     """How many products of one class; sometimes none."""
     labels = [p.label for p in scene.products]
-    label = labels[int(rng.integers(len(labels)))] if rng.random() < 0.8 else int(rng.integers(10))
+    label = pick(labels, rng) if rng.random() < 0.8 else int(rng.integers(10))
     name = PRODUCTS[label]
     question = ask("count_class", rng, x=plural(name))
     number = labels.count(label)
@@ -140,20 +132,17 @@ def count_class(scene: PictureScene, rng: np.random.Generator) -> Exchange:
         return Exchange(question, f"{number}.")
     if number == 0:
         return Exchange(question, f"There are no {plural(name)}.")
-    return Exchange(
-        question,
-        f"There is one {name}." if number == 1 and name != "trousers" else f"I count {number}.",
-    )
+    one = number == 1 and name != "trousers"
+    return Exchange(question, f"There is one {name}." if one else f"I count {number}.")
 
 
 def locate(scene: PictureScene, rng: np.random.Generator) -> Exchange:
     """One product's box; sometimes of a product that is absent."""
-    labels = [p.label for p in scene.products]
-    unique = [p for p in scene.products if labels.count(p.label) == 1]
+    unique = only_ones(scene.products)
     if not unique or rng.random() < 0.12:
-        name = absent(PRODUCTS, labels, rng)
+        name = absent(PRODUCTS, [p.label for p in scene.products], rng)
         return Exchange(ask("locate", rng, x=name), f"I see no {name} here.")
-    return box_of(unique[int(rng.integers(len(unique)))], rng)
+    return box_of(pick(unique, rng), rng)
 
 
 def box_of(item: PlacedProduct, rng: np.random.Generator) -> Exchange:
@@ -171,24 +160,18 @@ def describe(scene: PictureScene, rng: np.random.Generator) -> Exchange:
 
 def listing(scene: PictureScene) -> str:
     """All products with their colours, from left to right."""
-    ordered = sorted(scene.products, key=lambda p: p.box[0])
-    return join([_coloured_noun(p) for p in ordered])
+    return join([_coloured_noun(p) for p in from_left(scene.products)])
 
 
 def no_text(scene: PictureScene, rng: np.random.Generator) -> Exchange:
     """A question about text in a picture of products only."""
     del scene
-    return Exchange(
-        ask("read", rng),
-        pick(
-            (
-                "There is no writing in this picture.",
-                "I see no text here.",
-                "Nothing is written here.",
-            ),
-            rng,
-        ),
+    forms = (
+        "There is no writing in this picture.",
+        "I see no text here.",
+        "Nothing is written here.",
     )
+    return Exchange(ask("read", rng), pick(forms, rng))
 
 
 def box_text(box: Sequence[float], side: float = SIZE) -> str:
@@ -198,8 +181,12 @@ def box_text(box: Sequence[float], side: float = SIZE) -> str:
 
 def detection_text(products: Sequence[PlacedProduct]) -> str:
     """All products with their boxes, from left to right."""
-    ordered = sorted(products, key=lambda p: p.box[0])
-    return "; ".join(f"{PRODUCTS[p.label]} {box_text(p.box)}" for p in ordered)
+    return "; ".join(f"{PRODUCTS[p.label]} {box_text(p.box)}" for p in from_left(products))
+
+
+def from_left(products: Sequence[PlacedProduct]) -> list[PlacedProduct]:
+    """The products by their left edges."""
+    return sorted(products, key=lambda p: p.box[0])
 
 
 def _coloured_noun(product: PlacedProduct) -> str:

@@ -11,12 +11,12 @@ import numpy as np
 
 from lamm_model.tasks import TASKS
 from training.mini.scenes.clouds import CloudScene, PlacedObject
-from training.mini.scenes.pictures import SIZE, PictureScene
+from training.mini.scenes.pictures import SIZE, PictureScene, middle
 from training.mini.sources import FURNITURE, PRODUCTS
 from training.mini.talk import exchanges
 from training.mini.talk.exchanges import Exchange
 from training.mini.talk.phrasings import ask
-from training.mini.talk.picture_questions import detection_text, listing
+from training.mini.talk.picture_questions import detection_text, from_left, listing
 
 
 def task_prompt(task: str, **inputs: Any) -> str:
@@ -48,12 +48,8 @@ def task_detect(scene: PictureScene, rng: np.random.Generator) -> Exchange:
 def task_points(scene: PictureScene, rng: np.random.Generator) -> Exchange:
     """Labels and centres, from left to right."""
     labels = PRODUCTS if rng.random() < 0.5 else None
-    ordered = sorted(scene.products, key=lambda p: p.box[0])
-    middles = [((p.box[0] + p.box[2]) / 2, (p.box[1] + p.box[3]) / 2) for p in ordered]
-    text = "; ".join(
-        f"{PRODUCTS[p.label]} {point_text(x / SIZE, y / SIZE)}"
-        for p, (x, y) in zip(ordered, middles, strict=True)
-    )
+    found = [(PRODUCTS[p.label], *middle(p.box)) for p in from_left(scene.products)]
+    text = "; ".join(f"{name} {point_text(x / SIZE, y / SIZE)}" for name, x, y in found)
     return Exchange(task_prompt("locating", labels=labels), text + ".")
 
 
@@ -79,11 +75,8 @@ def cloud_task_classify(scene: CloudScene, rng: np.random.Generator) -> Exchange
 def cloud_detect(scene: CloudScene, rng: np.random.Generator) -> Exchange:
     """Labels and boxes in metres, by rising x."""
     labels = FURNITURE if rng.random() < 0.7 else None
-    question = (
-        task_prompt("detection_3d", labels=labels)
-        if rng.random() < 0.6
-        else ask("cloud_detect", rng)
-    )
+    by_task = rng.random() < 0.6
+    question = task_prompt("detection_3d", labels=labels) if by_task else ask("cloud_detect", rng)
     ordered = sorted(scene.objects, key=lambda o: o.centre[0])
     text = "; ".join(f"{FURNITURE[o.label]} {box_3d_text(o)}" for o in ordered)
     return Exchange(question, text + ".")
@@ -91,12 +84,11 @@ def cloud_detect(scene: CloudScene, rng: np.random.Generator) -> Exchange:
 
 def cloud_ground(scene: CloudScene, rng: np.random.Generator) -> Exchange:
     """The box of the only object of its kind; sometimes of an absent one."""
-    labels = [o.label for o in scene.objects]
-    unique = [o for o in scene.objects if labels.count(o.label) == 1]
+    unique = exchanges.only_ones(scene.objects)
     if not unique or rng.random() < 0.1:
-        name = exchanges.absent(FURNITURE, labels, rng)
+        name = exchanges.absent(FURNITURE, [o.label for o in scene.objects], rng)
         return Exchange(ask("cloud_ground", rng, x=name), f"I see no {name} here.")
-    return grounding(unique[int(rng.integers(len(unique)))], rng)
+    return grounding(exchanges.pick(unique, rng), rng)
 
 
 def grounding(wanted: PlacedObject, rng: np.random.Generator) -> Exchange:

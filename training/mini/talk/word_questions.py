@@ -6,19 +6,15 @@ import numpy as np
 
 from training.mini.scenes.pictures import PictureScene
 from training.mini.sources import Split
-from training.mini.talk.exchanges import Exchange, chosen, counted, distract, pick, terse
+from training.mini.talk.exchanges import Exchange, chosen, counted, distract, pick, say, terse
 from training.mini.talk.phrasings import ask
 
 
 def read(scene: PictureScene, rng: np.random.Generator, split: Split = "train") -> Exchange:
     """The written word."""
     question = ask("read", rng, split)
-    forms = (
-        ('"{}"',)
-        if terse(question)
-        else ('It says "{}".', 'The word is "{}".', 'I read "{}".', '"{}"')
-    )
-    return Exchange(question, pick(forms, rng).format(scene.word))
+    free = ('It says "{}".', 'The word is "{}".', 'I read "{}".', '"{}"')
+    return Exchange(question, say(('"{}"',) if terse(question) else free, rng, scene.word))
 
 
 def letters(scene: PictureScene, rng: np.random.Generator) -> Exchange:
@@ -38,20 +34,14 @@ def word_describe(scene: PictureScene, rng: np.random.Generator) -> Exchange:
         'The word "{}" on a plain ground.',
         'I see the word "{}".',
     )
-    return Exchange(ask("describe", rng), pick(forms, rng).format(scene.word))
+    return Exchange(ask("describe", rng), say(forms, rng, scene.word))
 
 
 def word_choice(scene: PictureScene, rng: np.random.Generator) -> Exchange:
     """A four-way question about the word's length."""
     number = str(len(scene.word))
-    options = distract(number, "3456", rng)
-    return chosen(
-        "How many letters does the word have?",
-        options,
-        options.index(number),
-        f"I count {number}",
-        rng,
-    )
+    question = "How many letters does the word have?"
+    return chosen(*distract(question, number, "3456", f"I count {number}", rng), rng)
 
 
 def absent_product(scene: PictureScene, rng: np.random.Generator) -> Exchange:
@@ -63,7 +53,5 @@ def absent_product(scene: PictureScene, rng: np.random.Generator) -> Exchange:
             "There is no product here; the picture shows a word.",
         )
         return Exchange(ask("identify", rng), pick(forms, rng))
-    return Exchange(
-        ask("count", rng),
-        pick(("None; there is only a word.", "There are no products, only a word."), rng),
-    )
+    forms = ("None; there is only a word.", "There are no products, only a word.")
+    return Exchange(ask("count", rng), pick(forms, rng))

@@ -88,8 +88,8 @@ def _options(question: str, options: list[str], right: int) -> Fields:
 
 def _caption(pools: corpus.Pools, rng: np.random.Generator) -> Made:
     scene = pictures.scene(pools.products, rng, count=int(rng.integers(1, 4)))
-    names = [_coloured(scene, number) for number in range(len(scene.products))]
-    listed = names[0] if len(names) == 1 else ", ".join(names[:-1]) + " and " + names[-1]
+    names = [_coloured(product) for product in scene.products]
+    listed = exchanges.join(names)
     verb = "is" if len(names) == 1 else "are"
     sentences = [
         f"The picture shows {listed}.",
@@ -101,17 +101,14 @@ def _caption(pools: corpus.Pools, rng: np.random.Generator) -> Made:
     }
 
 
-def _coloured(scene: PictureScene, number: int) -> str:
-    product = scene.products[number]
+def _coloured(product: pictures.PlacedProduct) -> str:
     colour, name = pictures.COLOUR_NAMES[product.colour], PRODUCTS[product.label]
-    if name == "trousers":
-        return f"{colour} trousers"
-    return f"{'an' if colour[0] in 'aeiou' else 'a'} {colour} {name}"
+    return f"{colour} trousers" if name == "trousers" else exchanges.noun(f"{colour} {name}")
 
 
 def _counting(pools: corpus.Pools, rng: np.random.Generator) -> Made:
     scene = pictures.scene(pools.products, rng)
-    points = [[(p.box[0] + p.box[2]) / 2, (p.box[1] + p.box[3]) / 2] for p in scene.products]
+    points = [list(pictures.middle(p.box)) for p in scene.products]
     counted: Fields = {"num": len(points), "points": points}
     return png_bytes(scene.picture), {
         "Counting_FSC147.json": {"query": task_prompt("counting")} | counted,
@@ -168,11 +165,9 @@ def _room(pools: corpus.Pools, rng: np.random.Generator) -> Made:
 def _grounding(pools: corpus.Pools, rng: np.random.Generator) -> Made:
     while True:
         scene = clouds.room(pools.surfaces, rng)
-        labels = [o.label for o in scene.objects]
-        unique = [o for o in scene.objects if labels.count(o.label) == 1]
-        if unique:
+        if unique := exchanges.only_ones(scene.objects):
             break
-    wanted = unique[int(rng.integers(len(unique)))]
+    wanted = exchanges.pick(unique, rng)
     query = task_prompt("grounding_3d", description=f"It is the {FURNITURE[wanted.label]}.")
     fields = {"query": query, "object": _box(wanted)}
     return npy_bytes(scene.points), {"VG_ScanRefer.json": fields}
