@@ -82,17 +82,12 @@ def _train_parser() -> argparse.ArgumentParser:
         epilog=_TRAIN_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--config", type=Path, required=True, help="recipe file (YAML)")
-    parser.add_argument(
-        "--set", action="append", default=[], metavar="FIELD=VALUE", help="override a recipe field"
-    )
-    parser.add_argument(
-        "--device", default="auto", help="auto, cpu, cuda or cuda:N (default: %(default)s)"
-    )
-    parser.add_argument("--threads", type=positive, help="CPU threads (default: torch's)")
-    parser.add_argument(
-        "--restart", action="store_true", help="delete the run in the output folder and start over"
-    )
+    add = parser.add_argument
+    add("--config", type=Path, required=True, help="recipe file (YAML)")
+    add("--set", action="append", default=[], metavar="FIELD=VALUE", help="override a recipe field")
+    add("--device", default="auto", help="auto, cpu, cuda or cuda:N (default: %(default)s)")
+    add("--threads", type=positive, help="CPU threads (default: torch's)")
+    add("--restart", action="store_true", help="delete the run in the output folder and start over")
     return parser
 
 
@@ -105,11 +100,7 @@ DATA_COMMANDS: Mapping[str, tuple[str, str, str]] = {
     "mini": (_MINI, "mini_benchmark", "write a small benchmark in LAMM's layout"),
     "mini-benchmark": (_MINI, "mini_benchmark", "alias of mini"),
     "check": (f"{_DATASETS}.check_cli", "check", "find bad records and media"),
-    "suite": (
-        f"{_DATASETS}.suite_cli",
-        "suite",
-        "make a benchmark suite from the published files",
-    ),
+    "suite": (f"{_DATASETS}.suite_cli", "suite", "make a benchmark suite from the published files"),
 }
 
 

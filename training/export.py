@@ -7,7 +7,6 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import torch
 from peft import LoraConfig
 from torch import nn
 
@@ -15,11 +14,10 @@ from lamm_model.checkpoint.adapter import projector_modules
 from lamm_model.checkpoint.lora import inject_lora, lora_config
 from lamm_model.modeling import LammForConditionalGeneration
 from training.config import LoraRecipe, Recipe
-from training.loss import TrainingError
+from training.loss import LOW_PRECISIONS, TrainingError
 
 _LAST_LOSSES = 50
 _PACKAGES = ("torch", "transformers", "peft", "tokenizers", "numpy")
-_FROZEN_DTYPES: Mapping[str, torch.dtype] = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 def prepare_model(
@@ -37,7 +35,7 @@ def prepare_model(
     model.requires_grad_(False)
     for parameter in trainable_parameters(model).values():
         parameter.requires_grad_(True)
-    dtype = _FROZEN_DTYPES.get(precision)
+    dtype = LOW_PRECISIONS.get(precision)
     if dtype is not None:
         for parameter in model.language_model.parameters():
             if not parameter.requires_grad:

@@ -12,7 +12,7 @@ from training.data.collator import Batch, collate
 from training.data.dataset import InstructionDataset
 from training.frozen_encoders import media_features
 
-_AUTOCAST_DTYPES: Mapping[str, torch.dtype] = {"bf16": torch.bfloat16, "fp16": torch.float16}
+LOW_PRECISIONS: Mapping[str, torch.dtype] = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 class TrainingError(RuntimeError):
@@ -27,7 +27,7 @@ def batch_loss(
     answer_tokens: int,
 ) -> Tensor:
     """Sum of the batch's token losses over `answer_tokens`, as a scalar to differentiate."""
-    dtype = _AUTOCAST_DTYPES.get(precision)
+    dtype = LOW_PRECISIONS.get(precision)
     images, clouds = media_features(batch, model, device)
     with torch.autocast(device.type, dtype, enabled=dtype is not None):
         loss: Tensor | None = model(

@@ -37,7 +37,6 @@ class MetricsLog:
                 self._board.add_scalar(name, value, step)
 
     def close(self) -> None:
-        """Flushes and closes both files."""
         self._file.close()
         self._board.close()
 

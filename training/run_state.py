@@ -74,7 +74,6 @@ def load_state(folder: Path, optimizer: torch.optim.Optimizer) -> dict[str, Any]
 
 
 def checkpoint_path(folder: Path, step: int) -> Path:
-    """Path of the checkpoint of a step."""
     return folder / f"step-{step:08d}"
 
 

@@ -41,9 +41,7 @@ def _valid_unicode(value: str) -> str:
         value.encode()
     except UnicodeEncodeError as error:
         raise PydanticCustomError(
-            "schema",
-            "character {at} is not valid Unicode; is the file UTF-8?",
-            {"at": error.start},
+            "schema", f"character {error.start} is not valid Unicode; is the file UTF-8?"
         ) from None
     return value
 
@@ -103,23 +101,14 @@ class ConversationRecord(DatasetRecord):
         for number, message in enumerate(self.conversations):
             expected = ("human", "gpt")[number % 2]
             if message.speaker != expected:
-                raise PydanticCustomError(
-                    "wrong_speaker",
-                    "conversations[{number}] is from '{speaker}'; expected '{expected}'",
-                    {"number": number, "speaker": message.speaker, "expected": expected},
-                )
+                fault = f"is from '{message.speaker}'; expected '{expected}'"
+                raise PydanticCustomError("wrong_speaker", f"conversations[{number}] {fault}")
             if expected == "gpt" and not message.value.strip():
-                raise PydanticCustomError(
-                    "empty_conversation",
-                    "conversations[{number}] is an empty answer",
-                    {"number": number},
-                )
+                fault = f"conversations[{number}] is an empty answer"
+                raise PydanticCustomError("empty_conversation", fault)
         if len(self.conversations) % 2:
-            raise PydanticCustomError(
-                "wrong_speaker",
-                "conversations has {count} messages; the last question has no answer",
-                {"count": len(self.conversations)},
-            )
+            fault = f"{len(self.conversations)} messages; the last question has no answer"
+            raise PydanticCustomError("wrong_speaker", f"conversations has {fault}")
         return self
 
     def turns(self) -> tuple[Turn, ...]:

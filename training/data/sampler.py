@@ -32,7 +32,6 @@ class BucketBatchSampler(Sampler[list[int]]):
 
     @property
     def batches_per_epoch(self) -> int:
-        """Batches per epoch."""
         return -(-len(self._lengths) // self._batch_size)
 
     @property
@@ -54,11 +53,9 @@ class BucketBatchSampler(Sampler[list[int]]):
             self._epoch, self._position = self._epoch + 1, 0
 
     def state_dict(self) -> dict[str, int]:
-        """The current position."""
         return {"epoch": self._epoch, "position": self._position}
 
     def load_state_dict(self, state: Mapping[str, int]) -> None:
-        """Restores a position from `state_dict`."""
         self._epoch, self._position = int(state["epoch"]), int(state["position"])
 
     def _order(self, epoch: int) -> list[list[int]]:

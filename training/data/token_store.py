@@ -52,12 +52,10 @@ class TokenStore:
         return ids, np.where(trains, ids, IGNORE_INDEX)
 
     def media_paths(self) -> set[Path]:
-        """Distinct files of all media."""
         return {medium.path for media in self.media for medium in media}
 
     @property
     def lengths(self) -> npt.NDArray[np.int64]:
-        """Token count of each record."""
         offsets = np.array(self._offsets, dtype=np.int64)
         return offsets[1:] - offsets[:-1]
 

@@ -58,11 +58,8 @@ class ChoiceRecord(QuestionRecord):
     @model_validator(mode="after")
     def _the_answer_is_an_option(self) -> Self:
         if self.gt_choice >= len(self.gt_choices):
-            raise PydanticCustomError(
-                Kind.SCHEMA,
-                "gt_choice is {choice}; expected 0 to {last}",
-                {"choice": self.gt_choice, "last": len(self.gt_choices) - 1},
-            )
+            fault = f"gt_choice is {self.gt_choice}; expected 0 to {len(self.gt_choices) - 1}"
+            raise PydanticCustomError(Kind.SCHEMA, fault)
         return self
 
 
@@ -112,11 +109,8 @@ class Keypoints(PictureRecord, QuestionRecord):
     @model_validator(mode="after")
     def _has_all_joints(self) -> Self:
         if len(self.gt_joints) != len(JOINTS):
-            raise PydanticCustomError(
-                Kind.SCHEMA,
-                "gt_joints has {count} joints; expected {expected}",
-                {"count": len(self.gt_joints), "expected": len(JOINTS)},
-            )
+            fault = f"gt_joints has {len(self.gt_joints)} joints; expected {len(JOINTS)}"
+            raise PydanticCustomError(Kind.SCHEMA, fault)
         return self
 
 

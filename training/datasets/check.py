@@ -134,8 +134,9 @@ def _read_records(
                 index.add(use, path, read.record.modality)
                 if options.lengths is None:
                     continue
-                is_talk = isinstance(read.record, ConversationRecord)
-                task_type = read.record.task_type if is_talk else DEFAULT_TASK_TYPE
+                task_type = DEFAULT_TASK_TYPE
+                if isinstance(read.record, ConversationRecord):
+                    task_type = read.record.task_type
                 limit = options.limit_length
                 length = options.lengths.measure(read.record.turns(), task_type, limit)
                 summary.lengths.add(length)

@@ -73,31 +73,27 @@ def _parser() -> argparse.ArgumentParser:
         "path", type=Path, metavar="FILE | ROOT", help="instruction file (.json or .jsonl), or "
         "folder with 2D_Instruct, 2D_Benchmark, 3D_Instruct or 3D_Benchmark",
     )  # fmt: skip
-    file = parser.add_argument_group("options for FILE")
-    file.add_argument(
-        "--media-root", type=Path, help="folder of the media (default: the file's folder)"
-    )
-    file.add_argument("--base", type=Path, help="checkpoint whose preprocessing decodes the media")
-    file.add_argument("--out", type=Path, help="write the good records to this file")
-    root = parser.add_argument_group("options for ROOT")
+    add = parser.add_argument_group("options for FILE").add_argument
+    add("--media-root", type=Path, help="folder of the media (default: the file's folder)")
+    add("--base", type=Path, help="checkpoint whose preprocessing decodes the media")
+    add("--out", type=Path, help="write the good records to this file")
+    add = parser.add_argument_group("options for ROOT").add_argument
     cores = _cores()
-    root.add_argument(
-        "--jobs", type=positive, metavar="N", help=f"decoding threads (default: {cores})"
-    )
-    root.add_argument(
+    add("--jobs", type=positive, metavar="N", help=f"decoding threads (default: {cores})")
+    add(
         "--tokenizer", type=Path, metavar="DIR",
         help="count tokens with this checkpoint, or with the tokenizer.json in this folder",
     )  # fmt: skip
-    root.add_argument(
+    add(
         "--limit-length", type=positive, metavar="N",
         help="report records with more tokens, which max_length of a recipe would shorten",
     )  # fmt: skip
-    root.add_argument("--json", type=Path, metavar="OUT", help="write the report to this file")
-    root.add_argument(
+    add("--json", type=Path, metavar="OUT", help="write the report to this file")
+    add(
         "--fail-on", type=_kinds, metavar="KIND,...",
         help="kinds that are errors, any, or none (default: those without * below)",
     )  # fmt: skip
-    root.add_argument(
+    add(
         "--show", type=positive, metavar="N",
         help=f"complaints to show per kind; all are counted (default: {_SHOWN})",
     )  # fmt: skip

@@ -14,7 +14,7 @@ class Kind(StrEnum):
 
     meaning: str
 
-    def __new__(cls, value: str, meaning: str) -> Self:
+    def __new__(cls, value: str, meaning: str = "") -> Self:
         """A member that equals the string `value`."""
         kind = str.__new__(cls, value)
         kind._value_, kind.meaning = value, meaning
@@ -95,7 +95,6 @@ class ComplaintLog:
         self._kept: dict[Kind, list[Complaint]] = {}
 
     def add(self, complaint: Complaint) -> None:
-        """Counts a complaint."""
         self._counts[complaint.file, complaint.kind] += 1
         kept = self._kept.setdefault(complaint.kind, [])
         if len(kept) < self._keep:

@@ -53,7 +53,6 @@ class FoundFile:
 
     @property
     def path(self) -> Path:
-        """Where the file is."""
         return self.root / self.name
 
     @property

@@ -58,7 +58,6 @@ class PublishedRecord(DatasetRecord):
 
     @property
     def media_names(self) -> tuple[tuple[Modality, str], ...]:
-        """The one medium."""
         return ((self.modality, self.media_name),)
 
     def doubts(self) -> Iterator[Doubt]:
@@ -95,11 +94,8 @@ class PublishedConversation(PublishedRecord, ConversationRecord):
     def _has_no_empty_question(self) -> Self:
         for number, message in enumerate(self.conversations):
             if not message.value.strip():
-                raise PydanticCustomError(
-                    Kind.EMPTY_CONVERSATION,
-                    "conversations[{number}] is an empty question",
-                    {"number": number},
-                )
+                fault = f"conversations[{number}] is an empty question"
+                raise PydanticCustomError(Kind.EMPTY_CONVERSATION, fault)
         return self
 
     def doubts(self) -> Iterator[Doubt]:

@@ -85,7 +85,6 @@ class RecordIndex:
             yield Medium(number, path, Modality(modality))
 
     def judge(self, verdict: Verdict) -> None:
-        """Adds the verdict on a medium."""
         self._connection.execute(
             "INSERT INTO verdicts VALUES (?, ?, ?, ?)",
             (verdict.medium, verdict.digest, verdict.kind, verdict.fault),

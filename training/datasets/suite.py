@@ -204,10 +204,7 @@ def _drawn(
 
 
 def _description(
-    root: Path,
-    rows: Sequence[WrittenRow],
-    problems: Mapping[str, list[str]],
-    options: SuiteOptions,
+    root: Path, rows: Sequence[WrittenRow], problems: Mapping[str, list[str]], options: SuiteOptions
 ) -> dict[str, Any]:
     """The content of `suite.json`, with the provenance of a mini-benchmark if the tree has one."""
     source = _source(root)

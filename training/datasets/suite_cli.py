@@ -70,27 +70,22 @@ def _parser(parts: Sequence[str]) -> argparse.ArgumentParser:
         description=_DESCRIPTION,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("root", type=Path, help="folder with 2D_Benchmark or 3D_Benchmark")
-    parser.add_argument("out", type=Path, help="output folder, new or empty")
-    parser.add_argument(
+    add = parser.add_argument
+    add("root", type=Path, help="folder with 2D_Benchmark or 3D_Benchmark")
+    add("out", type=Path, help="output folder, new or empty")
+    add(
         "--suite", choices=parts, default="all", metavar="PART",
         help=f"{', '.join(parts)} (default: %(default)s)",
     )  # fmt: skip
-    parser.add_argument(
-        "--limit",
-        type=positive,
-        metavar="N",
+    add(
+        "--limit", type=positive, metavar="N",
         help="draw N records per file at random (default: all)",
-    )
-    parser.add_argument(
-        "--seed", type=int, default=0, help="random seed of that draw (default: %(default)s)"
-    )
-    parser.add_argument("--copy", action="store_true", help="copy media instead of linking them")
-    parser.add_argument(
+    )  # fmt: skip
+    add("--seed", type=int, default=0, help="random seed of that draw (default: %(default)s)")
+    add("--copy", action="store_true", help="copy media instead of linking them")
+    add(
         "--in-place", action="store_true",
         help="leave media in ROOT; OUT is used with lamm bench quality --data ROOT",
     )  # fmt: skip
-    parser.add_argument(
-        "--quiet", action="store_true", help="report left-out records in OUT/suite.json only"
-    )
+    add("--quiet", action="store_true", help="report left-out records in OUT/suite.json only")
     return parser

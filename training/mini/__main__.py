@@ -23,60 +23,36 @@ def main() -> None:
     args = _arguments()
     sources.fetch(args.sources)
     torch.manual_seed(0)
-    if args.stage == "image-encoder":
-        _image_encoder(args)
-    elif args.stage == "point-encoder":
-        _point_encoder(args)
-    elif args.stage == "language-model":
-        _language_model(args)
-    elif args.stage == "base":
-        assemble.assemble(args.out, corpus.Pools.load(args.sources, "train"), args.out / "base")
-    elif args.stage == "examples":
-        _examples(args)
+    if args.stage != "fetch":
+        _STAGES[args.stage](args)
 
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m training.mini", description=__doc__)
-    parser.add_argument(
-        "stage",
-        choices=["fetch", "image-encoder", "point-encoder", "language-model", "base", "examples"],
-    )
-    parser.add_argument(
-        "--sources",
-        type=Path,
-        default=Path("data/sources"),
-        help="folder of the source packages (default: %(default)s)",
-    )
-    parser.add_argument(
-        "--out",
-        type=Path,
-        default=Path("data/mini"),
-        help="output folder of the parts (default: %(default)s)",
-    )
-    parser.add_argument(
-        "--steps", type=int, default=None, help="optimizer steps (default: per stage)"
-    )
-    parser.add_argument(
-        "--learning-rate", type=float, default=None, help="peak learning rate (default: per stage)"
-    )
-    parser.add_argument(
+    add = parser.add_argument
+    add("stage", choices=["fetch", *_STAGES])
+    sources_help = "folder of the source packages (default: %(default)s)"
+    add("--sources", type=Path, default=Path("data/sources"), help=sources_help)
+    out_help = "output folder of the parts (default: %(default)s)"
+    add("--out", type=Path, default=Path("data/mini"), help=out_help)
+    add("--steps", type=int, help="optimizer steps (default: per stage)")
+    add("--learning-rate", type=float, help="peak learning rate (default: per stage)")
+    add(
         "--restart",
         action="store_true",
         help="continue from the trained weights with a new schedule; raising --steps of a finished "
         "run instead returns to a high learning rate and can diverge. Omit it to resume an "
         "interrupted run",
     )
-    parser.add_argument(
+    add(
         "--look-up-share",
         type=float,
         default=MIXTURE.look_ups,
         help="share of the language model's conversations that only look up facts by name "
         "(default: %(default)s)",
     )
-    parser.add_argument(
-        "--seed", type=int, default=0, help="random seed of the scenes (default: %(default)s)"
-    )
-    parser.add_argument("--threads", type=int, default=1, help="CPU threads (default: %(default)s)")
+    add("--seed", type=int, default=0, help="random seed of the scenes (default: %(default)s)")
+    add("--threads", type=int, default=1, help="CPU threads (default: %(default)s)")
     return parser.parse_args()
 
 
@@ -130,12 +106,24 @@ def _asked(args: argparse.Namespace, recipe: PretrainSettings) -> PretrainSettin
     )
 
 
+def _base(args: argparse.Namespace) -> None:
+    assemble.assemble(args.out, corpus.Pools.load(args.sources, "train"), args.out / "base")
+
+
 def _examples(args: argparse.Namespace) -> None:
     meshes = sources.furniture(args.sources, "test")
     # "Chair" by Niuskir, from the CC0 part of the catalogue.
     chair = next(m for m in meshes if (m.name, m.creator) == ("Chair", "Niuskir"))
     write_examples(corpus.Pools.load(args.sources, "test"), chair, Path("examples"))
 
+
+_STAGES = {
+    "image-encoder": _image_encoder,
+    "point-encoder": _point_encoder,
+    "language-model": _language_model,
+    "base": _base,
+    "examples": _examples,
+}
 
 if __name__ == "__main__":
     main()

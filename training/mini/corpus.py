@@ -19,7 +19,7 @@ from training.mini.mixture import ALONE, CLOUD, MIXTURE, TALK, Mixture
 from training.mini.scenes import clouds, drawn_scenes, facts, pictures
 from training.mini.sources import Split
 from training.mini.talk import language, look_ups
-from training.mini.talk.language import Exchange
+from training.mini.talk.exchanges import Exchange
 
 SYSTEM = (
     "A chat between a person and LAMM-mini, an assistant that looks at pictures and point clouds."

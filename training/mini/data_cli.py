@@ -13,7 +13,6 @@ from training.mini.sources import PACKAGES, SourceError, Split, fetch
 
 
 def fetch_sources(argv: Sequence[str]) -> int:
-    """Runs `lamm data fetch ARGV...`."""
     parser = _parser(
         "fetch",
         "Downloads the source packages (Debian 12) with apt, verifies and unpacks them. Installs "
@@ -23,26 +22,22 @@ def fetch_sources(argv: Sequence[str]) -> int:
 
 
 def mini_records(argv: Sequence[str]) -> int:
-    """Runs `lamm data mini-records OUT ARGV...`."""
     parser = _parser(
         "mini-records",
         "Writes training conversations in LAMM's instruction format, with their media.",
     )
-    parser.add_argument("out", type=Path, help="output folder")
-    parser.add_argument(
-        "--count", type=int, default=26000, help="training records (default: %(default)s)"
-    )
-    parser.add_argument(
-        "--validation", type=int, default=400, help="validation records (default: %(default)s)"
-    )
-    parser.add_argument("--seed", type=int, default=1, help="random seed (default: %(default)s)")
+    add = parser.add_argument
+    add("out", type=Path, help="output folder")
+    add("--count", type=int, default=26000, help="training records (default: %(default)s)")
+    add("--validation", type=int, default=400, help="validation records (default: %(default)s)")
+    add("--seed", type=int, default=1, help="random seed (default: %(default)s)")
     for flag, default, kind in (
         ("--word-share", MIXTURE.words, "pictures of words"),
         ("--look-up-share", MIXTURE.look_ups, "conversations that only look up facts by name"),
         ("--drawn-share", MIXTURE.drawn, "drawings of faces, people and land"),
     ):
         text = f"share of {kind} (default: %(default)s)"
-        parser.add_argument(flag, type=float, default=default, help=text)
+        add(flag, type=float, default=default, help=text)
     args = parser.parse_args(argv)
     try:
         mixture = Mixture(args.word_share, args.look_up_share, args.drawn_share)
@@ -63,16 +58,14 @@ def mini_records(argv: Sequence[str]) -> int:
 
 
 def mini_suite(argv: Sequence[str]) -> int:
-    """Runs `lamm data mini-suite OUT ARGV...`."""
     parser = _parser(
         "mini-suite",
         "Writes the mini benchmark suite from held-out pictures, meshes, words and phrasings "
         "(multiple-choice questions are phrased as in training).",
     )
-    parser.add_argument("out", type=Path, help="output folder")
-    parser.add_argument(
-        "--count", type=int, default=500, help="samples per row (default: %(default)s)"
-    )
+    add = parser.add_argument
+    add("out", type=Path, help="output folder")
+    add("--count", type=int, default=500, help="samples per row (default: %(default)s)")
     args = parser.parse_args(argv)
 
     def write() -> Iterator[Path]:
@@ -86,17 +79,15 @@ def mini_suite(argv: Sequence[str]) -> int:
 
 
 def mini_benchmark(argv: Sequence[str]) -> int:
-    """Runs `lamm data mini OUT ARGV...`."""
     parser = _parser(
         "mini",
         "Writes all 14 2D and 3 3D files of the LAMM-Benchmark in their published layout. Media "
         "are made from lamm-mini's held-out data; faces, people and land are drawn. `lamm data "
         "check OUT` reads it.",
     )
-    parser.add_argument("out", type=Path, help="output folder")
-    parser.add_argument(
-        "--count", type=positive, default=200, help="samples per file (default: %(default)s)"
-    )
+    add = parser.add_argument
+    add("out", type=Path, help="output folder")
+    add("--count", type=positive, default=200, help="samples per file (default: %(default)s)")
     args = parser.parse_args(argv)
 
     def write() -> Iterator[Path]:
@@ -110,20 +101,13 @@ def mini_benchmark(argv: Sequence[str]) -> int:
 
 def _parser(name: str, description: str) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog=f"lamm data {name}", description=description)
-    parser.add_argument(
-        "--sources",
-        type=Path,
-        default=Path("data/sources"),
-        help="folder of the source packages; missing ones are fetched with apt "
-        "(default: %(default)s)",
-    )
+    text = "folder of the source packages; missing ones are fetched with apt (default: %(default)s)"
+    parser.add_argument("--sources", type=Path, default=Path("data/sources"), help=text)
     return parser
 
 
 def _run(
-    parser: argparse.ArgumentParser,
-    args: argparse.Namespace,
-    write: Callable[[], Iterable[Path]],
+    parser: argparse.ArgumentParser, args: argparse.Namespace, write: Callable[[], Iterable[Path]]
 ) -> int:
     """Fetches the sources, writes, and prints each path that was written."""
     try:

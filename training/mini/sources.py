@@ -26,17 +26,9 @@ from tqdm import tqdm
 Split = Literal["train", "test"]
 
 PRODUCTS = (
-    "T-shirt",
-    "trousers",
-    "pullover",
-    "dress",
-    "coat",
-    "sandal",
-    "shirt",
-    "sneaker",
-    "bag",
-    "ankle boot",
-)
+    "T-shirt", "trousers", "pullover", "dress", "coat",
+    "sandal", "shirt", "sneaker", "bag", "ankle boot",
+)  # fmt: skip
 
 # (Debian package, SHA-256 of the bookworm .deb)
 PACKAGES = {

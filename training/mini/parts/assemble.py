@@ -21,7 +21,7 @@ from lamm_model.processing import write_processor_config
 from training.mini import corpus
 from training.mini.parts import encoder_pretraining
 from training.mini.parts.language_model import FactReader
-from training.mini.scenes import clouds, drawn_scenes, facts, pictures
+from training.mini.scenes import clouds, drawn_scenes, facts
 
 _RIDGE = 1e-2
 _SCENES = 2800
@@ -69,7 +69,10 @@ def _fit_projectors(
     model: LammForConditionalGeneration, pools: corpus.Pools, reader: FactReader
 ) -> None:
     rng = np.random.default_rng(99)
-    scenes = [_draw_picture(pools, rng) for _ in range(_SCENES)]
+    scenes = [
+        drawn_scenes.any_picture(pools.products, pools.words, rng, 0.3, 0.65)
+        for _ in range(_SCENES)
+    ]
     features = torch.cat(
         [
             model.encode_image_features(encoder_pretraining.pixels(scenes[k : k + 100]))
@@ -102,12 +105,3 @@ def fit_ridge(projector: nn.Linear, features_ND: Tensor, targets_NH: Tensor) -> 
     weight_DH = torch.linalg.solve(gram, centred.T @ wanted).float()
     projector.weight.copy_(weight_DH.T)
     projector.bias.copy_(mean_H - mean_D @ weight_DH)
-
-
-def _draw_picture(pools: corpus.Pools, rng: np.random.Generator) -> pictures.PictureScene:
-    kind = rng.random()
-    if kind < 0.3:
-        return pictures.alone(pools.products, rng)
-    if kind < 0.65:
-        return pictures.scene(pools.products, rng)
-    return pictures.word(pools.words, rng) if kind < 0.88 else drawn_scenes.draw(rng)

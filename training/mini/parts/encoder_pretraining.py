@@ -59,7 +59,8 @@ class ImageTask(DenseTask):
         self.slot_head = nn.Linear(width, 27)
 
     def loss(self, rng: np.random.Generator, batch_size: int) -> Tensor:
-        return self.loss_of([_draw_picture(self._train, rng) for _ in range(batch_size)])
+        draw = drawn_scenes.any_picture
+        return self.loss_of([draw(*self._train, rng, 0.36, 0.68) for _ in range(batch_size)])
 
     def loss_of(self, scenes: list[pictures.PictureScene]) -> Tensor:
         """Weighted sum of the losses of all predictions for some pictures."""
@@ -116,12 +117,9 @@ class ImageTask(DenseTask):
         out, _ = self._batched(many)
         seen = (out["centre"].squeeze(-1) > 0).sum(1).tolist()
         count = np.mean([n == len(s.products) for n, s in zip(seen, many, strict=True)])
-        want = torch.from_numpy(np.stack([patch_targets(s, self._grid).label for s in many]))
-        patch = (out["label"].argmax(-1) == want)[want > 0].float().mean().item()
+        patch = self._right_patches(many, out)
         drawn = [drawn_scenes.draw(rng) for _ in range(300)]
-        out, _ = self._batched(drawn)
-        want = torch.from_numpy(np.stack([patch_targets(s, self._grid).label for s in drawn]))
-        part = (out["label"].argmax(-1) == want)[want > 0].float().mean().item()
+        part = self._right_patches(drawn, self._batched(drawn)[0])
         _, slots = self._batched(texts)
         read = ["".join(chr(65 + k) for k in row if k < 26) for row in slots.argmax(-1).tolist()]
         word = np.mean([r == s.word for r, s in zip(read, texts, strict=True)])
@@ -132,6 +130,10 @@ class ImageTask(DenseTask):
             "word": float(word),
             "part": part,
         }
+
+    def _right_patches(self, scenes: list[pictures.PictureScene], out: dict[str, Tensor]) -> float:
+        want = torch.from_numpy(np.stack([patch_targets(s, self._grid).label for s in scenes]))
+        return (out["label"].argmax(-1) == want)[want > 0].float().mean().item()
 
     def _batched(self, scenes: list[pictures.PictureScene]) -> tuple[dict[str, Tensor], Tensor]:
         parts = [self(pixels(scenes[k : k + 100])) for k in range(0, len(scenes), 100)]
@@ -216,17 +218,6 @@ def _mean_cross_entropy(logits: Tensor, target: Tensor) -> Tensor:
     # A batch may have no word (or product); the plain mean would be nan.
     total = F.cross_entropy(logits, target, ignore_index=IGNORE, reduction="sum")
     return total / (target != IGNORE).sum().clamp(min=1)
-
-
-def _draw_picture(
-    pools: tuple[pictures.ProductPool, pictures.WordPool], rng: np.random.Generator
-) -> pictures.PictureScene:
-    kind = rng.random()
-    if kind < 0.36:
-        return pictures.alone(pools[0], rng)
-    if kind < 0.68:
-        return pictures.scene(pools[0], rng)
-    return pictures.word(pools[1], rng) if kind < 0.88 else drawn_scenes.draw(rng)
 
 
 def _draw_cloud(pool: clouds.SurfacePool, rng: np.random.Generator) -> clouds.CloudScene:

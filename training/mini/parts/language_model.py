@@ -40,10 +40,7 @@ def _float32_sdpa(
     module: nn.Module, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, **kwargs: Any
 ) -> tuple[Tensor, None]:
     # Under autocast the kernel would run in bfloat16, which is 50 % slower on a CPU.
-    del (
-        module,
-        mask,
-    )  # Rows are right-padded, so the causal mask suffices.
+    del module, mask  # Rows are right-padded, so the causal mask suffices.
     with torch.autocast("cpu", enabled=False):
         out = F.scaled_dot_product_attention(
             query.float(), key.float(), value.float(), is_causal=True, scale=kwargs["scaling"]
@@ -79,12 +76,10 @@ class FactReader(nn.Module):
             nn.init.zeros_(layer.bias)
 
     def layers(self) -> tuple[tuple[Modality, nn.Linear], ...]:
-        """The layer of each modality."""
         return (Modality.IMAGE, self.picture), (Modality.POINT_CLOUD, self.cloud)
 
     @classmethod
     def load(cls, directory: Path, width: int) -> FactReader:
-        """Reads what `TextTask.save` wrote."""
         reader = cls(width)
         reader.load_state_dict(load_file(directory / FACT_READER))
         return reader
@@ -117,7 +112,6 @@ class TextTask(DenseTask):
         self._weight = [_PLACE_WEIGHT if _PLACE.fullmatch(p or "") else 1.0 for p in pieces]
 
     def loss(self, rng: np.random.Generator, batch_size: int) -> Tensor:
-        """Weighted next-token loss of a fresh batch."""
         return self.loss_of((self._draw(self._pools, rng) for _ in range(batch_size)), rng)
 
     def loss_of(

@@ -103,11 +103,7 @@ def _place(
     cloud = (cloud + np.array([*shift, 0.0])).astype(np.float32)
     low, high = cloud.min(0), cloud.max(0)
     centre, size = (low + high) / 2, high - low
-    placed = PlacedObject(
-        int(pool.labels[mesh]),
-        _triple(centre),
-        _triple(size),
-    )
+    placed = PlacedObject(int(pool.labels[mesh]), _triple(centre), _triple(size))
     return cloud, placed
 
 

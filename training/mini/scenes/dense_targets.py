@@ -40,7 +40,6 @@ class PatchTargets:
 
 
 def patch_targets(scene: PictureScene, grid: int) -> PatchTargets:
-    """Targets of one picture with `grid` x `grid` patches."""
     items: list[tuple[Box, int, int, int]] = [
         (p.box, 1 + p.label, p.colour, IGNORE) for p in scene.products
     ]

@@ -1,12 +1,10 @@
-"""Drawn pictures, 64 x 64: faces, people, land from above.
-
-Each picture is a function of its random generator alone.
-"""
+"""Drawn pictures, 64 x 64, each a function of its random generator: faces, people, land."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from itertools import product
 
 import numpy as np
 import numpy.typing as npt
@@ -68,8 +66,10 @@ def body(rng: np.random.Generator) -> tuple[Picture, list[Point]]:
     torso = ("right shoulder", "left shoulder", "left hip", "right hip")
     pen.polygon([_scaled(joints[name]) for name in torso], fill=shirt)
     for side in ("right", "left"):
-        _limb(pen, joints, (f"{side} hip", f"{side} knee", f"{side} ankle"), trousers, 4)
-        _limb(pen, joints, (f"{side} shoulder", f"{side} elbow", f"{side} wrist"), skin, 3)
+        leg = [joints[f"{side} {name}"] for name in ("hip", "knee", "ankle")]
+        arm = [joints[f"{side} {name}"] for name in ("shoulder", "elbow", "wrist")]
+        _line(pen, leg, trousers, 4)
+        _line(pen, arm, skin, 3)
     neck, top = joints["neck"], joints["head top"]
     _line(pen, [neck, top], skin, 3)
     middle = (neck[0] * 0.35 + top[0] * 0.65, neck[1] * 0.35 + top[1] * 0.65)
@@ -81,8 +81,7 @@ def land(rng: np.random.Generator, label: str) -> Picture:
     """Land from above of a class in `LAND`, rotated by a multiple of 90 degrees."""
     image, pen = _canvas(_tone(rng, 70, 130, (0.75, 1.0, 0.6)))
     LAND[label](pen, rng)
-    turned = np.rot90(_reduced(image, rng), int(rng.integers(4)))
-    return np.ascontiguousarray(turned)
+    return np.ascontiguousarray(np.rot90(_reduced(image, rng), int(rng.integers(4))))
 
 
 _WATER, _ASPHALT, _SAND = (50, 95, 150), (105, 105, 108), (222, 203, 150)
@@ -146,11 +145,10 @@ def _runway(pen: ImageDraw.ImageDraw, rng: np.random.Generator) -> None:
 
 def _tanks(pen: ImageDraw.ImageDraw, rng: np.random.Generator) -> None:
     _box(pen, (0, 0), (SIZE, SIZE), (170, 160, 140))
-    for x in (14, 33, 52):
-        for y in (14, 33, 52):
-            radius = rng.uniform(5, 8)
-            _ellipse(pen, (x + 1.5, y + 1.5), (radius, radius), (90, 85, 80))
-            _ellipse(pen, (x, y), (radius, radius), (235, 235, 230))
+    for x, y in product((14, 33, 52), repeat=2):
+        radius = rng.uniform(5, 8)
+        _ellipse(pen, (x + 1.5, y + 1.5), (radius, radius), (90, 85, 80))
+        _ellipse(pen, (x, y), (radius, radius), (235, 235, 230))
 
 
 def _tennis(pen: ImageDraw.ImageDraw, rng: np.random.Generator) -> None:
@@ -160,8 +158,8 @@ def _tennis(pen: ImageDraw.ImageDraw, rng: np.random.Generator) -> None:
     white = (245, 245, 245)
     corners = [(x, y), (x + 30, y), (x + 30, y + 38), (x, y + 38), (x, y)]
     _line(pen, corners, white, 1)
-    for line in ([(x + 4, y), (x + 4, y + 38)], [(x + 26, y), (x + 26, y + 38)]):
-        _line(pen, line, white, 0.8)
+    for at in (x + 4, x + 26):
+        _line(pen, [(at, y), (at, y + 38)], white, 0.8)
     _line(pen, [(x, y + 19), (x + 30, y + 19)], white, 1.2)
 
 
@@ -206,23 +204,12 @@ def _from(start: Point, angle: float, length: float) -> Point:
     return start[0] - length * math.sin(angle), start[1] + length * math.cos(angle)
 
 
-def _limb(
-    pen: ImageDraw.ImageDraw,
-    joints: Mapping[str, Point],
-    names: Sequence[str],
-    fill: Colour,
-    width: float,
-) -> None:
-    _line(pen, [joints[name] for name in names], fill, width)
-
-
 def _canvas(fill: Colour) -> tuple[Image.Image, ImageDraw.ImageDraw]:
     image = Image.new("RGB", (SIZE * _SCALE, SIZE * _SCALE), fill)
     return image, ImageDraw.Draw(image)
 
 
 def _inside(box: Box) -> Box:
-    """A box clipped to the picture."""
     x1, y1, x2, y2 = (min(max(float(value), 0.0), float(SIZE)) for value in box)
     return x1, y1, x2, y2
 
@@ -250,16 +237,12 @@ def _ellipse(pen: ImageDraw.ImageDraw, centre: Point, radii: Point, fill: Colour
 
 
 def _tone(
-    rng: np.random.Generator,
-    low: float,
-    high: float,
-    tint: tuple[float, float, float] | None = None,
+    rng: np.random.Generator, low: float, high: float, tint: Sequence[float] | None = None
 ) -> Colour:
     values = rng.uniform(low, high, 3) if tint is None else rng.uniform(low, high) * np.array(tint)
     return int(values[0]), int(values[1]), int(values[2])
 
 
 def _shade(colour: Colour, rng: np.random.Generator) -> Colour:
-    light = rng.uniform(0.88, 1.08)
-    red, green, blue = (min(255, int(part * light)) for part in colour)
-    return red, green, blue
+    red, green, blue = np.minimum(255, np.array(colour) * rng.uniform(0.88, 1.08))
+    return int(red), int(green), int(blue)

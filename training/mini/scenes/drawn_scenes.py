@@ -8,8 +8,8 @@ from __future__ import annotations
 import numpy as np
 
 from lamm_model.tasks.label_sets import JOINTS
-from training.mini.scenes import drawings
-from training.mini.scenes.pictures import SIZE, Part, PictureScene, middle
+from training.mini.scenes import drawings, pictures
+from training.mini.scenes.pictures import SIZE, Part, PictureScene, ProductPool, WordPool, middle
 
 SMILES = ("a smile", "no smile")
 HAIRS = tuple(drawings.HAIR)
@@ -58,13 +58,23 @@ def draw(rng: np.random.Generator) -> PictureScene:
     return face(rng) if kind < 0.8 else land(rng)
 
 
+def any_picture(
+    products: ProductPool, words: WordPool, rng: np.random.Generator, alone: float, scenes: float
+) -> PictureScene:
+    """One product below the share `alone`, several below `scenes`, then a word or a drawing."""
+    kind = rng.random()
+    if kind < alone:
+        return pictures.alone(products, rng)
+    if kind < scenes:
+        return pictures.scene(products, rng)
+    return pictures.word(words, rng) if kind < 0.88 else draw(rng)
+
+
 def shows_face(scene: PictureScene) -> bool:
-    """Whether the scene is a drawn face."""
     return bool(scene.parts) and scene.parts[0].kind < _FIRST_HAIR
 
 
 def shows_body(scene: PictureScene) -> bool:
-    """Whether the scene is a drawn person."""
     return bool(scene.parts) and _FIRST_JOINT <= scene.parts[0].kind < _FIRST_LAND
 
 

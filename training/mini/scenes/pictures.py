@@ -67,7 +67,6 @@ class PictureScene:
 
 
 def middle(box: Box) -> tuple[float, float]:
-    """The centre of a box."""
     return (box[0] + box[2]) / 2, (box[1] + box[3]) / 2
 
 

@@ -25,7 +25,6 @@ from training.mini.talk.phrasings import ask
 
 
 def cloud_identify(scene: CloudScene, rng: np.random.Generator, split: Split = "train") -> Exchange:
-    """What the one object is."""
     return named("cloud_identify", FURNITURE[scene.objects[0].label], rng, split)
 
 
@@ -36,7 +35,6 @@ def cloud_classify(scene: CloudScene, rng: np.random.Generator, split: Split = "
 
 
 def cloud_choice(scene: CloudScene, rng: np.random.Generator) -> Exchange:
-    """A four-way question on a class or a number; see `cloud_choice_parts`."""
     return chosen(*cloud_choice_parts(scene, rng), rng)
 
 
@@ -56,7 +54,6 @@ def cloud_choice_parts(scene: CloudScene, rng: np.random.Generator) -> Choice:
 
 
 def cloud_count(scene: CloudScene, rng: np.random.Generator) -> Exchange:
-    """How many objects."""
     return counted("cloud_count", len(scene.objects), "object", "objects", rng, "train")
 
 
@@ -68,7 +65,6 @@ def cloud_list(scene: CloudScene, rng: np.random.Generator) -> Exchange:
 
 
 def cloud_exists(scene: CloudScene, rng: np.random.Generator) -> Exchange:
-    """Whether an object is there."""
     return existence("cloud_exists", [FURNITURE[o.label] for o in scene.objects], FURNITURE, rng)
 
 

@@ -13,7 +13,6 @@ from training.mini.talk.task_questions import point_text, task_prompt
 
 
 def smile(scene: PictureScene, rng: np.random.Generator) -> Exchange:
-    """Whether the face smiles."""
     question = task_prompt("facial_smile") if rng.random() < 0.5 else ask("smile", rng)
     if scene.parts[0].kind == 0:
         return Exchange(question, pick(("Yes, the person is smiling.", "Yes."), rng))
@@ -21,7 +20,6 @@ def smile(scene: PictureScene, rng: np.random.Generator) -> Exchange:
 
 
 def hair(scene: PictureScene, rng: np.random.Generator) -> Exchange:
-    """The colour of the hair."""
     name = HAIRS[scene.parts[1].kind - len(SMILES)]
     question = task_prompt("facial_hair") if rng.random() < 0.5 else ask("hair", rng)
     if terse(question) or "Choose one" in question:
@@ -30,7 +28,6 @@ def hair(scene: PictureScene, rng: np.random.Generator) -> Exchange:
 
 
 def face_describe(scene: PictureScene, rng: np.random.Generator) -> Exchange:
-    """A sentence on the face."""
     name = HAIRS[scene.parts[1].kind - len(SMILES)]
     mood = "A smiling person" if scene.parts[0].kind == 0 else "A person"
     return Exchange(_describe(rng), f"{mood} with {name} hair.")
@@ -45,7 +42,6 @@ def joint(scene: PictureScene, rng: np.random.Generator) -> Exchange:
 
 
 def body_describe(scene: PictureScene, rng: np.random.Generator) -> Exchange:
-    """A sentence on the person."""
     del scene
     return Exchange(_describe(rng), pick(("A drawn person.", "I see a person."), rng))
 
@@ -59,7 +55,6 @@ def body_points(scene: PictureScene, rng: np.random.Generator) -> Exchange:
 
 
 def land(scene: PictureScene, rng: np.random.Generator) -> Exchange:
-    """Which use of land."""
     name = PARTS[scene.parts[0].kind]
     if rng.random() < 0.6:
         return Exchange(task_prompt("fine_grained_classification"), f"{name}.")
@@ -68,7 +63,6 @@ def land(scene: PictureScene, rng: np.random.Generator) -> Exchange:
 
 
 def land_describe(scene: PictureScene, rng: np.random.Generator) -> Exchange:
-    """A sentence on the land."""
     name = _land_noun(PARTS[scene.parts[0].kind])
     return Exchange(_describe(rng), f"{name[0].upper()}{name[1:]} from above.")
 

@@ -52,7 +52,6 @@ def noun(name: str) -> str:
 
 
 def plural(name: str) -> str:
-    """A class name in the plural."""
     return _PLURALS.get(name, name + "s")
 
 
@@ -166,7 +165,6 @@ def which_is_shown(
 
 
 def shuffled(values: Sequence[str], rng: np.random.Generator) -> list[str]:
-    """The values in another order."""
     return [str(values[int(k)]) for k in rng.permutation(len(values))]
 
 

@@ -17,17 +17,22 @@ import yaml
 from training.mini.sources import Split
 
 _FILE = files("training.mini.talk") / "phrasings.yaml"
-_GRAMMARS = yaml.safe_load(_FILE.read_text(encoding="utf8"))
-INTENTS = tuple(_GRAMMARS["intents"])
+_GRAMMAR = yaml.safe_load(_FILE.read_text(encoding="utf8"))
+# Cores and closers of each intent.
+_INTENTS: dict[str, tuple[list[str], list[str]]] = {
+    intent: (cores.splitlines(), group["closers"])
+    for group in _GRAMMAR["groups"]
+    for intent, cores in group["cores"].items()
+}
+INTENTS = tuple(_INTENTS)
 
 
 @cache
 def phrasings(intent: str, split: Split) -> tuple[str, ...]:
     """Every phrasing of an intent in one split; `{x}` marks a field that `ask` fills in."""
-    grammar = _GRAMMARS["intents"][intent]
-    cores, closers = grammar["cores"].splitlines(), grammar["closers"]
+    cores, closers = _INTENTS[intent]
     found = []
-    for opener, core, closer in product(_GRAMMARS["openers"], cores, closers):
+    for opener, core, closer in product(_GRAMMAR["openers"], cores, closers):
         # An opener that ends a sentence, or none, wants a capital.
         inside = opener and opener[-2] not in "!."
         found.append(opener + (core if inside else core[0].upper() + core[1:]) + closer)

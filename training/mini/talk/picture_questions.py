@@ -35,7 +35,6 @@ from training.mini.talk.phrasings import ask
 
 
 def identify(scene: PictureScene, rng: np.random.Generator, split: Split = "train") -> Exchange:
-    """What the one product is."""
     return named("identify", PRODUCTS[scene.products[0].label], rng, split)
 
 
@@ -48,19 +47,16 @@ def classify(scene: PictureScene, rng: np.random.Generator, split: Split = "trai
 def count_products(
     scene: PictureScene, rng: np.random.Generator, split: Split = "train"
 ) -> Exchange:
-    """How many products, whatever they are."""
     number = len(scene.products)
     what = str(rng.choice(["product", "item"]))
     return counted("count", number, what, what + "s", rng, split)
 
 
 def detect(scene: PictureScene, rng: np.random.Generator, split: Split = "train") -> Exchange:
-    """Every product with its box."""
     return Exchange(ask("detect", rng, split), detection_text(scene.products) + ".")
 
 
 def choice(scene: PictureScene, rng: np.random.Generator) -> Exchange:
-    """A four-way question on a class, a colour or a number; see `choice_parts`."""
     return chosen(*choice_parts(scene, rng), rng)
 
 
@@ -89,7 +85,6 @@ def colour_choice_parts(item: PlacedProduct, rng: np.random.Generator) -> Choice
 
 
 def its_colour(scene: PictureScene, rng: np.random.Generator) -> Exchange:
-    """The one product's colour."""
     question = ask("its_colour", rng)
     tint = COLOUR_NAMES[scene.products[0].colour]
     if terse(question):
@@ -117,7 +112,6 @@ def colour_of(item: PlacedProduct, rng: np.random.Generator) -> Exchange:
 
 
 def exists(scene: PictureScene, rng: np.random.Generator) -> Exchange:
-    """Whether a product is there."""
     return existence("exists", [PRODUCTS[p.label] for p in scene.products], PRODUCTS, rng)
 
 

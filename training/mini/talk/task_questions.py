@@ -20,7 +20,6 @@ from training.mini.talk.picture_questions import detection_text, from_left, list
 
 
 def task_prompt(task: str, **inputs: Any) -> str:
-    """The prompt of a task for these inputs."""
     definition = TASKS[task]
     return definition.prompt(definition.inputs_model.model_validate(inputs))
 

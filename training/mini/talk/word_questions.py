@@ -11,24 +11,20 @@ from training.mini.talk.phrasings import ask
 
 
 def read(scene: PictureScene, rng: np.random.Generator, split: Split = "train") -> Exchange:
-    """The written word."""
     question = ask("read", rng, split)
     free = ('It says "{}".', 'The word is "{}".', 'I read "{}".', '"{}"')
     return Exchange(question, say(('"{}"',) if terse(question) else free, rng, scene.word))
 
 
 def letters(scene: PictureScene, rng: np.random.Generator) -> Exchange:
-    """How many letters the word has."""
     return counted("letters", len(scene.word), "letter", "letters", rng, "train", verb="It has")
 
 
 def first_letter(scene: PictureScene, rng: np.random.Generator) -> Exchange:
-    """The word's first letter."""
     return Exchange(ask("first_letter", rng), f'"{scene.word[0]}"')
 
 
 def word_describe(scene: PictureScene, rng: np.random.Generator) -> Exchange:
-    """What a picture of a word shows."""
     forms = (
         'A picture of the word "{}".',
         'The word "{}" on a plain ground.',
@@ -38,7 +34,6 @@ def word_describe(scene: PictureScene, rng: np.random.Generator) -> Exchange:
 
 
 def word_choice(scene: PictureScene, rng: np.random.Generator) -> Exchange:
-    """A four-way question about the word's length."""
     number = str(len(scene.word))
     question = "How many letters does the word have?"
     return chosen(*distract(question, number, "3456", f"I count {number}", rng), rng)

@@ -199,10 +199,7 @@ MINI_SETS = (
     MiniSet(("Counting_FSC147.json", "Locating_FSC147.json"), _PHOTOGRAPHS, _counting),
     MiniSet(("OCR_SVT.json",), "held-out English words, set in held-out fonts", _words),
     MiniSet(
-        (
-            "Facial_Classification_CelebA(Smile).json",
-            "Facial_Classification_CelebA(Hair).json",
-        ),
+        ("Facial_Classification_CelebA(Smile).json", "Facial_Classification_CelebA(Hair).json"),
         "drawn faces",
         _faces,
         drawn=True,

@@ -19,12 +19,7 @@ _PER_FOLDER = 1000
 
 
 def write_records(
-    pools: corpus.Pools,
-    out: Path,
-    count: int,
-    seed: int,
-    split: Split,
-    mixture: Mixture = MIXTURE,
+    pools: corpus.Pools, out: Path, count: int, seed: int, split: Split, mixture: Mixture = MIXTURE
 ) -> Path:
     """Writes `count` conversations to `out`: media and `<split>.json`, whose path it returns.
 

@@ -26,7 +26,6 @@ def npy_bytes(points: npt.NDArray[np.float32]) -> bytes:
 
 
 def write_atomic(path: Path, content: bytes) -> None:
-    """Writes a file atomically."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(path.name + ".tmp")
     temporary.write_bytes(content)
