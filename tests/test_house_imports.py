@@ -113,6 +113,16 @@ def test_no_modules_import_one_another_in_a_circle(imports: grimp.ImportGraph) -
     assert circles == set()
 
 
+def test_no_folders_import_one_another_in_a_circle(imports: grimp.ImportGraph) -> None:
+    # Per package, imports without which its modules and folders would be in no circle.
+    closing = {
+        package: breakers
+        for package in imports.modules
+        if imports.find_children(package) and (breakers := imports.nominate_cycle_breakers(package))
+    }
+    assert closing == {}
+
+
 def test_every_module_can_be_imported() -> None:
     for room in ROOMS:
         for module in pkgutil.walk_packages([str(ROOT / room)], f"{room}."):

@@ -20,7 +20,7 @@ from benchmark.protocols.results import (
 )
 from lamm_model.tasks import TASKS, ParseStatus
 from lamm_model.tasks.free_text import accepted, token_f1
-from lamm_model.tasks.label_sets import find_classes
+from lamm_model.tasks.reading.classes import find_classes
 
 
 class ClassScorer(Scorer):

@@ -13,7 +13,8 @@ from lamm_model.tasks.classification import (
     ClassificationInputs,
     ClassificationTask,
 )
-from lamm_model.tasks.label_sets import HAIR_COLOURS, UCMERCED, class_index, find_classes
+from lamm_model.tasks.label_sets import HAIR_COLOURS, UCMERCED
+from lamm_model.tasks.reading.classes import class_index, find_classes
 from lamm_model.tasks.sample import Sample
 
 

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from lamm_model.tasks import TASKS, Sample
-from lamm_model.tasks.label_sets import CIFAR10, HAIR_COLOURS, VOC2012, class_index, find_classes
+from lamm_model.tasks.label_sets import CIFAR10, HAIR_COLOURS, VOC2012
+from lamm_model.tasks.reading.classes import class_index, find_classes
 
 
 def read(task: str, text: str, **inputs: Any) -> tuple[Any, str]:

@@ -14,15 +14,8 @@ from typing import Any
 from lamm_model.conversation import Modality
 from lamm_model.tasks import TASKS, Sample
 from lamm_model.tasks.classification import MAX_LABELS
-from lamm_model.tasks.label_sets import (
-    CIFAR10,
-    HAIR_COLOURS,
-    JOINTS,
-    SCANNET,
-    UCMERCED,
-    VOC2012,
-    class_index,
-)
+from lamm_model.tasks.label_sets import CIFAR10, HAIR_COLOURS, JOINTS, SCANNET, UCMERCED, VOC2012
+from lamm_model.tasks.reading.classes import class_index
 from lamm_model.tasks.reading.words import tokens
 from training.datasets import benchmark_records as form
 from training.datasets.published_records import PublishedRecord, QuestionRecord

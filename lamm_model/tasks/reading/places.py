@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 
-from lamm_model.tasks.label_sets import find_classes
+from lamm_model.tasks.reading.classes import find_classes
 from lamm_model.tasks.reading.coordinates import Group
 from lamm_model.tasks.reading.denials import negates, says_nothing
 from lamm_model.tasks.reading.named_numbers import without_names
