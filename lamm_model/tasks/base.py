@@ -43,6 +43,11 @@ class ParseResult(Generic[AnswerT]):
     status: ParseStatus
 
     @classmethod
+    def of(cls, answer: AnswerT, *, sure: bool) -> ParseResult[AnswerT]:
+        """The result for an answer; partial if the text does not make it sure."""
+        return cls(answer, ParseStatus.OK if sure else ParseStatus.PARTIAL)
+
+    @classmethod
     def unparsed(cls) -> ParseResult[AnswerT]:
         """The result for a text that holds no answer."""
         return cls(None, ParseStatus.UNPARSED)

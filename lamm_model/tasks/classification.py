@@ -8,7 +8,7 @@ from pydantic import Field, field_validator
 from typing_extensions import override
 
 from lamm_model.conversation import Modality
-from lamm_model.tasks.base import Option, ParseResult, ParseStatus, Task
+from lamm_model.tasks.base import Option, ParseResult, Task
 from lamm_model.tasks.models import AnswerModel, TaskModel
 from lamm_model.tasks.reading.denials import negates, says_unknown
 from lamm_model.tasks.reading.words import find_labels, plain, tokens
@@ -73,28 +73,35 @@ class ClassificationAnswer(AnswerModel):
 
 
 class ClassificationTask(Task[ClassificationInputs, ClassificationAnswer]):
-    """Classification, over the labels of a request or in free words."""
+    """Classification, over the labels of a request or in free words.
+
+    Attributes:
+        question: the prompt without its closed set, `{noun}` for the medium's name.
+        find: the labels that a text names.
+    """
 
     inputs_model = ClassificationInputs
     answer_model = ClassificationAnswer
     max_tokens = 32
+    question = "What does this {noun} show?"
+    find = staticmethod(find_labels)
 
     def prompt(self, inputs: ClassificationInputs) -> str:
         """Asks for the class; a closed set is written out."""
-        question = f"What does this {self.noun} show?"
-        if inputs.labels is None:
-            return question
-        return f"{question} Choose one of: {', '.join(inputs.labels)}."
+        question = self.question.format(noun=self.noun)
+        labels = self.closed_set(inputs)
+        return f"{question} Choose one of: {', '.join(labels)}." if labels else question
 
     def parse(self, text: str, inputs: ClassificationInputs) -> ParseResult[ClassificationAnswer]:
         """The first label that is not negated; partial when the text names other labels too."""
-        if inputs.labels is None:
+        labels = self.closed_set(inputs)
+        if not labels:
             return _free_label(text)
-        named = [match.label for match in find_labels(text, inputs.labels) if not match.negated]
+        named = [match.label for match in self.find(text, labels) if not match.negated]
         if not named:
             return ParseResult.unparsed()
-        status = ParseStatus.OK if len(set(named)) == 1 else ParseStatus.PARTIAL
-        return ParseResult(ClassificationAnswer(label=inputs.labels[named[0]]), status)
+        answer = ClassificationAnswer(label=labels[named[0]])
+        return ParseResult.of(answer, sure=len(set(named)) == 1)
 
     @override
     def render(self, answer: ClassificationAnswer, inputs: ClassificationInputs) -> str:
@@ -104,13 +111,13 @@ class ClassificationTask(Task[ClassificationInputs, ClassificationAnswer]):
     def read_sample(self, sample: Sample) -> tuple[ClassificationInputs, ClassificationAnswer]:
         """Target: a label, a member of the closed set if there is one."""
         inputs = ClassificationInputs(labels=sample.labels)
+        labels = self.closed_set(inputs)
         if not isinstance(sample.target, str):
             raise ValueError(f"target is {sample.target!r}; expected a label")
-        if inputs.labels is not None and sample.target not in inputs.labels:
-            raise ValueError(
-                f"target {sample.target!r} is not among the {len(inputs.labels)} labels"
-            )
-        return inputs, ClassificationAnswer(label=sample.target)
+        label = self.spelled(sample.target, labels) if labels else sample.target
+        if label is None:
+            raise ValueError(f"target {sample.target!r} is not among the {len(labels)} labels")
+        return inputs, ClassificationAnswer(label=label)
 
     def is_hit(self, answer: ClassificationAnswer | None, target: ClassificationAnswer) -> bool:
         """Same label, ignoring case and plural."""
@@ -125,6 +132,10 @@ class ClassificationTask(Task[ClassificationInputs, ClassificationAnswer]):
     def closed_set(self, inputs: ClassificationInputs) -> tuple[str, ...]:
         """The labels that an answer may have; empty for an open set."""
         return inputs.labels or ()
+
+    def spelled(self, target: str, labels: tuple[str, ...]) -> str | None:
+        """The label that a sample's target names; None if there is none."""
+        return target if target in labels else None
 
 
 TASKS = (
@@ -157,6 +168,5 @@ def _free_label(text: str) -> ParseResult[ClassificationAnswer]:
             continue
         # A long remainder is a sentence that no pattern covered, and "a or b" are two classes.
         sure = len(tokens(label)) <= MAX_FREE_WORDS and "or" not in words
-        status = ParseStatus.OK if sure else ParseStatus.PARTIAL
-        return ParseResult(ClassificationAnswer(label=label), status)
+        return ParseResult.of(ClassificationAnswer(label=label), sure=sure)
     return ParseResult.unparsed()

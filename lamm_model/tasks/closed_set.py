@@ -7,22 +7,18 @@ from collections.abc import Sequence
 from typing_extensions import override
 
 from lamm_model.conversation import Modality
-from lamm_model.tasks.base import ParseResult, ParseStatus
-from lamm_model.tasks.classification import (
-    ClassificationAnswer,
-    ClassificationInputs,
-    ClassificationTask,
-)
+from lamm_model.tasks.classification import ClassificationInputs, ClassificationTask
 from lamm_model.tasks.label_sets import HAIR_COLOURS, UCMERCED
 from lamm_model.tasks.reading.classes import class_index, find_classes
-from lamm_model.tasks.sample import Sample
 
 
 class ClosedSetTask(ClassificationTask):
-    """Classification over the task's own `labels`; `question` is the prompt.
+    """Classification over the task's own `labels`, which a request may replace.
 
-    A request may replace the set with its own `labels`. Known synonyms count as their class.
+    Known synonyms count as their class.
     """
+
+    find = staticmethod(find_classes)
 
     def __init__(
         self,
@@ -34,34 +30,13 @@ class ClosedSetTask(ClassificationTask):
     ) -> None:
         super().__init__(name, modality, description)
         self.labels = tuple(labels)
-        self._question = question
+        self.question = question
 
     @override
-    def prompt(self, inputs: ClassificationInputs) -> str:
-        """The task's question followed by the label set."""
-        return f"{self._question} Choose one of: {', '.join(self.closed_set(inputs))}."
-
-    @override
-    def parse(self, text: str, inputs: ClassificationInputs) -> ParseResult[ClassificationAnswer]:
-        """The first class that is not negated; partial when the text names other classes too."""
-        labels = self.closed_set(inputs)
-        named = [match.label for match in find_classes(text, labels) if not match.negated]
-        if not named:
-            return ParseResult.unparsed()
-        status = ParseStatus.OK if len(set(named)) == 1 else ParseStatus.PARTIAL
-        return ParseResult(ClassificationAnswer(label=labels[named[0]]), status)
-
-    @override
-    def read_sample(self, sample: Sample) -> tuple[ClassificationInputs, ClassificationAnswer]:
-        """Target: a class of the set in any spacing or case."""
-        inputs = ClassificationInputs(labels=sample.labels)
-        labels = self.closed_set(inputs)
-        if not isinstance(sample.target, str):
-            raise ValueError(f"target is {sample.target!r}; expected a label")
-        index = class_index(sample.target, labels)
-        if index is None:
-            raise ValueError(f"target {sample.target!r} is not among the {len(labels)} labels")
-        return inputs, ClassificationAnswer(label=labels[index])
+    def spelled(self, target: str, labels: tuple[str, ...]) -> str | None:
+        """The class of the set in any spacing or case."""
+        index = class_index(target, labels)
+        return None if index is None else labels[index]
 
     @override
     def closed_set(self, inputs: ClassificationInputs) -> tuple[str, ...]:

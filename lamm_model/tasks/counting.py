@@ -9,7 +9,7 @@ from pydantic import Field
 from typing_extensions import override
 
 from lamm_model.conversation import Modality
-from lamm_model.tasks.base import ParseResult, ParseStatus, Task
+from lamm_model.tasks.base import ParseResult, Task
 from lamm_model.tasks.metrics import Estimate, bootstrap, mean_of, proportion
 from lamm_model.tasks.models import AnswerModel, TaskModel
 from lamm_model.tasks.reading.denials import says_nothing
@@ -130,6 +130,4 @@ TASKS = (
 def _result(count: int, *, ambiguous: bool) -> ParseResult[CountingAnswer]:
     if not 0 <= count <= MAX_COUNT:
         return ParseResult.unparsed()
-    return ParseResult(
-        CountingAnswer(count=count), ParseStatus.PARTIAL if ambiguous else ParseStatus.OK
-    )
+    return ParseResult.of(CountingAnswer(count=count), sure=not ambiguous)

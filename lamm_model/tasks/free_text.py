@@ -201,7 +201,7 @@ def _result(said: str, sure: bool) -> ParseResult[TextAnswer]:
     kept = "".join(c for c in said.replace('"', "") if c.isprintable()).strip()[:4000].strip()
     if not kept:
         return ParseResult.unparsed()
-    return ParseResult(TextAnswer(text=kept), ParseStatus.OK if sure else ParseStatus.PARTIAL)
+    return ParseResult.of(TextAnswer(text=kept), sure=sure)
 
 
 def _target(target: object, noun: str) -> TextTarget:

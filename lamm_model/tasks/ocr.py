@@ -8,7 +8,7 @@ from pydantic import Field, field_validator
 from typing_extensions import override
 
 from lamm_model.conversation import Modality
-from lamm_model.tasks.base import ParseResult, ParseStatus, Task
+from lamm_model.tasks.base import ParseResult, Task
 from lamm_model.tasks.models import AnswerModel, TaskModel
 from lamm_model.tasks.reading.refusals import cannot_read, shows_no_text
 from lamm_model.tasks.reading.words import plain, quoted
@@ -107,7 +107,7 @@ def _result(text: str, *, ambiguous: bool = False) -> ParseResult[OcrAnswer]:
         answer = OcrAnswer(text=text.strip())
     except ValueError:
         return ParseResult.unparsed()
-    return ParseResult(answer, ParseStatus.PARTIAL if ambiguous else ParseStatus.OK)
+    return ParseResult.of(answer, sure=not ambiguous)
 
 
 def _joined(word: str) -> str:

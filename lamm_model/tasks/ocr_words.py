@@ -10,7 +10,7 @@ from pydantic import field_validator
 from typing_extensions import override
 
 from lamm_model.conversation import Modality
-from lamm_model.tasks.base import ParseResult, ParseStatus, Task
+from lamm_model.tasks.base import ParseResult, Task
 from lamm_model.tasks.metrics import DetectionCounts, Estimate, precision_recall_f1
 from lamm_model.tasks.models import AnswerModel, TaskModel
 from lamm_model.tasks.reading.refusals import cannot_read, shows_no_text
@@ -77,13 +77,13 @@ class OcrWordsTask(Task[OcrWordsInputs, OcrWordsAnswer]):
         if cannot_read(plain(text)):
             return ParseResult.unparsed()
         if shows_no_text(plain(text)):
-            return ParseResult(OcrWordsAnswer(words=()), ParseStatus.OK)
+            return ParseResult.of(OcrWordsAnswer(words=()), sure=True)
         rest, introductions = _LEAD.subn("", plain(text).strip(), count=1)
         rest, items = _ITEM.subn(" ", rest)
         pieces = re.split(r"[,;\n/|]|\band\b", rest)
         words = [word for piece in pieces for word in _cleaned(piece)]
         if [word.casefold() for word in words] == ["none"]:
-            return ParseResult(OcrWordsAnswer(words=()), ParseStatus.OK)
+            return ParseResult.of(OcrWordsAnswer(words=()), sure=True)
         short = len(pieces) > 1 or len(words) <= SHORT_LIST_WORDS
         listed = short and not _SENTENCE_WORDS & {word.casefold() for word in words}
         sure = listed or bool(introductions or items)
@@ -148,4 +148,4 @@ def _result(words: Sequence[str], *, sure: bool) -> ParseResult[OcrWordsAnswer]:
     kept = tuple(word for word in printable if word)
     if not kept:
         return ParseResult.unparsed()
-    return ParseResult(OcrWordsAnswer(words=kept), ParseStatus.OK if sure else ParseStatus.PARTIAL)
+    return ParseResult.of(OcrWordsAnswer(words=kept), sure=sure)

@@ -7,7 +7,7 @@ import re
 from typing_extensions import override
 
 from lamm_model.conversation import Modality
-from lamm_model.tasks.base import Option, ParseResult, ParseStatus, Task
+from lamm_model.tasks.base import Option, ParseResult, Task
 from lamm_model.tasks.models import AnswerModel, TaskModel
 from lamm_model.tasks.reading.words import plain
 from lamm_model.tasks.sample import Sample
@@ -104,13 +104,15 @@ class SmileTask(Task[SmileInputs, SmileAnswer]):
             # The text may repeat the question before its verdict: "smiling: no".
             words = _ECHO.sub(" ", rest)
             said |= {True} if _STATED.search(words) else set()
-            return _result(verdicts[-1], agreed=not (said | set(verdicts)) - {verdicts[-1]})
+            agreed = not (said | set(verdicts)) - {verdicts[-1]}
+            return ParseResult.of(SmileAnswer(smiling=verdicts[-1]), sure=agreed)
         if _STATED.search(rest):
             said.add(True)
         if not said:
             return ParseResult.unparsed()
         # A stated smile outweighs a negation, as in "not frowning but smiling".
-        return _result(True in said, agreed=len(said) == 1 and not _MAYBE.search(rest))
+        agreed = len(said) == 1 and not _MAYBE.search(rest)
+        return ParseResult.of(SmileAnswer(smiling=True in said), sure=agreed)
 
     @override
     def render(self, answer: SmileAnswer, inputs: SmileInputs) -> str:
@@ -139,9 +141,3 @@ class SmileTask(Task[SmileInputs, SmileAnswer]):
 
 
 TASKS = (SmileTask("facial_smile", Modality.IMAGE, "Say whether the person in a picture smiles."),)
-
-
-def _result(smiling: bool, *, agreed: bool) -> ParseResult[SmileAnswer]:
-    return ParseResult(
-        SmileAnswer(smiling=smiling), ParseStatus.OK if agreed else ParseStatus.PARTIAL
-    )

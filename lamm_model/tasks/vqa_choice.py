@@ -8,7 +8,7 @@ from pydantic import Field, field_validator
 from typing_extensions import override
 
 from lamm_model.conversation import Modality
-from lamm_model.tasks.base import Option, ParseResult, ParseStatus, Task
+from lamm_model.tasks.base import Option, ParseResult, Task
 from lamm_model.tasks.models import AnswerModel, TaskModel
 from lamm_model.tasks.reading.choices import read_choice
 from lamm_model.tasks.sample import Sample
@@ -53,9 +53,8 @@ class ChoiceTask(Task[ChoiceInputs, ChoiceAnswer]):
         read = read_choice(text, inputs.choices)
         if read is None:
             return ParseResult.unparsed()
-        whole = read.sure and len(set(read.indices)) == 1
-        status = ParseStatus.OK if whole else ParseStatus.PARTIAL
-        return ParseResult(ChoiceAnswer(choice=read.indices[0]), status)
+        sure = read.sure and len(set(read.indices)) == 1
+        return ParseResult.of(ChoiceAnswer(choice=read.indices[0]), sure=sure)
 
     def render(self, answer: ChoiceAnswer, inputs: ChoiceInputs) -> str:
         """`The answer is (B).`
@@ -63,10 +62,7 @@ class ChoiceTask(Task[ChoiceInputs, ChoiceAnswer]):
         Raises:
             ValueError: the inputs have fewer options.
         """
-        if answer.choice >= len(inputs.choices):
-            raise ValueError(
-                f"choice is {answer.choice} (from 0), but there are {len(inputs.choices)} options"
-            )
+        _check_choice(answer, inputs)
         return f"The answer is ({ascii_uppercase[answer.choice]})."
 
     def read_sample(self, sample: Sample) -> tuple[ChoiceInputs, ChoiceAnswer]:
@@ -77,28 +73,23 @@ class ChoiceTask(Task[ChoiceInputs, ChoiceAnswer]):
             )
         inputs = ChoiceInputs(question=sample.question, choices=tuple(sample.target["choices"]))
         answer = ChoiceAnswer(choice=sample.target["choice"])
-        if answer.choice >= len(inputs.choices):
-            raise ValueError(
-                f"choice is {answer.choice} (from 0), but there are {len(inputs.choices)} options"
-            )
+        _check_choice(answer, inputs)
         return inputs, answer
 
     @override
     def options(self, inputs: ChoiceInputs) -> tuple[Option, ...]:
         """The choices, each as a sentence with its letter and by its own words."""
+        answers = [ChoiceAnswer(choice=index) for index in range(len(inputs.choices))]
+        stated = [self.render(answer, inputs).removesuffix(".") for answer in answers]
+        # Blank words have no tokens to score.
         return tuple(
-            self._option(inputs, index, words) for index, words in enumerate(inputs.choices)
+            Option(words, answer, (text, words) if words.strip() else (text,))
+            for words, answer, text in zip(inputs.choices, answers, stated, strict=True)
         )
 
     @override
     def words(self, answer: ChoiceAnswer, inputs: ChoiceInputs) -> str:
         return f"({ascii_uppercase[answer.choice]}) {inputs.choices[answer.choice]}"
-
-    def _option(self, inputs: ChoiceInputs, index: int, words: str) -> Option:
-        answer = ChoiceAnswer(choice=index)
-        stated = self.render(answer, inputs).removesuffix(".")
-        # Blank words have no tokens to score.
-        return Option(words, answer, (stated, words) if words.strip() else (stated,))
 
 
 _EXAMPLE = {
@@ -116,3 +107,10 @@ TASKS = (
         _EXAMPLE,
     ),
 )
+
+
+def _check_choice(answer: ChoiceAnswer, inputs: ChoiceInputs) -> None:
+    if answer.choice >= len(inputs.choices):
+        raise ValueError(
+            f"choice is {answer.choice} (from 0), but there are {len(inputs.choices)} options"
+        )

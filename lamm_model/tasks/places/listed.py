@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from typing_extensions import override
 
-from lamm_model.tasks.base import AnswerT, InputsT, ParseResult, ParseStatus
+from lamm_model.tasks.base import AnswerT, InputsT, ParseResult
 from lamm_model.tasks.grammar import any_of
 from lamm_model.tasks.metrics import (
     DetectionCounts,
@@ -67,15 +67,13 @@ class PlacesTask(PlaceTask[InputsT, AnswerT]):
         labels = self._labels(inputs)
         if not read.places:
             if says_nothing_is_there(read.text, labels):
-                return ParseResult(self._answer((), inputs), ParseStatus.OK)
+                return ParseResult.of(self._answer((), inputs), sure=True)
             return ParseResult.unparsed()
         usable = list(read.places)
         there = list(labelled(read.text, usable, labels, others=self.names_others))
-        found: list[FoundPlace] = []
-        for label, group in there:
-            place = read.places[group].used
-            if place is not None:
-                found.append((label, place))
+        found = [
+            (label, used) for label, group in there if (used := read.places[group].used) is not None
+        ]
         chosen = self._chosen(found, inputs)
         if not chosen:
             return ParseResult.unparsed()
@@ -86,8 +84,7 @@ class PlacesTask(PlaceTask[InputsT, AnswerT]):
             and len(usable) == len(there) == len(chosen)
             and all(read.places[group].intact for group in usable)
         )
-        status = ParseStatus.OK if whole else ParseStatus.PARTIAL
-        return ParseResult(self._answer(chosen, inputs), status)
+        return ParseResult.of(self._answer(chosen, inputs), sure=whole)
 
     @override
     def render(self, answer: AnswerT, inputs: InputsT) -> str:

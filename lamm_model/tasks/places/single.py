@@ -8,7 +8,7 @@ from typing import ClassVar
 
 from typing_extensions import override
 
-from lamm_model.tasks.base import AnswerT, InputsT, ParseResult, ParseStatus
+from lamm_model.tasks.base import AnswerT, InputsT, ParseResult
 from lamm_model.tasks.metrics import Estimate, proportion
 from lamm_model.tasks.places.base import PlaceTask, ReadText
 from lamm_model.tasks.reading.coordinates import Group
@@ -40,7 +40,7 @@ class OnePlaceTask(PlaceTask[InputsT, AnswerT]):
         bracketed = next(iter(read.places)).bracketed
         whole = found[0].intact and bracketed and self._is_alone(read)
         answer = self.answer_model.model_validate({self.notation.field: found[0].used})
-        return ParseResult(answer, ParseStatus.OK if whole else ParseStatus.PARTIAL)
+        return ParseResult.of(answer, sure=whole)
 
     @override
     def render(self, answer: AnswerT, inputs: InputsT) -> str:
