@@ -17,7 +17,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from lamm_model.checkpoint.load import listed
+from lamm_model.checkpoint.load import refuse
+from lamm_model.checkpoint.workspace import write_json
 from lamm_model.modeling import LammForConditionalGeneration
 from lamm_model.spec import (
     ADAPTER_CONFIG,
@@ -53,22 +54,17 @@ def save_adapter(
     config: LoraConfig,
     provenance: Mapping[str, Any],
 ) -> None:
-    """Writes the four files of a model with injected LoRA. Not atomic."""
-    lora = {
-        _PREFIX + name.replace(".default.", "."): parameter.detach().cpu().contiguous()
-        for name, parameter in model.language_model.named_parameters()
-        if ".lora_" in name
-    }
-    projectors = {
-        f"{name}.{part}": tensor.detach().cpu().contiguous()
-        for name, module in projector_modules(model).items()
-        for part, tensor in module.state_dict().items()
-    }
-    save_file(lora, directory / ADAPTER_WEIGHTS, metadata={"format": "pt"})
-    save_file(projectors, directory / PROJECTORS, metadata={"format": "pt"})
-    config.save_pretrained(str(directory))
-    text = json.dumps(provenance, indent=2, ensure_ascii=False) + "\n"
-    (directory / PROVENANCE).write_text(text, encoding="utf8")
+    """Writes an adapter directory of a model with injected LoRA. Not atomic."""
+    write_adapter(directory, Adapter(config, *_trained_tensors(model), provenance))
+
+
+def write_adapter(directory: Path, adapter: Adapter) -> None:
+    """Writes the four files. Not atomic."""
+    for name, tensors in ((ADAPTER_WEIGHTS, adapter.lora), (PROJECTORS, adapter.projectors)):
+        stored = {key: tensor.cpu().contiguous() for key, tensor in tensors.items()}
+        save_file(stored, directory / name, metadata={"format": "pt"})
+    adapter.config.save_pretrained(str(directory))
+    write_json(directory / PROVENANCE, adapter.provenance)
 
 
 def load_adapter(directory: Path) -> Adapter:
@@ -104,16 +100,28 @@ def copy_adapter(adapter: Adapter, model: LammForConditionalGeneration, where: s
     Raises:
         CheckpointError: keys or shapes differ; all are listed.
     """
-    targets: dict[str, Tensor] = {
+    lora, projectors = _trained_tensors(model)
+    targets = {**lora, **projectors}
+    check_adapter(adapter, {name: tuple(value.shape) for name, value in targets.items()}, where)
+    for key, tensor in {**adapter.lora, **adapter.projectors}.items():
+        targets[key].copy_(tensor)
+
+
+def _trained_tensors(
+    model: LammForConditionalGeneration,
+) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """The LoRA matrices by PEFT's names and the projectors' tensors, sharing the model's memory."""
+    lora = {
         _PREFIX + name.replace(".default.", "."): parameter.data
         for name, parameter in model.language_model.named_parameters()
         if ".lora_" in name
     }
-    for name, module in projector_modules(model).items():
-        targets.update({f"{name}.{part}": value for part, value in module.state_dict().items()})
-    check_adapter(adapter, {name: tuple(value.shape) for name, value in targets.items()}, where)
-    for key, tensor in {**adapter.lora, **adapter.projectors}.items():
-        targets[key].copy_(tensor)
+    projectors = {
+        f"{name}.{part}": tensor
+        for name, module in projector_modules(model).items()
+        for part, tensor in module.state_dict().items()
+    }
+    return lora, projectors
 
 
 def check_adapter(adapter: Adapter, wanted: Mapping[str, tuple[int, ...]], where: str) -> None:
@@ -123,19 +131,16 @@ def check_adapter(adapter: Adapter, wanted: Mapping[str, tuple[int, ...]], where
         CheckpointError: keys or shapes differ; all are listed.
     """
     given = {**adapter.lora, **adapter.projectors}
-    problems = [
-        *listed("missing from the adapter", sorted(wanted.keys() - given.keys())),
-        *listed("not in the base", sorted(given.keys() - wanted.keys())),
-        *listed(
-            "of another shape",
-            [
-                f"{key}: {list(value.shape)} in the adapter, {list(wanted[key])} in the base"
-                for key, value in sorted(given.items())
-                if key in wanted and tuple(value.shape) != wanted[key]
-            ],
-        ),
+    misshapen = [
+        f"{key}: {list(value.shape)} in the adapter, {list(wanted[key])} in the base"
+        for key, value in sorted(given.items())
+        if key in wanted and tuple(value.shape) != wanted[key]
     ]
-    if problems:
-        raise CheckpointError(
-            f"{where}: the adapter does not match the base\n" + "\n".join(problems)
-        )
+    refuse(
+        f"{where}: the adapter does not match the base",
+        {
+            "missing from the adapter": sorted(wanted.keys() - given.keys()),
+            "not in the base": sorted(given.keys() - wanted.keys()),
+            "of another shape": misshapen,
+        },
+    )

@@ -12,33 +12,30 @@ from collections.abc import Mapping
 from importlib.metadata import version
 from typing import Any
 
-from safetensors.torch import save_file
-
+from lamm_model.checkpoint.adapter import Adapter, write_adapter
 from lamm_model.checkpoint.clip_keys import ClipTower
 from lamm_model.checkpoint.convert_inputs import ConvertOptions, OpenedInputs, open_inputs
 from lamm_model.checkpoint.lora import lora_config
-from lamm_model.checkpoint.official_delta import (
-    LORA_DROPOUT,
-    TARGETS,
-    file_sha256,
-)
+from lamm_model.checkpoint.official_delta import LORA_DROPOUT, TARGETS
 from lamm_model.checkpoint.planning import (
     LoraWeights,
     check_recipes,
     plan_tensors,
     write_config,
-    write_json,
 )
 from lamm_model.checkpoint.shards import check_disk, total_bytes, write_weights
 from lamm_model.checkpoint.tensor_sources import StateDictSource, TensorRecipe
-from lamm_model.checkpoint.workspace import MANIFEST, Workspace, file_identity, workspace
+from lamm_model.checkpoint.workspace import (
+    MANIFEST,
+    Workspace,
+    file_identity,
+    file_sha256,
+    workspace,
+    write_json,
+)
 from lamm_model.config import LammConfig
 from lamm_model.processing import write_processor_config
-from lamm_model.spec import (
-    ADAPTER_WEIGHTS,
-    PROJECTORS,
-    PROVENANCE,
-)
+from lamm_model.spec import PROVENANCE
 
 LICENCE = (
     "LAMM's weights: CC BY-NC 4.0 by its README (its hub cards disagree). Vicuna v0 is derived "
@@ -100,13 +97,11 @@ def _config(opened: OpenedInputs) -> LammConfig:
 def _recipes(opened: OpenedInputs) -> dict[str, TensorRecipe]:
     tower = "vision_tower" if isinstance(opened.tower, ClipTower) else "point_tower"
     delta = opened.delta
-    projector = StateDictSource(
-        delta.path, {"weight": delta.projector_weight, "bias": delta.projector_bias}
-    )
+    projector = StateDictSource(delta.path, delta.projector)
     return {
         **{f"language_model.{name}": recipe for name, recipe in opened.base.recipes.items()},
         **{f"{tower}.{name}": recipe for name, recipe in opened.tower.recipes.items()},
-        **{f"{opened.projector}.{p}": TensorRecipe.of(projector, p) for p in ("weight", "bias")},
+        **{f"{opened.projector}.{p}": TensorRecipe.of(projector, p) for p in delta.projector},
     }
 
 
@@ -157,17 +152,10 @@ def _write_adapter(
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
     delta = opened.delta
-    lora = {name: tensor.contiguous() for name, tensor in delta.lora.items()}
-    projector = {
-        f"{opened.projector}.weight": delta.projector_weight.contiguous(),
-        f"{opened.projector}.bias": delta.projector_bias.contiguous(),
-    }
-    save_file(lora, folder / ADAPTER_WEIGHTS, metadata={"format": "pt"})
-    save_file(projector, folder / PROJECTORS, metadata={"format": "pt"})
+    projector = {f"{opened.projector}.{part}": value for part, value in delta.projector.items()}
     config = lora_config(delta.rank, options.lora_alpha, LORA_DROPOUT, TARGETS)
     config.inference_mode = True
     config.base_model_name_or_path = opened.base.fingerprint.name
-    config.save_pretrained(str(folder))
     adapter_provenance = {
         "format": "lamm-adapter/1",
         "licence": LICENCE,
@@ -178,4 +166,4 @@ def _write_adapter(
         },
         "delta": provenance["delta"],
     }
-    write_json(folder / PROVENANCE, adapter_provenance)
+    write_adapter(folder, Adapter(config, delta.lora, projector, adapter_provenance))

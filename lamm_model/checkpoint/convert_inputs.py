@@ -11,7 +11,7 @@ from tokenizers import Tokenizer
 from lamm_model.checkpoint.base_llm import BaseModel, objections, open_base
 from lamm_model.checkpoint.clip_keys import ClipTower, open_clip
 from lamm_model.checkpoint.epcl_keys import EpclTower, open_epcl
-from lamm_model.checkpoint.load import listed
+from lamm_model.checkpoint.load import refuse
 from lamm_model.checkpoint.official_delta import LORA_ALPHA, OfficialDelta, open_delta
 from lamm_model.checkpoint.sentencepiece_model import tokenizer_json
 from lamm_model.checkpoint.shards import MAX_SHARD_BYTES
@@ -90,25 +90,24 @@ def _check_base(options: ConvertOptions, base: BaseModel, delta: OfficialDelta) 
         ("hidden_size", base.config.hidden_size, delta.hidden_size),
         ("num_hidden_layers", base.config.num_hidden_layers, delta.num_layers),
     )
-    sizes = [f"{name}: {have} in the base, {want} in the delta" for name, have, want in pairs]
-    wrong = [text for text, (_, have, want) in zip(sizes, pairs, strict=True) if have != want]
-    if wrong:
-        raise CheckpointError(
-            f"{base.path}: the sizes differ from those of the delta\n"
-            + "\n".join(listed("different", wrong))
-        )
+    wrong = [
+        f"{name}: {have} in the base, {want} in the delta"
+        for name, have, want in pairs
+        if have != want
+    ]
+    refuse(f"{base.path}: the sizes differ from those of the delta", {"different": wrong})
     expected = options.expect_base_digest
     if expected is not None and expected != base.fingerprint.digest:
         raise CheckpointError(
             f"{base.path}: the digest is {base.fingerprint.digest}; expected {expected}"
         )
     against = objections(base, delta.sibling_config)
-    if against and not options.force_base:
-        raise CheckpointError(
+    if not options.force_base:
+        refuse(
             f"{base.path}: not Vicuna v0, on which the delta was trained; with another base the "
-            "model answers nonsense without an error\n"
-            + "\n".join(listed("reasons", against))
-            + "\nuse --force-base to convert anyway"
+            "model answers nonsense without an error",
+            {"reasons": against},
+            ("use --force-base to convert anyway",),
         )
     return against
 

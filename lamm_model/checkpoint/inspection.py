@@ -6,7 +6,6 @@ torch is imported only for pickles and TorchScript.
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from math import prod
@@ -22,7 +21,7 @@ from lamm_model.checkpoint.inspection_parts import (
     read_headers,
 )
 from lamm_model.checkpoint.serving_memory import GIB, GPU_FRACTION, serving_memory
-from lamm_model.checkpoint.workspace import MANIFEST
+from lamm_model.checkpoint.workspace import MANIFEST, file_sha256
 from lamm_model.spec import (
     ADAPTER_CONFIG,
     CheckpointError,
@@ -149,12 +148,9 @@ def _memory_lines(
 
 
 def _verified(path: Path) -> Iterator[str]:
-    files: Mapping[str, Mapping[str, Any]] = read_json(path, MANIFEST, "a merged checkpoint")[
-        "files"
-    ]
+    files = read_json(path, MANIFEST, "a merged checkpoint")["files"]
     for name, entry in files.items():
-        with (path / name).open("rb") as stream:
-            found = hashlib.file_digest(stream, "sha256").hexdigest()
+        found = file_sha256(path / name)
         if found != entry["sha256"]:
             raise CheckpointError(
                 f"{path / name}: the digest is {found}; {MANIFEST} has {entry['sha256']}"

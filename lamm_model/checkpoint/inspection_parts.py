@@ -5,7 +5,6 @@ torch is imported only for pickles and TorchScript.
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from math import prod
@@ -14,6 +13,7 @@ from typing import Any
 
 from safetensors import SafetensorError, safe_open
 
+from lamm_model.checkpoint.workspace import file_sha256
 from lamm_model.spec import (
     ADAPTER_CONFIG,
     ADAPTER_WEIGHTS,
@@ -26,10 +26,8 @@ from lamm_model.spec import (
 
 def describe_adapter(path: Path) -> Iterator[str]:
     """Describes an adapter directory."""
-    config, provenance = (
-        read_json(path, ADAPTER_CONFIG, "an adapter"),
-        read_json(path, PROVENANCE, "an adapter"),
-    )
+    config = read_json(path, ADAPTER_CONFIG, "an adapter")
+    provenance = read_json(path, PROVENANCE, "an adapter")
     # By name: a training checkpoint also has optimizer tensors in the directory.
     shapes, dtypes, size = read_headers(path, (ADAPTER_WEIGHTS, PROJECTORS))
     projectors = sorted({n.split(".")[0] for n in shapes if n.split(".")[0].endswith("_projector")})
@@ -142,8 +140,7 @@ def _unexpected(names: tuple[str, ...]) -> Iterator[str]:
 
 def _file_digest(path: Path) -> Iterator[str]:
     if path.is_file():
-        with path.open("rb") as stream:
-            yield f"  digest      {hashlib.file_digest(stream, 'sha256').hexdigest()}"
+        yield f"  digest      {file_sha256(path)}"
 
 
 def licence_of(path: Path, provenance: Mapping[str, Any]) -> str:

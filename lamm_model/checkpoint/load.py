@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -43,23 +43,27 @@ def load_model(
         raise CheckpointError(f"{path}: the weights cannot be read: {error}") from error
     model: LammForConditionalGeneration
     model, report = loaded
-    problems = [
-        *listed("missing", sorted(report["missing_keys"])),
-        *listed("unexpected", sorted(report["unexpected_keys"])),
-        *listed(
-            "of another shape",
-            [
-                f"{key}: {list(stored)}, expected {list(wanted)}"
-                for key, stored, wanted in sorted(report["mismatched_keys"])
-            ],
-        ),
+    misshapen = [
+        f"{key}: {list(stored)}, expected {list(wanted)}"
+        for key, stored, wanted in sorted(report["mismatched_keys"])
     ]
-    if problems:
-        raise CheckpointError(
-            f"{path}: the weights do not match config.json\n" + "\n".join(problems)
-        )
+    refuse(
+        f"{path}: the weights do not match config.json",
+        {
+            "missing": sorted(report["missing_keys"]),
+            "unexpected": sorted(report["unexpected_keys"]),
+            "of another shape": misshapen,
+        },
+    )
     nn.Module.to(model, device)
     return model
+
+
+def refuse(summary: str, problems: Mapping[str, Sequence[str]], advice: Sequence[str] = ()) -> None:
+    """Raises CheckpointError with the summary and the names of each kind of problem, if any."""
+    lines = [line for what, names in problems.items() for line in listed(what, names)]
+    if lines:
+        raise CheckpointError("\n".join((summary, *lines, *advice)))
 
 
 def listed(what: str, names: Sequence[str]) -> list[str]:

@@ -30,11 +30,10 @@ from lamm_model.checkpoint.planning import (
     model_tensors,
     plan_tensors,
     write_config,
-    write_json,
 )
 from lamm_model.checkpoint.shards import MAX_SHARD_BYTES, check_disk, total_bytes, write_weights
 from lamm_model.checkpoint.tensor_sources import StateDictSource, TensorRecipe, open_weights
-from lamm_model.checkpoint.workspace import MANIFEST, file_identity, workspace
+from lamm_model.checkpoint.workspace import MANIFEST, file_identity, workspace, write_json
 from lamm_model.config import LammConfig
 from lamm_model.modeling import LammForConditionalGeneration
 from lamm_model.processing import LammProcessor

@@ -8,7 +8,6 @@ and `llama_proj.{weight,bias}`. A leading `module.` and names without `.default`
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 from collections import Counter
@@ -20,8 +19,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lamm_model.checkpoint.load import listed
+from lamm_model.checkpoint.load import refuse
 from lamm_model.checkpoint.torch_files import load_torch_file, named_tensors
+from lamm_model.checkpoint.workspace import file_sha256
 from lamm_model.spec import CheckpointError
 
 TARGETS = ("q_proj", "k_proj", "v_proj", "o_proj")
@@ -38,12 +38,14 @@ _PROJECTOR = re.compile(r"(?:module\.)?llama_proj\.(?P<part>weight|bias)$")
 
 @dataclass(frozen=True, slots=True)
 class OfficialDelta:
-    """A delta. `lora` has PEFT's current names (`base_model.model.model.layers...`)."""
+    """A delta. `lora` has PEFT's current names (`base_model.model.model.layers...`).
+
+    `projector` has `weight` and `bias`.
+    """
 
     path: Path
     lora: Mapping[str, Tensor]
-    projector_weight: Tensor
-    projector_bias: Tensor
+    projector: Mapping[str, Tensor]
     rank: int
     num_layers: int
     hidden_size: int
@@ -79,34 +81,35 @@ def open_delta(path: Path) -> OfficialDelta:
     layers = 1 + max((int(m[1]) for n in lora if (m := re.search(r"layers\.(\d+)", n))), default=-1)
     if layers > len(lora):
         raise CheckpointError(f"{path}: {layers} layers have only {len(lora)} LoRA tensors")
-    expected = lora_names(layers)
+    expected = [
+        f"base_model.model.model.layers.{layer}.self_attn.{target}.lora_{half}.weight"
+        for layer in range(layers)
+        for target in TARGETS
+        for half in "AB"
+    ]
     missing = [n for n in expected if n not in lora]
     missing += [f"llama_proj.{part}" for part in ("weight", "bias") if part not in projector]
-    problems = [
-        *listed("missing", missing),
-        *listed("unexpected", sorted(unexpected)),
-    ]
-    if problems:
-        raise CheckpointError(f"{path}: not a complete LAMM delta\n" + "\n".join(problems))
+    refuse(
+        f"{path}: not a complete LAMM delta",
+        {"missing": missing, "unexpected": sorted(unexpected)},
+    )
     rank, hidden = _common_sizes(lora)
-    problems = [
-        *listed("of another shape", _misshapen(lora, projector, rank, hidden)),
-        *listed(
-            "not finite floating-point numbers",
-            [
-                name
-                for name, tensor in (*lora.items(), *projector.items())
-                if not tensor.is_floating_point() or not bool(tensor.isfinite().all())
-            ],
-        ),
+    unusable = [
+        name
+        for name, tensor in (*lora.items(), *projector.items())
+        if not tensor.is_floating_point() or not bool(tensor.isfinite().all())
     ]
-    if problems:
-        raise CheckpointError(f"{path}: the delta is inconsistent\n" + "\n".join(problems))
+    refuse(
+        f"{path}: the delta is inconsistent",
+        {
+            "of another shape": _misshapen(lora, projector, rank, hidden),
+            "not finite floating-point numbers": unusable,
+        },
+    )
     return OfficialDelta(
         path=path,
         lora=lora,
-        projector_weight=projector["weight"],
-        projector_bias=projector["bias"],
+        projector=projector,
         rank=rank,
         num_layers=layers,
         hidden_size=hidden,
@@ -115,22 +118,6 @@ def open_delta(path: Path) -> OfficialDelta:
         sha256=file_sha256(path),
         sibling_config=_sibling_config(path),
     )
-
-
-def lora_names(num_layers: int) -> list[str]:
-    """PEFT's names of all LoRA matrices of a model with `num_layers` layers."""
-    return [
-        f"base_model.model.model.layers.{layer}.self_attn.{target}.lora_{half}.weight"
-        for layer in range(num_layers)
-        for target in TARGETS
-        for half in "AB"
-    ]
-
-
-def file_sha256(path: Path) -> str:
-    """SHA-256 of a file's bytes."""
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def _sort(
@@ -155,13 +142,9 @@ def _sort(
 
 def _common_sizes(lora: Mapping[str, Tensor]) -> tuple[int, int]:
     # The most frequent sizes; matrices that differ from them are reported.
-    shapes = Counter(
-        tuple(t.shape) for n, t in lora.items() if ".lora_A." in n and t.dim() == 2
-    ).most_common(1)
-    if not shapes:
-        return 0, 0
-    rank, hidden = shapes[0][0]
-    return int(rank), int(hidden)
+    shapes = Counter(tuple(t.shape) for n, t in lora.items() if ".lora_A." in n and t.dim() == 2)
+    [((rank, hidden), _)] = shapes.most_common(1) or [((0, 0), 0)]
+    return rank, hidden
 
 
 def _misshapen(

@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 import copy
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
 from transformers import GenerationConfig
 
-from lamm_model.checkpoint.load import listed
+from lamm_model.checkpoint.load import refuse
 from lamm_model.checkpoint.lora import HEAD, has_tied_head
 from lamm_model.checkpoint.shards import PlannedTensor
 from lamm_model.checkpoint.tensor_sources import TensorRecipe
 from lamm_model.config import LammConfig
 from lamm_model.modeling import LammForConditionalGeneration
-from lamm_model.spec import CheckpointError
 
 # PEFT's prefix of the wrapped language model, which is `language_model` in LAMM.
 _PEFT_PREFIX = "base_model.model."
@@ -36,18 +33,15 @@ class LoraWeights:
 
     def pairs(self) -> dict[str, tuple[Tensor, Tensor]]:
         """(A [r, in], B [out, r]) by the LAMM name of the weight that they update."""
-        suffix = ".lora_A.weight"
+        # `base_model.model.X.lora_A.weight` -> `language_model.X.weight`
         return {
-            weight_name(name): (tensor, self.tensors[name.replace(".lora_A.", ".lora_B.")])
+            _MODEL_PREFIX + name.removeprefix(_PEFT_PREFIX).replace(".lora_A.", "."): (
+                tensor,
+                self.tensors[name.replace(".lora_A.", ".lora_B.")],
+            )
             for name, tensor in self.tensors.items()
-            if name.endswith(suffix)
+            if name.endswith(".lora_A.weight")
         }
-
-
-def weight_name(lora_name: str) -> str:
-    """`base_model.model.X.lora_A.weight` -> `language_model.X.weight`."""
-    stem = lora_name.removeprefix(_PEFT_PREFIX).replace(".lora_A.", ".").replace(".lora_B.", ".")
-    return _MODEL_PREFIX + stem
 
 
 def model_tensors(config: LammConfig) -> dict[str, tuple[tuple[int, ...], bool]]:
@@ -79,21 +73,20 @@ def check_recipes(
     """
     expected = model_tensors(config)
     strangers = [f"{name} in {source}" for source, names in unexpected.items() for name in names]
-    problems = [
-        *listed("missing", sorted(expected.keys() - recipes.keys())),
-        *listed("unexpected", sorted({*(recipes.keys() - expected.keys()), *strangers})),
-        *listed(
-            "of another shape",
-            [
-                f"{name}: {list(recipe.shape)} in {recipe.source.files[0].name} "
-                f"({recipe.name}), expected {list(expected[name][0])}"
-                for name, recipe in sorted(recipes.items())
-                if name in expected and recipe.shape != expected[name][0]
-            ],
-        ),
+    misshapen = [
+        f"{name}: {list(recipe.shape)} in {recipe.source.files[0].name} "
+        f"({recipe.name}), expected {list(expected[name][0])}"
+        for name, recipe in sorted(recipes.items())
+        if name in expected and recipe.shape != expected[name][0]
     ]
-    if problems:
-        raise CheckpointError(f"{where}\n" + "\n".join(problems))
+    refuse(
+        where,
+        {
+            "missing": sorted(expected.keys() - recipes.keys()),
+            "unexpected": sorted({*(recipes.keys() - expected.keys()), *strangers}),
+            "of another shape": misshapen,
+        },
+    )
 
 
 def plan_tensors(
@@ -124,11 +117,6 @@ def write_config(folder: Path, config: LammConfig, dtype: torch.dtype) -> None:
     config.dtype = dtype
     config.save_pretrained(str(folder))
     GenerationConfig.from_model_config(config).save_pretrained(str(folder))
-
-
-def write_json(path: Path, value: Mapping[str, Any]) -> None:
-    """Writes indented JSON with a final newline."""
-    path.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf8")
 
 
 def _reader(

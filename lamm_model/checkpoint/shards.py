@@ -16,13 +16,14 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor
 from tqdm import tqdm
 
 from lamm_model.checkpoint.atomic import flush_file
+from lamm_model.checkpoint.workspace import Workspace, file_sha256
 from lamm_model.spec import CheckpointError
 
 MAX_SHARD_BYTES = 2_000_000_000
@@ -34,16 +35,6 @@ _DTYPE_NAMES = {
 }
 # Upper bound of JSON files, tokenizer and shard headers.
 _OTHER_FILES_BYTES = 32 << 20
-
-
-class ShardLog(Protocol):
-    """Log of finished shards; see `Workspace`."""
-
-    def finished(self, path: Path) -> Mapping[str, Any] | None:
-        """`bytes` and `sha256` of a shard that an earlier run finished, else None."""
-
-    def finish(self, path: Path, entry: Mapping[str, Any]) -> None:
-        """Records a finished shard durably."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +78,7 @@ def total_bytes(tensors: Sequence[PlannedTensor]) -> int:
 def write_weights(
     folder: Path,
     tensors: Sequence[PlannedTensor],
-    log: ShardLog,
+    log: Workspace,
     max_shard_bytes: int = MAX_SHARD_BYTES,
 ) -> WrittenWeights:
     """Writes `model*.safetensors` in the given order, and the index of several shards.
@@ -104,7 +95,8 @@ def write_weights(
         total=total_bytes(tensors), unit="B", unit_scale=True, disable=None, desc="writing"
     ) as bar:
         for number, shard in enumerate(shards, start=1):
-            name = _shard_name(number, len(shards))
+            part = f"-{number:05}-of-{len(shards):05}" if len(shards) > 1 else ""
+            name = f"model{part}.safetensors"
             path = folder / name
             # In name order, so that the running digest is that of the directory.
             digest.update(name.encode())
@@ -133,19 +125,14 @@ def _split(tensors: Sequence[PlannedTensor], max_shard_bytes: int) -> list[list[
     return [sorted(shard, key=lambda t: -t.dtype.itemsize) for shard in shards]
 
 
-def _shard_name(number: int, count: int) -> str:
-    return "model.safetensors" if count == 1 else f"model-{number:05}-of-{count:05}.safetensors"
-
-
-def _reuse(path: Path, log: ShardLog, digest: hashlib._Hash) -> Mapping[str, Any] | None:
+def _reuse(path: Path, log: Workspace, digest: hashlib._Hash) -> Mapping[str, Any] | None:
     """The log entry of an intact shard, whose bytes are added to `digest`; else None."""
     entry = log.finished(path)
     if entry is None or not path.is_file() or path.stat().st_size != entry["bytes"]:
         return None
+    if file_sha256(path) != entry["sha256"]:
+        return None
     with path.open("rb") as stream:
-        if hashlib.file_digest(stream, "sha256").hexdigest() != entry["sha256"]:
-            return None
-        stream.seek(0)
         while block := stream.read(1 << 22):
             digest.update(block)
     return entry
@@ -154,7 +141,7 @@ def _reuse(path: Path, log: ShardLog, digest: hashlib._Hash) -> Mapping[str, Any
 def _write(
     path: Path,
     shard: Sequence[PlannedTensor],
-    log: ShardLog,
+    log: Workspace,
     digest: hashlib._Hash,
     bar: tqdm[Any],
 ) -> Mapping[str, Any]:

@@ -44,11 +44,11 @@ class Workspace:
         return sum(int(entry["bytes"]) for entry in self._shards.values())
 
     def finished(self, path: Path) -> Mapping[str, Any] | None:
-        """See `shards.ShardLog`."""
+        """`bytes` and `sha256` of a shard that an earlier run finished, else None."""
         return self._shards.get(str(path.relative_to(self.folder)))
 
     def finish(self, path: Path, entry: Mapping[str, Any]) -> None:
-        """See `shards.ShardLog`."""
+        """Records a finished shard durably."""
         self._shards[str(path.relative_to(self.folder))] = dict(entry)
         temporary = self._root / f"{_LOG}.part"
         with temporary.open("w", encoding="utf8") as stream:
@@ -97,6 +97,17 @@ def workspace(target: Path, plan: Mapping[str, Any], *, replace: bool) -> Iterat
                 shutil.rmtree(root, ignore_errors=True)
             raise
         shutil.rmtree(root, ignore_errors=True)
+
+
+def file_sha256(path: Path) -> str:
+    """SHA-256 of a file's bytes."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def write_json(path: Path, value: Mapping[str, Any]) -> None:
+    """Writes indented JSON with a final newline."""
+    path.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf8")
 
 
 def file_identity(path: Path) -> dict[str, Any]:

@@ -156,9 +156,7 @@ class LlamaDecoder:
     ) -> Tensor:
         rows = x.shape[0]
         normed = self._rms(x, layer.input_norm)
-        qkv = layer.qkv(normed)
-        if adapters is not None:
-            adapters.add_(qkv, normed, index, "qkv", adapters.rows)
+        qkv = _adapted(layer.qkv, normed, adapters, index, "qkv")
         qkv = qkv.view(rows, -1, self.head_dim)
         heads = self.groups * self.num_kv_heads
         # Query and key heads are rotated together, in one set of kernels.
@@ -168,36 +166,14 @@ class LlamaDecoder:
         k_cache[plan.slots, :, plan.positions] = rotated[:, heads:]
         v_cache[plan.slots, :, plan.positions] = qkv[:, heads + self.num_kv_heads :]
         attended = attend(q, k_cache, v_cache, plan).view(rows, -1)
-        if keep_rows is not None:
+        only_kept = keep_rows is not None
+        if only_kept:
             x, attended = x[keep_rows], attended[keep_rows]
-        if adapters is not None:
-            return self._rest_adapted(layer, x, attended, adapters, index, keep_rows is not None)
-        x = x + layer.o(attended)
-        gate, up = layer.gate_up(self._rms(x, layer.post_norm)).chunk(2, dim=-1)
-        return x + layer.down(F.silu(gate) * up)
-
-    def _rest_adapted(
-        self,
-        layer: _Layer,
-        x: Tensor,
-        attended: Tensor,
-        adapters: AdapterPlan,
-        index: int,
-        only_logit_rows: bool,
-    ) -> Tensor:
-        """The rest of a block after attention, with the adapters of the rows."""
-        segments = adapters.logit_rows if only_logit_rows else adapters.rows
-        out = layer.o(attended)
-        adapters.add_(out, attended, index, "o", segments)
-        x = x + out
+        x = x + _adapted(layer.o, attended, adapters, index, "o", only_kept)
         normed = self._rms(x, layer.post_norm)
-        gate_up = layer.gate_up(normed)
-        adapters.add_(gate_up, normed, index, "gate_up", segments)
+        gate_up = _adapted(layer.gate_up, normed, adapters, index, "gate_up", only_kept)
         gate, up = gate_up.chunk(2, dim=-1)
-        inner = F.silu(gate) * up
-        down = layer.down(inner)
-        adapters.add_(down, inner, index, "down", segments)
-        return x + down
+        return x + _adapted(layer.down, F.silu(gate) * up, adapters, index, "down", only_kept)
 
     def _rms(self, x: Tensor, weight: Tensor) -> Tensor:
         return F.rms_norm(x, (x.shape[-1],), weight, self._eps)
@@ -225,6 +201,22 @@ class LlamaDecoder:
         yield self._head
         for layer in self._layers:
             yield from (layer.qkv, layer.o, layer.gate_up, layer.down)
+
+
+def _adapted(
+    linear: PackedLinear,
+    x: Tensor,
+    adapters: AdapterPlan | None,
+    index: int,
+    name: str,
+    only_logit_rows: bool = False,
+) -> Tensor:
+    """A layer's output for all rows or those with logits, with the adapters of these rows."""
+    out = linear(x)
+    if adapters is not None:
+        segments = adapters.logit_rows if only_logit_rows else adapters.rows
+        adapters.add_(out, x, index, name, segments)
+    return out
 
 
 def _rotate(x_THD: Tensor, cos_TD: Tensor, sin_TD: Tensor) -> Tensor:

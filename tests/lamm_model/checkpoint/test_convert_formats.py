@@ -42,7 +42,7 @@ def test_other_spellings_of_a_delta(
     plain, other = open_delta(upstream.image_delta), open_delta(rename_delta(change))
     assert other.lora.keys() == plain.lora.keys()
     assert all(torch.equal(other.lora[k].half(), plain.lora[k]) for k in plain.lora)
-    assert torch.equal(other.projector_weight.half(), plain.projector_weight)
+    assert torch.equal(other.projector["weight"].half(), plain.projector["weight"])
     assert (other.rank, other.num_layers, other.hidden_size, other.encoder_width) == (4, 2, 64, 64)
     assert other.num_keys == 2 * 8 + 2
     name = "base_model.model.model.layers.1.self_attn.o_proj.lora_B.weight"
