@@ -6,11 +6,7 @@ import argparse
 
 
 def positive(text: str) -> int:
-    """An integer argument of at least 1.
-
-    Raises:
-        argparse.ArgumentTypeError: the integer is below 1.
-    """
+    """An integer argument of at least 1; refuses others with argparse's error."""
     value = int(text)
     if value < 1:
         raise argparse.ArgumentTypeError(f"{value} is less than 1")

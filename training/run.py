@@ -9,7 +9,6 @@ import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -20,7 +19,7 @@ from torch import nn
 from lamm_model.checkpoint.load import load_model
 from lamm_model.modeling import LammForConditionalGeneration
 from lamm_model.processing import LammProcessor
-from training.config import TINY_BASE, Recipe, RecipeError
+from training.config import TINY_BASE, DataSource, Recipe, RecipeError
 from training.data.dataset import InstructionDataset, load_media
 from training.data.feature_cache import FeatureCache
 from training.export import prepare_model
@@ -37,13 +36,8 @@ _RUN_FILE, _LOCK_FILE = "run.json", "run.lock"
 _FREE_FIELDS = frozenset({"workers", "log_every", "save_every", "keep_last", "output"})
 
 
-@dataclass(frozen=True, slots=True)
-class _Materials:
-    """Base directory and data sources, named by the recipe or made for `base: tiny`."""
-
-    base: Path
-    data: Sequence[Any]
-    validation: Sequence[Any]
+# Base directory, training and validation sources.
+_Materials = tuple[Path, Sequence[DataSource], Sequence[DataSource]]
 
 
 def run(
@@ -60,8 +54,7 @@ def run(
         raise RecipeError(f"precision fp16 needs CUDA, not {device.type}; use bf16 or fp32")
     with _held(recipe.output):
         _open_output(recipe, restart)
-        materials = _materials(recipe)
-        trainer = build_trainer(recipe, materials, device, progress)
+        trainer = build_trainer(recipe, _materials(recipe), device, progress)
         return trainer.train(progress)
 
 
@@ -69,25 +62,24 @@ def build_trainer(
     recipe: Recipe, materials: _Materials, device: torch.device, progress: bool
 ) -> Trainer:
     """Loads the base and the data and builds the trainer."""
-    processor = LammProcessor.from_pretrained(materials.base)
+    base, sources, validation_sources = materials
+    processor = LammProcessor.from_pretrained(base)
     spec = processor.spec
     max_length = min(recipe.max_length or spec.max_model_len, spec.max_model_len)
     tokens = recipe.output / "tokens"
-    train_data = InstructionDataset(materials.data, processor, max_length, tokens, progress)
-    validation = (
-        InstructionDataset(materials.validation, processor, max_length, tokens, progress)
-        if materials.validation
-        else None
-    )
+    train_data = InstructionDataset(sources, processor, max_length, tokens, progress)
+    validation = None
+    if validation_sources:
+        validation = InstructionDataset(validation_sources, processor, max_length, tokens, progress)
     seed_everything(recipe.seed)
-    model = load_model(materials.base, torch.float32)
+    model = load_model(base, torch.float32)
     config = prepare_model(model, recipe.lora, recipe.precision, recipe.gradient_checkpointing)
     nn.Module.to(model, device)
     datasets = [train_data] if validation is None else [train_data, validation]
     if recipe.cache_features is not None:
         _cache_features(recipe.cache_features, model, processor, datasets, device, progress)
     origin = {
-        "base": {"name": materials.base.name, "digest": spec.digest},
+        "base": {"name": base.name, "digest": spec.digest},
         "data": {
             "records": len(train_data),
             "left_out": train_data.skipped,
@@ -116,13 +108,14 @@ def _cache_features(
 
 
 def _materials(recipe: Recipe) -> _Materials:
+    """What the recipe names, or what is made for `base: tiny`."""
     if recipe.base != TINY_BASE:
-        return _Materials(Path(recipe.base), recipe.data, recipe.validation)
+        return Path(recipe.base), recipe.data, recipe.validation
     base, records = recipe.output / "tiny" / "base", recipe.output / "tiny" / "records"
     if not base.is_dir():
         make_tiny_base(base)
     made = () if recipe.data else (make_tiny_records(records),)
-    return _Materials(base, recipe.data or made, recipe.validation or made)
+    return base, recipe.data or made, recipe.validation or made
 
 
 @contextmanager

@@ -90,9 +90,9 @@ def make_tiny_base(directory: Path, seed: int = 0) -> None:
         _tokenizer().save(str(folder / "tokenizer.json"))
 
 
-def make_tiny_records(directory: Path, seed: int = 0) -> DataSource:
+def make_tiny_records(directory: Path) -> DataSource:
     """Writes 10 pictures of one colour, 10 clouds of one shape, and `records.json` about them."""
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(0)
     with atomic_directory(directory, replace=True) as folder:
         records = [*_pictures(folder, rng), *_clouds(folder, rng)]
         (folder / "records.json").write_text(json.dumps(records, indent=1), encoding="utf8")

@@ -14,7 +14,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from training.data.records import DEFAULT_TASK_TYPE, ConversationRecord
+from training.data.records import DEFAULT_TASK_TYPE
 from training.datasets.complaints import Complaint, ComplaintLog, Kind
 from training.datasets.layout import (
     LOCATING,
@@ -27,6 +27,7 @@ from training.datasets.layout import (
 )
 from training.datasets.lengths import LengthCounter, LengthTally
 from training.datasets.media_check import judge_media
+from training.datasets.published_records import PublishedConversation
 from training.datasets.reading import read_dataset
 from training.datasets.record_index import RecordIndex, Use
 
@@ -135,7 +136,7 @@ def _read_records(
                 if options.lengths is None:
                     continue
                 task_type = DEFAULT_TASK_TYPE
-                if isinstance(read.record, ConversationRecord):
+                if isinstance(read.record, PublishedConversation):
                     task_type = read.record.task_type
                 limit = options.limit_length
                 length = options.lengths.measure(read.record.turns(), task_type, limit)

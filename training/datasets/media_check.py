@@ -12,13 +12,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 from lamm_model.conversation import Modality
-from lamm_model.media import (
-    DEFAULT_LIMITS,
-    MediaError,
-    MediaLimits,
-    decode_image,
-    decode_point_cloud,
-)
+from lamm_model.media import DEFAULT_LIMITS, MediaError, decode_image, decode_point_cloud
 from training.datasets.complaints import Kind
 from training.datasets.record_index import Medium, Verdict
 
@@ -26,35 +20,33 @@ from training.datasets.record_index import Medium, Verdict
 _AHEAD = 4
 
 
-def judge_media(
-    root: Path, media: Iterable[Medium], jobs: int, limits: MediaLimits = DEFAULT_LIMITS
-) -> Iterator[Verdict]:
+def judge_media(root: Path, media: Iterable[Medium], jobs: int) -> Iterator[Verdict]:
     """A verdict per medium, in order; `jobs` media are decoded at a time."""
     waiting: deque[Future[Verdict]] = deque()
     with ThreadPoolExecutor(jobs) as pool:
         for medium in media:
-            waiting.append(pool.submit(_judge, root, medium, limits))
+            waiting.append(pool.submit(_judge, root, medium))
             if len(waiting) >= _AHEAD * jobs:
                 yield waiting.popleft().result()
         while waiting:
             yield waiting.popleft().result()
 
 
-def _judge(root: Path, medium: Medium, limits: MediaLimits) -> Verdict:
+def _judge(root: Path, medium: Medium) -> Verdict:
     path = root / medium.path
     try:
         # Checked before reading; the decoder's own check needs the bytes.
         size = path.stat().st_size
         if not path.is_file():
             return Verdict(medium.number, None, Kind.MISSING_MEDIA, "not a file")
-        if size > limits.max_bytes:
-            fault = f"{size} bytes exceed the limit {limits.max_bytes}"
+        if size > DEFAULT_LIMITS.max_bytes:
+            fault = f"{size} bytes exceed the limit {DEFAULT_LIMITS.max_bytes}"
             return Verdict(medium.number, None, Kind.CORRUPT_MEDIA, fault)
         data = path.read_bytes()
         if medium.modality is Modality.IMAGE:
-            decode_image(data, limits)
+            decode_image(data)
         else:
-            decode_point_cloud(data, path.suffix.removeprefix(".").lower(), limits=limits)
+            decode_point_cloud(data, path.suffix.removeprefix(".").lower())
     except MediaError as error:
         return Verdict(medium.number, None, Kind.CORRUPT_MEDIA, str(error))
     except (FileNotFoundError, NotADirectoryError):

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import random
 import shutil
 from collections import defaultdict
@@ -25,7 +26,7 @@ from training.datasets.complaints import ERRORS, Complaint, ComplaintLog, Kind
 from training.datasets.layout import LOCATING, FoundFile, benchmark_files
 from training.datasets.published_records import QuestionRecord
 from training.datasets.reading import ReadRecord, read_dataset
-from training.datasets.suite_media import add_media, media_name, place_in_tree, upright_size
+from training.datasets.suite_media import add_media, upright_size
 from training.datasets.suite_samples import SIZED_TASKS, closed_set, samples_of
 
 
@@ -169,8 +170,8 @@ class _Writer:
             return self._refuse(file, read, Kind.MISSING_MEDIA, f"{record.media_name} is missing")
         try:
             size = upright_size(path) if task in SIZED_TASKS else None
-            place = place_in_tree if self._options.in_place else media_name
-            media = place(self._root, path)
+            media = os.path.normpath(path.relative_to(self._root))
+            media = media if self._options.in_place else f"media/{media}"
             samples = samples_of(task, record, id_, media, size, labels)
         except MediaError as error:
             fault = f"{record.media_name}: {error}"

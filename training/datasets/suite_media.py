@@ -8,18 +8,6 @@ from pathlib import Path
 
 from lamm_model.media import decode_image
 
-MEDIA_FOLDER = "media"
-
-
-def media_name(root: Path, path: Path) -> str:
-    """Path of a medium in a suite: `media/` and its path in the published tree."""
-    return f"{MEDIA_FOLDER}/{place_in_tree(root, path)}"
-
-
-def place_in_tree(root: Path, path: Path) -> str:
-    """Normalised path of a medium relative to the published root."""
-    return os.path.normpath(path.relative_to(root))
-
 
 def add_media(path: Path, target: Path, *, copy: bool) -> None:
     """Links (hard link) or copies a file to `target`, unless `target` exists.

@@ -52,10 +52,9 @@ class SurfacePool:
         return int(rng.choice(self.by_label[int(rng.choice(classes))]))
 
 
-def single(pool: SurfacePool, rng: np.random.Generator, mesh: int | None = None) -> CloudScene:
+def single(pool: SurfacePool, rng: np.random.Generator) -> CloudScene:
     """One object near the origin, rotated about the vertical, slightly rescaled, with noise."""
-    mesh = pool.draw(rng) if mesh is None else mesh
-    points, placed = _place(pool, mesh, NUM_POINTS, rng, rng.uniform(-0.5, 0.5, 2))
+    points, placed = _place(pool, pool.draw(rng), NUM_POINTS, rng, rng.uniform(-0.5, 0.5, 2))
     return _finish(points, np.zeros(NUM_POINTS, np.int64), [placed], rng)
 
 

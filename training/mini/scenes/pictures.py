@@ -136,9 +136,9 @@ def scene(pool: ProductPool, rng: np.random.Generator, count: int | None = None)
     return PictureScene(_finish(canvas, rng), tuple(placed))
 
 
-def word(pool: WordPool, rng: np.random.Generator, text: str | None = None) -> PictureScene:
+def word(pool: WordPool, rng: np.random.Generator) -> PictureScene:
     """A word in capitals across the picture, dark on light or light on dark."""
-    text = pool.draw(rng) if text is None else text
+    text = pool.draw(rng)
     font = pool.font(rng, text)
     canvas = _background(rng)
     light = canvas.mean() > 110

@@ -54,7 +54,7 @@ def cloud_choice_parts(scene: CloudScene, rng: np.random.Generator) -> Choice:
 
 
 def cloud_count(scene: CloudScene, rng: np.random.Generator) -> Exchange:
-    return counted("cloud_count", len(scene.objects), "object", "objects", rng, "train")
+    return counted("cloud_count", len(scene.objects), "object", rng)
 
 
 def cloud_list(scene: CloudScene, rng: np.random.Generator) -> Exchange:

@@ -66,12 +66,11 @@ def converse(
     scene: PictureScene | CloudScene,
     families: list[tuple[float, Family]],
     rng: np.random.Generator,
-    count: int,
 ) -> list[Exchange]:
-    """`count` of the weighted families, each at most once; sometimes followed by thanks."""
+    """Up to four of the weighted families, each at most once; the last may give way to thanks."""
     weight = np.array([w for w, _ in families])
     picked = rng.choice(
-        len(families), min(count, len(families)), replace=False, p=weight / weight.sum()
+        len(families), min(4, len(families)), replace=False, p=weight / weight.sum()
     )
     turns = [families[int(k)][1](scene, rng) for k in picked]
     if rng.random() < 0.06:
@@ -91,10 +90,9 @@ def named(intent: str, name: str, rng: np.random.Generator, split: Split) -> Exc
 def counted(
     intent: str,
     number: int,
-    one: str,
-    many: str,
+    thing: str,
     rng: np.random.Generator,
-    split: Split,
+    split: Split = "train",
     verb: str = "",
 ) -> Exchange:
     """How many: a digit where the question is terse, else a sentence."""
@@ -103,7 +101,8 @@ def counted(
         return Exchange(question, f"{number}.")
     spelled = NUMBERS[number] if rng.random() < 0.7 else str(number)
     lead = verb or ("There is" if number == 1 else "There are")
-    form = pick((f"{lead} {spelled} {one if number == 1 else many}.", f"I count {spelled}."), rng)
+    things = thing if number == 1 else f"{thing}s"
+    form = pick((f"{lead} {spelled} {things}.", f"I count {spelled}."), rng)
     return Exchange(question, form)
 
 
@@ -150,7 +149,7 @@ def distract(
 ) -> Choice:
     """A question whose options are `right` and three others of the pool."""
     others = [str(v) for v in rng.permutation([v for v in pool if v != right])[:3]]
-    options = shuffled([right, *others], rng)
+    options = reordered([right, *others], rng)
     return question, options, options.index(right), reason
 
 
@@ -160,17 +159,17 @@ def which_is_shown(
     """A question whose options are four classes, one of them shown."""
     right = names[pick(labels, rng)]
     others = [name for k, name in enumerate(names) if k not in labels]
-    options = shuffled([right, *rng.permutation(others)[:3]], rng)
+    options = reordered([right, *map(str, rng.permutation(others)[:3])], rng)
     return str(rng.choice(questions)), options, options.index(right), f"I see {noun(right)}"
 
 
-def shuffled(values: Sequence[str], rng: np.random.Generator) -> list[str]:
-    return [str(values[int(k)]) for k in rng.permutation(len(values))]
+def reordered(values: Sequence[_T], rng: np.random.Generator) -> list[_T]:
+    return [values[int(k)] for k in rng.permutation(len(values))]
 
 
 def label_list(names: Sequence[str], rng: np.random.Generator) -> str:
     """All names, shuffled: "a, b, c or d"."""
-    order = shuffled(names, rng)
+    order = reordered(names, rng)
     return ", ".join(order[:-1]) + " or " + order[-1]
 
 

@@ -10,18 +10,25 @@ import numpy as np
 from training.mini.scenes.clouds import CloudScene
 from training.mini.scenes.drawn_scenes import shows_body, shows_face
 from training.mini.scenes.pictures import PictureScene
-from training.mini.sources import Split
 from training.mini.talk import cloud_questions as clouds
 from training.mini.talk import drawn_questions as drawn
 from training.mini.talk import picture_questions as products
 from training.mini.talk import task_questions as tasks
 from training.mini.talk import word_questions as words
-from training.mini.talk.exchanges import WELCOMES, Exchange, Family, converse, pick, unknown
+from training.mini.talk.exchanges import (
+    WELCOMES,
+    Exchange,
+    Family,
+    converse,
+    pick,
+    reordered,
+    unknown,
+)
 from training.mini.talk.phrasings import ask
 
 
-def picture_turns(scene: PictureScene, rng: np.random.Generator, count: int = 4) -> list[Exchange]:
-    """A conversation of `count` turns about one picture.
+def picture_turns(scene: PictureScene, rng: np.random.Generator) -> list[Exchange]:
+    """A conversation of four turns about one picture.
 
     With several products, questions that name one (its colour, its box) may occur three times:
     finding the named one is the hardest to learn, and one question per conversation is too few.
@@ -68,11 +75,11 @@ def picture_turns(scene: PictureScene, rng: np.random.Generator, count: int = 4)
             (0.4, unknown),
             (0.4, products.no_text),
         ]
-    return converse(scene, families, rng, count)
+    return converse(scene, families, rng)
 
 
-def drawn_turns(scene: PictureScene, rng: np.random.Generator, count: int = 4) -> list[Exchange]:
-    """A conversation of `count` turns about a drawing; people with questions on several joints."""
+def drawn_turns(scene: PictureScene, rng: np.random.Generator) -> list[Exchange]:
+    """A conversation of four turns about a drawing; people with questions on several joints."""
     if shows_face(scene):
         families: list[tuple[float, Family]] = [
             (3.0, drawn.smile),
@@ -95,11 +102,11 @@ def drawn_turns(scene: PictureScene, rng: np.random.Generator, count: int = 4) -
             (0.4, unknown),
             (0.4, products.no_text),
         ]
-    return converse(scene, families, rng, count)
+    return converse(scene, families, rng)
 
 
-def cloud_turns(scene: CloudScene, rng: np.random.Generator, count: int = 4) -> list[Exchange]:
-    """A conversation of `count` turns about one cloud; rooms with questions on several objects."""
+def cloud_turns(scene: CloudScene, rng: np.random.Generator) -> list[Exchange]:
+    """A conversation of four turns about one cloud; rooms with questions on several objects."""
     if len(scene.objects) == 1:
         families: list[tuple[float, Family]] = [
             (3.0, clouds.cloud_identify),
@@ -125,10 +132,10 @@ def cloud_turns(scene: CloudScene, rng: np.random.Generator, count: int = 4) -> 
             (0.4, clouds.cloud_colour),
             (0.4, unknown),
         ]
-    return converse(scene, families, rng, count)
+    return converse(scene, families, rng)
 
 
-def small_talk(rng: np.random.Generator, split: Split = "train") -> list[Exchange]:
+def small_talk(rng: np.random.Generator) -> list[Exchange]:
     """Two turns without a medium: greetings, questions that need a medium, unanswerable ones."""
     talk: dict[str, tuple[str, ...]] = {
         "hello": (
@@ -154,9 +161,7 @@ def small_talk(rng: np.random.Generator, split: Split = "train") -> list[Exchang
         ),
         "thanks": WELCOMES,
     }
-    order = [
-        str(k) for k in rng.permutation(["hello", "who", "off_topic", "no_medium", "no_medium"])[:2]
-    ]
+    order = reordered(["hello", "who", "off_topic", "no_medium", "no_medium"], rng)[:2]
     if rng.random() < 0.3:
         order[1] = "thanks"
-    return [Exchange(ask(k, rng, split), pick(talk[k], rng)) for k in order]
+    return [Exchange(ask(k, rng), pick(talk[k], rng)) for k in order]

@@ -7,14 +7,12 @@ depend on it.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 
 from training.mini.scenes.clouds import CloudScene, PlacedObject
 from training.mini.scenes.pictures import COLOUR_NAMES, PictureScene, PlacedProduct
 from training.mini.sources import FURNITURE, PRODUCTS
-from training.mini.talk.exchanges import Exchange, absent, chosen, only_ones, say
+from training.mini.talk.exchanges import Exchange, absent, chosen, only_ones, reordered, say
 from training.mini.talk.phrasings import ask
 from training.mini.talk.picture_questions import box_of, colour_choice_parts, colour_of
 from training.mini.talk.task_questions import grounding
@@ -22,10 +20,8 @@ from training.mini.talk.task_questions import grounding
 _ABSENT = 0.12
 
 
-def picture_look_ups(
-    scene: PictureScene, rng: np.random.Generator, count: int = 8
-) -> list[Exchange]:
-    """Up to `count` questions, each on one of several products: its colour, its box, what is red.
+def picture_look_ups(scene: PictureScene, rng: np.random.Generator) -> list[Exchange]:
+    """Up to eight questions, each on one of several products: its colour, its box, what is red.
 
     Empty if no product is the only one of its class or colour.
     """
@@ -41,11 +37,11 @@ def picture_look_ups(
     if turns and rng.random() < _ABSENT:
         name = absent(PRODUCTS, labels, rng)
         turns.append(Exchange(ask("colour", rng, x=name), f"I see no {name} here."))
-    return _some(turns, rng, count)
+    return reordered(turns, rng)[:8]
 
 
-def cloud_look_ups(scene: CloudScene, rng: np.random.Generator, count: int = 7) -> list[Exchange]:
-    """Up to `count` questions, each about one object of a room: its box, its height.
+def cloud_look_ups(scene: CloudScene, rng: np.random.Generator) -> list[Exchange]:
+    """Up to seven questions, each about one object of a room: its box, its height.
 
     Empty if no object is the only one of its class.
     """
@@ -55,7 +51,7 @@ def cloud_look_ups(scene: CloudScene, rng: np.random.Generator, count: int = 7) 
     if turns and rng.random() < _ABSENT:
         name = absent(FURNITURE, [o.label for o in scene.objects], rng)
         turns.append(Exchange(ask("cloud_ground", rng, x=name), f"I see no {name} here."))
-    return _some(turns, rng, count)
+    return reordered(turns, rng)[:7]
 
 
 def _of_colour(item: PlacedProduct, rng: np.random.Generator) -> Exchange:
@@ -68,7 +64,3 @@ def _height(placed: PlacedObject, rng: np.random.Generator) -> Exchange:
     forms = ("How tall is the {}?", "What is the height of the {}?", "And the {}, how tall is it?")
     question = say(forms, rng, FURNITURE[placed.label])
     return Exchange(question, f"About {placed.size[2]:.1f} metres.")
-
-
-def _some(turns: Sequence[Exchange], rng: np.random.Generator, count: int) -> list[Exchange]:
-    return [turns[int(k)] for k in rng.permutation(len(turns))[:count]]

@@ -47,9 +47,8 @@ def classify(scene: PictureScene, rng: np.random.Generator, split: Split = "trai
 def count_products(
     scene: PictureScene, rng: np.random.Generator, split: Split = "train"
 ) -> Exchange:
-    number = len(scene.products)
     what = str(rng.choice(["product", "item"]))
-    return counted("count", number, what, what + "s", rng, split)
+    return counted("count", len(scene.products), what, rng, split)
 
 
 def detect(scene: PictureScene, rng: np.random.Generator, split: Split = "train") -> Exchange:
@@ -168,9 +167,9 @@ def no_text(scene: PictureScene, rng: np.random.Generator) -> Exchange:
     return Exchange(ask("read", rng), pick(forms, rng))
 
 
-def box_text(box: Sequence[float], side: float = SIZE) -> str:
+def box_text(box: Sequence[float]) -> str:
     """A box as LAMM writes it: `[x1, y1, x2, y2]`, 0 to 1, two decimals."""
-    return "[" + ", ".join(f"{min(max(v / side, 0.0), 0.99):.2f}" for v in box) + "]"
+    return "[" + ", ".join(f"{min(max(v / SIZE, 0.0), 0.99):.2f}" for v in box) + "]"
 
 
 def detection_text(products: Sequence[PlacedProduct]) -> str:

@@ -26,7 +26,7 @@ def task_prompt(task: str, **inputs: Any) -> str:
 
 def task_classify(scene: PictureScene, rng: np.random.Generator) -> Exchange:
     """Which of the listed products the picture shows."""
-    labels = exchanges.shuffled(PRODUCTS, rng) if rng.random() < 0.5 else PRODUCTS
+    labels = exchanges.reordered(PRODUCTS, rng) if rng.random() < 0.5 else PRODUCTS
     name = PRODUCTS[scene.products[0].label]
     return Exchange(task_prompt("classification", labels=tuple(labels)), name + ".")
 
@@ -66,7 +66,7 @@ def task_read(scene: PictureScene, rng: np.random.Generator) -> Exchange:
 
 def cloud_task_classify(scene: CloudScene, rng: np.random.Generator) -> Exchange:
     """Which of the listed kinds of furniture the cloud shows."""
-    labels = exchanges.shuffled(FURNITURE, rng) if rng.random() < 0.5 else FURNITURE
+    labels = exchanges.reordered(FURNITURE, rng) if rng.random() < 0.5 else FURNITURE
     name = FURNITURE[scene.objects[0].label]
     return Exchange(task_prompt("classification_3d", labels=tuple(labels)), name + ".")
 

@@ -17,7 +17,7 @@ def read(scene: PictureScene, rng: np.random.Generator, split: Split = "train") 
 
 
 def letters(scene: PictureScene, rng: np.random.Generator) -> Exchange:
-    return counted("letters", len(scene.word), "letter", "letters", rng, "train", verb="It has")
+    return counted("letters", len(scene.word), "letter", rng, verb="It has")
 
 
 def first_letter(scene: PictureScene, rng: np.random.Generator) -> Exchange:

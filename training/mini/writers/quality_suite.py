@@ -64,11 +64,8 @@ def write_suite(pools: corpus.Pools, out: Path, count: int, provenance: dict[str
         | {"chance": row.chance, "target": row.target}
         for row in ROWS
     ]
-    path = out / "suite.json"
-    write_atomic(
-        path,
-        json.dumps({"name": "mini", "rows": rows, "provenance": provenance}, indent=2).encode(),
-    )
+    path, suite = out / "suite.json", {"name": "mini", "rows": rows, "provenance": provenance}
+    write_atomic(path, json.dumps(suite, indent=2).encode())
     return path
 
 
