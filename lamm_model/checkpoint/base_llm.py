@@ -11,7 +11,7 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,10 +23,10 @@ from lamm_model.spec import CheckpointError, read_json
 
 # Vicuna v0 is LLaMA-1 with one row for a padding token; v1.1, later versions and LLaMA itself have
 # 32000 rows (FastChat issue 363).
-VICUNA_V0_FACTS: Mapping[str, int | float] = {
-    "vocab_size": 32001,
-    "max_position_embeddings": 2048,
-    "rms_norm_eps": 1e-6,
+VICUNA_V0_FACTS: Mapping[str, tuple[int | float, str]] = {
+    "vocab_size": (32001, "v1.1, v1.3, v1.5 and LLaMA itself have 32000"),
+    "max_position_embeddings": (2048, "v1.5 and Llama 2 have 4096"),
+    "rms_norm_eps": (1e-6, "v1.5 and Llama 2 have 1e-05"),
 }
 _SIZES = (
     "vocab_size",
@@ -55,10 +55,6 @@ class BaseFingerprint:
     sizes: Mapping[str, int | float]
     digest: str
 
-    def to_json(self) -> dict[str, Any]:
-        """The entry in provenance.json."""
-        return asdict(self)
-
 
 @dataclass(frozen=True, slots=True)
 class BaseModel:
@@ -79,7 +75,9 @@ def open_base(path: Path, bos_token_id: int, eos_token_id: int) -> BaseModel:
     Raises:
         CheckpointError: not a LLaMA directory, or its weights cannot be read.
     """
-    raw = _read_config(path)
+    raw = read_json(path, "config.json", "a LLaMA directory")
+    if raw.get("model_type") != "llama":
+        raise CheckpointError(f"{path}: model_type is {raw.get('model_type')!r}; expected 'llama'")
     config = _llama_config(path, raw, bos_token_id, eos_token_id)
     source = open_weights(path)
     recipes = {
@@ -102,8 +100,10 @@ def objections(base: BaseModel, sibling_config: Mapping[str, Any]) -> list[str]:
                 found.append(
                     f"{name} is {have}; the config.json of the delta has {sibling_config[name]}"
                 )
-        elif name in VICUNA_V0_FACTS and have != VICUNA_V0_FACTS[name]:
-            found.append(f"{name} is {have}; Vicuna v0 has {VICUNA_V0_FACTS[name]}{_hint(name)}")
+        elif name in VICUNA_V0_FACTS:
+            wanted, others = VICUNA_V0_FACTS[name]
+            if have != wanted:
+                found.append(f"{name} is {have}; Vicuna v0 has {wanted} ({others})")
     rope = base.config.rope_parameters or {}
     if rope.get("rope_type", "default") != "default" or rope.get("rope_theta", 1e4) != 1e4:
         found.append(f"rope is {rope}; Vicuna v0 has the default type with theta 10000")
@@ -113,14 +113,6 @@ def objections(base: BaseModel, sibling_config: Mapping[str, Any]) -> list[str]:
         if match := _OTHER_MODEL.search(name):
             found.append(f"the name {name!r} contains {match[0]!r}")
     return found
-
-
-def _hint(name: str) -> str:
-    return {
-        "vocab_size": " (v1.1, v1.3, v1.5 and LLaMA itself have 32000)",
-        "max_position_embeddings": " (v1.5 and Llama 2 have 4096)",
-        "rms_norm_eps": " (v1.5 and Llama 2 have 1e-05)",
-    }[name]
 
 
 def _fingerprint(path: Path, config: LlamaConfig, source: TensorSource) -> BaseFingerprint:
@@ -141,14 +133,6 @@ def _fingerprint(path: Path, config: LlamaConfig, source: TensorSource) -> BaseF
         digest.update(f"{name}{list(rows.shape)}".encode())
         digest.update(rows.view(torch.uint8).numpy().tobytes())
     return BaseFingerprint(path.resolve().name, sizes, digest.hexdigest())
-
-
-def _read_config(path: Path) -> dict[str, Any]:
-    value = read_json(path, "config.json", "a LLaMA directory")
-    kind = value.get("model_type")
-    if kind != "llama":
-        raise CheckpointError(f"{path}: model_type is {kind!r}; expected 'llama'")
-    return value
 
 
 def _llama_config(

@@ -49,17 +49,10 @@ _HF_DROPPED = re.compile(
     r"vision_model\.embeddings\.position_ids$"
 )
 _CONFIG_FIELDS = (
-    "hidden_size",
-    "intermediate_size",
-    "projection_dim",
-    "num_hidden_layers",
-    "num_attention_heads",
-    "num_channels",
-    "image_size",
-    "patch_size",
-    "hidden_act",
-    "layer_norm_eps",
-)
+    "hidden_size", "intermediate_size", "projection_dim", "num_hidden_layers",
+    "num_attention_heads", "num_channels", "image_size", "patch_size", "hidden_act",
+    "layer_norm_eps"
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Mapping
+from dataclasses import asdict
 from importlib.metadata import version
 from typing import Any
 
@@ -126,7 +127,7 @@ def _provenance(options: ConvertOptions, opened: OpenedInputs, digest: str) -> d
         "dtype": str(options.dtype).removeprefix("torch."),
         "licence": LICENCE,
         "base": {
-            "language_model": opened.base.fingerprint.to_json(),
+            "language_model": asdict(opened.base.fingerprint),
             "forced_against": list(opened.objections),
         },
         "delta": {

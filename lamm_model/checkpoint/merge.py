@@ -1,7 +1,6 @@
 """Merging of an adapter into its base.
 
-`merge` streams: memory use is that of the largest tensor, and an interrupted run resumes. `attach`
-loads the whole model with an unmerged adapter; tests compare the two.
+Tensors are streamed: memory use is that of the largest one, and an interrupted run resumes.
 """
 
 from __future__ import annotations
@@ -14,16 +13,12 @@ from typing import Any
 
 import torch
 from peft import LoraConfig
-from torch import nn
 
 from lamm_model.checkpoint.adapter import (
     Adapter,
     check_adapter,
-    copy_adapter,
     load_adapter,
 )
-from lamm_model.checkpoint.load import load_model
-from lamm_model.checkpoint.lora import inject_lora
 from lamm_model.checkpoint.planning import (
     LoraWeights,
     check_recipes,
@@ -35,7 +30,6 @@ from lamm_model.checkpoint.shards import MAX_SHARD_BYTES, check_disk, total_byte
 from lamm_model.checkpoint.tensor_sources import StateDictSource, TensorRecipe, open_weights
 from lamm_model.checkpoint.workspace import MANIFEST, file_identity, workspace, write_json
 from lamm_model.config import LammConfig
-from lamm_model.modeling import LammForConditionalGeneration
 from lamm_model.processing import LammProcessor
 from lamm_model.spec import (
     PROJECTORS,
@@ -57,20 +51,6 @@ _PLAIN = {
 }
 
 
-def attach(base: Path, adapter: Path) -> LammForConditionalGeneration:
-    """The base in float32 with the adapter's LoRA and projectors, not merged.
-
-    Raises:
-        CheckpointError: the adapter was trained on another base, or keys or shapes differ.
-    """
-    loaded = _load_for(CheckpointSpec.from_pretrained(base), adapter)
-    model = load_model(base, torch.float32)
-    inject_lora(model, loaded.config)
-    copy_adapter(loaded, model, str(adapter))
-    nn.Module.eval(model)  # fresh LoRA layers come with their dropout awake
-    return model
-
-
 def merge(
     base: Path,
     adapter: Path,
@@ -83,8 +63,8 @@ def merge(
     """Merges in float32, stores as `dtype`; `out` appears whole. Returns its provenance.
 
     Raises:
-        CheckpointError: as `attach`; or a merged weight is not finite in `dtype`, or the disk has
-            too little room.
+        CheckpointError: the adapter was trained on another base, keys or shapes differ, a merged
+            weight is not finite in `dtype`, or the disk has too little room.
         FileExistsError: `out` exists and `replace` is false.
     """
     spec = CheckpointSpec.from_pretrained(base)

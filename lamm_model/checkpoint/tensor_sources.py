@@ -63,7 +63,6 @@ class SafetensorsSource:
             raise CheckpointError(f"{path}: the weights cannot be read: {error}") from error
 
     def read(self, name: str) -> Tensor:
-        """See `TensorSource`."""
         try:
             with safe_open(self._path, framework="pt") as tensors:
                 tensor: Tensor = tensors.get_tensor(name)
@@ -81,7 +80,6 @@ class StateDictSource:
         self.shapes: Mapping[str, tuple[int, ...]] = {k: tuple(t.shape) for k, t in tensors.items()}
 
     def read(self, name: str) -> Tensor:
-        """See `TensorSource`."""
         return self._tensors[name].detach()
 
 
@@ -94,7 +92,6 @@ class TorchScriptSource:
         self.shapes: Mapping[str, tuple[int, ...]] = {k: t.shape for k, t in self._tensors.items()}
 
     def read(self, name: str) -> Tensor:
-        """See `TensorSource`."""
         return read_archived(self._path, self._tensors[name])
 
 
@@ -116,7 +113,6 @@ class ShardedSource:
         self._open: tuple[Path, TensorSource] | None = None
 
     def read(self, name: str) -> Tensor:
-        """See `TensorSource`."""
         path = self._path_of[name]
         if self._open is None or self._open[0] != path:
             self._open = None

@@ -32,24 +32,12 @@ class Span:
 
 
 @dataclass(frozen=True, slots=True)
-class DecodeSegment:
-    """Rows `[first, first + n)`, one token in each of the slots `[slot, slot + n)`.
+class Segment:
+    """Rows `[first, first + n)`: one token in each of the slots `[slot, slot + n)`, or a chunk.
 
-    `mask` `[n, 1, 1, C]` is true at attended positions; None if all contexts have length C.
-    """
-
-    first: int
-    slot: int
-    count: int
-    context: int
-    mask: Tensor | None
-
-
-@dataclass(frozen=True, slots=True)
-class PrefillSegment:
-    """Rows `[first, first + n)`, tokens of one sequence up to position `context - 1`.
-
-    `mask` `[G * n, C]` is true at attended positions; None if the chunk is the whole context.
+    A chunk has tokens of one sequence up to position `context - 1`. `mask` is true at attended
+    positions: `[n, 1, 1, C]` for single tokens, None if all contexts have length C; `[G * n, C]`
+    for a chunk, None if the chunk is the whole context.
     """
 
     first: int
@@ -65,8 +53,8 @@ class AttentionPlan:
 
     positions: Tensor
     slots: Tensor
-    decode: tuple[DecodeSegment, ...]
-    prefill: tuple[PrefillSegment, ...]
+    decode: tuple[Segment, ...]
+    prefill: tuple[Segment, ...]
 
 
 def plan_attention(spans: Sequence[Span], groups: int, device: torch.device) -> AttentionPlan:
@@ -123,9 +111,9 @@ def attend(q_THGD: Tensor, k_SHPD: Tensor, v_SHPD: Tensor, plan: AttentionPlan) 
     return out
 
 
-def _decode_segments(spans: Sequence[Span], device: torch.device) -> list[DecodeSegment]:
+def _decode_segments(spans: Sequence[Span], device: torch.device) -> list[Segment]:
     """Runs of neighbouring slots, split if padding exceeds `_MAX_PADDING`."""
-    segments: list[DecodeSegment] = []
+    segments: list[Segment] = []
     run: list[Span] = []
     first = 0
     for span in spans:
@@ -140,20 +128,20 @@ def _decode_segments(spans: Sequence[Span], device: torch.device) -> list[Decode
     return segments
 
 
-def _decode_segment(run: Sequence[Span], first: int, device: torch.device) -> DecodeSegment:
+def _decode_segment(run: Sequence[Span], first: int, device: torch.device) -> Segment:
     contexts = [span.start + 1 for span in run]
     longest = max(contexts)
     mask = None
     if min(contexts) != longest:
         lengths = torch.tensor(contexts, device=device)
         mask = (torch.arange(longest, device=device) < lengths[:, None])[:, None, None]
-    return DecodeSegment(first, run[0].slot, len(run), longest, mask)
+    return Segment(first, run[0].slot, len(run), longest, mask)
 
 
-def _prefill_segment(span: Span, first: int, groups: int, device: torch.device) -> PrefillSegment:
+def _prefill_segment(span: Span, first: int, groups: int, device: torch.device) -> Segment:
     context = span.start + span.num_tokens
     if span.start == 0 and groups == 1:
-        return PrefillSegment(first, span.slot, span.num_tokens, context, None)
+        return Segment(first, span.slot, span.num_tokens, context, None)
     ends = torch.arange(span.start, context, device=device)
     mask = torch.arange(context, device=device) <= ends[:, None]
-    return PrefillSegment(first, span.slot, span.num_tokens, context, mask.repeat(groups, 1))
+    return Segment(first, span.slot, span.num_tokens, context, mask.repeat(groups, 1))

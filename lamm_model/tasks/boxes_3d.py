@@ -96,7 +96,6 @@ class GroundingTask(OnePlaceTask[GroundingInputs, Box3DAnswer]):
 
     @override
     def prompt(self, inputs: GroundingInputs) -> str:
-        """Asks for one box."""
         return (
             f"Where in this {self.noun} is the object described here? {inputs.description} "
             "Answer with a box [x, y, z, l, w, h] in metres."

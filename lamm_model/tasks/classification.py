@@ -105,7 +105,6 @@ class ClassificationTask(Task[ClassificationInputs, ClassificationAnswer]):
 
     @override
     def render(self, answer: ClassificationAnswer, inputs: ClassificationInputs) -> str:
-        """The label alone."""
         return answer.label
 
     def read_sample(self, sample: Sample) -> tuple[ClassificationInputs, ClassificationAnswer]:

@@ -14,7 +14,7 @@ from lamm_model.tasks.metrics import Estimate, bootstrap, mean_of, proportion
 from lamm_model.tasks.models import AnswerModel, TaskModel
 from lamm_model.tasks.reading.denials import says_nothing
 from lamm_model.tasks.reading.numerals import integers
-from lamm_model.tasks.reading.words import TENS, UNITS, plain
+from lamm_model.tasks.reading.words import NUMBERS, plain
 from lamm_model.tasks.sample import Sample
 
 MAX_COUNT = 1_000_000
@@ -26,11 +26,11 @@ _TOTAL_AFTER = re.compile(
 # "More than 5" is a bound, not a count, and "5 men and 5 women" are not 5 people.
 _BOUND = re.compile(
     r"\b(?:(?:more|less|fewer|greater) than|at (?:least|most)|over|under|up to)\s+"
-    rf"(?:\d|a\b|{'|'.join((*UNITS, *TENS))})|\d(?:\+(?!\s*\d)|\s+or\s+(?:more|fewer|less)\b)",
+    rf"(?:\d|a\b|{'|'.join(NUMBERS)})|\d(?:\+(?!\s*\d)|\s+or\s+(?:more|fewer|less)\b)",
     re.IGNORECASE,
 )
 _DENIED = re.compile(
-    rf"(?:\bnot|n't)\s+(?:exactly\s+|just\s+)?(?:\d+|{'|'.join((*UNITS, *TENS))})\b(?![.,]\d)",
+    rf"(?:\bnot|n't)\s+(?:exactly\s+|just\s+)?(?:\d+|{'|'.join(NUMBERS)})\b(?![.,]\d)",
     re.IGNORECASE,
 )
 _NOT_ONE = re.compile(r"(?:\bnot|n't)\s+(?:\w+\s+)?a single\b", re.IGNORECASE)
@@ -57,7 +57,6 @@ class CountingTask(Task[CountingInputs, CountingAnswer]):
     max_tokens = 32
 
     def prompt(self, inputs: CountingInputs) -> str:
-        """Asks for a number."""
         return f"How many {inputs.noun or 'items'} are in this {self.noun}?"
 
     @override
@@ -87,7 +86,6 @@ class CountingTask(Task[CountingInputs, CountingAnswer]):
 
     @override
     def render(self, answer: CountingAnswer, inputs: CountingInputs) -> str:
-        """The number in digits."""
         return str(answer.count)
 
     def read_sample(self, sample: Sample) -> tuple[CountingInputs, CountingAnswer]:
@@ -97,7 +95,6 @@ class CountingTask(Task[CountingInputs, CountingAnswer]):
         return CountingInputs(), CountingAnswer(count=sample.target)
 
     def is_hit(self, answer: CountingAnswer | None, target: CountingAnswer) -> bool:
-        """The exact number."""
         return answer is not None and answer.count == target.count
 
     def score(
@@ -114,7 +111,6 @@ class CountingTask(Task[CountingInputs, CountingAnswer]):
 
     @override
     def form(self, inputs: CountingInputs) -> str:
-        """A number in digits."""
         return "answer: /0|[1-9][0-9]{0,4}/"
 
     @override

@@ -69,7 +69,6 @@ class OpenQuestionTask(Task[QuestionInputs, TextAnswer]):
     max_tokens = 64
 
     def prompt(self, inputs: QuestionInputs) -> str:
-        """The question itself."""
         return inputs.question
 
     @override
@@ -121,7 +120,6 @@ class CaptionTask(Task[CaptionInputs, TextAnswer]):
 
     @override
     def prompt(self, inputs: CaptionInputs) -> str:
-        """Asks for a sentence."""
         return f"What does this {self.noun} show? Describe it in one sentence."
 
     @override

@@ -103,7 +103,6 @@ class KeypointTask(OnePlaceTask[KeypointInputs, PointAnswer]):
 
     @override
     def prompt(self, inputs: KeypointInputs) -> str:
-        """Asks for one joint."""
         return (
             f"Where is the {inputs.joint} of the person in this {self.noun}? "
             "Answer with a point [x, y], both from 0 to 1."

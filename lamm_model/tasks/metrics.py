@@ -77,6 +77,11 @@ def box_iou(first: Box, second: Box) -> float:
     return overlap / union
 
 
+def box_centre(box: Sequence[float]) -> tuple[float, float]:
+    """Centre of a box [x1, y1, x2, y2]."""
+    return (box[0] + box[2]) / 2, (box[1] + box[3]) / 2
+
+
 def box_area(box: Box) -> float:
     """Area of a box with x1 <= x2 and y1 <= y2."""
     return (box[2] - box[0]) * (box[3] - box[1])

@@ -61,7 +61,6 @@ class OcrTask(Task[OcrInputs, OcrAnswer]):
 
     @override
     def prompt(self, inputs: OcrInputs) -> str:
-        """Asks for the word."""
         return f"What word is written in this {self.noun}?"
 
     @override

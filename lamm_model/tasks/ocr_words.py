@@ -61,7 +61,6 @@ class OcrWordsTask(Task[OcrWordsInputs, OcrWordsAnswer]):
 
     @override
     def prompt(self, inputs: OcrWordsInputs) -> str:
-        """Asks for a list of words."""
         return f"Which words are written in this {self.noun}? Answer with a list of words."
 
     @override

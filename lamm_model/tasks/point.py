@@ -12,7 +12,7 @@ from typing_extensions import override
 
 from lamm_model.conversation import Modality
 from lamm_model.tasks.detection import DetectedObject
-from lamm_model.tasks.metrics import Box, DetectionCounts, matched_counts
+from lamm_model.tasks.metrics import Box, DetectionCounts, box_centre, matched_counts
 from lamm_model.tasks.models import AnswerModel, Label, Mark, PicturePoint, TaskModel
 from lamm_model.tasks.places.listed import FoundPlace, PlacesTask
 from lamm_model.tasks.places.notations import PicturePoints
@@ -78,7 +78,6 @@ class PointTask(PlacesTask[PointInputs, PointsAnswer]):
 
     @override
     def prompt(self, inputs: PointInputs) -> str:
-        """Asks for the points of one label."""
         return self.question.format(noun=self.noun, label=inputs.label)
 
     @override
@@ -88,7 +87,7 @@ class PointTask(PlacesTask[PointInputs, PointsAnswer]):
             raise ValueError(f"target is {sample.target!r}; expected the keys 'label' and 'boxes'")
         label, rows = sample.target["label"], sample.target["boxes"]
         boxes = [DetectedObject.model_validate({"label": label, "bbox": row}).bbox for row in rows]
-        points = tuple(((x1 + x2) / 2, (y1 + y2) / 2) for x1, y1, x2, y2 in boxes)
+        points = tuple(map(box_centre, boxes))
         target = PointsTarget(label=label, points=points, boxes=tuple(boxes))
         return PointInputs(label=label, size=sample.size), target
 

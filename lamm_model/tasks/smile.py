@@ -86,7 +86,6 @@ class SmileTask(Task[SmileInputs, SmileAnswer]):
 
     @override
     def prompt(self, inputs: SmileInputs) -> str:
-        """Asks for yes or no."""
         return "Is the person in this picture smiling? Answer yes or no."
 
     @override
@@ -129,7 +128,6 @@ class SmileTask(Task[SmileInputs, SmileAnswer]):
 
     @override
     def options(self, inputs: SmileInputs) -> tuple[Option, ...]:
-        """Yes and no."""
         return (
             Option("yes", SmileAnswer(smiling=True), ("Yes", "yes")),
             Option("no", SmileAnswer(smiling=False), ("No", "no")),

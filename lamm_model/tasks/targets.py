@@ -11,7 +11,7 @@ from typing_extensions import override
 
 from lamm_model.tasks.detection import DetectedObject
 from lamm_model.tasks.label_sets import JOINTS
-from lamm_model.tasks.metrics import Box, DetectionCounts, matched_counts
+from lamm_model.tasks.metrics import Box, DetectionCounts, box_centre, matched_counts
 from lamm_model.tasks.models import AnswerModel, Label, Mark, PicturePoint, TaskModel
 from lamm_model.tasks.reading.coordinates import Point, Size
 from lamm_model.tasks.reading.words import tokens
@@ -57,23 +57,22 @@ class Region(TaskModel):
 
     def holds(self, found: LocatedObject) -> bool:
         """Whether an answer is in the area and has the region's label, if the region has one."""
-        if self.label is not None and found.label is not None:
-            if tokens(self.label) != tokens(found.label):
-                return False
-        elif self.label is not None:
+        if self.label is not None and (
+            found.label is None or tokens(self.label) != tokens(found.label)
+        ):
             return False
         x, y = found.point
         x1, y1, x2, y2 = self.box
         if self.radius is None:
             return x1 <= x <= x2 and y1 <= y <= y2
-        return math.dist((x, y), _centre(self.box)) <= self.radius
+        return math.dist((x, y), box_centre(self.box)) <= self.radius
 
     def mark(self) -> Mark:
         """The box, or its centre with a reach."""
         if self.radius is None:
             return Mark(self.label or "", box=self.box)
         reach = (self.radius, self.radius)
-        return Mark(self.label or "", point=_centre(self.box), reach=reach)
+        return Mark(self.label or "", point=box_centre(self.box), reach=reach)
 
 
 class LocatingTarget(LocatingAnswer):
@@ -129,7 +128,7 @@ def read_locating_target(sample: Sample) -> LocatingTarget:
         regions = [Region(label=None, box=(*p, *p), radius=POINT_RADIUS) for p in rows]
     else:
         raise ValueError(f"target has {list(target)}; expected objects, joints or points")
-    objects = tuple(LocatedObject(label=r.label, point=clipped(_centre(r.box))) for r in regions)
+    objects = tuple(LocatedObject(label=r.label, point=clipped(box_centre(r.box))) for r in regions)
     return LocatingTarget(objects=objects, regions=tuple(regions))
 
 
@@ -174,13 +173,5 @@ def _pixel(row: Any) -> Point:
 
 
 def _around(points: Sequence[Point]) -> Box:
-    return (
-        min(x for x, _ in points),
-        min(y for _, y in points),
-        max(x for x, _ in points),
-        max(y for _, y in points),
-    )
-
-
-def _centre(box: Box) -> Point:
-    return (box[0] + box[2]) / 2, (box[1] + box[3]) / 2
+    xs, ys = [x for x, _ in points], [y for _, y in points]
+    return min(xs), min(ys), max(xs), max(ys)

@@ -15,8 +15,9 @@ from lamm_model.checkpoint.adapter import save_adapter
 from lamm_model.checkpoint.atomic import atomic_directory
 from lamm_model.checkpoint.load import load_model
 from lamm_model.checkpoint.lora import inject_lora, lora_config
-from lamm_model.checkpoint.merge import attach, merge
+from lamm_model.checkpoint.merge import merge
 from lamm_model.spec import CheckpointError, CheckpointSpec, weights_digest
+from tests.lamm_model.checkpoint.attached import attach
 from training.tiny import make_tiny_base
 
 TARGETS = ("q_proj", "k_proj", "v_proj", "o_proj")

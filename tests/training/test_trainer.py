@@ -12,10 +12,11 @@ import torch
 from torch import nn
 
 from lamm_model.checkpoint.load import load_model
-from lamm_model.checkpoint.merge import attach, merge
+from lamm_model.checkpoint.merge import merge
 from lamm_model.modeling import LammForConditionalGeneration
 from lamm_model.processing import LammProcessor
 from lamm_model.spec import CheckpointError
+from tests.lamm_model.checkpoint.attached import attach
 from training.config import DataSource, LoraRecipe, Recipe, RecipeError
 from training.data.collator import collate
 from training.data.dataset import InstructionDataset

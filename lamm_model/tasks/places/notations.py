@@ -10,7 +10,7 @@ from typing import ClassVar
 from typing_extensions import override
 
 from lamm_model.tasks import grammar
-from lamm_model.tasks.metrics import box_3d_iou, box_iou
+from lamm_model.tasks.metrics import box_3d_iou, box_centre, box_iou
 from lamm_model.tasks.models import Numbers
 from lamm_model.tasks.reading.coordinates import (
     Group,
@@ -125,7 +125,7 @@ class PicturePoints(Notation):
         given = _given(group, scale)
         if len(values) == 2:
             return Reading(given, values, intact)
-        return Reading(_centre(given), _centre(values))
+        return Reading(box_centre(given), box_centre(values))
 
 
 class CloudBoxes(Notation):
@@ -146,7 +146,3 @@ def _given(group: Group, scale: Scale) -> Numbers:
     if is_share(group) or scale is None:
         return group.values
     return tuple(v / scale[i % 2] for i, v in enumerate(group.values))
-
-
-def _centre(box: Numbers) -> Numbers:
-    return (box[0] + box[2]) / 2, (box[1] + box[3]) / 2

@@ -67,7 +67,6 @@ class OnePlaceTask(PlaceTask[InputsT, AnswerT]):
 
     @override
     def form(self, inputs: InputsT) -> str | None:
-        """One place."""
         return f"answer: {self.notation.pattern}"
 
     def _is_alone(self, read: ReadText) -> bool:

@@ -6,15 +6,9 @@ import re
 from collections.abc import Mapping, Sequence
 from decimal import Decimal
 
-from lamm_model.tasks.reading.words import TENS, UNITS, plain
+from lamm_model.tasks.reading.words import NUMBERS, plain
 
-_NUMBER_WORDS: Mapping[str, int] = {
-    **{word: value for value, word in enumerate(UNITS)},
-    **{word: 10 * (index + 2) for index, word in enumerate(TENS)},
-    "single": 1,
-    "couple": 2,
-    "dozen": 12,
-}
+_NUMBER_WORDS: Mapping[str, int] = {**NUMBERS, "single": 1, "couple": 2, "dozen": 12}
 _SCALES: Mapping[str, int] = {"hundred": 100, "thousand": 1000, "million": 1_000_000}
 
 # A numeral is matched with everything attached to it and then checked: with backtracking a pattern

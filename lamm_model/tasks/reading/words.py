@@ -30,15 +30,15 @@ _PLURALS = (
 )
 _SHORTEST_PLURAL = 4
 
-UNITS = (
+_UNITS = (
     "zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten",
     "eleven", "twelve", "thirteen", "fourteen", "fifteen", "sixteen", "seventeen", "eighteen",
     "nineteen"
 )  # fmt: skip
-TENS = ("twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety")
-_DIGITS: Mapping[str, str] = {
-    **{word: str(value) for value, word in enumerate(UNITS)},
-    **{word: str(10 * (index + 2)) for index, word in enumerate(TENS)},
+_TENS = ("twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety")
+NUMBERS: Mapping[str, int] = {
+    **{word: value for value, word in enumerate(_UNITS)},
+    **{word: 10 * tens for tens, word in enumerate(_TENS, start=2)},
 }
 
 _WORD_OR_BREAK = re.compile(rf"{_TOKEN.pattern}|[.,;:!?\n]")
@@ -84,8 +84,8 @@ def canonical(token: str) -> str:
     """The singular of a case-folded word, or digits for a number below 100."""
     if token in _IRREGULAR:
         return _IRREGULAR[token]
-    if token in _DIGITS:
-        return _DIGITS[token]
+    if token in NUMBERS:
+        return str(NUMBERS[token])
     plural = len(token) >= _SHORTEST_PLURAL and token.endswith("s")
     if not plural or token.endswith(("ss", "us", "is")):
         return token

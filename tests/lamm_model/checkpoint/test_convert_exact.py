@@ -17,10 +17,11 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from lamm_model.checkpoint.convert import convert
 from lamm_model.checkpoint.convert_inputs import ConvertOptions
 from lamm_model.checkpoint.load import load_model
-from lamm_model.checkpoint.merge import attach, merge
+from lamm_model.checkpoint.merge import merge
 from lamm_model.conversation import Modality, Turn
 from lamm_model.processing import LammProcessor
 from lamm_model.spec import CheckpointSpec, weights_digest
+from tests.lamm_model.checkpoint.attached import attach
 
 TURNS = [
     Turn("What is it?", "A red ball."),

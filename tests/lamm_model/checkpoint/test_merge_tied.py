@@ -11,10 +11,11 @@ import torch
 from lamm_model.checkpoint.adapter import save_adapter
 from lamm_model.checkpoint.load import load_model
 from lamm_model.checkpoint.lora import inject_lora, lora_config
-from lamm_model.checkpoint.merge import attach, merge
+from lamm_model.checkpoint.merge import merge
 from lamm_model.config import LammConfig
 from lamm_model.modeling import LammForConditionalGeneration
 from lamm_model.spec import CheckpointError, CheckpointSpec
+from tests.lamm_model.checkpoint.attached import attach
 from training.tiny import make_tiny_base
 
 
