@@ -135,20 +135,6 @@ def render(
     return _render_upstream(turns, system, preset)
 
 
-def second_pass_query(query: str, first_answer: str) -> str:
-    """The question of the second pass, which asks for the option letter only.
-
-    Upstream's benchmark asks multiple-choice questions (ScienceQA, AI2D, ScanQA) twice: first the
-    query itself, then this text in the same template, with the answer of the first pass.
-    """
-    return f"{query}{first_answer} ###\nANSWER:"
-
-
-def two_pass_answer(first_answer: str, second_answer: str) -> str:
-    """The text that upstream's benchmark scores after both passes."""
-    return f"{first_answer}\n The answer is {second_answer}"
-
-
 def _render_train(turns: Sequence[Turn], system: str) -> list[Chunk]:
     chunks: list[Chunk] = []
     pending = f"{system}\n\n### Human: " if system else "### Human: "
@@ -171,11 +157,9 @@ def _render_upstream(turns: Sequence[Turn], system: str, preset: PromptPreset) -
     """System text and history follow the medium, inside one human turn."""
     _check_upstream(turns, preset)
     modality = turns[0].media[0]
-    if preset is PromptPreset.UPSTREAM_BENCH:
-        # Upstream's 3D benchmark uses the image tags for clouds too.
-        opening, closing = _TAGS[Modality.IMAGE]
-    else:
-        opening, closing = _TAGS[modality]
+    # Upstream's 3D benchmark uses the image tags for clouds too.
+    tagged = Modality.IMAGE if preset is PromptPreset.UPSTREAM_BENCH else modality
+    opening, closing = _TAGS[tagged]
     history = "".join(_past_turn(turn.human, turn.assistant or "") for turn in turns[:-1])
     body = f"{_framed(system)}{history}### Human: {turns[-1].human}\n"
     return [

@@ -156,9 +156,6 @@ def write_processor_config(
     *,
     num_points: int | None = None,
     system_prompts: dict[str, str] | None = None,
-    image_mean: tuple[float, float, float] = CLIP_MEAN,
-    image_std: tuple[float, float, float] = CLIP_STD,
-    seed: int = 0,
     max_offset: tuple[float, float, float] | None = None,
 ) -> None:
     """Writes `processor_config.json` for the modalities of `config`; see `spec` for the fields.
@@ -174,8 +171,8 @@ def write_processor_config(
             "size": config.vision_config.image_size,
             "num_tokens": config.num_image_tokens,
             "preset": "lamm-squash",
-            "mean": image_mean,
-            "std": image_std,
+            "mean": CLIP_MEAN,
+            "std": CLIP_STD,
         }
     if config.point_config is not None:
         assert isinstance(config.point_config, EpclConfig)
@@ -185,7 +182,7 @@ def write_processor_config(
             "num_points": num_points,
             "num_tokens": config.num_point_tokens,
             "use_color": config.point_config.use_color,
-            "seed": seed,
+            "seed": 0,
             "max_offset": max_offset,
         }
     value = {

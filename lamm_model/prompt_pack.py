@@ -118,10 +118,8 @@ def import_prompts(checkout: Path, out: Path) -> dict[str, int]:
                 for read in (training, *benchmark, *demo[:1])
             },
         },
-        "train": train,
-        "benchmark": tasks,
+        **kinds,
         "cli": cli,
-        "constants": constants,
     }
     _write_atomically(out, json.dumps(pack, indent=2, ensure_ascii=False) + "\n")
     return {kind: len(texts) for kind, texts in kinds.items()}

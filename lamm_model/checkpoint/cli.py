@@ -12,7 +12,6 @@ from safetensors import SafetensorError
 from lamm_model.checkpoint.inspection import describe
 from lamm_model.spec import CheckpointError
 
-_DTYPES = ("float16", "bfloat16", "float32")
 _EPILOG = """examples:
   lamm model convert --delta lamm_7b_lora32_186k/pytorch_model.pt --llm vicuna-7b-v0 \\
       --vision ViT-L-14.pt --merge --out checkpoints/lamm-7b
@@ -66,12 +65,7 @@ def _add_convert(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
     encoder.add_argument("--points", type=Path, help="EPCL's .pth file, for a 3D delta")
     add("--out", type=Path, required=True, help="output directory")
     add("--merge", action="store_true", help="merge the LoRA into the weights, in float32")
-    add(
-        "--dtype",
-        choices=_DTYPES,
-        default="float16",
-        help="data type of the stored weights (default: %(default)s)",
-    )
+    _add_dtype(converting)
     add("--tokenizer", type=Path, help="directory of LLaMA's tokenizer (default: --llm)")
     add(
         "--lora-alpha",
@@ -97,18 +91,12 @@ def _add_merge(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         "projectors, and write a checkpoint directory, completely or not at all. An adapter of "
         "another base is refused.",
     )
-    merging.add_argument(
-        "--base", type=Path, required=True, help="checkpoint that the adapter was trained on"
-    )
-    merging.add_argument("--adapter", type=Path, required=True, help="output of `lamm train`")
-    merging.add_argument("--out", type=Path, required=True, help="output directory")
-    merging.add_argument(
-        "--dtype",
-        choices=_DTYPES,
-        default="float16",
-        help="data type of the stored weights (default: %(default)s)",
-    )
-    merging.add_argument("--force", action="store_true", help="replace --out if it exists")
+    add = merging.add_argument
+    add("--base", type=Path, required=True, help="checkpoint that the adapter was trained on")
+    add("--adapter", type=Path, required=True, help="output of `lamm train`")
+    add("--out", type=Path, required=True, help="output directory")
+    _add_dtype(merging)
+    add("--force", action="store_true", help="replace --out if it exists")
     merging.set_defaults(run=_merge)
 
 
@@ -119,21 +107,16 @@ def _add_inspect(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
         description="Describe a checkpoint, adapter or upstream file from its JSON files and "
         "headers. Weights are read only for --verify and for the digest of a language model.",
     )
-    inspecting.add_argument(
-        "path", type=Path, help="checkpoint, adapter, delta, CLIP, EPCL or LLaMA"
-    )
-    inspecting.add_argument(
-        "--gpu-memory", type=_positive, metavar="GIB", help="also print how many requests fit"
-    )
-    inspecting.add_argument(
+    add = inspecting.add_argument
+    add("path", type=Path, help="checkpoint, adapter, delta, CLIP, EPCL or LLaMA")
+    add("--gpu-memory", type=_positive, metavar="GIB", help="also print how many requests fit")
+    add(
         "--context",
         type=int,
         metavar="TOKENS",
         help="tokens per request (default: the maximum context)",
     )
-    inspecting.add_argument(
-        "--verify", action="store_true", help="compare the weights with manifest.json"
-    )
+    add("--verify", action="store_true", help="compare the weights with manifest.json")
     inspecting.set_defaults(run=_inspect)
 
 
@@ -152,6 +135,15 @@ def _add_import_prompts(commands: argparse._SubParsersAction[argparse.ArgumentPa
         help="output file (default: %(default)s)",
     )
     importing.set_defaults(run=_import_prompts)
+
+
+def _add_dtype(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--dtype",
+        choices=("float16", "bfloat16", "float32"),
+        default="float16",
+        help="data type of the stored weights (default: %(default)s)",
+    )
 
 
 def _convert(arguments: argparse.Namespace) -> int:

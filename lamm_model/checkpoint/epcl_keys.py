@@ -127,7 +127,9 @@ def _config(
         raise CheckpointError(f"{path}: preenc_npoints is {points}, vit_num_token {tokens}")
     ratio = points // tokens
     color = bool(_argument(path, args, "use_color", int))
-    mlps = [_channels(recipes, 0)] if flat else [_channels(recipes, 0), _channels(recipes, 1)]
+    count = 1 if flat else 2
+    radius = _argument(path, args, "preenc_radius", float) if flat else _FIRST_RADIUS
+    mlps = [_channels(recipes, layer) for layer in range(count)]
     columns = size("pre_encoder.0.mlp.0.conv.weight", 1)
     if columns != (6 if color else 3):
         raise CheckpointError(
@@ -136,11 +138,9 @@ def _config(
     try:
         return EpclConfig(
             use_color=color,
-            sa_num_points=[points] if flat else [points, tokens],
-            sa_radius=[_argument(path, args, "preenc_radius", float)]
-            if flat
-            else [_FIRST_RADIUS, _FIRST_RADIUS * ratio],
-            sa_num_samples=[_NEIGHBOURS] if flat else [_NEIGHBOURS, _NEIGHBOURS * ratio],
+            sa_num_points=[points, tokens][:count],
+            sa_radius=[radius, radius * ratio][:count],
+            sa_num_samples=[_NEIGHBOURS, _NEIGHBOURS * ratio][:count],
             sa_mlp=mlps,
             position_hidden_size=size("pos_embed.0.weight"),
             num_task_tokens=size("task_tokens.embedding.weight"),

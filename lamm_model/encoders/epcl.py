@@ -17,7 +17,7 @@ from transformers.models.clip.modeling_clip import CLIPEncoder
 
 from lamm_model.config import EpclConfig
 from lamm_model.encoders.ball_pooling import pool_balls
-from lamm_model.encoders.point_ops import ball_query, farthest_point_sample, gather, group
+from lamm_model.encoders.point_ops import ball_query, farthest_point_sample, group
 
 
 class EpclEncoder(PreTrainedModel):
@@ -84,7 +84,7 @@ class EpclEncoder(PreTrainedModel):
         xyz_BN3 = points[..., :3].float()
         for layer in self.pre_encoder:
             assert isinstance(layer, SetAbstraction)
-            xyz_BN3 = gather(xyz_BN3, farthest_point_sample(xyz_BN3, layer.num_points))
+            xyz_BN3 = group(xyz_BN3, farthest_point_sample(xyz_BN3, layer.num_points))
         return xyz_BN3
 
     def _init_weights(self, module: nn.Module) -> None:
@@ -119,7 +119,7 @@ class SetAbstraction(nn.Module):
 
     def forward(self, xyz_BN3: Tensor, features_BNC: Tensor | None) -> tuple[Tensor, Tensor]:
         """Centres [B, M, 3] and their features [B, M, channels[-1]]."""
-        centre_BM3 = gather(xyz_BN3, farthest_point_sample(xyz_BN3, self.num_points))
+        centre_BM3 = group(xyz_BN3, farthest_point_sample(xyz_BN3, self.num_points))
         index_BMK = ball_query(self.radius, self.num_samples, xyz_BN3, centre_BM3)
         if self.training or torch.is_grad_enabled():
             return centre_BM3, self._pool(xyz_BN3, features_BNC, centre_BM3, index_BMK)

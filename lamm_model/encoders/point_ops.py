@@ -74,18 +74,13 @@ def ball_query(radius: float, num_samples: int, xyz_BN3: Tensor, centre_BM3: Ten
 
 
 def group(features_BNC: Tensor, index_BMK: Tensor) -> Tensor:
-    """Features of the indexed points, [B, M, K, C]."""
+    """Features of the indexed points, [B, M, K, C]; [B, M, C] for indices [B, M]."""
     batch, count, channels = features_BNC.shape
     first_B = torch.arange(batch, device=index_BMK.device) * count
     flat = (index_BMK + first_B.view(-1, *[1] * (index_BMK.dim() - 1))).flatten()
-    # Copies whole rows; `gather` would look up an index per channel.
+    # Copies whole rows; `Tensor.gather` would look up an index per channel.
     rows = features_BNC.reshape(batch * count, channels).index_select(0, flat)
     return rows.view(*index_BMK.shape, channels)
-
-
-def gather(features_BNC: Tensor, index_BM: Tensor) -> Tensor:
-    """Features of the indexed points, [B, M, C]."""
-    return group(features_BNC, index_BM)
 
 
 def _kernel_order(count: int) -> Tensor:

@@ -133,12 +133,11 @@ class Task(ABC, Generic[InputsT, AnswerT]):
         return answer == target
 
     def score(self, pairs: Sequence[tuple[AnswerT | None, AnswerT]]) -> Mapping[str, Estimate]:
-        """Metrics over (answer, target) pairs; a metric with nothing to measure is left out.
+        """Metrics over (answer, target) pairs; a metric with nothing to measure is left out."""
+        return self._metrics(pairs) if pairs else {}
 
-        By default `primary_metric` is the share of hits.
-        """
-        if not pairs:
-            return {}
+    def _metrics(self, pairs: Sequence[tuple[AnswerT | None, AnswerT]]) -> Mapping[str, Estimate]:
+        """Metrics over at least one pair; by default `primary_metric`, the share of hits."""
         hits = sum(self.is_hit(answer, target) for answer, target in pairs)
         return {self.primary_metric: proportion(hits, len(pairs))}
 

@@ -97,12 +97,10 @@ class CountingTask(Task[CountingInputs, CountingAnswer]):
     def is_hit(self, answer: CountingAnswer | None, target: CountingAnswer) -> bool:
         return answer is not None and answer.count == target.count
 
-    def score(
+    def _metrics(
         self, pairs: Sequence[tuple[CountingAnswer | None, CountingAnswer]]
     ) -> Mapping[str, Estimate]:
         """`accuracy` (exact; unparsed is wrong) and `mae` over the answers that hold a number."""
-        if not pairs:
-            return {}
         scores = {"accuracy": proportion(sum(self.is_hit(a, t) for a, t in pairs), len(pairs))}
         errors = [float(abs(a.count - t.count)) for a, t in pairs if a is not None]
         if errors:

@@ -100,12 +100,10 @@ class OpenQuestionTask(Task[QuestionInputs, TextAnswer]):
             _content(answer.text) == _content(right) for right in accepted(target)
         )
 
-    def score(
+    def _metrics(
         self, pairs: Sequence[tuple[TextAnswer | None, TextAnswer]]
     ) -> Mapping[str, Estimate]:
         """`accuracy` (same words) and `token_f1` (shared words with the closest answer)."""
-        if not pairs:
-            return {}
         hits = sum(self.is_hit(a, t) for a, t in pairs)
         return {"accuracy": proportion(hits, len(pairs)), **_overlap(pairs)}
 
@@ -146,11 +144,11 @@ class CaptionTask(Task[CaptionInputs, TextAnswer]):
             tokens(answer.text) == tokens(right) for right in accepted(target)
         )
 
-    def score(
+    def _metrics(
         self, pairs: Sequence[tuple[TextAnswer | None, TextAnswer]]
     ) -> Mapping[str, Estimate]:
         """`token_f1`: shared words with the closest reference; the protocols compute BLEU."""
-        return _overlap(pairs) if pairs else {}
+        return _overlap(pairs)
 
 
 TASKS = (

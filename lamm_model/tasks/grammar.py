@@ -17,7 +17,7 @@ def any_of(texts: Sequence[str]) -> str:
 
 def escaped(text: str) -> str:
     """A pattern that matches the literal text."""
-    return "".join(map(_character, text))
+    return "".join(c if c.isalnum() else f"\\x{{{ord(c):x}}}" for c in text)
 
 
 def in_order(between: str) -> str:
@@ -27,7 +27,3 @@ def in_order(between: str) -> str:
         more = rf"1\.00|0\.[{tens + 1}-9][0-9]" if tens < 9 else r"1\.00"
         pairs += [rf"0\.{tens}{ones}{between}({more}|0\.{tens}[{ones}-9])" for ones in range(10)]
     return f"({'|'.join(pairs)})"
-
-
-def _character(character: str) -> str:
-    return character if character.isalnum() else f"\\x{{{ord(character):x}}}"

@@ -106,12 +106,10 @@ class OcrWordsTask(Task[OcrWordsInputs, OcrWordsAnswer]):
         """The same multiset of words, ignoring order, case and punctuation."""
         return answer is not None and word_counts(answer, target).f1 == 1.0
 
-    def score(
+    def _metrics(
         self, pairs: Sequence[tuple[OcrWordsAnswer | None, OcrWordsAnswer]]
     ) -> Mapping[str, Estimate]:
         """`word_precision`, `word_recall`, `word_f1` over all words; unparsed has none."""
-        if not pairs:
-            return {}
         counts = [word_counts(answer, target) for answer, target in pairs]
         return {f"word_{name}": value for name, value in precision_recall_f1(counts).items()}
 

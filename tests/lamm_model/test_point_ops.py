@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lamm_model.encoders import point_ops
-from lamm_model.encoders.point_ops import ball_query, farthest_point_sample, gather, group
+from lamm_model.encoders.point_ops import ball_query, farthest_point_sample, group
 
 Points = npt.NDArray[np.float32]
 
@@ -188,7 +188,7 @@ def test_group_and_gather_pick_the_indexed_rows() -> None:
     index = torch.tensor([[[5, 0], [2, 2]], [[1, 4], [0, 3]]])
     expected = torch.stack([features[row][index[row]] for row in range(2)])
     assert torch.equal(group(features, index), expected)
-    assert torch.equal(gather(features, index[:, 0]), expected[:, 0])
+    assert torch.equal(group(features, index[:, 0]), expected[:, 0])
 
 
 def test_gradients_flow_through_grouped_features() -> None:
@@ -204,6 +204,6 @@ def test_the_gpu_chooses_as_the_cpu_does() -> None:
     clouds = torch.rand(2, 5000, 3) * 2
     chosen = farthest_point_sample(clouds, 300)
     assert torch.equal(farthest_point_sample(clouds.cuda(), 300).cpu(), chosen)
-    centres = gather(clouds, chosen)
+    centres = group(clouds, chosen)
     balls = ball_query(0.2, 32, clouds, centres)
     assert torch.equal(ball_query(0.2, 32, clouds.cuda(), centres.cuda()).cpu(), balls)

@@ -100,10 +100,8 @@ class PlacesTask(PlaceTask[InputsT, AnswerT]):
         return answer is not None and self.counts(answer, target, self.thresholds[-1]).f1 == 1.0
 
     @override
-    def score(self, pairs: Sequence[tuple[AnswerT | None, AnswerT]]) -> Mapping[str, Estimate]:
+    def _metrics(self, pairs: Sequence[tuple[AnswerT | None, AnswerT]]) -> Mapping[str, Estimate]:
         """`precision`, `recall` and `f1` over all objects; an unparsed answer found none."""
-        if not pairs:
-            return {}
         scores: dict[str, Estimate] = {}
         for threshold in self.thresholds:
             counts = [self.counts(answer, target, threshold) for answer, target in pairs]

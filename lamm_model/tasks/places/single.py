@@ -54,10 +54,8 @@ class OnePlaceTask(PlaceTask[InputsT, AnswerT]):
         return self._is_right(answer, target, self.thresholds[-1])
 
     @override
-    def score(self, pairs: Sequence[tuple[AnswerT | None, AnswerT]]) -> Mapping[str, Estimate]:
+    def _metrics(self, pairs: Sequence[tuple[AnswerT | None, AnswerT]]) -> Mapping[str, Estimate]:
         """The share of right answers at each threshold; an unparsed answer is wrong."""
-        if not pairs:
-            return {}
         return {
             self.metric.format(one): proportion(
                 sum(self._is_right(a, t, one) for a, t in pairs), len(pairs)

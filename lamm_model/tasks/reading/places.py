@@ -61,9 +61,8 @@ def cut_short(text: str, found: Sequence[Group]) -> bool:
     inner = [m.start() for m in _OPENING.finditer(text)]
     unread = [at for at in inner if not any(start <= at < end for start, end in spans)]
     # Brackets around the whole list, as in JSON, contain the places.
-    return any(not any(start > at for start, _ in spans) for at in unread) or len(
-        re.findall(r"[\[{]", text)
-    ) > len(re.findall(r"[\]}]", text))
+    unenclosed = any(not any(start > at for start, _ in spans) for at in unread)
+    return unenclosed or len(inner) > len(re.findall(r"[\]}]", text))
 
 
 def labelled(
