@@ -25,7 +25,7 @@ from lamm_model.checkpoint.planning import (
     write_config,
 )
 from lamm_model.checkpoint.shards import check_disk, total_bytes, write_weights
-from lamm_model.checkpoint.tensor_sources import StateDictSource, TensorRecipe
+from lamm_model.checkpoint.tensor_sources import TensorRecipe, TensorSource
 from lamm_model.checkpoint.workspace import (
     MANIFEST,
     Workspace,
@@ -98,7 +98,7 @@ def _config(opened: OpenedInputs) -> LammConfig:
 def _recipes(opened: OpenedInputs) -> dict[str, TensorRecipe]:
     tower = "vision_tower" if isinstance(opened.tower, ClipTower) else "point_tower"
     delta = opened.delta
-    projector = StateDictSource(delta.path, delta.projector)
+    projector = TensorSource.of(delta.path, delta.projector)
     return {
         **{f"language_model.{name}": recipe for name, recipe in opened.base.recipes.items()},
         **{f"{tower}.{name}": recipe for name, recipe in opened.tower.recipes.items()},

@@ -17,7 +17,6 @@ from typing import Any
 
 from lamm_model.checkpoint.clip_keys import HEAD_SIZE, openai_blocks
 from lamm_model.checkpoint.tensor_sources import (
-    StateDictSource,
     TensorRecipe,
     TensorSource,
 )
@@ -101,7 +100,7 @@ def _contents(path: Path) -> tuple[TensorSource, Mapping[str, Any]]:
         raise CheckpointError(f"{path}: not an EPCL checkpoint: args is not a Namespace")
     tensors = named_tensors(path, value["model"])
     return (
-        StateDictSource(path, {k.removeprefix("module."): t for k, t in tensors.items()}),
+        TensorSource.of(path, {k.removeprefix("module."): t for k, t in tensors.items()}),
         vars(value["args"]),
     )
 

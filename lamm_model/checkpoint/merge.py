@@ -27,7 +27,7 @@ from lamm_model.checkpoint.planning import (
     write_config,
 )
 from lamm_model.checkpoint.shards import MAX_SHARD_BYTES, check_disk, total_bytes, write_weights
-from lamm_model.checkpoint.tensor_sources import StateDictSource, TensorRecipe, open_weights
+from lamm_model.checkpoint.tensor_sources import TensorRecipe, TensorSource, open_weights
 from lamm_model.checkpoint.workspace import MANIFEST, file_identity, workspace, write_json
 from lamm_model.config import LammConfig
 from lamm_model.processing import LammProcessor
@@ -122,7 +122,7 @@ def _recipes(
     wanted = _lora_shapes(shapes, adapter.config, where)
     wanted.update({n: s for n, s in shapes.items() if n.split(".")[0].endswith("_projector")})
     check_adapter(adapter, wanted, str(where))
-    projectors = StateDictSource(where / PROJECTORS, adapter.projectors)
+    projectors = TensorSource.of(where / PROJECTORS, adapter.projectors)
     recipes.update({name: TensorRecipe.of(projectors, name) for name in adapter.projectors})
     return recipes, lora
 

@@ -7,11 +7,11 @@ tensor.
 
 from __future__ import annotations
 
+import functools
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
@@ -28,96 +28,23 @@ _INDEX_FILES = ("model.safetensors.index.json", "pytorch_model.bin.index.json")
 _SINGLE_FILES = ("model.safetensors", "pytorch_model.bin")
 
 
-class TensorSource(Protocol):
-    """A source of named tensors."""
+@dataclass(frozen=True, slots=True)
+class TensorSource:
+    """Named tensors of `files`.
 
-    @property
-    def files(self) -> Sequence[Path]:
-        """The files that hold the tensors."""
+    `read` returns the tensor of a name in the stored dtype, which must not be changed in place; it
+    raises CheckpointError if the tensor cannot be read.
+    """
 
-    @property
-    def shapes(self) -> Mapping[str, tuple[int, ...]]:
-        """Shape of every tensor, by name."""
+    files: tuple[Path, ...]
+    shapes: Mapping[str, tuple[int, ...]]
+    read: Callable[[str], Tensor]
 
-    def read(self, name: str) -> Tensor:
-        """The tensor in the stored dtype; it must not be changed in place.
-
-        Raises:
-            CheckpointError: the tensor cannot be read.
-        """
-
-
-class SafetensorsSource:
-    """A safetensors file, reopened for every tensor so that no pages stay mapped."""
-
-    def __init__(self, path: Path) -> None:
-        self.files: Sequence[Path] = (path,)
-        self._path = path
-        try:
-            with safe_open(path, framework="pt") as tensors:
-                self.shapes: Mapping[str, tuple[int, ...]] = {
-                    name: tuple(tensors.get_slice(name).get_shape())
-                    for name in tensors.keys()  # noqa: SIM118 - not a mapping
-                }
-        except (OSError, SafetensorError) as error:
-            raise CheckpointError(f"{path}: the weights cannot be read: {error}") from error
-
-    def read(self, name: str) -> Tensor:
-        try:
-            with safe_open(self._path, framework="pt") as tensors:
-                tensor: Tensor = tensors.get_tensor(name)
-        except (OSError, SafetensorError) as error:
-            raise CheckpointError(f"{self._path}: {name} cannot be read: {error}") from error
-        return tensor
-
-
-class StateDictSource:
-    """Tensors of a loaded torch pickle, memory-mapped if the format allows."""
-
-    def __init__(self, path: Path, tensors: Mapping[str, Tensor]) -> None:
-        self.files: Sequence[Path] = (path,)
-        self._tensors = tensors
-        self.shapes: Mapping[str, tuple[int, ...]] = {k: tuple(t.shape) for k, t in tensors.items()}
-
-    def read(self, name: str) -> Tensor:
-        return self._tensors[name].detach()
-
-
-class TorchScriptSource:
-    """Tensors of a TorchScript archive."""
-
-    def __init__(self, path: Path) -> None:
-        self.files: Sequence[Path] = (path,)
-        self._path, self._tensors = path, torchscript_tensors(path)
-        self.shapes: Mapping[str, tuple[int, ...]] = {k: t.shape for k, t in self._tensors.items()}
-
-    def read(self, name: str) -> Tensor:
-        return read_archived(self._path, self._tensors[name])
-
-
-class ShardedSource:
-    """Several shards as one source; one shard is open at a time."""
-
-    def __init__(self, paths: Sequence[Path]) -> None:
-        self.files: Sequence[Path] = tuple(paths)
-        self._path_of: dict[str, Path] = {}
-        shapes: dict[str, tuple[int, ...]] = {}
-        for path in paths:
-            source = open_weights_file(path)
-            twice = sorted(source.shapes.keys() & shapes.keys())
-            if twice:
-                raise CheckpointError(f"{path}: {twice[0]} is also in another shard")
-            shapes.update(source.shapes)
-            self._path_of.update(dict.fromkeys(source.shapes, path))
-        self.shapes: Mapping[str, tuple[int, ...]] = shapes
-        self._open: tuple[Path, TensorSource] | None = None
-
-    def read(self, name: str) -> Tensor:
-        path = self._path_of[name]
-        if self._open is None or self._open[0] != path:
-            self._open = None
-            self._open = (path, open_weights_file(path))
-        return self._open[1].read(name)
+    @classmethod
+    def of(cls, path: Path, tensors: Mapping[str, Tensor]) -> TensorSource:
+        """Tensors of a loaded file, memory-mapped if the format allows."""
+        shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+        return cls((path,), shapes, lambda name: tensors[name].detach())
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,7 +83,7 @@ def open_weights(path: Path) -> TensorSource:
         return open_weights_file(path)
     for name in _INDEX_FILES:
         if (path / name).is_file():
-            return ShardedSource(_indexed(path / name))
+            return _sharded(_indexed(path / name))
     for name in _SINGLE_FILES:
         if (path / name).is_file():
             return open_weights_file(path / name)
@@ -173,13 +100,51 @@ def open_weights_file(path: Path) -> TensorSource:
         CheckpointError: the file cannot be read, or does not hold named tensors.
     """
     if path.suffix == ".safetensors":
-        return SafetensorsSource(path)
+        return _safetensors(path)
     if path.is_file() and is_torchscript(path):
-        return TorchScriptSource(path)
+        archived = torchscript_tensors(path)
+        shapes = {name: tensor.shape for name, tensor in archived.items()}
+        return TensorSource((path,), shapes, lambda name: read_archived(path, archived[name]))
     value = load_torch_file(path)
     if not isinstance(value, Mapping) or not value:
         raise CheckpointError(f"{path}: holds a {type(value).__name__}; expected named tensors")
-    return StateDictSource(path, named_tensors(path, value))
+    return TensorSource.of(path, named_tensors(path, value))
+
+
+def _safetensors(path: Path) -> TensorSource:
+    """A safetensors file, reopened for every tensor so that no pages stay mapped."""
+    try:
+        with safe_open(path, framework="pt") as tensors:
+            shapes = {
+                name: tuple(tensors.get_slice(name).get_shape())
+                for name in tensors.keys()  # noqa: SIM118 - not a mapping
+            }
+    except (OSError, SafetensorError) as error:
+        raise CheckpointError(f"{path}: the weights cannot be read: {error}") from error
+
+    def read(name: str) -> Tensor:
+        try:
+            with safe_open(path, framework="pt") as tensors:
+                tensor: Tensor = tensors.get_tensor(name)
+        except (OSError, SafetensorError) as error:
+            raise CheckpointError(f"{path}: {name} cannot be read: {error}") from error
+        return tensor
+
+    return TensorSource((path,), shapes, read)
+
+
+def _sharded(paths: Sequence[Path]) -> TensorSource:
+    """Several shards as one source; only the shard read last stays open."""
+    path_of: dict[str, Path] = {}
+    shapes: dict[str, tuple[int, ...]] = {}
+    for path in paths:
+        source = open_weights_file(path)
+        if twice := sorted(source.shapes.keys() & shapes.keys()):
+            raise CheckpointError(f"{path}: {twice[0]} is also in another shard")
+        shapes.update(source.shapes)
+        path_of.update(dict.fromkeys(source.shapes, path))
+    opened = functools.lru_cache(maxsize=1)(open_weights_file)
+    return TensorSource(tuple(paths), shapes, lambda name: opened(path_of[name]).read(name))
 
 
 def _indexed(index: Path) -> list[Path]:
