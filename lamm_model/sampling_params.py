@@ -21,8 +21,9 @@ class SamplingParamsError(ValueError):
 class SamplingParams:
     """Sampling of one sequence, validated on construction.
 
-    `temperature == 0` is greedy and exact. `top_k == 0` keeps the whole vocabulary. `logprobs` is
-    the number of alternatives per token (0: only the chosen token; None: no log-probabilities).
+    `temperature == 0` and `top_p == 0` are greedy and exact. `top_k == 0` keeps the whole
+    vocabulary. `logprobs` is the number of alternatives per token (0: only the chosen token; None:
+    no log-probabilities).
     `max_tokens` counts generated tokens. Penalties follow OpenAI (frequency, presence) and CTRL
     (repetition, arXiv:1909.05858) and ignore media placeholders.
 
@@ -51,10 +52,6 @@ class SamplingParams:
         _within("min_tokens", self.min_tokens, 0, self.max_tokens)
         _within("temperature", self.temperature, 0.0, 2.0)
         _within("top_p", self.top_p, 0.0, 1.0)
-        if self.top_p == 0.0:
-            raise SamplingParamsError(
-                "top_p", "top_p is 0.0; expected a value above 0 and at most 1"
-            )
         _within("top_k", self.top_k, 0, 1 << 20)
         _within("min_p", self.min_p, 0.0, 1.0)
         _within("repetition_penalty", self.repetition_penalty, 0.01, 10.0)
@@ -79,7 +76,7 @@ class SamplingParams:
     @property
     def greedy(self) -> bool:
         """Whether every step takes the most likely token."""
-        return self.temperature == 0.0
+        return self.temperature == 0.0 or self.top_p == 0.0
 
 
 def _within(name: str, value: float, low: float, high: float) -> None:

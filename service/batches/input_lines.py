@@ -147,7 +147,9 @@ def _body(request: dict[str, Any]) -> str:
         raise InvalidLineError(
             "unsupported_value", "stream is true; batches do not support streaming", "body.stream"
         )
-    given = body.get("priority", PRIORITY)
+    given = body.get("priority")
+    if given is None:  # null is the same as no priority
+        given = PRIORITY
     if not isinstance(given, int):
         # Routes also accept "-5" and -5.0, which would put the line before live requests.
         raise InvalidLineError(

@@ -46,7 +46,7 @@ class SequenceLimits:
 def sampling_params(
     body: SamplingRequest, max_tokens: int, vocab_size: int, stop_strings: Sequence[str]
 ) -> tuple[SamplingParams, ...]:
-    """One set per choice; choice i of a seeded request has the seed `seed + i`.
+    """One set per choice; choice i of a seeded request has the seed `seed + i`, modulo 2^64.
 
     The preset's `stop_strings` are always included; omitted numbers have the defaults of
     `SamplingParams` (greedy).
@@ -56,7 +56,7 @@ def sampling_params(
     """
     seeds: list[int | None] = [None] * (body.n or 1)
     if body.seed is not None:
-        seeds = [body.seed + i for i in range(len(seeds))]
+        seeds = [_as_int64(body.seed + i) for i in range(len(seeds))]
     given = {name: getattr(body, name) for name in _SAME_NAMES if getattr(body, name) is not None}
     stops = [body.stop] if isinstance(body.stop, str) else body.stop or []
     for token_id in body.stop_token_ids or []:
@@ -77,6 +77,11 @@ def sampling_params(
         )
         for seed in seeds
     )
+
+
+def _as_int64(seed: int) -> int:
+    """The seed, where those above the largest int64 continue with the smallest."""
+    return (seed + (1 << 63)) % (1 << 64) - (1 << 63)
 
 
 def _biases(body: SamplingRequest, vocab_size: int) -> dict[int, float]:

@@ -22,6 +22,7 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from lamm_model.media import POINT_CLOUD_FORMATS
+from service.schemas.absent import NullIsAbsent, Unread
 
 MAX_CHOICES = 8
 MAX_USER_STOPS = 12
@@ -83,7 +84,7 @@ class ImageUrl(_MediaReference):
     from `POST /v1/files` can be given instead.
     """
 
-    detail: Literal["auto", "low", "high"] | None = None
+    detail: Unread = None
 
 
 class ImagePart(BaseModel):
@@ -104,8 +105,8 @@ class PointCloudUrl(_MediaReference):
         str,
         Field(max_length=16, description=", ".join(POINT_CLOUD_FORMATS), examples=["npy", "ply"]),
     ]
-    units: Literal["m", "cm", "mm"] = "m"
-    up_axis: Literal["z", "y"] = "z"
+    units: Annotated[Literal["m", "cm", "mm"], NullIsAbsent()] = "m"
+    up_axis: Annotated[Literal["z", "y"], NullIsAbsent()] = "z"
     columns: Annotated[int, Field(ge=3, le=6)] | None = None
 
 
@@ -162,22 +163,22 @@ class ChatMessage(BaseModel):
 
     role: Literal["system", "developer", "user", "assistant"]
     content: Content | None = None
-    name: Annotated[str, Field(max_length=256)] | None = None
+    name: Unread = None
 
 
 class StreamOptions(BaseModel):
     """Additional contents of a stream."""
 
-    include_usage: bool = False
+    include_usage: Annotated[bool, NullIsAbsent()] = False
 
 
 class JsonSchemaFormat(BaseModel):
-    """A JSON schema that the answer must match; name and description have no effect."""
+    """A JSON schema that the answer must match; the other fields have no effect."""
 
-    name: Annotated[str, Field(max_length=64)] = ""
-    description: Annotated[str, Field(max_length=4096)] | None = None
+    name: Unread = None
+    description: Unread = None
     schema_: Annotated[dict[str, Any] | None, Field(alias="schema")] = None
-    strict: bool | None = None
+    strict: Unread = None
 
 
 class ResponseFormat(BaseModel):
@@ -199,9 +200,9 @@ class SamplingRequest(BaseModel):
 
     model: Annotated[str, Field(max_length=256)]
     max_tokens: Annotated[int, Field(ge=1, le=MAX_TOKENS)] | None = None
-    min_tokens: Annotated[int, Field(ge=0, le=MAX_TOKENS)] = 0
+    min_tokens: Annotated[int, Field(ge=0, le=MAX_TOKENS), NullIsAbsent()] = 0
     temperature: Annotated[float, Field(ge=0.0, le=2.0, allow_inf_nan=False)] | None = None
-    top_p: Annotated[float, Field(gt=0.0, le=1.0, allow_inf_nan=False)] | None = None
+    top_p: Annotated[Fraction | None, Field(description="0 is greedy")] = None
     top_k: Annotated[int, Field(ge=-1, le=MAX_TOKENS)] | None = None
     min_p: Fraction | None = None
     repetition_penalty: Annotated[float, Field(ge=0.01, le=10.0, allow_inf_nan=False)] | None = None
@@ -209,8 +210,8 @@ class SamplingRequest(BaseModel):
     presence_penalty: Penalty | None = None
     stop: StopString | Annotated[list[StopString], Field(max_length=MAX_USER_STOPS)] | None = None
     stop_token_ids: Annotated[list[int], Field(max_length=64)] | None = None
-    ignore_eos: bool = False
-    seed: Annotated[int, Field(ge=-(1 << 62), le=(1 << 62))] | None = None
+    ignore_eos: Annotated[bool, NullIsAbsent()] = False
+    seed: Annotated[int, Field(ge=-(1 << 63), le=(1 << 63) - 1)] | None = None
     n: Annotated[int, Field(ge=1, le=MAX_CHOICES)] | None = None
     logit_bias: (
         Annotated[
@@ -221,8 +222,8 @@ class SamplingRequest(BaseModel):
     ) = None
     stream: bool | None = None
     stream_options: StreamOptions | None = None
-    user: Annotated[str, Field(max_length=256)] | None = None
-    priority: Annotated[int, Field(ge=-1000, le=1000)] = 0
+    user: Unread = None
+    priority: Annotated[int, Field(ge=-1000, le=1000), NullIsAbsent()] = 0
 
     @property
     def num_logprobs(self) -> int | None:

@@ -26,7 +26,10 @@ Mode = Literal["text", "likelihood"]
 
 
 def few_fields(value: Any) -> Any:
-    """Refuses very many fields or entries, each of which would raise an error of its own."""
+    """The object without its null fields, which have the same effect as omitted ones.
+
+    Refuses very many fields or entries, each of which would raise an error of its own.
+    """
     if not isinstance(few_entries(value, MAX_FIELDS), dict):
         return value
     for name, entries in value.items():
@@ -34,7 +37,7 @@ def few_fields(value: Any) -> Any:
             raise ValueError(
                 f"{str(name)[:64]} has {len(entries)} entries; the limit is {_MAX_LISTED}"
             )
-    return value
+    return {name: entry for name, entry in value.items() if entry is not None}
 
 
 class TaskRequest(BaseModel, ABC):
@@ -63,7 +66,8 @@ class TaskRequest(BaseModel, ABC):
     @model_validator(mode="before")
     @classmethod
     def _right_medium(cls, data: Any) -> Any:
-        if isinstance(few_fields(data), dict) and cls.other in data:
+        data = few_fields(data)
+        if isinstance(data, dict) and cls.other in data:
             raise PydanticCustomError(
                 "wrong_medium", "has {found}; this task takes {takes}",
                 {"found": cls.other, "takes": cls.takes},

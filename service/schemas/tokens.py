@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from service.schemas.absent import NullIsAbsent
 from service.schemas.completions import PromptText
 from service.schemas.openai import MAX_TOKENS
 
@@ -19,8 +20,8 @@ class TokenizeRequest(BaseModel):
 
     model: Annotated[str, Field(max_length=256)]
     prompt: PromptText
-    add_special_tokens: bool = True
-    return_token_strs: bool = False
+    add_special_tokens: Annotated[bool, NullIsAbsent()] = True
+    return_token_strs: Annotated[bool, NullIsAbsent()] = False
 
 
 class TokenizeResponse(BaseModel):

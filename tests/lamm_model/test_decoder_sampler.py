@@ -54,6 +54,7 @@ def test_draws_follow_the_distribution(temperature: float, filters: Any) -> None
     [
         ({"top_k": 1}, {2}),
         ({"top_k": 2}, {2, 0}),
+        ({"top_p": 0.0}, {2}),
         ({"top_p": 0.1}, {2}),
         ({"top_p": 0.55}, {2, 0}),
         ({"min_p": 0.6}, {2, 0}),

@@ -244,3 +244,32 @@ def npy_of_one() -> bytes:
     import numpy as np
 
     return npy(np.zeros((1, 3), np.float32))
+
+
+@pytest.mark.parametrize(
+    ("seed", "seeds"),
+    [
+        (-(1 << 63), [-(1 << 63), 1 - (1 << 63)]),
+        ((1 << 63) - 1, [(1 << 63) - 1, -(1 << 63)]),
+        (0, [0, 1]),
+    ],
+    ids=["smallest", "largest", "zero"],
+)
+async def test_every_int64_is_a_seed(
+    client: httpx.AsyncClient, recorded: Recorded, seed: int, seeds: list[int]
+) -> None:
+    response = await client.post(URL, json=chat_body(seed=seed, n=2, temperature=1))
+    assert response.status_code == 200, response.text
+    assert [one.sampling_params.seed for one in recorded.requests] == seeds
+
+
+async def test_a_seed_beyond_int64_is_refused(client: httpx.AsyncClient) -> None:
+    response = await client.post(URL, json=chat_body(seed=1 << 63))
+    assert response.status_code == 400
+    assert "seed must be at most 9223372036854775807" in response.json()["error"]["message"]
+
+
+async def test_top_p_of_0_is_greedy(client: httpx.AsyncClient, recorded: Recorded) -> None:
+    response = await client.post(URL, json=chat_body(top_p=0, temperature=1))
+    assert response.status_code == 200, response.text
+    assert recorded.requests[0].sampling_params.greedy
