@@ -89,6 +89,32 @@ def announced_size(
     return None if size is None else size[0] * size[1]
 
 
+def kind_of_bytes(content: MediumBytes, format: str) -> tuple[Modality, str] | None:
+    """Modality and cloud format by the first bytes; None if they are no known signature.
+
+    `format` is the file's suffix. It decides between kinds with the same signature, and for clouds
+    that have none (text and raw floats), whose first bytes may equal a short one.
+    """
+    head = content.read(0, _SIGNATURE)
+    if format == "bin":
+        return None
+    for begin, kind in _CLOUDS.items():
+        if head.startswith(begin):
+            return Modality.POINT_CLOUD, format if (kind, format) == ("las", "laz") else kind
+    if any(head.startswith(begin) for begin in _PICTURES):
+        return Modality.IMAGE, ""
+    return None
+
+
+_SIGNATURE = 16
+_CLOUDS: Mapping[bytes, str] = {
+    b"ply\n": "ply",
+    b"ply\r": "ply",
+    b"# .PCD": "pcd",
+    b"\x93NUMPY": "npy",
+    b"PK\x03\x04": "npz",
+    b"LASF": "las",
+}
 _TEXT_HEADER = 1 << 16
 _MAX_SEGMENTS = 256
 # Bounded digits: parsing an int of any length would take time.

@@ -6,20 +6,23 @@ process), the existence of a file, and the host of a URL. Paths are never opened
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 from lamm_model.formats.errors import MediaTooLargeError
 from service.exceptions import MediaRefusedError, RequestError, StoredFileNotFoundError
 from service.files.store import FileStore, StoredFile
+from service.media.base64_text import SPACES, plain_base64
 from service.media.remote_address import AllowedHosts, RemoteUrl, UrlRefusedError
 
 _MAX_HEADER = 256
+_BASE64 = re.compile(r"; *base64[ \t\n\f\r]*\Z", re.IGNORECASE)
 _ADVICE = "send the bytes as a base64 data: URL (data:image/png;base64,...)"
 
 
 @dataclass(frozen=True, slots=True)
 class Upload:
-    """Base64 text of one medium, within the size limit and not yet decoded."""
+    """Base64 text of one medium (`plain_base64`), within the size limit and not yet decoded."""
 
     base64: str
 
@@ -70,28 +73,29 @@ class MediaAccess:
 
 
 def read_data_url(url: str, *, param: str, max_bytes: int) -> Upload:
-    """The base64 text of a `data:` URL (RFC 2397).
+    """The base64 text of a `data:` URL (RFC 2397), read as browsers do.
 
     Raises:
         RequestError: not a base64 data: URL.
         MediaRefusedError: the bytes exceed `max_bytes`.
     """
+    url = url.strip(SPACES)
     scheme, colon, rest = url[: _MAX_HEADER * 2].partition(":")
     if not colon or scheme.lower() != "data":
         refusal = _refusal(scheme.lower() if colon else "")
         raise RequestError(refusal, param=param, code="invalid_url")
     header, comma, _ = rest.partition(",")
-    if not comma or len(header) > _MAX_HEADER or not header.lower().endswith(";base64"):
+    if not comma or len(header) > _MAX_HEADER or not _BASE64.search(header):
         raise RequestError(
             f"the data: URL has no ;base64 before its first comma; {_ADVICE}",
             param=param,
             code="invalid_url",
         )
     start = len(scheme) + len(header) + 2
-    size = (len(url) - start) * 3 // 4
+    text = plain_base64(url[start:])
     # Up to two of these bytes may be padding.
-    _check_size(size, max_bytes, param, slack=2)
-    return Upload(url[start:])
+    _check_size(len(text) * 3 // 4, max_bytes, param, slack=2)
+    return Upload(text)
 
 
 def _check_size(size: int, max_bytes: int, param: str, slack: int = 0) -> None:

@@ -6,7 +6,6 @@ Reads jobs from stdin and writes prepared arrays to stdout, one at a time, as le
 
 from __future__ import annotations
 
-import binascii
 import contextlib
 import json
 import os
@@ -28,6 +27,7 @@ from lamm_model.formats.errors import (
 from lamm_model.media import MediaLimits, PreparedMedia, decode_image, decode_point_cloud
 from lamm_model.preprocessing import prepare_image, prepare_point_cloud
 from lamm_model.spec import ImageSpec, PointSpec
+from service.media.base64_text import decode_base64
 from service.media.overlay_cloud import BoxMark, overlay_ply
 from service.media.overlay_picture import Mark, overlay_png
 
@@ -143,14 +143,7 @@ def _draw(job: Mapping[str, Any], text: bytes, limits: MediaLimits) -> bytes:
 
 
 def _content(job: Mapping[str, Any], text: bytes) -> bytes:
-    if not job["is_base64"]:
-        return text
-    try:
-        if len(text) % 4:
-            raise binascii.Error("the padding is missing, or there is too much")
-        return binascii.a2b_base64(text, strict_mode=True)
-    except binascii.Error:
-        raise MediaDecodeError("the data: URL does not hold valid base64") from None
+    return decode_base64(text) if job["is_base64"] else text
 
 
 def _kind(error: MediaError) -> str:

@@ -13,8 +13,10 @@ from pathlib import PurePath
 from lamm_model.conversation import Modality, Turn, neutralise
 from lamm_model.media import POINT_CLOUD_FORMATS, MediaFormatError
 from service.exceptions import MediaRefusedError, RequestError
+from service.files.store import StoredFile
+from service.media.headers import Base64Bytes, FileBytes, kind_of_bytes
 from service.media.item import MediaItem
-from service.media.sources import MediaAccess, MediaSource, read_data_url
+from service.media.sources import MediaAccess, MediaSource, Upload, read_data_url
 from service.schemas.openai import ChatMessage, FilePart, ImagePart, MediaPart, TextPart
 
 _PICTURE_SUFFIXES = ("png", "jpg", "jpeg", "webp", "bmp", "gif")
@@ -161,7 +163,7 @@ def _read_media(
 
 
 def _read_file(part: FilePart, param: str, max_media_bytes: int, access: MediaAccess) -> MediaItem:
-    """A file has the modality that its suffix says."""
+    """A file has the kind that its bytes say, otherwise the kind of its suffix."""
     source: MediaSource
     if part.file.file_id is not None:
         source = access.file(part.file.file_id, param=param, max_bytes=max_media_bytes)
@@ -170,15 +172,34 @@ def _read_file(part: FilePart, param: str, max_media_bytes: int, access: MediaAc
         data, name = part.file.file_data or "", part.file.filename or ""
         source = read_data_url(data, param=f"{param}.file_data", max_bytes=max_media_bytes)
     suffix = _suffix(name)
+    found = _kind_of_bytes(source, suffix)
+    if found is not None:
+        modality, format = found
+        return MediaItem(modality, source, param, format)
     if suffix in _PICTURE_SUFFIXES:
         return MediaItem(Modality.IMAGE, source, param)
     if suffix in POINT_CLOUD_FORMATS:
         return MediaItem(Modality.POINT_CLOUD, source, param, suffix)
     known = ", ".join((*_PICTURE_SUFFIXES, *POINT_CLOUD_FORMATS))
     raise MediaRefusedError(
-        MediaFormatError(f"the file has the name {name[:64]!r}; its suffix must be one of {known}"),
+        MediaFormatError(
+            f"the file has the name {name[:64]!r}, and its first bytes are no known signature; "
+            f"its suffix must be one of {known}"
+        ),
         param=param,
     )
+
+
+def _kind_of_bytes(source: MediaSource, suffix: str) -> tuple[Modality, str] | None:
+    if isinstance(source, Upload):
+        return kind_of_bytes(Base64Bytes(source.base64), suffix)
+    if not isinstance(source, StoredFile):
+        return None
+    try:
+        with source.path.open("rb") as stream:
+            return kind_of_bytes(FileBytes(stream, source.bytes), suffix)
+    except OSError:
+        return None  # obtaining it says that it is gone
 
 
 def _suffix(name: str) -> str:

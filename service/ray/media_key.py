@@ -10,8 +10,11 @@ import hashlib
 import re
 from email.message import Message
 
+from service.media.base64_text import plain_base64
+
 # The text of a message cannot contain this in JSON: quotes within strings are escaped.
 _REFERENCE = re.compile(rb'"(?:url|file_data|file_id)"\s*:\s*"')
+_JSON_ESCAPES = {b"\\/": b"/", b"\\n": b"", b"\\r": b""}
 _FILE_ID = re.compile(rb"file-([0-9a-f]{64})")
 _MAX_HEADERS = 1 << 12
 
@@ -44,10 +47,12 @@ def _reference_key(reference: bytes) -> str:
     if reference[:5].lower() != b"data:":
         return _digest(reference)
     text = reference[reference.find(b",") + 1 :]
+    # Some clients write a slash as \/ in JSON, and base64 contains slashes and line breaks.
+    for escaped, sign in _JSON_ESCAPES.items():
+        text = text.replace(escaped, sign)
     try:
-        # Some clients write a slash as \/ in JSON, and base64 contains slashes.
-        return _digest(binascii.a2b_base64(text.replace(b"\\/", b"/")))
-    except binascii.Error:
+        return _digest(binascii.a2b_base64(plain_base64(text.decode("latin-1"))))
+    except ValueError:
         return _digest(text)
 
 

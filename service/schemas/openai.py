@@ -120,9 +120,9 @@ class PointCloudPart(BaseModel):
 class FileReference(BaseModel):
     """A file by its id, or its bytes as a base64 `data:` URL with a name.
 
-    The suffix of the name is the format: png, jpg, jpeg, webp, bmp or gif, or a point cloud format
-    (`PointCloudUrl.format`). A cloud is read in metres with z up; a `point_cloud_url` part can set
-    other values.
+    The first bytes tell the format. For clouds without a signature, the suffix of the name does: a
+    point cloud format (`PointCloudUrl.format`). A cloud is read in metres with z up; a
+    `point_cloud_url` part can set other values.
     """
 
     file_id: Annotated[Text, Field(max_length=128)] | None = None

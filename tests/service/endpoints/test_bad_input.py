@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from fastapi import FastAPI
 
-from tests.service.chat_requests import REPLY, chat_body, cloud, data_url, image, npy, png
+from tests.service.chat_requests import REPLY, chat_body, cloud, image, npy, png
 
 URL = "/v1/chat/completions"
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -271,8 +271,19 @@ async def test_a_defect_of_ours_tells_nothing(
     assert response.headers["x-request-id"]
 
 
-async def test_strict_base64(client: httpx.AsyncClient) -> None:
-    url = data_url(png(), "image/png")
-    for broken in (url + "=", url[:40] + "\n" + url[40:], url[:-2]):
-        body = chat_body({"type": "image_url", "image_url": {"url": broken}})
-        assert (await client.post(URL, json=body)).status_code == 422
+@pytest.mark.parametrize(
+    ("text", "fault"),
+    [
+        ("iVBO?w==", "it has '?' at position 4"),
+        ("iVBO\n\u00e9w==", "it has '\u00e9' at position 4"),
+        ("iVBO=iVB", "it has '=' at position 4 of 8"),
+        ("iVBO===", "it has '=' at position 4 of 7"),
+        ("iVBOi", "its length is 5"),
+        ("iVBO%41==", "it has '%' at position 4"),
+    ],
+)
+async def test_invalid_base64_is_named(client: httpx.AsyncClient, text: str, fault: str) -> None:
+    body = chat_body({"type": "image_url", "image_url": {"url": f"data:image/png;base64,{text}"}})
+    response = await client.post(URL, json=body)
+    assert response.status_code == 422
+    assert f"valid base64: {fault}" in response.json()["error"]["message"]

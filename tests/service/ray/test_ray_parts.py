@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import importlib
 import inspect
@@ -50,6 +51,9 @@ def test_a_picture_has_one_key_in_every_dress() -> None:
     form = _form("file", ("inputs", "{}"))
     assert media_key(JSON, _body(image(PICTURE))) == DIGEST
     assert media_key(JSON, _body(image(PICTURE)).replace(b"/", b"\\/")) == DIGEST
+    lines = data_url(b"").encode() + base64.encodebytes(PICTURE).rstrip(b"=\n")
+    wrapped = {"type": "image_url", "image_url": {"url": lines.decode()}}
+    assert media_key(JSON, _body(wrapped)) == DIGEST
     assert media_key(JSON, _body(stored)) == DIGEST
     assert media_key(JSON, _body(file)) == DIGEST
     assert media_key(form.headers["content-type"], form.read()) == DIGEST
