@@ -135,6 +135,20 @@ def render(
     return _render_upstream(turns, system, preset)
 
 
+def second_pass_query(query: str, first_answer: str) -> str:
+    """The question of the second pass, which asks for the option letter only.
+
+    Upstream's benchmark asks multiple-choice questions (ScienceQA, AI2D, ScanQA) twice: first the
+    query itself, then this text in the same template, with the answer of the first pass.
+    """
+    return f"{query}{first_answer} ###\nANSWER:"
+
+
+def two_pass_answer(first_answer: str, second_answer: str) -> str:
+    """The text that upstream's benchmark scores after both passes."""
+    return f"{first_answer}\n The answer is {second_answer}"
+
+
 def _render_train(turns: Sequence[Turn], system: str) -> list[Chunk]:
     chunks: list[Chunk] = []
     pending = f"{system}\n\n### Human: " if system else "### Human: "

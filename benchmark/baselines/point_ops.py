@@ -17,7 +17,7 @@ from torch import Tensor
 
 from lamm_model.config import EpclConfig
 from lamm_model.encoders.epcl import EpclEncoder, SetAbstraction
-from lamm_model.encoders.point_ops import ball_query, farthest_point_sample, gather
+from lamm_model.encoders.point_ops import ball_query, farthest_point_sample, group
 
 CLOUDS = ("room", "object")
 
@@ -76,7 +76,7 @@ def _steps(encoder: EpclEncoder, cloud: Tensor) -> list[tuple[str, Callable[[], 
 def _layer_steps(
     name: str, layer: SetAbstraction, xyz: Tensor, features: Tensor | None
 ) -> list[tuple[str, Callable[[], object]]]:
-    centres = gather(xyz, farthest_point_sample(xyz, layer.num_points))
+    centres = group(xyz, farthest_point_sample(xyz, layer.num_points))
     return [
         (f"{name} sampling", lambda: farthest_point_sample(xyz, layer.num_points)),
         (f"{name} ball query", lambda: ball_query(layer.radius, layer.num_samples, xyz, centres)),

@@ -17,6 +17,8 @@ from lamm_model.conversation import (
     Turn,
     neutralise,
     render,
+    second_pass_query,
+    two_pass_answer,
 )
 
 IMAGE, CLOUD = Modality.IMAGE, Modality.POINT_CLOUD
@@ -150,6 +152,14 @@ def test_upstream_only_asks_and_its_benchmark_asks_once() -> None:
             render(answered, "S", preset)
     with pytest.raises(PromptError, match="accepts 1 question; the conversation has 2"):
         render([*answered, Turn("r")], "S", PromptPreset.UPSTREAM_BENCH)
+
+
+def test_the_two_passes_of_a_multiple_choice_question() -> None:
+    first = "It barks, so it is a dog.\n"
+    assert second_pass_query("(A) cat (B) dog", first) == (
+        "(A) cat (B) dogIt barks, so it is a dog.\n ###\nANSWER:"
+    )
+    assert two_pass_answer(first, "(B)") == "It barks, so it is a dog.\n\n The answer is (B)"
 
 
 def test_every_preset_stops_at_three_marks() -> None:

@@ -22,7 +22,7 @@ from service.schemas.tasks import few_fields
 from service.schemas.tokens import DetokenizeRequest, TokenizeRequest
 from service.tasks.models import TaskModels
 from tests.service.chat_requests import chat_body, cloud, image
-from tests.service.task_requests import picture
+from tests.service.tasks.task_requests import picture
 
 REQUESTS: tuple[type[BaseModel], ...] = (
     ChatCompletionRequest, CompletionRequest, TokenizeRequest, DetokenizeRequest,
@@ -68,7 +68,7 @@ def test_null_is_the_default_of_every_optional_field() -> None:
 @pytest.mark.asyncio(loop_scope="module")
 async def test_nulls_in_a_chat_have_no_effect(client: httpx.AsyncClient) -> None:
     part = cloud(units=None, up_axis=None, columns=None, file_id=None)
-    nulls = dict.fromkeys(
+    nulls: dict[str, Any] = dict.fromkeys(
         ("min_tokens", "ignore_eos", "priority", "stream", "seed", "tools", "logprobs", "user")
     )
     plain = (await client.post("/v1/chat/completions", json=chat_body(cloud()))).json()
