@@ -85,13 +85,21 @@ def test_a_worker_that_lost_a_batch_reads_nothing_into_it(database: Database) ->
     assert [one.line for one in other_lines.endings(made.number, good=True)] == [1]
 
 
-@pytest.mark.parametrize("given", [-500.0, "-500", " -500 ", None, [1]])
+@pytest.mark.parametrize("given", [-500.0, "-500", " -500 ", [1]])
 def test_no_spelling_of_a_priority_comes_before_live_requests(given: Any) -> None:
     line = request_line(1)
     line["body"]["priority"] = given
     [problem] = read_lines(io.BytesIO(json.dumps(line).encode()), CHAT, LIMITS)
     assert isinstance(problem, LineProblem)
     assert (problem.code, problem.param) == ("invalid_value", "body.priority")
+
+
+def test_a_priority_of_null_is_the_batch_s() -> None:
+    line = request_line(1)
+    line["body"]["priority"] = None
+    [read] = read_lines(io.BytesIO(json.dumps(line).encode()), CHAT, LIMITS)
+    assert isinstance(read, InputLine)
+    assert json.loads(read.body)["priority"] == 100
 
 
 def test_empty_lines_are_passed_over_a_bounded_number_at_a_time() -> None:
