@@ -28,15 +28,10 @@ VICUNA_V0_FACTS: Mapping[str, tuple[int | float, str]] = {
     "max_position_embeddings": (2048, "v1.5 and Llama 2 have 4096"),
     "rms_norm_eps": (1e-6, "v1.5 and Llama 2 have 1e-05"),
 }
-_SIZES = (
-    "vocab_size",
-    "hidden_size",
-    "intermediate_size",
-    "num_hidden_layers",
-    "num_attention_heads",
-    "max_position_embeddings",
-    "rms_norm_eps",
-)
+_REQUIRED_SIZES = (
+    "vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads"
+)  # fmt: skip
+_SIZES = (*_REQUIRED_SIZES, "max_position_embeddings", "rms_norm_eps")
 _OTHER_MODEL = re.compile(r"v1\.[0-9]|llama-?[23]|alpaca|koala", re.IGNORECASE)
 # Buffers that old versions of transformers saved; they follow from the sizes.
 _DROPPED = re.compile(r"model\.layers\.\d+\.self_attn\.rotary_emb\.inv_freq$")
@@ -147,11 +142,7 @@ def _llama_config(
             if raw.get(name) is not None
         }
         return LlamaConfig(
-            vocab_size=int(raw["vocab_size"]),
-            hidden_size=int(raw["hidden_size"]),
-            intermediate_size=int(raw["intermediate_size"]),
-            num_hidden_layers=int(raw["num_hidden_layers"]),
-            num_attention_heads=int(raw["num_attention_heads"]),
+            **{name: int(raw[name]) for name in _REQUIRED_SIZES},
             # The first conversions of LLaMA use the name max_sequence_length.
             max_position_embeddings=int(
                 raw.get("max_position_embeddings") or raw.get("max_sequence_length") or 2048

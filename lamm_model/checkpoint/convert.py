@@ -85,14 +85,8 @@ def _config(opened: OpenedInputs) -> LammConfig:
     part = "vision_config" if isinstance(opened.tower, ClipTower) else "point_config"
     text = opened.base.config
     # `generate` reads the special ids from the top level.
-    fields: dict[str, Any] = {
-        "text_config": text,
-        part: opened.tower.config,
-        "bos_token_id": text.bos_token_id,
-        "eos_token_id": text.eos_token_id,
-        "pad_token_id": text.pad_token_id,
-    }
-    return LammConfig(**fields)
+    ids = {name: getattr(text, name) for name in ("bos_token_id", "eos_token_id", "pad_token_id")}
+    return LammConfig(text_config=text, **{part: opened.tower.config}, **ids)
 
 
 def _recipes(opened: OpenedInputs) -> dict[str, TensorRecipe]:

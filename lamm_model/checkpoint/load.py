@@ -8,7 +8,6 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from torch import nn
 
 from lamm_model.modeling import LammForConditionalGeneration
 from lamm_model.spec import CheckpointError, CheckpointSpec
@@ -17,9 +16,7 @@ _SHOWN = 20
 
 
 def load_model(
-    directory: str | Path,
-    dtype: torch.dtype | None = None,
-    device: torch.device | str = "cpu",
+    directory: str | Path, dtype: torch.dtype | None = None
 ) -> LammForConditionalGeneration:
     """The model in eval mode; `dtype=None` keeps the stored dtype.
 
@@ -55,7 +52,6 @@ def load_model(
             "of another shape": misshapen,
         },
     )
-    nn.Module.to(model, device)
     return model
 
 

@@ -77,7 +77,7 @@ class LlamaDecoder:
         head = self._embedding if config.tie_word_embeddings else take("lm_head.weight")
         self._head = PackedLinear(head)
         self._cos, self._sin = _rotary_table(config, max_len, device, dtype)
-        self.weights_bytes = self._count_bytes()
+        self.weights_bytes = self._embedding.nbytes + sum(each.nbytes for each in self._linears())
 
     @property
     def out_features(self) -> dict[str, int]:
@@ -192,10 +192,6 @@ class LlamaDecoder:
             ),
             down=PackedLinear(take(f"{mlp}.down_proj.weight")),
         )
-
-    def _count_bytes(self) -> int:
-        tables = self._embedding.numel() * self._embedding.element_size()
-        return tables + sum(linear.nbytes for linear in self._linears())
 
     def _linears(self) -> Iterator[PackedLinear]:
         yield self._head

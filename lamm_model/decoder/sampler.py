@@ -125,12 +125,9 @@ class Sampler:
 
 
 def _is_touched(row: SamplingRow) -> bool:
-    return bool(row.banned) or row.allowed is not None or _is_shaped(row.params)
-
-
-def _is_shaped(params: SamplingParams) -> bool:
+    params = row.params
     penalties = (params.frequency_penalty, params.presence_penalty, params.repetition_penalty - 1.0)
-    return any(penalties) or bool(params.logit_bias)
+    return any(penalties) or bool(params.logit_bias or row.banned) or row.allowed is not None
 
 
 def _is_filtered(params: SamplingParams) -> bool:

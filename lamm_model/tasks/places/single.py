@@ -51,14 +51,14 @@ class OnePlaceTask(PlaceTask[InputsT, AnswerT]):
     @override
     def is_hit(self, answer: AnswerT | None, target: AnswerT) -> bool:
         """Right at the last of the thresholds."""
-        return self._is_right(answer, target, self.thresholds[-1])
+        return answer is not None and self.is_near(answer, target, self.thresholds[-1])
 
     @override
     def _metrics(self, pairs: Sequence[tuple[AnswerT | None, AnswerT]]) -> Mapping[str, Estimate]:
         """The share of right answers at each threshold; an unparsed answer is wrong."""
         return {
             self.metric.format(one): proportion(
-                sum(self._is_right(a, t, one) for a, t in pairs), len(pairs)
+                sum(a is not None and self.is_near(a, t, one) for a, t in pairs), len(pairs)
             )
             for one in self.thresholds
         }
@@ -71,9 +71,6 @@ class OnePlaceTask(PlaceTask[InputsT, AnswerT]):
         """Whether the text has no numbers but those of one place."""
         places = {one.used for one in read.places.values() if one.used is not None}
         return len(places) == 1 and list(read.places) == read.numbers
-
-    def _is_right(self, answer: AnswerT | None, target: AnswerT, threshold: float) -> bool:
-        return answer is not None and self.is_near(answer, target, threshold)
 
     @override
     def _is_usable(self, group: Group, text: str) -> bool:
