@@ -136,13 +136,12 @@ def _llama_config(
     if raw.get("tie_word_embeddings"):
         raise CheckpointError(f"{path}: embedding and head are tied; those of LLaMA are not")
     try:
-        optional = {
-            name: raw[name]
-            for name in ("num_key_value_heads", "rope_scaling", "rope_theta", "rope_parameters")
-            if raw.get(name) is not None
-        }
+        fields: dict[str, Any] = {name: int(raw[name]) for name in _REQUIRED_SIZES}
+        for name in ("num_key_value_heads", "rope_scaling", "rope_theta", "rope_parameters"):
+            if raw.get(name) is not None:
+                fields[name] = raw[name]
         return LlamaConfig(
-            **{name: int(raw[name]) for name in _REQUIRED_SIZES},
+            **fields,
             # The first conversions of LLaMA use the name max_sequence_length.
             max_position_embeddings=int(
                 raw.get("max_position_embeddings") or raw.get("max_sequence_length") or 2048
@@ -154,7 +153,6 @@ def _llama_config(
             # Upstream trained with the end-of-sequence token as padding.
             pad_token_id=eos_token_id,
             tie_word_embeddings=False,
-            **optional,
         )
     except (KeyError, TypeError, ValueError) as error:
         raise CheckpointError(f"{path}/config.json: {error!r}") from error

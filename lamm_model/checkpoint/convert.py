@@ -84,9 +84,11 @@ def convert(options: ConvertOptions) -> dict[str, Any]:
 def _config(opened: OpenedInputs) -> LammConfig:
     part = "vision_config" if isinstance(opened.tower, ClipTower) else "point_config"
     text = opened.base.config
+    fields: dict[str, Any] = {part: opened.tower.config}
     # `generate` reads the special ids from the top level.
-    ids = {name: getattr(text, name) for name in ("bos_token_id", "eos_token_id", "pad_token_id")}
-    return LammConfig(text_config=text, **{part: opened.tower.config}, **ids)
+    for name in ("bos_token_id", "eos_token_id", "pad_token_id"):
+        fields[name] = getattr(text, name)
+    return LammConfig(text_config=text, **fields)
 
 
 def _recipes(opened: OpenedInputs) -> dict[str, TensorRecipe]:
