@@ -85,6 +85,8 @@ def create_app(
         summary="Chat about text, pictures and point clouds",
         version=probes.package_version(),
         lifespan=lifespan,
+        # A redirect's target would contain the Host header, which anyone may write.
+        redirect_slashes=False,
         # FastAPI's own pages load scripts from other hosts and need no key.
         openapi_url=None,
         responses={"4XX": {"model": ErrorBody}},

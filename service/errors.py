@@ -13,6 +13,7 @@ from typing import Any
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
+from fastapi.routing import iter_route_contexts
 from starlette.exceptions import HTTPException
 
 from lamm_model.conversation import PromptError
@@ -38,6 +39,7 @@ logger = logging.getLogger(__name__)
 
 CLIENT_CLOSED_REQUEST = 499
 _INVALID = "invalid_request_error"
+_SHOWN = 96
 _OVERLOADED = "overloaded_error"
 _RETRY: Mapping[str, str] = {"Retry-After": "1"}
 _NO_RETRY: Mapping[str, str] = {"x-should-retry": "false"}
@@ -93,8 +95,10 @@ def translate(error: BaseException) -> ErrorReply:
 def install(app: FastAPI) -> None:
     """Registers the table for the errors of every route."""
 
-    async def handle(_: Request, error: Exception) -> JSONResponse:
+    async def handle(request: Request, error: Exception) -> JSONResponse:
         reply = translate(error)
+        if reply.code == "not_found":
+            reply = replace(reply, message=_no_route(request))
         if reply.status >= 500 and reply.type != _OVERLOADED:
             logger.error("request failed with %d", reply.status, exc_info=error)
         return reply.response()
@@ -107,6 +111,19 @@ def install(app: FastAPI) -> None:
         return translate(exceptions.RequestCancelledError()).response()
 
     app.add_exception_handler(exceptions.ClientDisconnectedError, gone)
+
+
+def _no_route(request: Request) -> str:
+    """The message of an unknown path, with the API's routes; each task is one."""
+    paths: dict[str, set[str]] = {}
+    for route in iter_route_contexts(request.app.routes):
+        if route.path is not None and route.path.startswith("/v1/"):
+            is_task = route.path.startswith("/v1/tasks/")
+            path = "/v1/tasks/{task}" if is_task else route.path
+            paths.setdefault(path, set()).update(route.methods or ())
+    known = ", ".join(f"{'|'.join(sorted(paths[path]))} {path}" for path in sorted(paths))
+    asked = f"{request.method} {request.url.path}"
+    return f"route {asked[:_SHOWN]!r} not found; the API's routes are {known}"
 
 
 def _http_error(status: int, headers: Mapping[str, str] | None) -> ErrorReply:

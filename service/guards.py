@@ -12,6 +12,7 @@ from service.dependencies import Services
 from service.endpoints import files
 from service.http.middleware import BodyLimitMiddleware, BodyLogMiddleware, RequestContextMiddleware
 from service.http.security_headers import SecurityHeadersMiddleware
+from service.http.trailing_slash import TrailingSlashMiddleware
 from service.keys.api_keys import ApiKeys, KeyLimits
 from service.keys.auth import AccessControl, AccessMiddleware
 
@@ -67,5 +68,6 @@ def install_middleware(app: FastAPI, settings: Settings, services: Services) -> 
             allow_headers=("Authorization", "Content-Type", "X-Request-Id"),
             expose_headers=("X-Request-Id", "Server-Timing", "Retry-After"),
         )
+    app.add_middleware(TrailingSlashMiddleware)
     app.add_middleware(RequestContextMiddleware)
     app.add_middleware(SecurityHeadersMiddleware)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from codecs import BOM_UTF8
 from collections.abc import Iterator
 from typing import Any, BinaryIO
 
@@ -15,6 +16,7 @@ from pydantic_core import from_json
 
 from service.batches.batch import BatchLimits, InputLine, LineProblem
 from service.http.request_body import MAX_VALUES
+from service.schemas.json_fault import json_fault
 
 # Behind all requests with a default priority; see `Priorities` in docs/chat.md.
 PRIORITY = 100
@@ -41,7 +43,8 @@ def read_lines(
     """
     seen: dict[bytes, int] = {}
     found = problems = 0
-    for number, line in _numbered_lines(file, limits.max_line_bytes):
+    for number, text in _numbered_lines(file, limits.max_line_bytes):
+        line = text.removeprefix(BOM_UTF8) if text is not None and number == 1 else text
         if line is not None and not line.strip():
             yield None  # who asks may stop: a file may have a hundred million of them
             continue
@@ -90,8 +93,8 @@ def _sound_line(line: bytes, number: int, endpoint: str, seen: dict[bytes, int])
         )
     try:
         request = from_json(line, allow_inf_nan=False)
-    except ValueError:
-        raise InvalidLineError("invalid_json_line", "the line is not valid JSON") from None
+    except ValueError as error:
+        raise InvalidLineError("invalid_json_line", f"the line {json_fault(error)}") from None
     if not isinstance(request, dict):
         raise InvalidLineError("invalid_json_line", "the line is not a JSON object")
     custom_id = _custom_id(request)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from codecs import BOM_UTF8
 from collections.abc import Callable, Coroutine
 from email.message import Message
 from typing import Any
@@ -94,6 +95,8 @@ async def _read(request: Request, model: type[BaseModel]) -> BaseModel:
             body += chunk
     except ClientDisconnect:
         raise ClientDisconnectedError from None
+    if body.startswith(BOM_UTF8):  # as Windows tools write it; RFC 8259 lets parsers ignore it
+        del body[: len(BOM_UTF8)]
     if len(body) <= _PARSED_INLINE:
         return _parse(body, model)
     # A parser holds the GIL for a whole body. Several at once would pass it among each other while

@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from service.schemas.json_fault import json_fault
+
 _MAX_ERRORS = 3
 _MAX_VALUE = 64
 # Parts of an error's location that name a branch of the schema, not a part of the request.
@@ -44,7 +46,7 @@ _TEMPLATES: Mapping[str, str] = {
     "literal_error": "must be one of {expected}",
     "union_tag_invalid": "has an unknown type; it must be one of {expected_tags}",
     "union_tag_not_found": "must be a string, a list of parts, or a part with a `type`",
-    "json_invalid": "is not valid JSON",
+    "json_invalid": "{fault}",
     "none_required": "must be left out or null",
     "extra_forbidden": "is not a known field",
     "wrong_medium": "has {found}; this task takes {takes}",
@@ -96,6 +98,7 @@ def _describe(error: Mapping[str, Any]) -> str:
     kind = str(error["type"])
     where = "the request body" if kind == "json_invalid" else place(error["loc"])
     context = {name: str(value)[:256] for name, value in (error.get("ctx") or {}).items()}
+    context["fault"] = json_fault(context.get("error", ""))
     try:
         what = _TEMPLATES.get(kind, "has a value that is not allowed").format(**context)
     except KeyError:

@@ -25,6 +25,7 @@ from lamm_model.conversation import Modality
 from lamm_model.media import POINT_CLOUD_FORMATS
 from service.exceptions import ClientDisconnectedError, RequestError
 from service.http.request_body import JsonBodyRoute
+from service.schemas.json_fault import json_fault
 from service.schemas.tasks import MAX_FIELDS, CloudTaskRequest, TaskRequest
 from service.tasks.models import CLOUD_FIELDS, list_fields
 
@@ -208,6 +209,6 @@ def _listed(values: list[str], name: str) -> Any:
 
 def _parsed(text: str, name: str) -> Any:
     try:
-        return json.loads(text)
-    except (ValueError, RecursionError):
-        raise RequestError(f"the field {name!r} is not valid JSON", param=name) from None
+        return json.loads(text.removeprefix("\ufeff"))
+    except (ValueError, RecursionError) as error:
+        raise RequestError(f"the field {name!r} {json_fault(error)}", param=name) from None
