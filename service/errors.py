@@ -149,6 +149,9 @@ _ROWS: Mapping[type[Exception], ErrorReply] = {
     exceptions.RequestNotFoundError: ErrorReply(404, _INVALID),
     exceptions.BodyTimeoutError: ErrorReply(408, _INVALID, headers=_CLOSE),
     exceptions.BodyTooLargeError: ErrorReply(413, _INVALID, headers=_CLOSE),
+    exceptions.ContentEncodingError: ErrorReply(
+        415, _INVALID, headers={**_CLOSE, "Accept-Encoding": "gzip, deflate"}
+    ),
     exceptions.RateLimitedError: ErrorReply(429, "rate_limit_error"),
     exceptions.RequestCancelledError: ErrorReply(
         CLIENT_CLOSED_REQUEST, _INVALID, headers=_NO_RETRY

@@ -120,6 +120,16 @@ class BodyTooLargeError(RequestError):
         )
 
 
+class ContentEncodingError(RequestError):
+    """The body is compressed in a way that is not supported."""
+
+    def __init__(self, encoding: str) -> None:
+        super().__init__(
+            f"the request's Content-Encoding is {encoding[:64]!r}; expected gzip, deflate or none",
+            code="unsupported_content_encoding",
+        )
+
+
 class NotReadyError(RequestError):
     """The service is loading, draining or stopped."""
 

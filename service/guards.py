@@ -10,6 +10,7 @@ from starlette.middleware.cors import CORSMiddleware
 from service.config.settings import Settings
 from service.dependencies import Services
 from service.endpoints import files
+from service.http.content_encoding import ContentEncodingMiddleware
 from service.http.middleware import BodyLimitMiddleware, BodyLogMiddleware, RequestContextMiddleware
 from service.http.security_headers import SecurityHeadersMiddleware
 from service.http.trailing_slash import TrailingSlashMiddleware
@@ -53,6 +54,10 @@ def install_middleware(app: FastAPI, settings: Settings, services: Services) -> 
     )
     if settings.log_bodies:
         app.add_middleware(BodyLogMiddleware, max_chars=settings.log_body_chars)
+    app.add_middleware(
+        ContentEncodingMiddleware,
+        max_bytes=max(settings.max_body_bytes, settings.max_file_bytes + _FORM_BYTES),
+    )
     app.add_middleware(
         AccessMiddleware,
         access=services.access,
