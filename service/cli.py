@@ -75,6 +75,7 @@ async def serve_app(settings: Settings, app: FastAPI) -> int:
         settings.shutdown_timeout_s,
         services.stop_engines,
         write_timeout_s=settings.write_timeout_s,
+        timeout_keep_alive_s=settings.timeout_keep_alive_s,
         on_hangup=lambda: services.access.keys.reload(force=True),
     )
     running = asyncio.create_task(server.serve())

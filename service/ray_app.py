@@ -31,7 +31,7 @@ _STOP_MARGIN_S = 10.0
 
 
 class RayArgs(Settings):
-    """`lamm serve`'s settings, without host, port and write_timeout_s, and Ray's own.
+    """`lamm serve`'s settings, without those of its own server (host, port, timeouts), and Ray's.
 
     Limits apply per replica.
     """

@@ -33,7 +33,8 @@ class DrainingServer(uvicorn.Server):
 
     The server closes once no request runs. After `drain_timeout_s`, or on a second signal, `abort`
     ends the remaining requests; a third signal exits at once. A client that reads nothing of its
-    answer for `write_timeout_s` is disconnected. uvicorn's own handling would close the listening
+    answer for `write_timeout_s` is disconnected, and a connection without requests is closed after
+    `timeout_keep_alive_s`. uvicorn's own handling would close the listening
     socket first (probes would fail before the last answer) and end with the signal's exit status.
     """
 
@@ -46,6 +47,7 @@ class DrainingServer(uvicorn.Server):
         drain_timeout_s: float,
         abort: Callable[[], Awaitable[None]],
         write_timeout_s: float = 60.0,
+        timeout_keep_alive_s: int = 75,
         on_hangup: Callable[[], object] | None = None,
     ) -> None:
         config = uvicorn.Config(
@@ -54,6 +56,7 @@ class DrainingServer(uvicorn.Server):
             port=port,
             http=protocol_with_write_timeout(write_timeout_s),
             ws="none",  # no route is one: who asks for an upgrade gets a plain answer
+            timeout_keep_alive=timeout_keep_alive_s,
             log_config=None,
             access_log=False,
             server_header=False,

@@ -70,6 +70,11 @@ class ServingSettings(BaseModel):
         default=60.0,
         description="seconds before a client that does not read its answer is disconnected",
     )
+    timeout_keep_alive_s: PositiveInt = Field(
+        default=75,
+        description="seconds before an idle connection is closed; must be longer than a load "
+        "balancer's own timeout, often 60",
+    )
     log_format: Literal["pretty", "json"] = Field(
         default="pretty", description="log format; json writes one object per line"
     )

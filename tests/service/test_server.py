@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import http.client
 import signal
 import socket
 import subprocess
@@ -16,6 +17,7 @@ import openai
 import pytest
 
 from service.cli import serve
+from service.config.settings import Settings
 from service.engine.echo_engine import DEFAULT_REPLY
 from service.terminal.client import run_chat
 from tests.service.chat_requests import chat_body, image, npy, png
@@ -66,6 +68,21 @@ async def test_the_openai_sdk_async(url: str) -> None:
         )
         text = "".join([c.choices[0].delta.content or "" async for c in stream])
         assert text == DEFAULT_REPLY
+
+
+def test_an_idle_connection_is_kept_for_its_time(checkpoint: Path) -> None:
+    # A balancer that still uses a connection when the server closes it answers 502.
+    assert Settings().timeout_keep_alive_s > 60
+    with serving(checkpoint, "--timeout-keep-alive-s", "2") as (_, url):
+        connection = http.client.HTTPConnection(url.removeprefix("http://"), timeout=30)
+        with contextlib.closing(connection):
+            for pause in (0, 1):
+                time.sleep(pause)
+                connection.request("GET", "/livez")
+                assert connection.getresponse().read()
+            idle = time.perf_counter()
+            assert connection.sock.recv(1) == b""
+            assert 1.5 < time.perf_counter() - idle < 4.5
 
 
 def test_a_body_of_200_mb(url: str) -> None:
