@@ -34,8 +34,8 @@ class DrainingServer(uvicorn.Server):
     The server closes once no request runs. After `drain_timeout_s`, or on a second signal, `abort`
     ends the remaining requests; a third signal exits at once. A client that reads nothing of its
     answer for `write_timeout_s` is disconnected, and a connection without requests is closed after
-    `timeout_keep_alive_s`. uvicorn's own handling would close the listening
-    socket first (probes would fail before the last answer) and end with the signal's exit status.
+    `timeout_keep_alive_s`. uvicorn's own handling would close the listening socket first (probes
+    would fail before the last answer) and end with the signal's exit status.
     """
 
     def __init__(
