@@ -25,6 +25,7 @@ from lamm_model.conversation import Modality
 from lamm_model.media import POINT_CLOUD_FORMATS
 from service.exceptions import ClientDisconnectedError, RequestError
 from service.http.request_body import JsonBodyRoute
+from service.media.headers import FileBytes, kind_of_bytes
 from service.schemas.json_fault import json_fault
 from service.schemas.tasks import MAX_FIELDS, CloudTaskRequest, TaskRequest
 from service.tasks.models import CLOUD_FIELDS, list_fields
@@ -174,23 +175,29 @@ def _body(
 def _medium(
     model: type[TaskRequest], file: UploadFile, fields: Mapping[str, list[str]]
 ) -> dict[str, str]:
-    """The fields that describe how to read a cloud; none for a picture."""
+    """The fields that describe how to read a cloud; none for a picture.
+
+    The file's first bytes tell its kind; without a known signature, its name and type do.
+    """
     suffix = PurePath(file.filename or "").suffix.lower().lstrip(".")
     is_picture = (file.content_type or "").lower().startswith("image/")
+    kind = kind_of_bytes(FileBytes(file.file, file.size or 0), suffix)
+    file.file.seek(0)
+    modality, format = kind or (None, suffix)
     if not issubclass(model, CloudTaskRequest):
-        if suffix in _CLOUD_SUFFIXES:
+        if modality is Modality.POINT_CLOUD or (modality is None and suffix in _CLOUD_SUFFIXES):
             raise _wrong_medium(model, Modality.POINT_CLOUD)
         return {}
-    if is_picture:
+    if modality is Modality.IMAGE or (modality is None and is_picture):
         raise _wrong_medium(model, Modality.IMAGE)
     found = {name: values[-1] for name, values in fields.items() if name in CLOUD_FIELDS}
-    if "format" not in found and suffix not in POINT_CLOUD_FORMATS:
+    if "format" not in found and format not in POINT_CLOUD_FORMATS:
         raise RequestError(
             f"the file name's suffix {suffix[:16]!r} is not a point cloud format; give the field "
             f"'format', one of {', '.join(POINT_CLOUD_FORMATS)}",
             param="format",
         )
-    return {"format": suffix, **found}
+    return {"format": format, **found}
 
 
 def _wrong_medium(model: type[TaskRequest], found: Modality) -> RequestError:

@@ -72,10 +72,30 @@ async def test_a_cloud_s_format_is_in_its_name_or_named(client: httpx.AsyncClien
     raw = ("scan", np.arange(30, dtype=np.float32).tobytes(), "application/octet-stream")
     told = await post(client, "classification_3d", raw, format="bin", columns="3")
     assert told.json()["media"]["points_in"] == 10
-    refused = await post(client, "classification_3d", ("scan.obj", CLOUD, "model/obj"))
+    refused = await post(client, "classification_3d", ("scan.abc", b"0 0 0", "text/plain"))
     assert refused.status_code == 400
-    message = "'obj' is not a point cloud format; give the field 'format', one of asc"
+    message = "'abc' is not a point cloud format; give the field 'format', one of asc"
     assert message in refused.json()["error"]["message"]
+
+
+@pytest.mark.parametrize(
+    ("task", "file"),
+    [
+        ("classification_3d", ("upload", CLOUD, "application/octet-stream")),
+        ("classification_3d", ("scan.ply", CLOUD, "image/png")),
+        ("caption", ("upload", PICTURE[1], "application/octet-stream")),
+        ("caption", ("scan.ply", PICTURE[1], "application/octet-stream")),
+    ],
+)
+async def test_a_file_is_what_its_bytes_are(
+    client: httpx.AsyncClient, task: str, file: Any
+) -> None:
+    answer = await post(client, task, file)
+    assert answer.status_code == 200, answer.text
+    other = "caption" if task == "classification_3d" else "classification_3d"
+    refused = await post(client, other, file)
+    assert refused.status_code == 400
+    assert refused.json()["error"]["code"] == "wrong_medium"
 
 
 @pytest.mark.parametrize(
