@@ -35,15 +35,14 @@ async def openapi(request: Request) -> JSONResponse:
 
 @router.get("/docs")
 async def docs(request: Request) -> HTMLResponse:
-    """Swagger UI."""
-    root = request.scope.get("root_path", "").rstrip("/")
+    """Swagger UI. Its links are relative, so that it works below a proxy's path prefix too."""
     page = get_swagger_ui_html(
-        openapi_url=f"{root}/openapi.json",
+        openapi_url="openapi.json",
         title=request.app.title,
         oauth2_redirect_url=None,
-        swagger_js_url=f"{root}/docs/swagger-ui-bundle.js",
-        swagger_css_url=f"{root}/docs/swagger-ui.css",
-        swagger_favicon_url=f"{root}/docs/favicon.png",
+        swagger_js_url="docs/swagger-ui-bundle.js",
+        swagger_css_url="docs/swagger-ui.css",
+        swagger_favicon_url="docs/favicon.png",
         # No badge of the online validator, which would receive the document's address.
         swagger_ui_parameters={"validatorUrl": None},
     )
