@@ -39,7 +39,7 @@ async function start() {
   const panels = ["panel-chat", "panel-tasks"].map((id) => document.getElementById(id));
   new Chat(panels[0], api, models, examples);
   const tasks = new Tasks(panels[1], api, models, examples);
-  // Whether nothing is left to be tried again; what the server said stands in its dialog or panel.
+  // Whether nothing is left to try again; the server's message is in its dialog or panel.
   const load = () =>
     Promise.all([models.load(), tasks.load()]).then(
       () => true,

@@ -50,7 +50,7 @@ export class Medium {
     return this.isPicture ? "image_url" : "point_cloud_url";
   }
 
-  /** {url, format, ...}: what stands in that field. */
+  /** {url, format, ...}: the value of that field. */
   async reference() {
     this.dataUrl ??= readDataUrl(this.file);
     const url = await this.dataUrl;

@@ -14,7 +14,7 @@ export function curlLine(url, medium, inputs, fields, keyed) {
           ...(medium.columns ? { columns: medium.columns } : {}),
         }
       : {};
-  // --form-string takes every value as it stands; -F would read a file where one begins with @.
+  // --form-string takes every value literally; -F would read a file where one begins with @.
   for (const [name, value] of Object.entries({ ...cloud, ...inputs, ...fields })) {
     const plain =
       typeof value === "string"

@@ -135,7 +135,7 @@ export class Tasks {
   #empty() {
     this.result = null;
     this.resultBox.replaceChildren(
-      el("div", { class: "nothing-yet" }, icon("run"), el("p", {}, "The answer will stand here.")),
+      el("div", { class: "nothing-yet" }, icon("run"), el("p", {}, "The answer appears here.")),
     );
   }
 
