@@ -99,7 +99,8 @@ def install(app: FastAPI) -> None:
         reply = translate(error)
         if reply.code == "not_found":
             reply = replace(reply, message=_no_route(request))
-        if reply.status >= 500 and reply.type != _OVERLOADED:
+        expected = reply.type == _OVERLOADED or isinstance(error, exceptions.NotReadyError)
+        if reply.status >= 500 and not expected:
             logger.error("request failed with %d", reply.status, exc_info=error)
         return reply.response()
 

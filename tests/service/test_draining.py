@@ -42,7 +42,9 @@ class Running:
             await asyncio.sleep(0.01)
 
 
-async def test_what_runs_ends_and_what_is_new_is_refused(settings: Settings) -> None:
+async def test_what_runs_ends_and_what_is_new_is_refused(
+    settings: Settings, caplog: pytest.LogCaptureFixture
+) -> None:
     running = Running(settings, timeout_s=20)
     async with await running.client() as client:
         answer = asyncio.create_task(client.post(URL, json=chat_body()))
@@ -55,6 +57,7 @@ async def test_what_runs_ends_and_what_is_new_is_refused(settings: Settings) -> 
         refused = await client.post(URL, json=chat_body())
         assert refused.status_code == 503
         assert refused.headers["retry-after"]
+        assert not [record for record in caplog.records if record.name == "service.errors"]
         assert (await answer).json()["choices"][0]["message"]["content"] == REPLY
     await asyncio.wait_for(running.serving, 10)
 
