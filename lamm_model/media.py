@@ -95,7 +95,8 @@ def decode_image(
         height are in pixels, after the EXIF orientation is applied.
 
     Raises:
-        MediaTooLargeError: more bytes, or more pixels by the header, than the limits allow.
+        MediaTooLargeError: more bytes, or by the header more pixels, than the limits allow, or a
+            side over 65,535 pixels.
         MediaFormatError: not a JPEG, PNG, WebP, BMP or GIF.
         MediaDecodeError: corrupt or truncated.
     """

@@ -22,25 +22,30 @@ from PIL import (
 from lamm_model.formats.errors import (
     MediaDecodeError,
     MediaError,
-    MediaFormatError,
     MediaTooLargeError,
 )
+from lamm_model.formats.jpeg_end import END_MARKER, read_without_end
+from lamm_model.formats.picture_kind import IMAGE_FORMATS, picture_format
+from lamm_model.formats.png_metadata import without_large_metadata
 
-IMAGE_FORMATS = ("JPEG", "PNG", "WebP", "BMP", "GIF")
+__all__ = ["IMAGE_FORMATS", "MAX_SIDE", "read_image"]
+
+# Pixels: the most that JPEG and GIF can declare. Row by row, a decoder spends more on a picture of
+# one column than on a square of the same area.
+MAX_SIDE = 65_535
 
 
 def read_image(data: bytes, max_pixels: int) -> tuple[Image.Image, dict[str, Any]]:
     """The picture and information on the original; see `lamm_model.media.decode_image`.
 
     Raises:
-        MediaTooLargeError: the header declares more than `max_pixels`.
+        MediaTooLargeError: the header declares more than `max_pixels`, or a side over `MAX_SIDE`.
         MediaFormatError: the format is not one of `IMAGE_FORMATS`.
         MediaDecodeError: the file is corrupt or truncated.
     """
-    name = _sniff_image(data)
+    name = picture_format(data)
     try:
-        image = _open(name, data, max_pixels)
-        image.load()
+        image = _load(name, data, _open(name, data, max_pixels))
         orientation = _orientation(image)
         upright = image if orientation == 1 else image.transpose(_UPRIGHT[orientation])
         rgb = _to_rgb(upright)
@@ -58,13 +63,6 @@ def read_image(data: bytes, max_pixels: int) -> tuple[Image.Image, dict[str, Any
     return rgb, info
 
 
-_MAGIC = (
-    ("PNG", b"\x89PNG\r\n\x1a\n"),
-    ("JPEG", b"\xff\xd8\xff"),
-    ("GIF", b"GIF87a"),
-    ("GIF", b"GIF89a"),
-    ("BMP", b"BM"),
-)
 # The plugin classes are used directly: Image.open would try every installed plugin, and its pixel
 # check only warns, through a process-wide setting.
 _OPENERS: Mapping[str, Callable[[io.BytesIO], Image.Image]] = {
@@ -87,16 +85,17 @@ _UPRIGHT = {
 }
 
 
-def _sniff_image(data: bytes) -> str:
-    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
-        return "WebP"
-    for name, magic in _MAGIC:
-        if data.startswith(magic):
-            return name
-    raise MediaFormatError(
-        f"the picture begins with the bytes {data[:8].hex()}; "
-        f"expected one of {', '.join(IMAGE_FORMATS)}"
-    )
+def _load(name: str, data: bytes, image: Image.Image) -> Image.Image:
+    try:
+        image.load()
+    except OSError:
+        whole = None
+        if name == "JPEG" and not data.endswith(END_MARKER):
+            whole = read_without_end(data)
+        if whole is None:
+            raise
+        return whole
+    return image
 
 
 def _open(name: str, data: bytes, max_pixels: int) -> Image.Image:
@@ -107,6 +106,7 @@ def _open(name: str, data: bytes, max_pixels: int) -> Image.Image:
     elif name == "PNG" and data[12:16] == b"IHDR" and len(data) >= _PNG_SIZE_END:
         width, height = int.from_bytes(data[16:20], "big"), int.from_bytes(data[20:24], "big")
         _check_pixels(width, height, max_pixels)
+        data = without_large_metadata(data)
     try:
         image = _OPENERS[name](io.BytesIO(data))
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
@@ -122,6 +122,10 @@ def _check_pixels(width: int, height: int, max_pixels: int) -> None:
         raise MediaTooLargeError(
             f"the picture is {width} x {height} = {width * height} pixels; "
             f"the limit is {max_pixels}"
+        )
+    if max(width, height) > MAX_SIDE:
+        raise MediaTooLargeError(
+            f"the picture is {width} x {height} pixels; the limit per side is {MAX_SIDE}"
         )
 
 

@@ -55,7 +55,8 @@ def _truncated() -> Iterator[Case]:
         for percent in TRUNCATIONS:
             cut = data[: len(data) * percent // 100]
             yield _case(f"{format} cut at {percent} %", cut, None)
-        yield _case(f"{format} without its last byte", data[:-1], (48, 32), sure=False)
+        sure = format == "JPEG"  # the pixels are complete
+        yield _case(f"{format} without its last byte", data[:-1], (48, 32), sure=sure)
 
 
 def _sizes() -> Iterator[Case]:
@@ -119,13 +120,18 @@ def _bombs() -> Iterator[Case]:
     profile = b"icc\0\0" + zlib.compress(bytes(50_000_000), 9)
     for kind, body in ((b"zTXt", text), (b"iCCP", profile)):
         data = png_of(8, 8, (kind, body), (b"IDAT", ok), end)
-        yield _case(f"PNG with a {kind.decode()} bomb", data, (8, 8), sure=False)
+        yield _case(f"PNG with a {kind.decode()} bomb", data, (8, 8))
+        data = png_of(8, 8, *[(kind, body)] * 500, (b"IDAT", ok), end)
+        yield _case(f"PNG with 500 {kind.decode()} bombs", data, (8, 8))
     more = zlib.compress(bytes(50_000_000), 9)
     yield _case(
         "PNG of too many pixels' bytes", png_of(8, 8, (b"IDAT", more), end), (8, 8), sure=False
     )
     for width, height in ((0, 8), (8, 0), (2**31 - 1, 2**31 - 1), (2**32 - 1, 1), (60_000, 60_000)):
         yield _case(f"PNG of {width} x {height}", png_of(width, height, (b"IDAT", ok), end), None)
+    column = zlib.compress(bytes(2 * MAX_PIXELS), 1)
+    for size in ((1, MAX_PIXELS), (MAX_PIXELS, 1), (65_536, 2)):
+        yield _case(f"long PNG of {size}", png_of(*size, (b"IDAT", column), end), None)
     yield _case("PNG without pixels", png_of(8, 8, end), None)
     yield _case("PNG with a chunk of 4 GiB", png_of(8, 8) + b"\xff\xff\xff\xffIDAT", None)
     good = encoded(_noise(), "PNG")
