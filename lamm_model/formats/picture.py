@@ -49,7 +49,7 @@ def read_image(data: bytes, max_pixels: int) -> tuple[Image.Image, dict[str, Any
         orientation = _orientation(image)
         upright = image if orientation == 1 else image.transpose(_UPRIGHT[orientation])
         rgb = _to_rgb(upright)
-    except MediaError:
+    except (MediaError, MemoryError):
         raise
     except Exception as error:
         # Decoders raise errors of any kind for hostile bytes; their text is not for clients.

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import pytest_asyncio
+from PIL import Image
 
 from lamm_model.conversation import Modality
 from lamm_model.formats.errors import MediaDecodeError, MediaFormatError
@@ -324,11 +325,14 @@ async def test_a_defect_that_a_file_brings_out_does_not_end_the_process(
 
 
 async def test_memory_is_limited() -> None:
+    """60 million pixels of three bytes, which decoding holds more than once."""
+    stream = io.BytesIO()
+    Image.new("RGB", (60_000, 1_000)).save(stream, "PNG")
     pool = MediaPool(config(memory_bytes=400 << 20, limits=MediaLimits(max_pixels=400_000_000)))
     await pool.start()
     try:
-        with pytest.raises(MediaDecodeError):
-            await pool.prepare(picture(10_000_000))  # 60 million pixels of four bytes
+        with pytest.raises(MediaDecodeError, match="memory"):
+            await pool.prepare(MediaJob(Modality.IMAGE, stream.getvalue()))
         assert (await pool.prepare(picture())).array.shape == (3, 32, 32)
     finally:
         await pool.stop()
