@@ -58,33 +58,11 @@ def create_app(
     """
     tracing = tracing or _tracing(settings)
     services, pools = build_services(settings, engine, tracing)
-
-    @contextlib.asynccontextmanager
-    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        loading = asyncio.create_task(_load(app, services, pools))
-        watching = asyncio.create_task(watch_keys(services.access.keys))
-        guarding = asyncio.create_task(_watchdog(settings, services).run())
-        try:
-            yield
-        finally:
-            services.lifecycle.stop()
-            loading.cancel()
-            watching.cancel()
-            guarding.cancel()
-            await asyncio.gather(loading, watching, guarding, return_exceptions=True)
-            await services.batches.stop()
-            await services.stop_engines()
-            await asyncio.gather(*(pool.stop() for pool in pools))
-            await services.files.stop()
-            await services.media_fetcher.close()
-            if tracing is not None:
-                await asyncio.to_thread(tracing.close)
-
     app = FastAPI(
         title="LAMM",
         summary="Chat about text, pictures and point clouds",
         version=probes.package_version(),
-        lifespan=lifespan,
+        lifespan=lambda app: _lifespan(app, settings, services, pools, tracing),
         # A redirect's target would contain the Host header, which anyone may write.
         redirect_slashes=False,
         # FastAPI's own pages load scripts from other hosts and need no key.
@@ -105,6 +83,34 @@ def create_app(
     if tracing is not None:
         app.add_middleware(tracing.middleware)
     return app
+
+
+@contextlib.asynccontextmanager
+async def _lifespan(
+    app: FastAPI,
+    settings: Settings,
+    services: Services,
+    pools: Sequence[MediaPool],
+    tracing: Tracing | None,
+) -> AsyncIterator[None]:
+    loading = asyncio.create_task(_load(app, services, pools))
+    watching = asyncio.create_task(watch_keys(services.access.keys))
+    guarding = asyncio.create_task(_watchdog(settings, services).run())
+    try:
+        yield
+    finally:
+        services.lifecycle.stop()
+        loading.cancel()
+        watching.cancel()
+        guarding.cancel()
+        await asyncio.gather(loading, watching, guarding, return_exceptions=True)
+        await services.batches.stop()
+        await services.stop_engines()
+        await asyncio.gather(*(pool.stop() for pool in pools))
+        await services.files.stop()
+        await services.media_fetcher.close()
+        if tracing is not None:
+            await asyncio.to_thread(tracing.close)
 
 
 def _watchdog(settings: Settings, services: Services) -> Watchdog:
