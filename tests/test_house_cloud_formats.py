@@ -36,7 +36,7 @@ def test_the_examples_send_what_the_service_reads() -> None:
 
 
 def test_the_document_lists_them() -> None:
-    assert words(r"\| point cloud \| (.*?) \|", read("docs/chat.md")) == {*POINT_CLOUD_FORMATS}
+    assert words(r"\| point cloud \| (.*?) \|", read("docs/media.md")) == {*POINT_CLOUD_FORMATS}
 
 
 def test_the_page_takes_them() -> None:
