@@ -17,7 +17,7 @@ from service.files.store import StoredFile
 from service.media.headers import Base64Bytes, FileBytes, kind_of_bytes
 from service.media.item import MediaItem
 from service.media.sources import MediaAccess, MediaSource, Upload, read_data_url
-from service.schemas.openai import ChatMessage, FilePart, ImagePart, MediaPart, TextPart
+from service.schemas.messages import ChatMessage, FilePart, ImagePart, MediaPart, TextPart
 
 _PICTURE_SUFFIXES = ("png", "jpg", "jpeg", "webp", "bmp", "gif")
 

@@ -20,7 +20,7 @@ from service.media.item import MediaItem
 from service.media.sources import MediaAccess
 from service.plan.messages import Conversation, count_characters, count_media, read_messages
 from service.plan.sampling import SequenceLimits
-from service.schemas.openai import ChatMessage
+from service.schemas.messages import ChatMessage
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,8 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, BeforeValidator, Field
 
-from service.schemas.openai import Text, few_entries
+from service.schemas.messages import Text
+from service.schemas.openai import few_entries
 
 MAX_METADATA = 16
 MetadataKey = Annotated[Text, Field(min_length=1, max_length=64)]

@@ -6,7 +6,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, Discriminator, Field, Tag
 
-from service.schemas.openai import MAX_TOKENS, SamplingRequest, check_unicode
+from service.schemas.messages import check_unicode
+from service.schemas.openai import MAX_TOKENS, SamplingRequest
 from service.schemas.openai_answers import Usage
 
 MAX_PROMPTS = 8

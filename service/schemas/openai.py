@@ -1,4 +1,4 @@
-"""OpenAI's chat request with our `point_cloud_url` part; its answers are in `openai_answers`.
+"""OpenAI's chat request; its messages are in `messages`, its answers in `openai_answers`.
 
 Every number is bounded here. Unknown fields are kept apart (`model_extra`), to be named once in the
 log.
@@ -7,41 +7,20 @@ log.
 from __future__ import annotations
 
 from functools import partial
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Discriminator,
-    Field,
-    Tag,
-    model_validator,
-)
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from pydantic_core import PydanticCustomError
 
-from lamm_model.media import POINT_CLOUD_FORMATS
 from service.schemas.absent import NullIsAbsent, Unread
+from service.schemas.messages import ChatMessage, Text
 
 MAX_CHOICES = 8
 MAX_USER_STOPS = 12
 MAX_STOP_LENGTH = 256
 MAX_TOKENS = 1 << 20
 MAX_MESSAGES = 1024
-MAX_PARTS = 256
 MAX_BIASES = 1024
-
-
-def check_unicode(text: str) -> str:
-    """The text, if it is valid Unicode; for validators of text fields."""
-    # JSON can encode half a surrogate pair, which no encoder or tokenizer accepts.
-    if not text.isascii():
-        try:
-            text.encode("utf8")
-        except UnicodeEncodeError:
-            raise PydanticCustomError("string_unicode", "must be valid Unicode") from None
-    return text
 
 
 def few_entries(value: Any, limit: int) -> Any:
@@ -52,118 +31,6 @@ def few_entries(value: Any, limit: int) -> Any:
             {"actual_length": len(value), "max_length": limit},
         )  # fmt: skip
     return value
-
-
-Text = Annotated[str, AfterValidator(check_unicode)]
-
-
-class TextPart(BaseModel):
-    """Text of a message."""
-
-    type: Literal["text"]
-    text: Text
-
-
-class _MediaReference(BaseModel):
-    """Where a medium's bytes are: exactly one of the two."""
-
-    url: Text | None = None
-    file_id: Annotated[Text, Field(max_length=128)] | None = None
-
-    @model_validator(mode="after")
-    def _is_one(self) -> Self:
-        if (self.url is None) == (self.file_id is None):
-            raise PydanticCustomError("one_source", "must have either url or file_id")
-        return self
-
-
-class ImageUrl(_MediaReference):
-    """A picture (JPEG, PNG, WebP, BMP or GIF).
-
-    `url` is a base64 `data:` URL, or an https URL of a host that the operator allows. A `file_id`
-    from `POST /v1/files` can be given instead.
-    """
-
-    detail: Unread = None
-
-
-class ImagePart(BaseModel):
-    """A picture of a message."""
-
-    type: Literal["image_url"]
-    image_url: ImageUrl
-
-
-class PointCloudUrl(_MediaReference):
-    """A point cloud; `url` or `file_id` as for a picture.
-
-    `columns` is the number of float32 values per point in a `bin` file (x y z r g b). It can be
-    left out if the size is a multiple of 3 values per point but not of 6.
-    """
-
-    format: Annotated[
-        str,
-        Field(max_length=16, description=", ".join(POINT_CLOUD_FORMATS), examples=["npy", "ply"]),
-    ]
-    units: Annotated[Literal["m", "cm", "mm"], NullIsAbsent()] = "m"
-    up_axis: Annotated[Literal["z", "y"], NullIsAbsent()] = "z"
-    columns: Annotated[int, Field(ge=3, le=6)] | None = None
-
-
-class PointCloudPart(BaseModel):
-    """A point cloud of a message."""
-
-    type: Literal["point_cloud_url"]
-    point_cloud_url: PointCloudUrl
-
-
-class FileReference(BaseModel):
-    """A file by its id, or its bytes as a base64 `data:` URL with a name.
-
-    The first bytes tell the format. For clouds without a signature, the suffix of the name does: a
-    point cloud format (`PointCloudUrl.format`). A cloud is read in metres with z up; a
-    `point_cloud_url` part can set other values.
-    """
-
-    file_id: Annotated[Text, Field(max_length=128)] | None = None
-    file_data: Text | None = None
-    filename: Annotated[Text, Field(max_length=255)] | None = None
-
-    @model_validator(mode="after")
-    def _is_one(self) -> Self:
-        if (self.file_data is None) == (self.file_id is None):
-            raise PydanticCustomError("one_file", "must have either file_id or file_data")
-        return self
-
-
-class FilePart(BaseModel):
-    """A file of a message in OpenAI's format: a picture or a point cloud."""
-
-    type: Literal["file"]
-    file: FileReference
-
-
-MediaPart = ImagePart | PointCloudPart | FilePart
-ContentPart = Annotated[TextPart | MediaPart, Field(discriminator="type")]
-
-
-def _content_kind(value: Any) -> str | None:
-    return "text" if isinstance(value, str) else "parts" if isinstance(value, list) else None
-
-
-Content = Annotated[
-    Annotated[Text, Tag("text")]
-    | Annotated[list[ContentPart], Field(max_length=MAX_PARTS, fail_fast=True), Tag("parts")],
-    Discriminator(_content_kind),
-]
-
-
-class ChatMessage(BaseModel):
-    """One message of the conversation."""
-
-    role: Literal["system", "developer", "user", "assistant"]
-    content: Content | None = None
-    name: Unread = None
 
 
 class StreamOptions(BaseModel):

@@ -15,7 +15,8 @@ from lamm_model.conversation import Modality
 from lamm_model.media import IMAGE_FORMATS, POINT_CLOUD_FORMATS
 from lamm_model.tasks.base import ParseStatus
 from lamm_model.tasks.models import TaskModel
-from service.schemas.openai import ImagePart, ImageUrl, PointCloudPart, PointCloudUrl, few_entries
+from service.schemas.messages import ImagePart, ImageUrl, PointCloudPart, PointCloudUrl
+from service.schemas.openai import few_entries
 from service.schemas.openai_answers import Usage
 
 MAX_FIELDS = 64

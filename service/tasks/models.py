@@ -13,7 +13,8 @@ from pydantic_core import PydanticCustomError
 from lamm_model.conversation import Modality
 from lamm_model.tasks import AnyTask
 from lamm_model.tasks.models import AnswerModel, PlaceField, PlaceKind, TaskModel
-from service.schemas.openai import ChatCompletionRequest, PointCloudUrl
+from service.schemas.messages import PointCloudUrl
+from service.schemas.openai import ChatCompletionRequest
 from service.schemas.tasks import (
     CloudMedia,
     CloudTaskRequest,

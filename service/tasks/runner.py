@@ -18,7 +18,8 @@ from service.dependencies import Timeouts
 from service.exceptions import RequestError
 from service.media.pool_config import Precedence
 from service.plan.input_processor import PlannedRequest
-from service.schemas.openai import ChatCompletionRequest, ChatMessage, TextPart
+from service.schemas.messages import ChatMessage, TextPart
+from service.schemas.openai import ChatCompletionRequest
 from service.schemas.tasks import (
     ClippedPlace,
     CloudMedia,
