@@ -20,7 +20,7 @@ from lamm_model.checkpoint.inspection_parts import (
     licence_of,
     read_headers,
 )
-from lamm_model.checkpoint.serving_memory import GIB, GPU_FRACTION, serving_memory
+from lamm_model.checkpoint.serving_memory import GIB, KV_SHARE_CUDA, PREFIX_SHARE, serving_memory
 from lamm_model.checkpoint.workspace import MANIFEST, file_sha256
 from lamm_model.spec import (
     ADAPTER_CONFIG,
@@ -86,15 +86,8 @@ def _describe_checkpoint(
     yield from _origin_lines(path, spec.provenance)
     if verify:
         yield from _verified(path)
-    matrices = sum(
-        prod(shape)
-        for name, shape in shapes.items()
-        if name.startswith("language_model.model.layers.") and len(shape) == 2
-    )
     text = read_json(path, "config.json", "a checkpoint")["text_config"]
-    yield from _memory_lines(
-        matrices, total - matrices, text, gpu_gib, context or spec.max_model_len
-    )
+    yield from _memory_lines(total, text, gpu_gib, context or spec.max_model_len)
 
 
 def _media_lines(spec: CheckpointSpec) -> Iterator[str]:
@@ -127,12 +120,12 @@ def _origin_lines(path: Path, provenance: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _memory_lines(
-    matrices: int, others: int, text: Mapping[str, Any], gpu_gib: float | None, context: int
+    parameters: int, text: Mapping[str, Any], gpu_gib: float | None, context: int
 ) -> Iterator[str]:
     yield "  to serve    dtype      weights    KV cache per token" + (
         f"   requests of {context} tokens in {gpu_gib:g} GiB" if gpu_gib else ""
     )
-    for entry in serving_memory(matrices, others, text):
+    for entry in serving_memory(parameters, text):
         line = (
             f"              {entry.dtype:<9} {entry.weights_bytes / GIB:>6.2f} GiB "
             f"{entry.kv_bytes_per_token / 1024:>14.1f} KiB"
@@ -142,8 +135,8 @@ def _memory_lines(
         yield line
     if gpu_gib:
         yield (
-            f"              (estimate for {GPU_FRACTION:.0%} of the GPU memory and requests of "
-            f"full length)"
+            f"              (at once, at full length; KV cache: {KV_SHARE_CUDA:.0%} of what the "
+            f"weights leave, {PREFIX_SHARE:.0%} of it for finished prefixes)"
         )
 
 

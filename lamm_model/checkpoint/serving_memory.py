@@ -1,6 +1,6 @@
-"""Estimates of the memory to serve a checkpoint, and of the requests that fit into it.
+"""The memory to serve a checkpoint, and the requests that fit beside its weights.
 
-int8 and int4 apply to the weights of the decoder's matrices; everything else stays in float16.
+The engine divides a GPU by the same shares (`service.engine.kv.plan`).
 """
 
 from __future__ import annotations
@@ -9,16 +9,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 GIB = 1 << 30
-# The rest is for activations, the allocator and the CUDA context.
-GPU_FRACTION = 0.9
-# Bytes per weight of the decoder's matrices; int4 has a float16 scale and zero per 128 weights.
-_MATRIX_BYTES: Mapping[str, float] = {
-    "float32": 4.0,
-    "float16": 2.0,
-    "bfloat16": 2.0,
-    "int8": 1.0,
-    "int4": 0.5 + 4 / 128,
-}
+# Share of the memory that the weights leave which the KV cache takes; the rest is for activations,
+# the allocator and the CUDA context. A GPU is not shared with other programs, a host is.
+KV_SHARE_CUDA, KV_SHARE_CPU = 0.8, 0.4
+# Share of the KV cache for finished prefixes, with prefix caching.
+PREFIX_SHARE = 0.25
+# Tokens per block of the KV cache.
+BLOCK_SIZE = 16
+# Bytes per number, for each dtype that the engine loads.
+_WIDTHS: Mapping[str, int] = {"float32": 4, "float16": 2, "bfloat16": 2}
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,19 +29,20 @@ class ServingMemory:
     kv_bytes_per_token: int
 
     def requests(self, gpu_bytes: float, context: int) -> int:
-        """Requests of `context` tokens that fit into 90 % of the GPU memory with the weights."""
-        room = gpu_bytes * GPU_FRACTION - self.weights_bytes
-        return max(0, int(room // (self.kv_bytes_per_token * context)))
+        """Requests of `context` tokens that the engine runs at once on a GPU, by default."""
+        room = int(max(0.0, gpu_bytes - self.weights_bytes) * KV_SHARE_CUDA)
+        blocks = room // (BLOCK_SIZE * self.kv_bytes_per_token)
+        request_blocks = -(-context // BLOCK_SIZE)
+        if blocks < request_blocks:
+            return 0
+        return max(1, int(blocks * (1 - PREFIX_SHARE)) // request_blocks)
 
 
-def serving_memory(
-    matrix_parameters: int, other_parameters: int, text_config: Mapping[str, int | None]
-) -> list[ServingMemory]:
+def serving_memory(parameters: int, text_config: Mapping[str, int | None]) -> list[ServingMemory]:
     """One entry per dtype.
 
     Args:
-        matrix_parameters: those of the decoder's linear layers, without the head.
-        other_parameters: embeddings, head, norms, encoders, projectors.
+        parameters: all of the checkpoint's.
         text_config: `num_hidden_layers`, `num_attention_heads`, `num_key_value_heads`,
             `hidden_size`, `head_dim`.
     """
@@ -50,9 +50,7 @@ def serving_memory(
     kv_heads = int(text_config.get("num_key_value_heads") or heads)
     head_dim = int(text_config.get("head_dim") or int(text_config["hidden_size"] or 0) // heads)
     kv_numbers = 2 * int(text_config["num_hidden_layers"] or 0) * kv_heads * head_dim
-    result = []
-    for dtype, per_weight in _MATRIX_BYTES.items():
-        width = 4 if dtype == "float32" else 2
-        weights = int(matrix_parameters * per_weight) + other_parameters * width
-        result.append(ServingMemory(dtype, weights, kv_numbers * width))
-    return result
+    return [
+        ServingMemory(dtype, parameters * width, kv_numbers * width)
+        for dtype, width in _WIDTHS.items()
+    ]

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from collections.abc import Sequence as Seq
 from typing import Any
 
+from lamm_model.checkpoint.serving_memory import BLOCK_SIZE
 from lamm_model.decoder.sampler import SampledToken
 from lamm_model.spec import CheckpointSpec
 from lamm_model.tokenizer import LammTokenizer
@@ -23,7 +24,6 @@ from service.engine.base import (
 )
 from service.engine.config import EngineConfig, MemoryShare
 from service.engine.kv.block_manager import BlockManager
-from service.engine.kv.plan import BLOCK_SIZE
 from service.engine.kv.prefix_cache import PrefixCache
 from service.engine.loading.model_source import ModelSource
 from service.engine.model_runner import ModelRunner, StepResult

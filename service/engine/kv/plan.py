@@ -6,13 +6,13 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from lamm_model.checkpoint.serving_memory import (
+    BLOCK_SIZE,
+    KV_SHARE_CPU,
+    KV_SHARE_CUDA,
+    PREFIX_SHARE,
+)
 from service.engine.config import EngineConfig, EngineConfigError
-
-BLOCK_SIZE = 16
-# Share of the budget for finished prefixes, with prefix caching.
-_STORE_SHARE = 0.25
-# Share of free memory used without a budget: a GPU is not shared, a host is.
-_FREE_SHARE_CPU, _FREE_SHARE_CUDA = 0.4, 0.8
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,13 +54,13 @@ def plan_kv_cache(
     block_bytes = BLOCK_SIZE * bytes_per_token
     budget = config.kv_cache_bytes
     if budget is None:
-        share = _FREE_SHARE_CUDA if preallocated else _FREE_SHARE_CPU
+        share = KV_SHARE_CUDA if preallocated else KV_SHARE_CPU
         budget = int(free_bytes * share)
     budget_blocks = budget // block_bytes
     if budget_blocks < slot_blocks:
         raise EngineConfigError(_too_small(config, budget, max_len, block_bytes))
     # Finished prefixes get their share of what one full context leaves.
-    store_share = _STORE_SHARE if config.enable_prefix_caching else 0.0
+    store_share = PREFIX_SHARE if config.enable_prefix_caching else 0.0
     running = max(int(budget * (1 - store_share)) // block_bytes, slot_blocks)
     # Running sequences cannot use more memory than all at full length.
     num_blocks = min(running, config.max_num_seqs * slot_blocks)

@@ -7,13 +7,14 @@ from collections.abc import Sequence as Seq
 
 import torch
 
+from lamm_model.checkpoint.serving_memory import BLOCK_SIZE
 from lamm_model.decoder.kv_cache import KVCache, KVCacheShape
 from lamm_model.decoder.llama import LlamaDecoder
 from service.engine.config import EngineConfig, MemoryShare
 from service.engine.device import recover, weights_bytes
 from service.engine.isolation import run_isolated
 from service.engine.kv.block_manager import KVTransfer, LoadBlocks, SaveBlocks
-from service.engine.kv.plan import BLOCK_SIZE, available_host_bytes, plan_kv_cache
+from service.engine.kv.plan import available_host_bytes, plan_kv_cache
 
 
 class KVTensors:

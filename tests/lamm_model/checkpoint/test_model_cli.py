@@ -15,6 +15,8 @@ from lamm_model.checkpoint.cli import model
 from lamm_model.checkpoint.sentencepiece_model import tokenizer_json
 from lamm_model.checkpoint.serving_memory import GIB, serving_memory
 from lamm_model.spec import CheckpointError, CheckpointSpec
+from service.engine.config import EngineConfig, EngineConfigError
+from service.engine.kv.plan import plan_kv_cache
 
 
 def test_convert_inspect_merge_inspect(
@@ -105,14 +107,31 @@ def test_inspect_tells_files_apart(
 
 def test_memory_of_7b() -> None:
     text = {"num_hidden_layers": 32, "num_attention_heads": 32, "hidden_size": 4096}
-    entries = {e.dtype: e for e in serving_memory(6_476_005_376, 566_000_000, text)}
+    entries = {e.dtype: e for e in serving_memory(7_042_005_376, text)}
+    assert set(entries) == {"float32", "float16", "bfloat16"}  # what the engine loads
     assert entries["float16"].kv_bytes_per_token == 512 * 1024
     assert entries["float32"].kv_bytes_per_token == 1024 * 1024
     assert 13.0 < entries["float16"].weights_bytes / GIB < 13.2
-    assert entries["int4"].weights_bytes < entries["int8"].weights_bytes / 1.5
-    # (24 x 0.9 - 13.1) GiB hold eight contexts of 1 GiB; 8 GiB do not even hold the weights.
-    assert entries["float16"].requests(24 * GIB, 2048) == 8
+    # (24 - 13.1) x 0.8 x 0.75 GiB hold six contexts of 1 GiB; 8 GiB do not even hold the weights.
+    assert entries["float16"].requests(24 * GIB, 2048) == 6
     assert entries["float16"].requests(8 * GIB, 2048) == 0
+
+
+@pytest.mark.parametrize("gib", [15, 16, 24, 40, 80, 141])
+@pytest.mark.parametrize("context", [100, 512, 2048, 4096])
+def test_the_estimate_is_the_engine_s_own_plan(gib: int, context: int) -> None:
+    text = {"num_hidden_layers": 32, "num_attention_heads": 32, "hidden_size": 4096}
+    [entry] = [e for e in serving_memory(7_042_005_376, text) if e.dtype == "bfloat16"]
+    config = EngineConfig(
+        max_num_seqs=100_000, max_num_batched_tokens=100_000, max_model_len=context
+    )
+    free = gib * GIB - entry.weights_bytes
+    try:
+        plan = plan_kv_cache(config, 4096, entry.kv_bytes_per_token, free, preallocated=True)
+    except EngineConfigError:
+        assert entry.requests(gib * GIB, context) == 0
+    else:
+        assert entry.requests(gib * GIB, context) == plan.num_slots
 
 
 def test_import_prompts_of_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
