@@ -34,6 +34,14 @@ class PromptPreset(StrEnum):
     UPSTREAM_BENCH = "upstream-bench"
     UPSTREAM_CLI = "upstream-cli"
 
+    @property
+    def strips(self) -> bool:
+        """Whether white space around what a person or the assistant said is dropped.
+
+        Upstream's programs keep it; their questions end in blanks.
+        """
+        return self is PromptPreset.LAMM_TRAIN
+
 
 class PromptError(ValueError):
     """The preset cannot express a conversation; the message is safe to show to a client."""
@@ -55,9 +63,12 @@ class StopRule:
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """A question with the media before it, and its answer (None: to be generated)."""
+    """A question with the media before it, and its answer (None: to be generated).
 
-    human: str
+    `human` is None where the assistant speaks first, which only the first turn can say.
+    """
+
+    human: str | None
     assistant: str | None = None
     media: tuple[Modality, ...] = ()
 
@@ -107,6 +118,8 @@ def render(
     turns: Sequence[Turn],
     system: str = NORMAL_SYSTEM,
     preset: PromptPreset = PromptPreset.LAMM_TRAIN,
+    *,
+    continues: bool = False,
 ) -> list[Chunk]:
     """Chunks of a conversation; `LammTokenizer.encode_prompt` adds the BOS token.
 
@@ -118,10 +131,12 @@ def render(
             medium.
         preset: the prompt format. `upstream-bench` accepts one unanswered turn and `upstream-cli`
             any number of turns; both require exactly one medium, before the first question.
+        continues: whether the last answer is only begun: the model is to go on with it.
 
     Raises:
         PromptError: the preset cannot express the conversation.
-        ValueError: no turns, or an unanswered turn before the last.
+        ValueError: no turns, an unanswered turn before the last, a turn without a question that
+            is not the first, or no last answer to continue.
     """
     if not turns:
         raise ValueError("the conversation has 0 turns; at least 1 is required")
@@ -130,9 +145,14 @@ def render(
             raise ValueError(
                 f"turn {number} of {len(turns)} has no answer; only the last turn may have none"
             )
+    for number, turn in enumerate(turns):
+        if turn.human is None and (number or turn.media):
+            raise ValueError(f"turn {number} has no question; only the first turn may have none")
+    if continues and turns[-1].assistant is None:
+        raise ValueError("the last turn has no answer to continue")
     if preset is PromptPreset.LAMM_TRAIN:
-        return _render_train(turns, system)
-    return _render_upstream(turns, system, preset)
+        return _render_train(turns, system, continues)
+    return _render_upstream(turns, system, preset, continues)
 
 
 def second_pass_query(query: str, first_answer: str) -> str:
@@ -149,9 +169,12 @@ def two_pass_answer(first_answer: str, second_answer: str) -> str:
     return f"{first_answer}\n The answer is {second_answer}"
 
 
-def _render_train(turns: Sequence[Turn], system: str) -> list[Chunk]:
+def _render_train(turns: Sequence[Turn], system: str, continues: bool) -> list[Chunk]:
     chunks: list[Chunk] = []
-    pending = f"{system}\n\n### Human: " if system else "### Human: "
+    # Training always began with a question; without one, the assistant's role follows the system
+    # text in the same layout.
+    opening_role = "" if turns[0].human is None else "### Human: "
+    pending = f"{system}\n\n{opening_role}" if system else opening_role
     count = 0
     for turn in turns:
         for modality in turn.media:
@@ -159,22 +182,27 @@ def _render_train(turns: Sequence[Turn], system: str) -> list[Chunk]:
             chunks += [TextChunk(pending + opening), MediaChunk(modality, count)]
             # Training wrote one space between the closing tag and the question.
             pending, count = closing + " ", count + 1
-        chunks.append(TextChunk(f"{pending}{turn.human}\n### Assistant:"))
+        question = "" if turn.human is None else f"{turn.human}\n"
+        chunks.append(TextChunk(f"{pending}{question}### Assistant:"))
         if turn.assistant is not None:
             chunks.append(TextChunk(f"{turn.assistant}\n###", trains=True))
         # The "###" that ended this answer also begins the next turn.
         pending = "Human: "
+    if continues:
+        chunks[-1] = TextChunk(turns[-1].assistant or "")
     return chunks
 
 
-def _render_upstream(turns: Sequence[Turn], system: str, preset: PromptPreset) -> list[Chunk]:
+def _render_upstream(
+    turns: Sequence[Turn], system: str, preset: PromptPreset, continues: bool
+) -> list[Chunk]:
     """System text and history follow the medium, inside one human turn."""
-    _check_upstream(turns, preset)
+    _check_upstream(turns, preset, continues)
     modality = turns[0].media[0]
     # Upstream's 3D benchmark uses the image tags for clouds too.
     tagged = Modality.IMAGE if preset is PromptPreset.UPSTREAM_BENCH else modality
     opening, closing = _TAGS[tagged]
-    history = "".join(_past_turn(turn.human, turn.assistant or "") for turn in turns[:-1])
+    history = "".join(_past_turn(turn.human or "", turn.assistant or "") for turn in turns[:-1])
     body = f"{_framed(system)}{history}### Human: {turns[-1].human}\n"
     return [
         TextChunk(f"### Human: {opening}"),
@@ -183,7 +211,9 @@ def _render_upstream(turns: Sequence[Turn], system: str, preset: PromptPreset) -
     ]
 
 
-def _check_upstream(turns: Sequence[Turn], preset: PromptPreset) -> None:
+def _check_upstream(turns: Sequence[Turn], preset: PromptPreset, continues: bool) -> None:
+    if continues:
+        raise PromptError(f"prompt preset {preset.value!r} cannot continue an answer")
     media = sum(len(turn.media) for turn in turns)
     if media != 1 or not turns[0].media:
         raise PromptError(

@@ -9,11 +9,11 @@ from pydantic import Field, field_validator
 from typing_extensions import override
 
 from lamm_model.conversation import Modality
-from lamm_model.tasks.classification import LABELS_EXAMPLE, ClassificationInputs
+from lamm_model.tasks.classification import LABELS_EXAMPLE
 from lamm_model.tasks.metrics import Box3D
 from lamm_model.tasks.models import AnswerModel, CloudBox, Label, TaskModel
 from lamm_model.tasks.places.base import ReadText
-from lamm_model.tasks.places.listed import PlacesTask
+from lamm_model.tasks.places.listed import PlacesTask, SoughtInputs
 from lamm_model.tasks.places.notations import CloudBoxes
 from lamm_model.tasks.places.single import OnePlaceTask
 from lamm_model.tasks.sample import Sample
@@ -50,7 +50,7 @@ class Detection3DAnswer(AnswerModel):
     objects: tuple[Object3D, ...]
 
 
-class Detection3DInputs(ClassificationInputs):
+class Detection3DInputs(SoughtInputs):
     """`labels`: the closed set to look for; with None the model uses its own words."""
 
 

@@ -6,16 +6,16 @@ from pydantic import ValidationInfo, field_validator
 from typing_extensions import override
 
 from lamm_model.conversation import Modality
-from lamm_model.tasks.classification import LABELS_EXAMPLE, ClassificationInputs
+from lamm_model.tasks.classification import LABELS_EXAMPLE
 from lamm_model.tasks.metrics import Box
 from lamm_model.tasks.models import AnswerModel, Label, PictureBox
-from lamm_model.tasks.places.listed import PlacesTask
+from lamm_model.tasks.places.listed import PlacesTask, SoughtInputs
 from lamm_model.tasks.places.notations import PictureBoxes
 from lamm_model.tasks.reading.coordinates import Size
 from lamm_model.tasks.sample import Sample
 
 
-class DetectionInputs(ClassificationInputs):
+class DetectionInputs(SoughtInputs):
     """`labels`: the closed set to look for; with None the model uses its own words.
 
     `size`: width and height of the picture, needed to read an answer in pixels.

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing_extensions import override
 
 from lamm_model.conversation import Modality
-from lamm_model.tasks.classification import LABELS_EXAMPLE, ClassificationInputs
+from lamm_model.tasks.classification import LABELS_EXAMPLE
 from lamm_model.tasks.metrics import DetectionCounts
-from lamm_model.tasks.places.listed import PlacesTask
+from lamm_model.tasks.places.listed import PlacesTask, SoughtInputs
 from lamm_model.tasks.places.notations import PicturePoints
 from lamm_model.tasks.reading.coordinates import Size
 from lamm_model.tasks.sample import Sample
@@ -19,7 +19,7 @@ from lamm_model.tasks.targets import (
 )
 
 
-class LocatingInputs(ClassificationInputs):
+class LocatingInputs(SoughtInputs):
     """`labels`: the closed set to look for; with None the model uses its own words.
 
     `size`: width and height of the picture, needed to read an answer in pixels.

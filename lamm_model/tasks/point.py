@@ -74,7 +74,6 @@ class PointTask(PlacesTask[PointInputs, PointsAnswer]):
         "Where in this {noun} is every {label}? Give a point [x, y] for each, both from 0 to 1."
     )
     thresholds = (None,)
-    names_others = True
 
     @override
     def prompt(self, inputs: PointInputs) -> str:

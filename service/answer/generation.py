@@ -57,11 +57,13 @@ class Generation:
             arrived: `time.perf_counter()` at the request's arrival.
             account: the key's account; None is without limit.
             queue_timeout_s: maximum time to the first token; None is without limit.
-            strip: whether white space around answers is removed.
+            strip: whether white space around answers is removed; what continues a text keeps
+                its leading space.
         """
         self._engine, self._planned, self.metrics = engine, planned, metrics
         self.completion_id, self.choices = planned.completion_id, len(planned.sequences)
-        self._choices = [_Choice(arrived, strip) for _ in planned.sequences]
+        texts = [AnswerText(strip, continues=planned.continues) for _ in planned.sequences]
+        self._choices = [_Choice(arrived, text) for text in texts]
         self._arrived, self._account, self._reserved = arrived, account, 0
         self._queue_timeout_s = queue_timeout_s
         self._deadline: float | None = None  # of the first token
@@ -213,8 +215,8 @@ class Generation:
 class _Choice:
     """Running totals of one sequence; `last_token` is when its last one came."""
 
-    def __init__(self, arrived: float, strip: bool) -> None:
-        self.text = AnswerText(strip)
+    def __init__(self, arrived: float, text: AnswerText) -> None:
+        self.text = text
         self.completion_tokens, self.cached_tokens = 0, 0
         self.finish_reason: FinishReason | None = None
         self.timings = RequestTimings()
@@ -233,8 +235,9 @@ class _Choice:
 class AnswerText:
     """Strips an answer while it streams: leading space is dropped, trailing space is held back."""
 
-    def __init__(self, strip: bool = True) -> None:
-        self._strip, self._started, self._held = strip, False, ""
+    def __init__(self, strip: bool = True, *, continues: bool = False) -> None:
+        """With `continues`, leading space is kept: it separates what the client has."""
+        self._strip, self._started, self._held = strip, continues, ""
 
     def feed(self, text: str) -> str:
         """The part of the answer that is certain now; what is held at the end is dropped."""

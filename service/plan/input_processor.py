@@ -22,15 +22,20 @@ from service.exceptions import ContextLengthError, RequestError
 from service.media.item import MediaItem
 from service.media.pool_config import Precedence
 from service.media.preparer import MediaPreparer
+from service.media.sources import MediaAccess
 from service.plan.grammar_options import read_form, read_response_format
 from service.plan.prompt import InputLimits, Prompt, PromptReader
 from service.plan.sampling import sampling_params
+from service.plan.turns import Conversation
 from service.schemas.openai import ChatCompletionRequest
 
 
 @dataclass(frozen=True, slots=True)
 class PlannedRequest:
-    """A request that is ready to run: one sequence per choice, all over the same prompt."""
+    """A request that is ready to run: one sequence per choice, all over the same prompt.
+
+    With `continues`, the answers go on with a text that the client has.
+    """
 
     completion_id: str
     sequences: tuple[GenerationRequest, ...]
@@ -39,6 +44,7 @@ class PlannedRequest:
     fetch_s: float
     decode_s: float
     media_items: tuple[MediaItem, ...] = ()
+    continues: bool = False
 
 
 class InputProcessor:
@@ -64,9 +70,10 @@ class InputProcessor:
         Raises:
             RequestError, PromptError: as `plan`, for the prompt.
         """
+        _check_continuation(body)
         self.prompts.check_size(body.messages)
         access = self.media.access(owner)
-        _, prompt, _ = await asyncio.to_thread(self.prompts.read, body.messages, access)
+        _, prompt, _ = await asyncio.to_thread(self._read, body, access)
         return prompt
 
     @property
@@ -105,9 +112,7 @@ class InputProcessor:
         self._limits.sequences.check(body.n or 1, "n")
         self.prompts.check_size(body.messages)
         access = self.media.access(owner)
-        conversation, prompt, read_s = await asyncio.to_thread(
-            self.prompts.read, body.messages, access
-        )
+        conversation, prompt, read_s = await asyncio.to_thread(self._read, body, access)
         default = default_max_tokens or self._limits.default_max_tokens
         max_tokens = self._answer_tokens(body, prompt, default)
         if form is None:
@@ -131,7 +136,14 @@ class InputProcessor:
             fetch_s,
             decode_s,
             conversation.media if keep_media else (),
+            conversation.continues,
         )
+
+    def _read(
+        self, body: ChatCompletionRequest, access: MediaAccess
+    ) -> tuple[Conversation, Prompt, float]:
+        continues = body.continue_final_message or False
+        return self.prompts.read(body.messages, access, continues=continues)
 
     def _sequences(
         self,
@@ -184,4 +196,28 @@ def _check_unsupported(body: ChatCompletionRequest) -> None:
     if body.stream_options is not None and not body.stream:
         raise RequestError(
             "stream_options is given, but stream is not true", param="stream_options"
+        )
+    _check_continuation(body)
+
+
+def _check_continuation(body: ChatCompletionRequest) -> None:
+    if not body.continue_final_message:
+        if body.add_generation_prompt is False:
+            raise RequestError(
+                "add_generation_prompt is false, but continue_final_message is not true; the "
+                "model then has nothing to answer",
+                param="add_generation_prompt",
+            )
+        return
+    if body.add_generation_prompt:
+        raise RequestError(
+            "continue_final_message and add_generation_prompt are both true; only one may be",
+            param="add_generation_prompt",
+        )
+    wanted = body.response_format
+    if wanted is not None and wanted.type != "text":
+        raise RequestError(
+            f"continue_final_message is true, but response_format has type {wanted.type!r}, which "
+            "holds for whole answers",
+            param="continue_final_message",
         )

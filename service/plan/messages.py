@@ -1,101 +1,89 @@
 """OpenAI messages become the turns of a LAMM conversation and a list of media.
 
-Nothing is fetched or decoded here. Texts are neutralised, and stripped as in training.
+Nothing is fetched or decoded here.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
 from pathlib import PurePath
 
-from lamm_model.conversation import Modality, Turn, neutralise
+from lamm_model.conversation import Modality
 from lamm_model.media import POINT_CLOUD_FORMATS, MediaFormatError
 from service.exceptions import MediaRefusedError, RequestError
 from service.files.store import StoredFile
 from service.media.headers import Base64Bytes, FileBytes, kind_of_bytes
 from service.media.item import MediaItem
 from service.media.sources import MediaAccess, MediaSource, Upload, read_data_url
-from service.schemas.messages import ChatMessage, FilePart, ImagePart, MediaPart, TextPart
+from service.plan.turns import Conversation, TurnReader
+from service.schemas.messages import (
+    ChatMessage,
+    FilePart,
+    ImagePart,
+    MediaPart,
+    RefusalPart,
+    TextPart,
+)
 
+_WITH_MEDIA = ("user", "tool", "function")
 _PICTURE_SUFFIXES = ("png", "jpg", "jpeg", "webp", "bmp", "gif")
-
-
-@dataclass(frozen=True, slots=True)
-class Conversation:
-    """Turns with neutralised texts; `system` is None if the client sent none."""
-
-    turns: tuple[Turn, ...]
-    media: tuple[MediaItem, ...]
-    system: str | None
-
-
-@dataclass(slots=True)
-class _OpenTurn:
-    """A turn while its messages are being read."""
-
-    texts: list[str] = field(default_factory=list)
-    media: list[MediaItem] = field(default_factory=list)
-    answer: list[str] | None = None
 
 
 def count_characters(messages: Sequence[ChatMessage]) -> int:
     """Characters of all texts, without media; cheap at any length."""
-    return sum(
-        len(message.content)
-        if isinstance(message.content, str)
-        else sum(len(part.text) for part in message.content or () if isinstance(part, TextPart))
-        for message in messages
-    )
+    return sum(len(text) for message in messages for text in _texts(message))
 
 
 def count_media(messages: Sequence[ChatMessage]) -> Counter[Modality | None]:
     """Pictures and clouds of all messages; under None stored files, which are not looked up."""
     contents = (one.content for one in messages if not isinstance(one.content, str))
     parts = (part for content in contents for part in content or ())
-    return Counter(_modality(part) for part in parts if not isinstance(part, TextPart))
+    return Counter(_modality(part) for part in parts if isinstance(part, MediaPart))
 
 
 def read_messages(
-    messages: Sequence[ChatMessage], max_media_bytes: int, access: MediaAccess
+    messages: Sequence[ChatMessage],
+    max_media_bytes: int,
+    access: MediaAccess,
+    *,
+    strips: bool = True,
+    continues: bool = False,
 ) -> Conversation:
-    """The turns of a conversation; consecutive user messages are one turn, its media before its
-    text.
+    """The turns of a conversation; consecutive messages of one side are one turn, its media
+    before its text.
 
     Reads every character: the caller has limited their number. Blocks for the disk if media are
-    stored files.
+    stored files. `strips` and `continues` as for `TurnReader`.
 
     Raises:
-        RequestError: a role is out of order, a medium is outside a user message, the last message
-            is not a user's, or `access` does not allow a medium.
+        RequestError: a medium is outside a user's or a tool's message, the last message has the
+            wrong role, or `access` does not allow a medium.
         MediaRefusedError: a medium is larger than `max_media_bytes`.
     """
-    system: list[str] = []
-    turns: list[_OpenTurn] = []
+    reader = TurnReader(strips=strips, continues=continues)
     for number, message in enumerate(messages):
         param = f"messages[{number}]"
         text, media = _read_content(message, param, max_media_bytes, access)
-        if message.role in ("system", "developer"):
-            system.append(text)
-        elif message.role == "user":
-            if not turns or turns[-1].answer is not None:
-                turns.append(_OpenTurn())
-            turns[-1].texts.append(text)
-            turns[-1].media += media
-        elif not turns:
-            raise RequestError(
-                f"{param} has role 'assistant' but no user message precedes it", param=param
-            )
-        else:
-            turns[-1].answer = [*(turns[-1].answer or []), text]
-    if not turns or turns[-1].answer is not None:
-        raise RequestError("the last message must have role 'user'", param="messages")
-    return Conversation(
-        turns=tuple(_close(turn) for turn in turns),
-        media=tuple(item for turn in turns for item in turn.media),
-        system="\n".join(system) if system else None,
-    )
+        reader.add(message, param, text, media)
+    return reader.close()
+
+
+def _texts(message: ChatMessage) -> Iterator[str]:
+    if isinstance(message.content, str):
+        yield message.content
+    else:
+        for part in message.content or ():
+            if isinstance(part, TextPart | RefusalPart):
+                yield _text(part)
+    yield message.refusal or ""
+    for call in message.calls:
+        yield call.function.name
+        yield call.function.arguments
+
+
+def _text(part: TextPart | RefusalPart) -> str:
+    return part.text if isinstance(part, TextPart) else part.refusal
 
 
 def _modality(part: MediaPart) -> Modality | None:
@@ -105,14 +93,6 @@ def _modality(part: MediaPart) -> Modality | None:
             return Modality.IMAGE
         return Modality.POINT_CLOUD if suffix in POINT_CLOUD_FORMATS else None
     return Modality.IMAGE if isinstance(part, ImagePart) else Modality.POINT_CLOUD
-
-
-def _close(turn: _OpenTurn) -> Turn:
-    question = "\n".join(text for text in turn.texts if text).strip()
-    if not question and not turn.media:
-        raise RequestError("a user message has neither text nor media", param="messages")
-    answer = None if turn.answer is None else neutralise("\n".join(turn.answer).strip())
-    return Turn(neutralise(question), answer, tuple(item.modality for item in turn.media))
 
 
 def _read_content(
@@ -128,16 +108,16 @@ def _read_content(
     media: list[MediaItem] = []
     for index, part in enumerate(message.content):
         place = f"{param}.content[{index}]"
-        if isinstance(part, TextPart):
-            texts.append(part.text)
-            continue
-        if message.role != "user":
+        if isinstance(part, TextPart | RefusalPart):
+            texts.append(_text(part))
+        elif message.role in _WITH_MEDIA:
+            media.append(_read_media(part, f"{place}.{part.type}", max_media_bytes, access))
+        else:
             raise RequestError(
                 f"{place} is of type {part.type!r} in a message with role {message.role!r}; "
-                "only user messages may contain media",
+                f"only messages with role {' or '.join(_WITH_MEDIA)} may contain media",
                 param=place,
             )
-        media.append(_read_media(part, f"{place}.{part.type}", max_media_bytes, access))
     return "\n".join(texts), media
 
 

@@ -18,8 +18,9 @@ from lamm_model.tokenizer import LammTokenizer
 from service.exceptions import ContextLengthError, RequestError
 from service.media.item import MediaItem
 from service.media.sources import MediaAccess
-from service.plan.messages import Conversation, count_characters, count_media, read_messages
+from service.plan.messages import count_characters, count_media, read_messages
 from service.plan.sampling import SequenceLimits
+from service.plan.turns import Conversation
 from service.schemas.messages import ChatMessage
 
 
@@ -75,11 +76,12 @@ class PromptReader:
             )
 
     def read(
-        self, messages: Sequence[ChatMessage], access: MediaAccess
+        self, messages: Sequence[ChatMessage], access: MediaAccess, *, continues: bool = False
     ) -> tuple[Conversation, Prompt, float]:
         """The conversation, its prompt, and the seconds that looking up its media took.
 
-        Blocks for the disk if media are stored files.
+        With `continues`, the last message is an answer that the model goes on with. Blocks for
+        the disk if media are stored files.
 
         Raises:
             RequestError, MediaRefusedError: as `read_messages`, or the model does not accept a
@@ -87,7 +89,13 @@ class PromptReader:
             PromptError: the checkpoint's prompt preset cannot express the conversation.
         """
         started = time.perf_counter()
-        conversation = read_messages(messages, self.limits.max_media_bytes, access)
+        conversation = read_messages(
+            messages,
+            self.limits.max_media_bytes,
+            access,
+            strips=self.spec.prompt_preset.strips,
+            continues=continues,
+        )
         read_s = time.perf_counter() - started
         self._check_media(conversation.media)
         return conversation, self._tokenize(conversation), read_s
@@ -109,7 +117,12 @@ class PromptReader:
         system = self.spec.system_text() if system is None else neutralise(system)
         placeholders = [self.spec.placeholder(item.modality) for item in conversation.media]
         ids = self.tokenizer.encode_prompt(
-            render(conversation.turns, system, self.spec.prompt_preset),
+            render(
+                conversation.turns,
+                system,
+                self.spec.prompt_preset,
+                continues=conversation.continues,
+            ),
             self.spec.bos_token_id,
             [[token] * count for token, count in placeholders],
         )

@@ -5,15 +5,26 @@ Every length is bounded here.
 
 from __future__ import annotations
 
+import json
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, Discriminator, Field, Tag, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    Discriminator,
+    Field,
+    Tag,
+    model_validator,
+)
 from pydantic_core import PydanticCustomError
 
 from lamm_model.media import POINT_CLOUD_FORMATS
 from service.schemas.absent import NullIsAbsent, Unread
 
 MAX_PARTS = 256
+MAX_CALLS = 128
+MAX_NAME = 256
 
 
 def check_unicode(text: str) -> str:
@@ -116,8 +127,15 @@ class FilePart(BaseModel):
     file: FileReference
 
 
+class RefusalPart(BaseModel):
+    """A refusal in an answer of the history; read as its text."""
+
+    type: Literal["refusal"]
+    refusal: Text
+
+
 MediaPart = ImagePart | PointCloudPart | FilePart
-ContentPart = Annotated[TextPart | MediaPart, Field(discriminator="type")]
+ContentPart = Annotated[TextPart | RefusalPart | MediaPart, Field(discriminator="type")]
 
 
 def _content_kind(value: Any) -> str | None:
@@ -131,9 +149,50 @@ Content = Annotated[
 ]
 
 
-class ChatMessage(BaseModel):
-    """One message of the conversation."""
+def _as_text(value: Any) -> Any:
+    """Arguments as JSON text; some clients send the object itself."""
+    return json.dumps(value, ensure_ascii=False) if isinstance(value, dict) else value
 
-    role: Literal["system", "developer", "user", "assistant"]
+
+class CalledFunction(BaseModel):
+    """A function that an answer of the history called, and its arguments as JSON text."""
+
+    name: Text
+    arguments: Annotated[Text, BeforeValidator(_as_text), NullIsAbsent()] = ""
+
+
+class CalledTool(BaseModel):
+    """A tool call in an answer of the history."""
+
+    id: Annotated[Text, NullIsAbsent()] = ""
+    type: Annotated[Literal["function"], NullIsAbsent()] = "function"
+    function: CalledFunction
+
+
+def _name(value: Any) -> str | None:
+    """A name that can be shown; anything else has no effect."""
+    known = isinstance(value, str) and len(value) <= MAX_NAME and value.isprintable()
+    return value if known else None
+
+
+class ChatMessage(BaseModel):
+    """One message of the conversation.
+
+    `tool` and `function` messages, and the calls that they answer, are read as text. `name` has no
+    effect, except that it names the function of a `function` message.
+    """
+
+    role: Literal["system", "developer", "user", "assistant", "tool", "function"]
     content: Content | None = None
-    name: Unread = None
+    refusal: Text | None = None
+    name: Annotated[Any, AfterValidator(_name)] = None
+    tool_calls: Annotated[list[CalledTool], Field(max_length=MAX_CALLS)] | None = None
+    function_call: CalledFunction | None = None
+    tool_call_id: Text | None = None
+
+    @property
+    def calls(self) -> tuple[CalledTool, ...]:
+        """All calls of the message; an old `function_call` has no id."""
+        old = self.function_call
+        calls = () if old is None else (CalledTool(function=old),)
+        return (*calls, *(self.tool_calls or ()))

@@ -105,6 +105,11 @@ class ChatCompletionRequest(SamplingRequest):
         list[ChatMessage], Field(min_length=1, max_length=MAX_MESSAGES, fail_fast=True)
     ]
     max_completion_tokens: Annotated[int, Field(ge=1, le=MAX_TOKENS)] | None = None
+    continue_final_message: Annotated[
+        bool | None,
+        Field(description="whether the last message is an answer that the model goes on with"),
+    ] = None
+    add_generation_prompt: bool | None = None
     logprobs: bool | None = None
     top_logprobs: Annotated[int, Field(ge=0, le=20)] | None = None
     response_format: ResponseFormat | None = None

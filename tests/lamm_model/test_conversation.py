@@ -57,6 +57,53 @@ def test_the_default_system_text() -> None:
     assert first.text.startswith(NORMAL_SYSTEM + "\n\n### Human: ")
 
 
+@pytest.mark.parametrize(("system", "opening"), [("S", "S\n\n"), ("", "")])
+def test_the_assistant_may_speak_first(system: str, opening: str) -> None:
+    assert render([Turn(None, "Hello!"), Turn("Hi", media=(IMAGE,))], system) == [
+        TextChunk(f"{opening}### Assistant:"),
+        TextChunk("Hello!\n###", trains=True),
+        TextChunk("Human: <Img>"),
+        MediaChunk(IMAGE, 0),
+        TextChunk("</Img> Hi\n### Assistant:"),
+    ]
+
+
+def test_a_system_text_alone() -> None:
+    assert render([Turn(None)], "Say hello.") == [TextChunk("Say hello.\n\n### Assistant:")]
+
+
+def test_an_empty_question_is_a_question() -> None:
+    assert render([Turn("")], "") == [TextChunk("### Human: \n### Assistant:")]
+
+
+def test_only_the_first_turn_may_lack_a_question() -> None:
+    with pytest.raises(ValueError, match="turn 1 has no question"):
+        render([Turn("a", "b"), Turn(None)])
+    with pytest.raises(ValueError, match="turn 0 has no question"):
+        render([Turn(None, "b", (IMAGE,))])
+
+
+def test_a_begun_answer_is_left_open() -> None:
+    assert render([Turn("a", "b"), Turn("What?", "It is a")], "", continues=True) == [
+        TextChunk("### Human: a\n### Assistant:"),
+        TextChunk("b\n###", trains=True),
+        TextChunk("Human: What?\n### Assistant:"),
+        TextChunk("It is a"),
+    ]
+    with pytest.raises(ValueError, match="no answer to continue"):
+        render([Turn("a")], continues=True)
+
+
+@pytest.mark.parametrize("preset", [PromptPreset.UPSTREAM_BENCH, PromptPreset.UPSTREAM_CLI])
+def test_upstream_continues_no_answer(preset: PromptPreset) -> None:
+    with pytest.raises(PromptError, match="cannot continue an answer"):
+        render([Turn("q", "It", (IMAGE,))], "S", preset, continues=True)
+
+
+def test_only_training_s_preset_strips() -> None:
+    assert [preset for preset in PromptPreset if preset.strips] == [PromptPreset.LAMM_TRAIN]
+
+
 def test_only_answers_train() -> None:
     chunks = render([Turn("a", "b"), Turn("c", "d")])
     assert [c.text for c in chunks if isinstance(c, TextChunk) and c.trains] == ["b\n###", "d\n###"]

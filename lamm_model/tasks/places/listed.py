@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
+from pydantic import Field
 from typing_extensions import override
 
 from lamm_model.tasks.base import AnswerT, InputsT, ParseResult
+from lamm_model.tasks.classification import MAX_LABELS, ClassificationInputs
 from lamm_model.tasks.grammar import any_of
 from lamm_model.tasks.metrics import (
     DetectionCounts,
@@ -28,6 +30,12 @@ from lamm_model.tasks.reading.words import tokens
 FoundPlace = tuple[str | None, Numbers]
 
 
+class SoughtInputs(ClassificationInputs):
+    """`labels`: the closed set to look for, one or more; with None the model uses its own words."""
+
+    labels: tuple[str, ...] | None = Field(default=None, min_length=1, max_length=MAX_LABELS)
+
+
 class PlacesTask(PlaceTask[InputsT, AnswerT]):
     """A task whose answer is a list of labelled places.
 
@@ -38,14 +46,12 @@ class PlacesTask(PlaceTask[InputsT, AnswerT]):
         things: the prompt's word for what is looked for.
         thresholds: overlaps at which `score` counts; None for a task whose places have no area.
         needs_labels: whether a place without a label is left out.
-        names_others: whether words that are none of the labels name something else.
     """
 
     question: ClassVar[str]
     things: ClassVar[str] = "objects"
     thresholds: ClassVar[tuple[float | None, ...]] = (0.5,)
     needs_labels: ClassVar[bool] = True
-    names_others: ClassVar[bool] = False
 
     @override
     def prompt(self, inputs: InputsT) -> str:
@@ -60,8 +66,9 @@ class PlacesTask(PlaceTask[InputsT, AnswerT]):
     def parse(self, text: str, inputs: InputsT) -> ParseResult[AnswerT]:
         """Every place with the label before it (or after it, where the first one has none before).
 
-        Places that were clipped, reordered, cut short, in a guessed frame or in none, and places
-        without a label make the result partial.
+        Places that were clipped, reordered, cut short, in a guessed frame or in none, places
+        without a label, and places of things outside the closed set make the result partial; the
+        last two are left out.
         """
         read = self._read(text, inputs)
         labels = self._labels(inputs)
@@ -70,7 +77,7 @@ class PlacesTask(PlaceTask[InputsT, AnswerT]):
                 return ParseResult.of(self._answer((), inputs), sure=True)
             return ParseResult.unparsed()
         usable = list(read.places)
-        there = list(labelled(read.text, usable, labels, others=self.names_others))
+        there = list(labelled(read.text, usable, labels))
         found = [
             (label, used) for label, group in there if (used := read.places[group].used) is not None
         ]
@@ -150,11 +157,14 @@ class PlacesTask(PlaceTask[InputsT, AnswerT]):
     def _chosen(
         self,
         found: list[FoundPlace],
-        inputs: InputsT,  # noqa: ARG002 - for subclasses
+        inputs: InputsT,
     ) -> list[FoundPlace]:
-        """The places that make the answer: all or none of them have a label."""
+        """The places that make the answer: all or none of them have a label, one of the set."""
+        labels = self._labels(inputs)
         named = [one for one in found if one[0] is not None]
-        return named if named or self.needs_labels else found
+        if named:
+            return [one for one in named if labels is None or one[0] in labels]
+        return [] if self.needs_labels else found
 
     def _answer(
         self,

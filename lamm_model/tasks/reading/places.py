@@ -66,18 +66,19 @@ def cut_short(text: str, found: Sequence[Group]) -> bool:
 
 
 def labelled(
-    text: str, found: Sequence[Group], labels: Sequence[str] | None, *, others: bool = False
+    text: str, found: Sequence[Group], labels: Sequence[str] | None
 ) -> Iterator[tuple[str | None, Group]]:
     """Each group with the label before it (or after it, if there is none before the first group).
 
-    A group without a label of its own has the label of the previous group. Groups of negated labels
-    are left out. With `others`, words that are not among the labels are a label too.
+    A group without a word of its own has the label of the previous group. A group whose words are
+    none of the labels has those words as its label: it is something else. Groups of negated labels
+    are left out.
     """
     if not found:
         return
     text = without_names(text)
     first = text[: found[0].start]
-    before = bool(label_of(first, labels) or (others and label_of(first, None)))
+    before = bool(label_of(first, labels) or label_of(first, None))
     previous: tuple[str | None, bool] = None, False
     for index, group in enumerate(found):
         if before:
@@ -85,8 +86,7 @@ def labelled(
         else:
             following = found[index + 1].start if index + 1 < len(found) else len(text)
             segment = text[group.end : following]
-        other = label_of(segment, None) if others else None
-        previous = label_of(segment, labels) or other or previous
+        previous = label_of(segment, labels) or label_of(segment, None) or previous
         label, denied = previous
         if not denied:
             yield label, group

@@ -35,6 +35,12 @@ def test_stripping_piecewise_is_stripping(pieces: list[str]) -> None:
     assert "".join(map(answer.feed, pieces)) == "".join(pieces).strip()
 
 
+@given(st.lists(st.text(alphabet=" \n\tab", max_size=4), max_size=8))
+def test_a_continuation_keeps_the_space_before_it(pieces: list[str]) -> None:
+    answer = AnswerText(continues=True)
+    assert "".join(map(answer.feed, pieces)) == "".join(pieces).rstrip()
+
+
 class Scripted(EchoEngine):
     """Gives each request the chunks of its id."""
 
@@ -76,6 +82,21 @@ async def test_each_encoded_medium_is_reported_once_under_its_modality() -> None
     }
     assert (found["count", "image"], found["sum", "image"]) == (1, 0.25)
     assert (found["count", "point_cloud"], found["sum", "point_cloud"]) == (2, 3.0)
+
+
+@pytest.mark.parametrize(("continues", "text"), [(True, " coat."), (False, "coat.")])
+async def test_a_continued_text_keeps_the_space_before_its_rest(continues: bool, text: str) -> None:
+    last = GenerationChunk(" coat. ", (1,), finish_reason=FinishReason.STOP, completion_tokens=1)
+    planned = PlannedRequest(
+        "r", (GenerationRequest("r-0", (1,), SamplingParams()),), 0, 0, 0.0, 0.0,
+        continues=continues,
+    )  # fmt: skip
+    engine = Scripted({"r-0": [last]})
+    generation = Generation(engine, planned, Metrics("m", {}), time.perf_counter())
+    await generation.start(1.0)
+    deltas = [delta async for delta in generation.deltas()]
+    await generation.close()
+    assert "".join(delta.text for delta in deltas if delta is not None) == text
 
 
 class Lingering(EchoEngine):

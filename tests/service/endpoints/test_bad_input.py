@@ -126,7 +126,7 @@ CASES: dict[str, tuple[dict[str, Any], int, str, str]] = {
         chat_body(stream_options={"include_usage": True}), 400, "stream_options", "stream"),
     "no messages": (messages(), 400, "messages", "at least 1"),
     "unknown role": (
-        messages({"role": "tool", "content": "x"}), 400, "messages[0].role", "must be one of"),
+        messages({"role": "ipython", "content": "x"}), 400, "messages[0].role", "must be one of"),
     "unknown part": (
         messages({"role": "user", "content": [{"type": "audio_url"}]}), 400,
         "messages[0].content[0]", "unknown type"),
@@ -134,9 +134,8 @@ CASES: dict[str, tuple[dict[str, Any], int, str, str]] = {
         messages({"role": "user", "content": 5}), 400, "messages[0].content", "must be a string"),
     "no content": (
         messages({"role": "user"}), 400, "messages[0].content", "content is missing"),
-    "empty question": (messages({"role": "user", "content": " "}), 400, "messages", "neither"),
-    "answer first": (
-        messages({"role": "assistant", "content": "x"}, USER), 400, "messages[0]", "precedes"),
+    "empty question": (messages({"role": "user", "content": " "}), 400, "messages[0]", "neither"),
+    "nothing at all": (messages({"role": "system", "content": ""}), 400, "messages", "neither"),
     "answer last": (
         messages(USER, {"role": "assistant", "content": "x"}), 400, "messages", "last message"),
     "medium in a system message": (

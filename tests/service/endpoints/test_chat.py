@@ -148,6 +148,54 @@ async def test_the_prompt_is_the_training_format(
     assert second == "Sing.\n\n### Human: Which colour?\nBe exact.\n### Assistant:"
 
 
+async def test_an_answer_is_continued(
+    client: httpx.AsyncClient, app: FastAPI, recorded: Recorded
+) -> None:
+    messages = [{"role": "user", "content": "What?"}, {"role": "assistant", "content": "It is"}]
+    body = chat_body(messages=messages, continue_final_message=True)
+    response = await client.post(URL, json=body)
+    assert response.status_code == 200
+    assert response.json()["choices"][0]["message"]["content"] == REPLY
+    tokenizer = app.state.services.models.get("tiny-lamm").processor.tokenizer
+    prompt = tokenizer.decode(recorded.requests[0].prompt_token_ids[1:])
+    assert prompt.endswith("### Human: What?\n### Assistant:It is")
+
+
+@pytest.mark.parametrize(
+    ("more", "param", "fault"),
+    [
+        ({"continue_final_message": True}, "continue_final_message", "not an assistant's"),
+        ({"add_generation_prompt": False}, "add_generation_prompt", "nothing to answer"),
+        (
+            {"continue_final_message": True, "add_generation_prompt": True},
+            "add_generation_prompt",
+            "only one may be",
+        ),
+        (
+            {"continue_final_message": True, "response_format": {"type": "json_object"}},
+            "continue_final_message",
+            "'json_object', which holds for whole answers",
+        ),
+    ],
+)
+async def test_a_continuation_that_makes_no_sense(
+    client: httpx.AsyncClient, more: dict[str, Any], param: str, fault: str
+) -> None:
+    for url in (URL, f"{URL}/estimate"):
+        response = await client.post(url, json=chat_body(**more))
+        assert response.status_code == 400
+        error = response.json()["error"]
+        assert error["param"] == param
+        assert fault in error["message"]
+
+
+async def test_null_continues_nothing(client: httpx.AsyncClient) -> None:
+    body = chat_body(continue_final_message=None, add_generation_prompt=None)
+    assert (await client.post(URL, json=body)).status_code == 200
+    body = chat_body(continue_final_message=False, add_generation_prompt=True)
+    assert (await client.post(URL, json=body)).status_code == 200
+
+
 async def test_a_spelled_placeholder_is_only_text(
     client: httpx.AsyncClient, recorded: Recorded
 ) -> None:
