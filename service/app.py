@@ -28,6 +28,7 @@ from service.endpoints import (
 )
 from service.engine.base import Engine, EngineInfo
 from service.guards import install_middleware, watch_keys
+from service.http.root_path import RootPathMiddleware, check_root_path
 from service.media.pool import MediaPool
 from service.schemas.openai_answers import ErrorBody
 from service.startup.assembly import build_services
@@ -67,6 +68,7 @@ def create_app(
         redirect_slashes=False,
         # FastAPI's own pages load scripts from other hosts and need no key.
         openapi_url=None,
+        servers=[{"url": settings.root_path}] if settings.root_path else None,
         responses={"4XX": {"model": ErrorBody}},
     )
     app.state.services = services
@@ -78,10 +80,15 @@ def create_app(
     app.include_router(tasks.create_router())
     # Last, so that API requests are not matched against the page's files.
     app.include_router(ui.create_router(settings.ui))
+    if settings.root_path:
+        check_root_path(settings.root_path, app.routes)
+        app.include_router(ui.prefix_router(settings.root_path))
     errors.install(app)
     install_middleware(app, settings, services)
     if tracing is not None:
         app.add_middleware(tracing.middleware)
+    if settings.root_path:
+        app.add_middleware(RootPathMiddleware, root_path=settings.root_path)
     return app
 
 

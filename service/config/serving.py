@@ -53,6 +53,11 @@ class ServingSettings(BaseModel):
     port: int = Field(
         default=8000, ge=0, le=65535, description="port to listen on; 0 picks a free one"
     )
+    root_path: str = Field(
+        default="",
+        description="path prefix under which a reverse proxy publishes the service, such as /lamm; "
+        "requests are accepted with and without it",
+    )
     ui: bool = Field(
         default=True, description="serve the web page at /; otherwise / redirects to /docs"
     )

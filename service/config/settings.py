@@ -18,6 +18,8 @@ from service.config.serving import EngineSettings, ServingSettings
 from service.config.storage import StorageSettings
 
 _ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://[^/?#@\s]+")
+# RFC 3986's unreserved characters: no encoding of them differs from another.
+_ROOT_PATH = re.compile(r"(/[A-Za-z0-9_~-][A-Za-z0-9._~-]*)*")
 
 
 # The help lists the fields of the last one first.
@@ -50,3 +52,15 @@ class Settings(StorageSettings, LimitSettings, EngineSettings, ServingSettings, 
                     f"{origin!r} is not a valid origin; expected https://host or http://host:port"
                 )
         return value
+
+    @field_validator("root_path")
+    @classmethod
+    def _check_root_path(cls, value: str) -> str:
+        """The prefix without a trailing slash; `/` is none."""
+        root_path = value.removesuffix("/")
+        if not _ROOT_PATH.fullmatch(root_path):
+            raise ValueError(
+                "a path prefix begins with a slash, has letters, digits, '-', '_', '.' and '~' "
+                "between its slashes, and no segment that begins with '.'"
+            )
+        return root_path

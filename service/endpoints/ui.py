@@ -84,8 +84,19 @@ def assets() -> tuple[Asset, ...]:
 
 
 async def documentation() -> RedirectResponse:
-    """Redirects to the documentation."""
-    return RedirectResponse("/docs")
+    """Redirects to the documentation, by a relative address: a proxy may add a path prefix."""
+    return RedirectResponse("docs")
+
+
+def prefix_router(root_path: str) -> APIRouter:
+    """A redirect from the path prefix to the page, whose relative links need the final slash."""
+
+    async def add_slash() -> RedirectResponse:
+        return RedirectResponse(f"{root_path.rpartition('/')[2]}/")
+
+    router = APIRouter(include_in_schema=False)
+    router.add_api_route(root_path, add_slash, methods=["GET"], dependencies=[OPEN])
+    return router
 
 
 def _handler(asset: Asset) -> Callable[[Request], Awaitable[Response]]:

@@ -11,7 +11,8 @@ import asyncio
 import re
 
 import httptools
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from service.http.http_1_0 import UnchunkedProtocol
 
 MAX_HEAD_BYTES = 1 << 16
 HEAD_TIMEOUT_S = 30.0
@@ -23,7 +24,7 @@ _OFFER = re.compile(rb"(?<=\r\n)upgrade(?=:[ \t]*h2c[ \t]*\r\n)", re.IGNORECASE)
 _PASSED_OVER = b"x-offer"  # as long, so that nothing else changes
 
 
-class BoundedHeadProtocol(HttpToolsProtocol):
+class BoundedHeadProtocol(UnchunkedProtocol):
     """uvicorn's HTTP protocol with limits for the head of each request.
 
     The time runs from the start of the connection, later from the first byte after an answer, until

@@ -33,6 +33,7 @@ from service.guards import access_control, watch_keys
 from service.http.disconnect import until_disconnect
 from service.http.middleware import BodyLimitMiddleware, RequestContextMiddleware
 from service.http.request_body import release_body
+from service.http.root_path import RootPathMiddleware
 from service.http.security_headers import SecurityHeadersMiddleware
 from service.keys.auth import REQUEST_ID, AccessControl, needed
 from service.logging_setup import configure_logging
@@ -93,6 +94,7 @@ def create_gateway(config: GatewayConfig, replicas: Callable[[], DeploymentHandl
         routes=[Route("/{path:path}", _Gateway(replicas(), access, config.replica_wait_s))],
         lifespan=lifespan,
         middleware=[
+            *_without_root_path(settings.root_path),
             Middleware(_OneRequestId),
             Middleware(SecurityHeadersMiddleware),
             Middleware(RequestContextMiddleware),
@@ -106,6 +108,10 @@ def create_gateway(config: GatewayConfig, replicas: Callable[[], DeploymentHandl
             ),
         ],
     )
+
+
+def _without_root_path(root_path: str) -> list[Middleware]:
+    return [Middleware(RootPathMiddleware, root_path=root_path)] if root_path else []
 
 
 class _Gateway:

@@ -122,6 +122,18 @@ async def test_metrics_are_everyone_s(monkeypatch: pytest.MonkeyPatch, settings:
         assert any(f'replica="{name}"' in line and line.endswith(" 1.0") for line in served)
 
 
+async def test_a_path_prefix_changes_nothing(
+    monkeypatch: pytest.MonkeyPatch, settings: Settings
+) -> None:
+    async with gateway(monkeypatch, settings, 2, root_path="/lamm") as (client, _):
+        assert (await client.post(f"/lamm{CHAT}", json=chat_body())).status_code == 200
+        for prefix in ("/lamm", ""):
+            lines = (await client.get(f"{prefix}/metrics")).text
+            assert 'replica="r0"' in lines
+            assert 'replica="r1"' in lines
+        assert (await client.delete("/lamm/v1/requests/nobody-s")).status_code == 404
+
+
 async def test_a_request_is_cancelled_wherever_it_runs(
     monkeypatch: pytest.MonkeyPatch, settings: Settings
 ) -> None:

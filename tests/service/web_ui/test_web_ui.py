@@ -96,7 +96,7 @@ async def test_an_operator_can_leave_the_page_out(settings: Settings) -> None:
     async with quick_app(settings, ui=False, api_keys="k") as (_, client):
         assert (await client.get("/")).status_code == 401
         page = await client.get("/", headers=bearer("k"))
-        assert (page.status_code, page.headers["location"]) == (307, "/docs")
+        assert (page.status_code, page.headers["location"]) == (307, "docs")
         assert (await client.get("/ui/main.js", headers=bearer("k"))).status_code == 404
 
 

@@ -6,10 +6,11 @@ import contextlib
 import re
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import uvicorn
+from starlette.types import ASGIApp
 
 from service.app import create_app
 from service.config.settings import Settings
@@ -34,13 +35,18 @@ class Visited:
     engine: ScriptedEngine
 
 
+def _no_proxy(app: ASGIApp) -> ASGIApp:
+    return app
+
+
 @contextlib.contextmanager
-def visited(settings: Settings) -> Iterator[Visited]:
-    """Runs the service in a thread of its own until the block ends."""
+def visited(
+    settings: Settings, proxy: Callable[[ASGIApp], ASGIApp] = _no_proxy
+) -> Iterator[Visited]:
+    """Runs the service behind `proxy`, in a thread of its own until the block ends."""
     engine = ScriptedEngine(engine_config(settings))
-    config = uvicorn.Config(
-        create_app(settings, engine), port=0, log_level="error", lifespan="on", ws="none"
-    )
+    app = proxy(create_app(settings, engine))
+    config = uvicorn.Config(app, port=0, log_level="error", lifespan="on", ws="none")
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
