@@ -24,6 +24,8 @@ PROVENANCE = "provenance.json"
 # The other files of an adapter directory; the first two have PEFT's format.
 ADAPTER_CONFIG = "adapter_config.json"
 ADAPTER_WEIGHTS = "adapter_model.safetensors"
+# Older PEFT wrote the same tensors as a pickle.
+ADAPTER_PICKLE = "adapter_model.bin"
 PROJECTORS = "projectors.safetensors"
 
 
@@ -204,8 +206,11 @@ class CheckpointSpec:
 
 
 def weights_digest(path: Path) -> str:
-    """SHA-256 over the names and bytes of the directory's safetensors files, in name order."""
-    files = sorted(path.glob("*.safetensors"))
+    """SHA-256 over the names and bytes of the directory's weights, in name order.
+
+    These are its safetensors files, and the pickle of an adapter that older PEFT wrote.
+    """
+    files = sorted([*path.glob("*.safetensors"), *path.glob(ADAPTER_PICKLE)])
     if not files:
         raise CheckpointError(f"{path}: no .safetensors file found")
     digest = hashlib.sha256()

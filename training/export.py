@@ -10,8 +10,8 @@ from typing import Any
 from peft import LoraConfig
 from torch import nn
 
-from lamm_model.checkpoint.adapter import projector_modules
-from lamm_model.checkpoint.lora import inject_lora, lora_config
+from lamm_model.checkpoint.adapters.injection import inject_lora, lora_config
+from lamm_model.checkpoint.adapters.trained import projector_modules
 from lamm_model.modeling import LammForConditionalGeneration
 from training.config import LoraRecipe, Recipe
 from training.loss import LOW_PRECISIONS, TrainingError

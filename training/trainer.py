@@ -22,7 +22,8 @@ from torch import nn
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
-from lamm_model.checkpoint.adapter import copy_adapter, load_adapter, save_adapter
+from lamm_model.checkpoint.adapters.stored import load_adapter
+from lamm_model.checkpoint.adapters.trained import copy_adapter, save_adapter
 from lamm_model.checkpoint.atomic import atomic_directory
 from lamm_model.modeling import LammForConditionalGeneration
 from training.config import Recipe

@@ -87,9 +87,9 @@ def _add_merge(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     merging = commands.add_parser(
         "merge",
         help="merge an adapter into its base, for `lamm serve`",
-        description="Add an adapter's LoRA to the weights of its base in float32, replace the "
-        "projectors, and write a checkpoint directory, completely or not at all. An adapter of "
-        "another base is refused.",
+        description="Add an adapter's LoRA or DoRA to the weights of its base in float32, replace "
+        "the projectors, and write a checkpoint directory, completely or not at all. An adapter of "
+        "another base is refused, and one with an option of PEFT that cannot be merged.",
     )
     add = merging.add_argument
     add("--base", type=Path, required=True, help="checkpoint that the adapter was trained on")
@@ -194,6 +194,8 @@ def _merge(arguments: argparse.Namespace) -> int:
         getattr(torch, arguments.dtype),
         replace=arguments.force,
     )
+    for note in provenance["notes"]:
+        print(f"lamm model merge: warning: {note}", file=sys.stderr)
     print(f"{arguments.out}: {provenance['dtype']}, digest {provenance['digest']}")
     return 0
 

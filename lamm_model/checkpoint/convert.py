@@ -13,13 +13,14 @@ from dataclasses import asdict
 from importlib.metadata import version
 from typing import Any
 
-from lamm_model.checkpoint.adapter import Adapter, write_adapter
+from lamm_model.checkpoint.adapters.fitted import LoraUpdate
+from lamm_model.checkpoint.adapters.injection import lora_config
+from lamm_model.checkpoint.adapters.stored import DOWN, PREFIX, UP
+from lamm_model.checkpoint.adapters.trained import Adapter, write_adapter
 from lamm_model.checkpoint.clip_keys import ClipTower
 from lamm_model.checkpoint.convert_inputs import ConvertOptions, OpenedInputs, open_inputs
-from lamm_model.checkpoint.lora import lora_config
-from lamm_model.checkpoint.official_delta import LORA_DROPOUT, TARGETS
+from lamm_model.checkpoint.official_delta import LORA_DROPOUT, TARGETS, OfficialDelta
 from lamm_model.checkpoint.planning import (
-    LoraWeights,
     check_recipes,
     plan_tensors,
     write_config,
@@ -60,9 +61,8 @@ def convert(options: ConvertOptions) -> dict[str, Any]:
     tower = opened.tower
     source = str(options.vision or options.points)
     check_recipes(config, recipes, "the inputs do not match the model", {source: tower.unexpected})
-    scale = options.lora_alpha / opened.delta.rank
-    lora = LoraWeights(opened.delta.lora, scale) if options.merge else None
-    tensors = plan_tensors(config, recipes, options.dtype, lora)
+    updates = _updates(opened.delta, options.lora_alpha) if options.merge else {}
+    tensors = plan_tensors(config, recipes, options.dtype, updates)
     with workspace(options.out, _plan(options, recipes), replace=options.replace) as work:
         beside = 0 if options.merge else sum(t.nbytes for t in opened.delta.lora.values())
         check_disk(options.out.parent, total_bytes(tensors) + beside - work.finished_bytes)
@@ -99,6 +99,16 @@ def _recipes(opened: OpenedInputs) -> dict[str, TensorRecipe]:
         **{f"language_model.{name}": recipe for name, recipe in opened.base.recipes.items()},
         **{f"{tower}.{name}": recipe for name, recipe in opened.tower.recipes.items()},
         **{f"{opened.projector}.{p}": TensorRecipe.of(projector, p) for p in delta.projector},
+    }
+
+
+def _updates(delta: OfficialDelta, alpha: float) -> dict[str, LoraUpdate]:
+    return {
+        name.removeprefix(PREFIX).removesuffix(DOWN): LoraUpdate(
+            down, delta.lora[name.removesuffix(DOWN) + UP], alpha / delta.rank
+        )
+        for name, down in delta.lora.items()
+        if name.endswith(DOWN)
     }
 
 

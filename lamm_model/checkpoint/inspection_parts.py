@@ -34,14 +34,27 @@ def describe_adapter(path: Path) -> Iterator[str]:
     yield f"{path}"
     yield "  kind        adapter; input of `lamm model merge --adapter`"
     yield f"  base        digest {provenance.get('base', {}).get('digest')}"
-    yield (
-        f"  LoRA        r {config.get('r')}, alpha {config.get('lora_alpha')}, "
-        f"{', '.join(sorted(config.get('target_modules') or ()))}"
-    )
+    targets = config.get("target_modules")
+    shown = ", ".join(sorted(map(str, targets))) if isinstance(targets, list) else str(targets)
+    yield f"  LoRA        r {config.get('r')}, alpha {config.get('lora_alpha')}, {shown}"
+    yield from _restrictions(path)
     yield f"  projectors  {', '.join(projectors)}"
     yield f"  weights     {sum(map(prod, shapes.values())):,} parameters, {size / 1e6:.1f} MB"
     yield f"  dtype       {', '.join(name for name, _ in dtypes.most_common())}"
     yield f"  licence     {licence_of(path, provenance)}"
+
+
+def _restrictions(path: Path) -> Iterator[str]:
+    """What of its configuration keeps an adapter from being served or merged."""
+    from lamm_model.checkpoint.adapters.options import read_options  # noqa: PLC0415
+
+    try:
+        options = read_options(path)
+    except CheckpointError as error:
+        yield f"  refused     {error}"
+    else:
+        if options.use_dora:
+            yield "  DoRA        to be merged; not served unmerged"
 
 
 def describe_base(path: Path) -> Iterator[str]:

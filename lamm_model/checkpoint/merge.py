@@ -12,20 +12,17 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from peft import LoraConfig
 
-from lamm_model.checkpoint.adapter import (
-    Adapter,
-    check_adapter,
-    load_adapter,
+from lamm_model.checkpoint.adapters.fitted import (
+    BaseShapes,
+    LoraUpdate,
+    fit_adapter,
+    has_magnitudes,
 )
-from lamm_model.checkpoint.planning import (
-    LoraWeights,
-    check_recipes,
-    model_tensors,
-    plan_tensors,
-    write_config,
-)
+from lamm_model.checkpoint.adapters.options import base_digest
+from lamm_model.checkpoint.adapters.stored import StoredAdapter, load_adapter
+from lamm_model.checkpoint.load import refuse
+from lamm_model.checkpoint.planning import check_recipes, plan_tensors, write_config
 from lamm_model.checkpoint.shards import MAX_SHARD_BYTES, check_disk, total_bytes, write_weights
 from lamm_model.checkpoint.tensor_sources import TensorRecipe, TensorSource, open_weights
 from lamm_model.checkpoint.workspace import MANIFEST, file_identity, workspace, write_json
@@ -39,16 +36,6 @@ from lamm_model.spec import (
 )
 
 _COPIED_FILES = ("LICENSE", "NOTICE", "README.md")
-# Extensions of LoRA in PEFT that change the computation; the trainer does not use them.
-_PLAIN = {
-    "use_dora": False,
-    "use_rslora": False,
-    "fan_in_fan_out": False,
-    "bias": "none",
-    "rank_pattern": {},
-    "alpha_pattern": {},
-    "modules_to_save": None,
-}
 
 
 def merge(
@@ -63,15 +50,16 @@ def merge(
     """Merges in float32, stores as `dtype`; `out` appears whole. Returns its provenance.
 
     Raises:
-        CheckpointError: the adapter was trained on another base, keys or shapes differ, a merged
-            weight is not finite in `dtype`, or the disk has too little room.
+        CheckpointError: the adapter was trained on another base, has an option that cannot be
+            merged, keys or shapes differ, a merged weight is not finite in `dtype`, or the disk has
+            too little room.
         FileExistsError: `out` exists and `replace` is false.
     """
     spec = CheckpointSpec.from_pretrained(base)
     loaded = _load_for(spec, adapter)
     config = LammConfig.from_pretrained(base)
-    recipes, lora = _recipes(base, config, loaded, adapter)
-    tensors = plan_tensors(config, recipes, dtype, lora)
+    recipes, updates = _recipes(base, config, loaded, adapter)
+    tensors = plan_tensors(config, recipes, dtype, updates)
     files = {file for recipe in recipes.values() for file in recipe.source.files}
     plan = {
         "inputs": [file_identity(p) for p in sorted({*files, *adapter.glob("adapter_*")})],
@@ -93,16 +81,17 @@ def merge(
             "dtype": str(dtype).removeprefix("torch."),
             "base": {"digest": spec.digest, "provenance": dict(spec.provenance)},
             "adapter": dict(loaded.provenance),
-            "versions": {name: version(name) for name in ("torch", "transformers", "peft")},
+            "notes": _notes(loaded),
+            "versions": {name: version(name) for name in ("torch", "transformers")},
         }
         write_json(work.folder / PROVENANCE, provenance)
         write_json(work.folder / MANIFEST, {"format": "lamm-manifest/1", "files": written.files})
     return provenance
 
 
-def _load_for(spec: CheckpointSpec, adapter: Path) -> Adapter:
+def _load_for(spec: CheckpointSpec, adapter: Path) -> StoredAdapter:
     loaded = load_adapter(adapter)
-    trained_on = loaded.provenance.get("base", {}).get("digest")
+    trained_on = base_digest(loaded.provenance)
     if trained_on != spec.digest:
         raise CheckpointError(
             f"{adapter}: trained on the base with digest {trained_on}, but {spec.path} has "
@@ -112,46 +101,28 @@ def _load_for(spec: CheckpointSpec, adapter: Path) -> Adapter:
 
 
 def _recipes(
-    base: Path, config: LammConfig, adapter: Adapter, where: Path
-) -> tuple[Mapping[str, TensorRecipe], LoraWeights]:
+    base: Path, config: LammConfig, adapter: StoredAdapter, where: Path
+) -> tuple[Mapping[str, TensorRecipe], Mapping[str, LoraUpdate]]:
     source = open_weights(base)
     recipes = {name: TensorRecipe.of(source, name) for name in source.shapes}
     check_recipes(config, recipes, f"{base}: the weights do not fit config.json", {})
-    shapes = {name: shape for name, (shape, _) in model_tensors(config).items()}
-    lora = _plain_lora(adapter, where)
-    wanted = _lora_shapes(shapes, adapter.config, where)
-    wanted.update({n: s for n, s in shapes.items() if n.split(".")[0].endswith("_projector")})
-    check_adapter(adapter, wanted, str(where))
+    shapes = BaseShapes.of(config)
+    updates = fit_adapter(adapter, shapes, where)
+    # The service takes no such media from an adapter; a merged checkpoint would.
+    refuse(
+        f"{where}: {PROJECTORS} does not have all projectors of the base",
+        {"missing from the adapter": sorted(shapes.projectors.keys() - adapter.projectors.keys())},
+    )
     projectors = TensorSource.of(where / PROJECTORS, adapter.projectors)
     recipes.update({name: TensorRecipe.of(projectors, name) for name in adapter.projectors})
-    return recipes, lora
+    return recipes, updates
 
 
-def _plain_lora(adapter: Adapter, where: Path) -> LoraWeights:
-    config = adapter.config
-    fancy = [n for n, plain in _PLAIN.items() if (getattr(config, n, None) or plain) != plain]
-    if fancy or config.r < 1:
-        raise CheckpointError(f"{where}: not plain LoRA: {', '.join(fancy) or f'r = {config.r}'}")
-    return LoraWeights(adapter.lora, config.lora_alpha / config.r)
-
-
-def _lora_shapes(
-    shapes: Mapping[str, tuple[int, ...]], config: LoraConfig, where: Path
-) -> dict[str, tuple[int, ...]]:
-    """Shapes of the LoRA halves that the configuration asks for, by PEFT name."""
-    targets = config.target_modules
-    if not isinstance(targets, (set, list)) or not targets:
-        raise CheckpointError(f"{where}: target_modules is {targets!r}; expected a list of names")
-    wanted: dict[str, tuple[int, ...]] = {}
-    unmatched = set(targets)
-    for name, shape in shapes.items():
-        module = name.removeprefix("language_model.").removesuffix(".weight")
-        hit = {t for t in targets if module == t or module.endswith(f".{t}")}
-        if not hit or not name.startswith("language_model.") or len(shape) != 2:
-            continue
-        unmatched -= hit
-        wanted[f"base_model.model.{module}.lora_A.weight"] = (config.r, shape[1])
-        wanted[f"base_model.model.{module}.lora_B.weight"] = (shape[0], config.r)
-    if unmatched:
-        raise CheckpointError(f"{where}: targets match no layer: {', '.join(sorted(unmatched))}")
-    return wanted
+def _notes(adapter: StoredAdapter) -> list[str]:
+    """What the adapter's files leave open, and how it was filled."""
+    if adapter.options.use_dora and not has_magnitudes(adapter):
+        return [
+            "the adapter has use_dora=True but no lora_magnitude_vector; the lengths of the base's "
+            "rows are used, as PEFT does"
+        ]
+    return []

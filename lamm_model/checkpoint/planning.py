@@ -4,44 +4,22 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from torch import Tensor
 from transformers import GenerationConfig
 
+from lamm_model.checkpoint.adapters.fitted import LoraUpdate, has_tied_head
+from lamm_model.checkpoint.adapters.layers import HEAD
 from lamm_model.checkpoint.load import refuse
-from lamm_model.checkpoint.lora import HEAD, has_tied_head
 from lamm_model.checkpoint.shards import PlannedTensor
 from lamm_model.checkpoint.tensor_sources import TensorRecipe
 from lamm_model.config import LammConfig
 from lamm_model.modeling import LammForConditionalGeneration
 
-# PEFT's prefix of the wrapped language model, which is `language_model` in LAMM.
-_PEFT_PREFIX = "base_model.model."
 _MODEL_PREFIX = "language_model."
 _HEAD_WEIGHT = f"{_MODEL_PREFIX}{HEAD}.weight"
-
-
-@dataclass(frozen=True, slots=True)
-class LoraWeights:
-    """LoRA matrices by PEFT name, and the scale `alpha / r` of their product."""
-
-    tensors: Mapping[str, Tensor]
-    scale: float
-
-    def pairs(self) -> dict[str, tuple[Tensor, Tensor]]:
-        """(A [r, in], B [out, r]) by the LAMM name of the weight that they update."""
-        # `base_model.model.X.lora_A.weight` -> `language_model.X.weight`
-        return {
-            _MODEL_PREFIX + name.removeprefix(_PEFT_PREFIX).replace(".lora_A.", "."): (
-                tensor,
-                self.tensors[name.replace(".lora_A.", ".lora_B.")],
-            )
-            for name, tensor in self.tensors.items()
-            if name.endswith(".lora_A.weight")
-        }
 
 
 def model_tensors(config: LammConfig) -> dict[str, tuple[tuple[int, ...], bool]]:
@@ -93,18 +71,17 @@ def plan_tensors(
     config: LammConfig,
     recipes: Mapping[str, TensorRecipe],
     dtype: torch.dtype,
-    lora: LoraWeights | None,
+    updates: Mapping[str, LoraUpdate],
 ) -> list[PlannedTensor]:
-    """Tensors in the order of the recipes; `lora` is added in float32."""
+    """Tensors in the order of the recipes; `updates` of layers are applied in float32."""
     expected = model_tensors(config)
-    pairs = lora.pairs() if lora else {}
-    scale = lora.scale if lora else 0.0
+    update_of = {f"{_MODEL_PREFIX}{layer}.weight": one for layer, one in updates.items()}
     return [
         PlannedTensor(
             name,
             recipe.shape,
             dtype if expected[name][1] else torch.int64,
-            _reader(recipe, expected[name][1], pairs.get(name), scale),
+            _reader(recipe, expected[name][1], update_of.get(name)),
         )
         for name, recipe in recipes.items()
     ]
@@ -120,16 +97,12 @@ def write_config(folder: Path, config: LammConfig, dtype: torch.dtype) -> None:
 
 
 def _reader(
-    recipe: TensorRecipe, floating: bool, pair: tuple[Tensor, Tensor] | None, scale: float
+    recipe: TensorRecipe, floating: bool, update: LoraUpdate | None
 ) -> Callable[[], Tensor]:
     def read() -> Tensor:
         value = recipe.read()
         if not floating:
             return value.to(torch.int64)
-        value = value.to(torch.float32)
-        if pair is None:
-            return value
-        a, b = (half.to(torch.float32) for half in pair)
-        return torch.addmm(value, b, a, alpha=scale)
+        return value.to(torch.float32) if update is None else update.applied(value)
 
     return read

@@ -20,13 +20,12 @@ from typing import Any
 
 from safetensors import SafetensorError, safe_open
 
+from lamm_model.checkpoint.adapters.options import base_digest, read_provenance
 from lamm_model.spec import (
     ADAPTER_CONFIG,
     PROJECTORS,
-    PROVENANCE,
     CheckpointError,
     CheckpointSpec,
-    read_json,
     weights_digest,
 )
 from service.engine.loading.model_source import ModelSource
@@ -158,8 +157,8 @@ def _model(flag: _Flag, bases: _Bases) -> ModelSource:
             )
         base, spec = bases.read(flag.path)
         return ModelSource(name, spec, base)
-    provenance = _provenance(flag.path)
-    trained_on = str(provenance.get("base", {}).get("digest"))
+    provenance = read_provenance(flag.path)
+    trained_on = base_digest(provenance)
     if flag.base is None:
         found = bases.find(trained_on)
         if found is None:
@@ -193,10 +192,3 @@ def _adapted(spec: CheckpointSpec, adapter: Path, provenance: dict[str, Any]) ->
         points=spec.points if "point_projector" in projectors else None,
         provenance=provenance,
     )
-
-
-def _provenance(adapter: Path) -> dict[str, Any]:
-    value = read_json(adapter, PROVENANCE, "an adapter")
-    if not isinstance(value.get("base", {}), dict):
-        raise CheckpointError(f"{adapter}: {PROVENANCE} does not name the base")
-    return value

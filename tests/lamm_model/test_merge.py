@@ -11,10 +11,10 @@ import torch
 from peft import PeftModel
 from safetensors.torch import load_file, save_file
 
-from lamm_model.checkpoint.adapter import save_adapter
+from lamm_model.checkpoint.adapters.injection import inject_lora, lora_config
+from lamm_model.checkpoint.adapters.trained import save_adapter
 from lamm_model.checkpoint.atomic import atomic_directory
 from lamm_model.checkpoint.load import load_model
-from lamm_model.checkpoint.lora import inject_lora, lora_config
 from lamm_model.checkpoint.merge import merge
 from lamm_model.spec import CheckpointError, CheckpointSpec, weights_digest
 from tests.lamm_model.checkpoint.attached import attach
@@ -131,7 +131,7 @@ def test_a_missing_or_broken_file_is_named(
 ) -> None:
     broken = copy(adapter, tmp_path / "broken")
     (broken / name).write_bytes(b"rubbish")
-    with pytest.raises(CheckpointError, match="cannot be read"):
+    with pytest.raises(CheckpointError, match=rf"{name} (cannot be read|is not valid JSON)"):
         attach(base, broken)
     (broken / name).unlink()
     with pytest.raises(CheckpointError, match=str(broken)):

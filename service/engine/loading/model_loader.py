@@ -16,6 +16,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 from transformers import LlamaConfig
 
+from lamm_model.checkpoint.adapters.fitted import BaseShapes
 from lamm_model.checkpoint.load import load_model
 from lamm_model.config import LammConfig
 from lamm_model.decoder.lora import FUSED, LoraWeights
@@ -26,7 +27,6 @@ from service.engine.loading.model_source import ModelSource
 from service.engine.media_encoder import EncodesMedia
 
 _LANGUAGE_MODEL = "language_model."
-_PROJECTORS = ("image_projector.", "point_projector.")
 _TARGETS = frozenset(part for parts in FUSED.values() for part in parts)
 
 
@@ -132,20 +132,8 @@ def _load_encoders(base: Path, dtype: torch.dtype) -> LammForConditionalGenerati
 
 
 def _load_adapter(base: Path, adapter: Path) -> tuple[LoraWeights, Mapping[str, Tensor]]:
-    """An adapter's LoRA and projectors, checked against a model of the base on the meta device."""
-    with torch.device("meta"):
-        skeleton = LammForConditionalGeneration(LammConfig.from_pretrained(base))
-    linears = {
-        name: (module.in_features, module.out_features)
-        for name, module in skeleton.language_model.named_modules()
-        if isinstance(module, nn.Linear)
-    }
-    projectors = {
-        key: tuple(tensor.shape)
-        for key, tensor in skeleton.state_dict().items()
-        if key.startswith(_PROJECTORS)
-    }
-    loaded = read_adapter(adapter, linears, projectors)
+    """An adapter's LoRA and projectors, checked against the shapes of the base."""
+    loaded = read_adapter(adapter, BaseShapes.of(LammConfig.from_pretrained(base)))
     lora = {_place(name, adapter): pair for name, pair in sorted(loaded.lora.items())}
     return lora, loaded.projectors
 

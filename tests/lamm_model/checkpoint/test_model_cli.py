@@ -10,7 +10,8 @@ import pytest
 from safetensors import SafetensorError
 from tokenizers import Tokenizer
 
-from lamm_model.checkpoint import adapter, convert
+from lamm_model.checkpoint import convert
+from lamm_model.checkpoint.adapters import trained
 from lamm_model.checkpoint.cli import model
 from lamm_model.checkpoint.sentencepiece_model import tokenizer_json
 from lamm_model.checkpoint.serving_memory import GIB, serving_memory
@@ -73,7 +74,7 @@ def test_a_disk_that_fills_up_behind_the_weights(
         raise SafetensorError("I/O error: No space left on device (os error 28)")
 
     monkeypatch.setattr(convert, "check_disk", lambda _, size: needed.append(size))
-    monkeypatch.setattr(adapter, "save_file", full)
+    monkeypatch.setattr(trained, "save_file", full)
     command = ["convert", "--delta", upstream.image_delta, "--llm", upstream.llm]
     command += ["--vision", upstream.clip, "--out", tmp_path / "lamm"]
     assert run(*command) == 1

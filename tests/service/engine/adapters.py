@@ -7,9 +7,9 @@ from pathlib import Path
 
 import torch
 
-from lamm_model.checkpoint.adapter import save_adapter
+from lamm_model.checkpoint.adapters.injection import inject_lora, lora_config
+from lamm_model.checkpoint.adapters.trained import save_adapter
 from lamm_model.checkpoint.load import load_model
-from lamm_model.checkpoint.lora import inject_lora, lora_config
 from lamm_model.checkpoint.merge import merge
 from lamm_model.modeling import LammForConditionalGeneration
 from lamm_model.spec import CheckpointSpec

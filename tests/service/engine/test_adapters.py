@@ -241,7 +241,7 @@ async def test_half_precision_runs(
     [
         ("missing", "1 missing from the adapter"),
         ("shape", r"\[4, 63\] in the adapter, \[4, 64\] in the base"),
-        ("stranger", "1 unknown to the base"),
+        ("stranger", "1 not in the base"),
         ("head", "LoRA on lm_head cannot be served without merging"),
     ],
 )

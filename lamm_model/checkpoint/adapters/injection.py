@@ -7,11 +7,10 @@ from collections.abc import Sequence
 from peft import LoraConfig, TaskType, inject_adapter_in_model
 from torch import nn
 
+from lamm_model.checkpoint.adapters.fitted import has_tied_head
+from lamm_model.checkpoint.adapters.layers import HEAD
 from lamm_model.modeling import LammForConditionalGeneration
 from lamm_model.spec import CheckpointError
-
-# Module name of the language model's output layer.
-HEAD = "lm_head"
 
 
 def lora_config(r: int, alpha: float, dropout: float, target_modules: Sequence[str]) -> LoraConfig:
@@ -50,8 +49,3 @@ def inject_lora(model: LammForConditionalGeneration, config: LoraConfig) -> None
             "into it"
         )
     inject_adapter_in_model(config, model.language_model)
-
-
-def has_tied_head(model: LammForConditionalGeneration) -> bool:
-    """Whether the language model's head is tied to its embedding."""
-    return bool(model.language_model.config.tie_word_embeddings)

@@ -1,0 +1,1 @@
+"""Adapter directories: read by one rule for serving, merging and resuming, and written."""

@@ -1,0 +1,61 @@
+"""Options of PEFT that are ignored, and those that are refused with the words of the refusal."""
+
+from __future__ import annotations
+
+from typing import Any
+
+IGNORED: tuple[dict[str, Any], ...] = (
+    {"peft_version": "0.99", "some_new_variant": None, "another": False, "third": [], "fourth": {}},
+    {"arrow_config": None, "target_parameters": None, "use_qalora": False, "qalora_group_size": 32},
+    {"bias": "none", "modules_to_save": [], "layer_replication": None, "lora_bias": False},
+    {"auto_mapping": {"base_model_class": "LlamaForCausalLM"}, "revision": "main"},
+    {"lora_dropout": 0.1, "inference_mode": False, "task_type": None, "megatron_core": "x"},
+    {"init_lora_weights": "gaussian"},
+    {"init_lora_weights": "eva", "eva_config": {"rho": 2.0}},
+    {"init_lora_weights": False},
+    {"init_lora_weights": True, "corda_config": {"corda_method": "kpm"}, "loftq_config": {"b": 4}},
+    {"exclude_modules": [], "layers_to_transform": [], "rank_pattern": None, "use_rslora": None},
+    {"lora_dtype": "bfloat16", "lorap_lr_ratio": None, "lorap_emb_lr": 1e-6},
+)
+
+REFUSED: tuple[tuple[dict[str, Any], str], ...] = (
+    ({"bias": "all", "modules_to_save": ["x"]}, r"bias='all', modules_to_save=\['x'\]"),
+    ({"bias": "lora_only"}, "bias='lora_only'"),
+    ({"peft_type": "VERA"}, "peft_type='VERA'; expected 'LORA'"),
+    ({"peft_type": None}, "peft_type=None; expected 'LORA'"),
+    ({"init_lora_weights": "pissa"}, "init_lora_weights='pissa'; this initialisation changes"),
+    ({"init_lora_weights": "pissa_niter_16"}, "init_lora_weights='pissa_niter_16'"),
+    ({"init_lora_weights": "olora"}, "init_lora_weights='olora'.*path_initial_model"),
+    ({"init_lora_weights": "corda", "corda_config": {}}, "init_lora_weights='corda'"),
+    ({"init_lora_weights": "loftq", "loftq_config": {"bits": 4}}, "init_lora_weights='loftq'"),
+    ({"init_lora_weights": "lora_ga"}, "init_lora_weights='lora_ga'"),
+    ({"lora_bias": True}, "lora_bias=True"),
+    ({"target_parameters": ["mlp.experts.gate_up_proj"]}, "target_parameters="),
+    ({"trainable_token_indices": [5]}, r"trainable_token_indices=\[5\]"),
+    ({"layer_replication": [[0, 1]]}, r"layer_replication=\[\[0, 1\]\]"),
+    ({"alora_invocation_tokens": [1, 2]}, r"alora_invocation_tokens=\[1, 2\]"),
+    ({"use_qalora": True}, "use_qalora=True"),
+    ({"megatron_config": {"a": 1}}, "megatron_config="),
+    ({"arrow_config": {"top_k": 2}}, "arrow_config="),
+    ({"some_new_variant": {"on": 1}}, "some_new_variant="),
+    ({"some_new_switch": True}, "some_new_switch=True"),
+    ({"target_modules": None}, "target_modules=None; expected a list of names or one pattern"),
+    ({"target_modules": [1]}, r"target_modules=\[1\]; expected a list"),
+    ({"target_modules": ["query"]}, r"target_modules=\['query'\], which match no linear layer"),
+    ({"target_modules": []}, r"target_modules=\[\], which match no linear layer"),
+    ({"target_modules": "query"}, "target_modules='query', which match no linear layer"),
+    ({"target_modules": "["}, r"an invalid pattern '\[' in target_modules"),
+    ({"target_modules": "q_proj", "layers_to_transform": [1]}, r"layers_to_transform \[1\], which"),
+    ({"layers_pattern": "layers"}, "layers_pattern 'layers' without layers_to_transform"),
+    ({"layers_to_transform": "1"}, "layers_to_transform='1'; expected a layer number"),
+    ({"rank_pattern": {"(": 2}}, r"an invalid pattern '\(' in rank_pattern"),
+    ({"rank_pattern": [1]}, r"rank_pattern=\[1\]; expected an object of positive integers"),
+    ({"rank_pattern": {"q_proj": 0}}, "rank_pattern={'q_proj': 0}; expected"),
+    ({"alpha_pattern": {"q_proj": "8"}}, "alpha_pattern={'q_proj': '8'}; expected"),
+    ({"r": 0}, "r=0; expected a positive integer"),
+    ({"r": True}, "r=True; expected a positive integer"),
+    ({"lora_alpha": "8"}, "lora_alpha='8'; expected a positive number"),
+    ({"lora_alpha": float("nan")}, "lora_alpha=nan; expected a positive number"),
+    ({"use_rslora": "yes"}, "use_rslora='yes'; expected true or false"),
+    ({"r": 3}, r"\[4, 64\] in the adapter, \[3, 64\] in the base"),
+)
