@@ -18,7 +18,8 @@ from lamm_model.formats.errors import (
     MediaFormatError,
     MediaTooLargeError,
 )
-from lamm_model.formats.picture import IMAGE_FORMATS, read_image
+from lamm_model.formats.picture import read_image
+from lamm_model.formats.picture_formats import IMAGE_FORMATS
 from lamm_model.formats.point_cloud import FORMATS as POINT_CLOUD_FORMATS
 from lamm_model.formats.point_cloud import read_point_cloud
 
@@ -88,16 +89,19 @@ class PreparedMedia:
 def decode_image(
     data: bytes, limits: MediaLimits = DEFAULT_LIMITS
 ) -> tuple[Image.Image, dict[str, Any]]:
-    """An upright RGB picture (alpha over white, first frame) and information on the original.
+    """An upright RGB picture and information on the original.
+
+    Transparent pixels lie on white. Of several frames or pages the first is taken. Colour profiles
+    are not applied.
 
     Returns:
         The picture and `{"format", "width", "height", "exif_orientation_applied"}`. Width and
-        height are in pixels, after the EXIF orientation is applied.
+        height are in pixels, after the orientation in the file is applied.
 
     Raises:
         MediaTooLargeError: more bytes, or by the header more pixels, than the limits allow, or a
             side over 65,535 pixels.
-        MediaFormatError: not a JPEG, PNG, WebP, BMP or GIF.
+        MediaFormatError: not one of `IMAGE_FORMATS`, or a variant of it that is not read.
         MediaDecodeError: corrupt or truncated.
     """
     _check_bytes(data, limits)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -24,15 +25,13 @@ from lamm_model.formats.errors import (
     MediaError,
     MediaTooLargeError,
 )
+from lamm_model.formats.heif import read_avif, read_heic
 from lamm_model.formats.jpeg_end import END_MARKER, read_without_end
-from lamm_model.formats.picture_kind import IMAGE_FORMATS, picture_format
+from lamm_model.formats.orientation import upright
+from lamm_model.formats.picture_kind import picture_format
+from lamm_model.formats.picture_size import check_pixels, picture_size
 from lamm_model.formats.png_metadata import without_large_metadata
-
-__all__ = ["IMAGE_FORMATS", "MAX_SIDE", "read_image"]
-
-# Pixels: the most that JPEG and GIF can declare. Row by row, a decoder spends more on a picture of
-# one column than on a square of the same area.
-MAX_SIDE = 65_535
+from lamm_model.formats.tiff import read_tiff
 
 
 def read_image(data: bytes, max_pixels: int) -> tuple[Image.Image, dict[str, Any]]:
@@ -45,10 +44,8 @@ def read_image(data: bytes, max_pixels: int) -> tuple[Image.Image, dict[str, Any
     """
     name = picture_format(data)
     try:
-        image = _load(name, data, _open(name, data, max_pixels))
-        orientation = _orientation(image)
-        upright = image if orientation == 1 else image.transpose(_UPRIGHT[orientation])
-        rgb = _to_rgb(upright)
+        image, turned = _READERS.get(name, partial(_read, name))(data, max_pixels)
+        rgb = _to_rgb(image)
     except (MediaError, MemoryError):
         raise
     except Exception as error:
@@ -58,7 +55,7 @@ def read_image(data: bytes, max_pixels: int) -> tuple[Image.Image, dict[str, Any
         "format": name,
         "width": rgb.width,
         "height": rgb.height,
-        "exif_orientation_applied": orientation != 1,
+        "exif_orientation_applied": turned,
     }
     return rgb, info
 
@@ -72,17 +69,16 @@ _OPENERS: Mapping[str, Callable[[io.BytesIO], Image.Image]] = {
     "BMP": BmpImagePlugin.BmpImageFile,
     "WebP": WebPImagePlugin.WebPImageFile,
 }
-_PNG_SIZE_END = 24
-_EXIF_ORIENTATION = 0x0112
-_UPRIGHT = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
+# Formats with a reader of their own: the upright picture, and whether it was turned.
+_READERS: Mapping[str, Callable[[bytes, int], tuple[Image.Image, bool]]] = {
+    "TIFF": read_tiff,
+    "HEIC": read_heic,
+    "AVIF": read_avif,
 }
+
+
+def _read(name: str, data: bytes, max_pixels: int) -> tuple[Image.Image, bool]:
+    return upright(_load(name, data, _open(name, data, max_pixels)))
 
 
 def _load(name: str, data: bytes, image: Image.Image) -> Image.Image:
@@ -101,55 +97,17 @@ def _load(name: str, data: bytes, image: Image.Image) -> Image.Image:
 def _open(name: str, data: bytes, max_pixels: int) -> Image.Image:
     # Pillow's WebP plugin allocates the canvas on opening, and its PNG plugin reads up to the
     # pixels, so the header is checked first.
-    if name == "WebP":
-        _check_pixels(*_webp_size(data), max_pixels)
-    elif name == "PNG" and data[12:16] == b"IHDR" and len(data) >= _PNG_SIZE_END:
-        width, height = int.from_bytes(data[16:20], "big"), int.from_bytes(data[20:24], "big")
-        _check_pixels(width, height, max_pixels)
-        data = without_large_metadata(data)
+    size = picture_size(lambda at, count: data[at : at + count])
+    if size is not None:
+        check_pixels(*size, max_pixels)
+    elif name == "WebP":
+        raise MediaDecodeError("the WebP picture is corrupt or truncated")
     try:
-        image = _OPENERS[name](io.BytesIO(data))
+        image = _OPENERS[name](io.BytesIO(without_large_metadata(data) if name == "PNG" else data))
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise MediaTooLargeError(f"the picture has more than {max_pixels} pixels") from error
-    _check_pixels(*image.size, max_pixels)
+    check_pixels(*image.size, max_pixels)
     return image
-
-
-def _check_pixels(width: int, height: int, max_pixels: int) -> None:
-    if width < 1 or height < 1:
-        raise MediaDecodeError(f"the picture is {width} x {height} pixels; expected at least 1 x 1")
-    if width * height > max_pixels:
-        raise MediaTooLargeError(
-            f"the picture is {width} x {height} = {width * height} pixels; "
-            f"the limit is {max_pixels}"
-        )
-    if max(width, height) > MAX_SIDE:
-        raise MediaTooLargeError(
-            f"the picture is {width} x {height} pixels; the limit per side is {MAX_SIDE}"
-        )
-
-
-def _webp_size(data: bytes) -> tuple[int, int]:
-    """Canvas size from the first chunk (RFC 9649 sections 2.5-2.7)."""
-    kind, body = data[12:16], data[20:30]
-    if len(body) == 10 and kind == b"VP8X":
-        return 1 + int.from_bytes(body[4:7], "little"), 1 + int.from_bytes(body[7:10], "little")
-    if len(body) == 10 and kind == b"VP8L":
-        bits = int.from_bytes(body[1:5], "little")
-        return 1 + (bits & 0x3FFF), 1 + ((bits >> 14) & 0x3FFF)
-    if len(body) == 10 and kind == b"VP8 ":
-        width, height = int.from_bytes(body[6:8], "little"), int.from_bytes(body[8:10], "little")
-        return width & 0x3FFF, height & 0x3FFF
-    raise MediaDecodeError("the WebP picture is corrupt or truncated")
-
-
-def _orientation(image: Image.Image) -> int:
-    try:
-        value = image.getexif().get(_EXIF_ORIENTATION, 1)
-    except Exception:
-        # Broken EXIF data does not affect the pixels.
-        return 1
-    return value if isinstance(value, int) and value in _UPRIGHT else 1
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:

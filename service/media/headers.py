@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import binascii
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import BinaryIO, Protocol
 
 from lamm_model.conversation import Modality
+from lamm_model.formats.picture_kind import HEAD, known_format
+from lamm_model.formats.picture_size import picture_size
 
 
 class MediumBytes(Protocol):
@@ -58,6 +60,8 @@ class FileBytes:
         self._stream, self.size = stream, size
 
     def read(self, offset: int, count: int) -> bytes:
+        if offset >= self.size:
+            return b""  # offsets come from the file, and may be more than a disk takes
         self._stream.seek(offset)
         return self._stream.read(count)
 
@@ -83,9 +87,7 @@ def announced_size(
             return _las_points(content)
         found = _POINTS[format].search(content.read(0, _TEXT_HEADER)) if format in _POINTS else None
         return None if found is None else int(found[1])
-    magic = content.read(0, 12)
-    reader = next((read for begin, read in _PICTURES.items() if magic.startswith(begin)), None)
-    size = None if reader is None else reader(content)
+    size = picture_size(content.read)
     return None if size is None else size[0] * size[1]
 
 
@@ -95,18 +97,15 @@ def kind_of_bytes(content: MediumBytes, format: str) -> tuple[Modality, str] | N
     `format` is the file's suffix. It decides between kinds with the same signature, and for clouds
     that have none (text and raw floats), whose first bytes may equal a short one.
     """
-    head = content.read(0, _SIGNATURE)
+    head = content.read(0, HEAD)
     if format == "bin":
         return None
     for begin, kind in _CLOUDS.items():
         if head.startswith(begin):
             return Modality.POINT_CLOUD, format if (kind, format) == ("las", "laz") else kind
-    if any(head.startswith(begin) for begin in _PICTURES):
-        return Modality.IMAGE, ""
-    return None
+    return None if known_format(head) is None else (Modality.IMAGE, "")
 
 
-_SIGNATURE = 16
 _CLOUDS: Mapping[bytes, str] = {
     b"ply\n": "ply",
     b"ply\r": "ply",
@@ -116,7 +115,6 @@ _CLOUDS: Mapping[bytes, str] = {
     b"LASF": "las",
 }
 _TEXT_HEADER = 1 << 16
-_MAX_SEGMENTS = 256
 # Bounded digits: parsing an int of any length would take time.
 _POINTS: Mapping[str, re.Pattern[bytes]] = {
     "npy": re.compile(rb"\A\x93NUMPY[^\n]{0,4096}?'shape': *\( *(\d{1,18}) *,", re.DOTALL),
@@ -124,12 +122,6 @@ _POINTS: Mapping[str, re.Pattern[bytes]] = {
     "pcd": re.compile(rb"^POINTS[ \t]+(\d{1,18})[ \t\r]*$", re.MULTILINE),
 }
 _LAS = ("las", "laz")
-_JPEG_FRAMES = frozenset({*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC})
-_JPEG_BARE = frozenset({0x01, *range(0xD0, 0xD8)})
-_JPEG_SCAN = 0xDA
-_BMP_CORE_HEADER = 12
-
-Size = tuple[int, int]  # width, height
 
 
 def _bin_points(size: int, columns: int | None) -> int | None:
@@ -146,79 +138,6 @@ def _las_points(content: MediumBytes) -> int | None:
         return None
     legacy = _little(head[107:111])
     return legacy or (_little(head[247:255]) if len(head) == 255 else None)
-
-
-def _png(content: MediumBytes) -> Size | None:
-    head = content.read(12, 12)
-    if len(head) < 12 or head[:4] != b"IHDR":
-        return None
-    return _big(head[4:8]), _big(head[8:12])
-
-
-def _gif(content: MediumBytes) -> Size | None:
-    return _pair(content.read(6, 4))
-
-
-def _bmp(content: MediumBytes) -> Size | None:
-    head = content.read(14, 12)
-    if len(head) < 12:
-        return None
-    if _little(head[:4]) == _BMP_CORE_HEADER:
-        return _pair(head[4:8])
-    # A picture that is stored top-down has a negative height.
-    sides = (int.from_bytes(head[at : at + 4], "little", signed=True) for at in (4, 8))
-    width, height = (abs(side) for side in sides)
-    return width, height
-
-
-def _webp(content: MediumBytes) -> Size | None:
-    """From the first chunk (RFC 9649, sections 2.5 to 2.7)."""
-    head = content.read(8, 22)
-    kind, body = head[4:8], head[12:22]
-    if head[:4] != b"WEBP" or len(body) < 10:
-        return None
-    if kind == b"VP8X":
-        return 1 + _little(body[4:7]), 1 + _little(body[7:10])
-    if kind == b"VP8L":
-        bits = _little(body[1:5])
-        return 1 + (bits & 0x3FFF), 1 + ((bits >> 14) & 0x3FFF)
-    if kind == b"VP8 ":
-        return _little(body[6:8]) & 0x3FFF, _little(body[8:10]) & 0x3FFF
-    return None
-
-
-def _jpeg(content: MediumBytes) -> Size | None:
-    """From the first frame header, segment by segment (ITU-T T.81, annex B)."""
-    at = 2
-    for _ in range(_MAX_SEGMENTS):
-        head = content.read(at, 9)
-        if len(head) < 9 or head[0] != 0xFF or head[1] == _JPEG_SCAN:
-            return None
-        if head[1] in _JPEG_FRAMES:
-            return _big(head[7:9]), _big(head[5:7])
-        if head[1] == 0xFF:
-            at += 1  # fill bytes may stand before a marker
-        else:
-            at += 2 if head[1] in _JPEG_BARE else 2 + _big(head[2:4])
-    return None
-
-
-_PICTURES: Mapping[bytes, Callable[[MediumBytes], Size | None]] = {
-    b"\x89PNG\r\n\x1a\n": _png,
-    b"\xff\xd8\xff": _jpeg,
-    b"GIF87a": _gif,
-    b"GIF89a": _gif,
-    b"BM": _bmp,
-    b"RIFF": _webp,
-}
-
-
-def _pair(head: bytes) -> Size | None:
-    return (_little(head[:2]), _little(head[2:4])) if len(head) == 4 else None
-
-
-def _big(value: bytes) -> int:
-    return int.from_bytes(value, "big")
 
 
 def _little(value: bytes) -> int:

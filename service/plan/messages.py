@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import PurePath
 
 from lamm_model.conversation import Modality
+from lamm_model.formats.picture_formats import PICTURE_SUFFIXES
 from lamm_model.media import POINT_CLOUD_FORMATS, MediaFormatError
 from service.exceptions import MediaRefusedError, RequestError
 from service.files.store import StoredFile
@@ -27,7 +28,6 @@ from service.schemas.messages import (
 )
 
 _WITH_MEDIA = ("user", "tool", "function")
-_PICTURE_SUFFIXES = ("png", "jpg", "jpeg", "webp", "bmp", "gif")
 
 
 def count_characters(messages: Sequence[ChatMessage]) -> int:
@@ -89,7 +89,7 @@ def _text(part: TextPart | RefusalPart) -> str:
 def _modality(part: MediaPart) -> Modality | None:
     if isinstance(part, FilePart):
         suffix = _suffix(part.file.filename or "") if part.file.file_id is None else ""
-        if suffix in _PICTURE_SUFFIXES:
+        if suffix in PICTURE_SUFFIXES:
             return Modality.IMAGE
         return Modality.POINT_CLOUD if suffix in POINT_CLOUD_FORMATS else None
     return Modality.IMAGE if isinstance(part, ImagePart) else Modality.POINT_CLOUD
@@ -156,11 +156,11 @@ def _read_file(part: FilePart, param: str, max_media_bytes: int, access: MediaAc
     if found is not None:
         modality, format = found
         return MediaItem(modality, source, param, format)
-    if suffix in _PICTURE_SUFFIXES:
+    if suffix in PICTURE_SUFFIXES:
         return MediaItem(Modality.IMAGE, source, param)
     if suffix in POINT_CLOUD_FORMATS:
         return MediaItem(Modality.POINT_CLOUD, source, param, suffix)
-    known = ", ".join((*_PICTURE_SUFFIXES, *POINT_CLOUD_FORMATS))
+    known = ", ".join((*PICTURE_SUFFIXES, *POINT_CLOUD_FORMATS))
     raise MediaRefusedError(
         MediaFormatError(
             f"the file has the name {name[:64]!r}, and its first bytes are no known signature; "

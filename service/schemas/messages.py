@@ -19,7 +19,7 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
-from lamm_model.media import POINT_CLOUD_FORMATS
+from lamm_model.media import IMAGE_FORMATS, POINT_CLOUD_FORMATS
 from service.schemas.absent import NullIsAbsent, Unread
 
 MAX_PARTS = 256
@@ -62,7 +62,7 @@ class _MediaReference(BaseModel):
 
 
 class ImageUrl(_MediaReference):
-    """A picture (JPEG, PNG, WebP, BMP or GIF).
+    """A picture, whose first bytes tell its format.
 
     `url` is a base64 `data:` URL, or an https URL of a host that the operator allows. A `file_id`
     from `POST /v1/files` can be given instead.
@@ -75,7 +75,7 @@ class ImagePart(BaseModel):
     """A picture of a message."""
 
     type: Literal["image_url"]
-    image_url: ImageUrl
+    image_url: Annotated[ImageUrl, Field(description=", ".join(IMAGE_FORMATS))]
 
 
 class PointCloudUrl(_MediaReference):

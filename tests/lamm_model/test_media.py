@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from lamm_model.media import (
+    IMAGE_FORMATS,
     MediaDecodeError,
     MediaFormatError,
     MediaLimits,
@@ -36,7 +37,7 @@ def png_header(width: int, height: int) -> bytes:
     return b"\x89PNG\r\n\x1a\n" + chunk
 
 
-@pytest.mark.parametrize("format", ["PNG", "BMP", "JPEG", "WEBP", "GIF"])
+@pytest.mark.parametrize("format", ["PNG", "BMP", "JPEG", "WEBP", "GIF", "TIFF", "AVIF"])
 def test_each_format_is_read(format: str) -> None:
     rgb, info = decode_image(encoded(picture(), format))
     assert (rgb.mode, rgb.size) == ("RGB", (12, 8))
@@ -50,8 +51,8 @@ def test_lossless_pixels_are_kept() -> None:
 
 
 def test_other_formats_are_refused() -> None:
-    with pytest.raises(MediaFormatError, match="JPEG, PNG, WebP, BMP, GIF"):
-        decode_image(encoded(picture(), "TIFF"))
+    with pytest.raises(MediaFormatError, match=f"expected one of {', '.join(IMAGE_FORMATS)}"):
+        decode_image(encoded(picture(), "PPM"))
     with pytest.raises(MediaFormatError, match="68656c6c6f"):
         decode_image(b"hello")
 
@@ -103,11 +104,11 @@ def test_the_first_frame_of_a_gif_counts() -> None:
     assert rgb.getpixel((0, 0)) == (255, 0, 0)
 
 
-@pytest.mark.parametrize("format", ["PNG", "JPEG", "WEBP", "BMP", "GIF"])
+@pytest.mark.parametrize("format", ["PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF", "AVIF"])
 @pytest.mark.parametrize("kept", [0.9, 0.5, 0.1])
 def test_truncated_pictures_are_refused(format: str, kept: float) -> None:
     data = encoded(picture(64, 64), format)
-    with pytest.raises(MediaDecodeError, match="corrupt or truncated"):
+    with pytest.raises(MediaDecodeError, match="truncated"):
         decode_image(data[: int(len(data) * kept)])
 
 
@@ -121,7 +122,7 @@ def test_pixels_are_counted_before_they_are_decoded() -> None:
         decode_image(png_header(20_000, 20_000))
 
 
-@pytest.mark.parametrize("format", ["PNG", "JPEG", "WEBP", "BMP", "GIF"])
+@pytest.mark.parametrize("format", ["PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF", "AVIF"])
 def test_the_pixel_limit_holds_for_each_format(format: str) -> None:
     with pytest.raises(MediaTooLargeError, match="the limit is 95"):
         decode_image(encoded(picture(), format), MediaLimits(max_pixels=95))

@@ -11,6 +11,7 @@ import pytest
 from PIL import Image, PngImagePlugin
 
 from lamm_model.media import (
+    IMAGE_FORMATS,
     MediaDecodeError,
     MediaFormatError,
     MediaTooLargeError,
@@ -124,13 +125,16 @@ def test_the_longest_side_is_read() -> None:
 @pytest.mark.parametrize(
     ("name", "data"),
     [
-        ("HEIC", b"\0\0\0\x18ftypheic\0\0\0\0mif1heic"),
-        ("HEIC", b"\0\0\0\x18ftypmif1\0\0\0\0mif1heic"),
-        ("AVIF", b"\0\0\0\x1cftypavif\0\0\0\0mif1avifmiaf"),
-        ("AVIF", b"\0\0\0\x1cftypmif1\0\0\0\0mif1avifmiaf"),
         ("MP4 or QuickTime video", b"\0\0\0\x18ftypisom\0\0\0\0isomavc1"),
-        ("TIFF", encoded(noise(), "TIFF")),
-        ("TIFF", b"MM\0*\0\0\0\x08"),
+        ("MP4 or QuickTime video", b"\0\0\0\x14ftypqt  \0\0\0\0qt  "),
+        ("MP4 or QuickTime video", b"\0\0\0\x08wide\0\0\0\0mdat"),
+        ("AVI video", b"RIFF\0\0\0\0AVI LIST"),
+        ("CR3 \\(Canon camera raw\\)", b"\0\0\0\x18ftypcrx \0\0\0\1crx isom"),
+        ("CR2 \\(Canon camera raw\\)", b"II*\0\x10\0\0\0CR\2\0"),
+        ("RAF \\(Fujifilm camera raw\\)", b"FUJIFILMCCD-RAW 0201"),
+        ("DICOM", bytes(128) + b"DICM"),
+        ("TGA", encoded(noise(), "TGA")),
+        ("ZIP", b"PK\3\4\x14\0"),
         ("SVG", b"<svg xmlns='http://www.w3.org/2000/svg'/>"),
         ("SVG", b"\xef\xbb\xbf<?xml version='1.0'?>\n<!-- drawn -->\n<svg>"),
         ("HTML", b"\n<!DOCTYPE html><title>404</title><svg></svg>"),
@@ -141,9 +145,10 @@ def test_the_longest_side_is_read() -> None:
         ("PSD", b"8BPS\0\1"),
         ("ICO", encoded(noise(), "ICO")),
         ("PNM", encoded(noise(), "PPM")),
+        ("PNM", b"Pf\n2 2\n-1\n"),
     ],
 )
 def test_a_format_that_is_not_read_is_named(name: str, data: bytes) -> None:
-    message = f"the picture is a {name} file; expected one of JPEG, PNG, WebP, BMP, GIF"
+    message = f"the picture is a {name} file; expected one of {', '.join(IMAGE_FORMATS)}"
     with pytest.raises(MediaFormatError, match=message):
         decode_image(data)

@@ -6,6 +6,7 @@ import io
 import struct
 import zlib
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,12 +18,15 @@ from tests.service.media.hostile_case import TRUNCATIONS, Case
 
 MAX_PIXELS = 4_000_000
 _RED = (200, 30, 40)
-_FORMATS = ("PNG", "JPEG", "WebP", "BMP", "GIF")
+_FORMATS = ("PNG", "JPEG", "WebP", "BMP", "GIF", "TIFF", "AVIF")
+FIXTURES = Path(__file__).resolve().parents[2] / "lamm_model/formats/fixtures/pictures"
 
 
 def picture_cases() -> Iterator[Case]:
     """All of them."""
-    for part in (_truncated, _sizes, _modes, _turned, _bombs, _polyglots, _foreign):
+    for part in (
+        _truncated, _sizes, _modes, _turned, _bombs, _heif, _polyglots, _foreign
+    ):  # fmt: skip
         yield from part()
 
 
@@ -62,9 +66,11 @@ def _truncated() -> Iterator[Case]:
 def _sizes() -> Iterator[Case]:
     for format in _FORMATS:
         for size in ((1, 1), (1, 4000), (4000, 1), (52_800, 44)):
-            if format == "WebP" and max(size) > 16_383:
-                continue
-            yield _case(f"{format} of {size}", encoded(_plain(*size), format), size)
+            longest = {"WebP": 16_383, "AVIF": 32_768}.get(format, 65_535)
+            if format == "WebP" and max(size) > longest:
+                continue  # cannot be written
+            data = encoded(_plain(*size), format)
+            yield _case(f"{format} of {size}", data, size if max(size) <= longest else None)
 
 
 def _modes() -> Iterator[Case]:
@@ -161,6 +167,23 @@ def _bombs() -> Iterator[Case]:
                 + b"\xff\xd9", (48, 32), sure=False)  # fmt: skip
 
 
+def _heif() -> Iterator[Case]:
+    size = (256, 256)
+    for name in ("heif_enc.heic", "libheif_grid.heic", "avifenc_grid.avif"):
+        data = (FIXTURES / name).read_bytes()
+        yield _case(name, data, size)
+        for percent in TRUNCATIONS:
+            yield _case(f"{name} cut at {percent} %", data[: len(data) * percent // 100], None)
+        for width, height in ((1, 1), (3000, 1000), (65_535, 60)):
+            lie = data.replace(struct.pack(">II", *size), struct.pack(">II", width, height))
+            yield _case(f"{name} that says {width} x {height}", lie, None, sure=False)
+    turned = (FIXTURES / "pillow_heif_orientation6.heic").read_bytes()
+    # The item's type is no text, over which a decoder's reader of metadata stumbles.
+    for kind in (b"\xff\xff\0f", b"E\x8dif", bytes(4)):
+        data = turned.replace(b"\0Exif\0", b"\0" + kind + b"\0")
+        yield _case(f"HEIC with metadata of type {kind!r}", data, size)
+
+
 def _polyglots() -> Iterator[Case]:
     tails = {
         "ZIP": b"PK\x03\x04" + bytes(60) + b"PK\x05\x06" + bytes(18),
@@ -179,14 +202,16 @@ def _polyglots() -> Iterator[Case]:
 
 def _foreign() -> Iterator[Case]:
     for name, data in {
-        "TIFF": encoded(_noise(), "TIFF"),
         "ICO": encoded(_noise(), "ICO"),
         "PPM": encoded(_noise(), "PPM"),
         "EPS": b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 1 1\n(/etc/passwd) run\n",
         "PDF": b"%PDF-1.7\n" + encoded(_noise(), "PNG"),
         "SVG": b"<svg xmlns='http://www.w3.org/2000/svg'><image href='file:///etc/passwd'/></svg>",
         "PSD": b"8BPS\0\1" + bytes(40),
-        "AVIF": b"\0\0\0 ftypavif" + bytes(40),
+        "AVIF without pictures": b"\0\0\0 ftypavif" + bytes(40),
+        "HEIC without pictures": b"\0\0\0 ftypheic" + bytes(40),
+        "magic of TIFF alone": b"II*\0",
+        "TIFF without a directory": b"II*\0\x08\0\0\0\0\0",
         "JPEG 2000": b"\0\0\0\x0cjP  \r\n\x87\n" + bytes(40),
         "HDF5": b"\x89HDF\r\n\x1a\n" + bytes(40),
         "WMF": b"\xd7\xcd\xc6\x9a" + bytes(40),

@@ -29,6 +29,7 @@ from tests.service.chat_requests import REPLY, chat_body, cloud, image, npy, png
 from tests.service.media.hostile_case import Case
 from tests.service.media.hostile_clouds import cloud_cases
 from tests.service.media.hostile_pictures import MAX_PIXELS, picture_cases
+from tests.service.media.mutated_pictures import mutated_cases
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -91,6 +92,14 @@ async def test_pictures(pool: MediaPool) -> None:
     cases = list(picture_cases())
     assert len(cases) >= 200
     await check_all(pool, cases, MediaJob(Modality.IMAGE, png(20, 10)))
+
+
+@pytest.mark.parametrize("suffix", ["tif", "heic", "avif"])
+async def test_mutated_pictures(pool: MediaPool, suffix: str) -> None:
+    processes = [one.process.pid for one in pool.decoders.processes]
+    cases = list(mutated_cases(suffix, 500))
+    await check_all(pool, cases, MediaJob(Modality.IMAGE, png(20, 10)))
+    assert [one.process.pid for one in pool.decoders.processes] == processes
 
 
 async def test_clouds(pool: MediaPool) -> None:

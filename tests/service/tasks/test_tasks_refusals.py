@@ -16,7 +16,8 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 CASES: dict[str, tuple[str, Any, int, str | None, str]] = {
     "a cloud for a picture": (
         "detection", points(), 400, None,
-        "has point_cloud_url; this task takes a picture (JPEG, PNG, WebP, BMP, GIF) in image_url"),
+        "has point_cloud_url; this task takes a picture (JPEG, PNG, WebP, BMP, GIF, "
+        "TIFF, HEIC, AVIF) in image_url"),
     "a picture for a cloud": (
         "detection_3d", picture(), 400, None, "takes a point cloud (asc, bin, csv"),
     "no medium": ("counting", {"inputs": {}}, 400, "image_url", "image_url is missing"),
