@@ -92,21 +92,22 @@ def announced_size(
 def kind_of_bytes(content: MediumBytes, format: str) -> tuple[Modality, str] | None:
     """Modality and cloud format by the first bytes; None if they are no known signature.
 
-    `format` is the file's suffix. It decides between kinds with the same signature, and for clouds
-    that have none (text and raw floats), whose first bytes may equal a short one.
+    `format` is the file's suffix. It decides between kinds with the same signature. A `bin` file is
+    raw floats, whose first bytes may equal a short signature; clients also give that name to files
+    without one.
     """
     head = content.read(0, _SIGNATURE)
-    if format == "bin":
-        return None
+    shortest = _SHORTEST_IN_BIN if format == "bin" else 0
     for begin, kind in _CLOUDS.items():
         if head.startswith(begin):
             return Modality.POINT_CLOUD, format if (kind, format) == ("las", "laz") else kind
-    if any(head.startswith(begin) for begin in _PICTURES):
+    if any(head.startswith(begin) and len(begin) >= shortest for begin in _PICTURES):
         return Modality.IMAGE, ""
     return None
 
 
 _SIGNATURE = 16
+_SHORTEST_IN_BIN = 4  # bytes, the size of a float; those of clouds have as many
 _CLOUDS: Mapping[bytes, str] = {
     b"ply\n": "ply",
     b"ply\r": "ply",
