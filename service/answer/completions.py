@@ -174,7 +174,7 @@ def _answer_tokens(body: CompletionRequest, prompt_tokens: int, model: ServedMod
         answer = f"max_tokens is {body.max_tokens}" if body.max_tokens else "the answer needs more"
         raise ContextLengthError(
             f"the prompt has {prompt_tokens} tokens and {answer}; "
-            f"the context limit is {model.max_model_len}",
+            f"this model's maximum context length is {model.max_model_len} tokens",
             param="prompt",
         )
     return body.max_tokens or min(max(model.default_max_tokens, body.min_tokens), left)

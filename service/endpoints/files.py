@@ -27,7 +27,7 @@ router = APIRouter(prefix=PATH, tags=["files"], dependencies=[USER])
 _MAX_PAGE = 10_000
 _DEFAULT_PAGE = 1000
 _SLICE = 1 << 18
-_UPLOADED = (Purpose.VISION, Purpose.USER_DATA, Purpose.BATCH)
+_UPLOADED = (Purpose.VISION, Purpose.USER_DATA, Purpose.ASSISTANTS, Purpose.BATCH)
 _NOT_FOUND: dict[int | str, dict[str, Any]] = {
     status: {"model": ErrorBody} for status in (401, 403, 404, 503)
 }

@@ -33,6 +33,7 @@ class Purpose(StrEnum):
 
     VISION = "vision"
     USER_DATA = "user_data"
+    ASSISTANTS = "assistants"
     BATCH = "batch"
     BATCH_OUTPUT = "batch_output"
 

@@ -94,18 +94,22 @@ def announced_size(
 def kind_of_bytes(content: MediumBytes, format: str) -> tuple[Modality, str] | None:
     """Modality and cloud format by the first bytes; None if they are no known signature.
 
-    `format` is the file's suffix. It decides between kinds with the same signature, and for clouds
-    that have none (text and raw floats), whose first bytes may equal a short one.
+    `format` is the file's suffix. It decides between kinds with the same signature. A `bin` file is
+    raw floats, whose first bytes may equal a short signature; clients also give that name to files
+    without one.
     """
     head = content.read(0, HEAD)
-    if format == "bin":
-        return None
     for begin, kind in _CLOUDS.items():
         if head.startswith(begin):
             return Modality.POINT_CLOUD, format if (kind, format) == ("las", "laz") else kind
-    return None if known_format(head) is None else (Modality.IMAGE, "")
+    name = known_format(head)
+    if name is None or (format == "bin" and name in _SHORT_SIGNATURES):
+        return None
+    return Modality.IMAGE, ""
 
 
+# Fewer bytes than a float has; those of clouds have as many.
+_SHORT_SIGNATURES = ("BMP", "JPEG")
 _CLOUDS: Mapping[bytes, str] = {
     b"ply\n": "ply",
     b"ply\r": "ply",

@@ -184,7 +184,7 @@ class InputProcessor:
         answer = f" and max_tokens is {asked}" if asked else " and the answer needs more"
         raise ContextLengthError(
             f"the prompt has {tokens} tokens ({tokens - images - clouds} text, {images} image, "
-            f"{clouds} point cloud){answer}; the context limit is {limit}"
+            f"{clouds} point cloud){answer}; this model's maximum context length is {limit} tokens"
         )
 
 

@@ -151,7 +151,8 @@ class PromptReader:
             f"the messages have {characters} characters, more than the context can hold: at least "
             f"{-(-characters // longest_piece)} text tokens (at most {longest_piece} characters "
             f"per token), {tokens[Modality.IMAGE]} image, {tokens[Modality.POINT_CLOUD]} point "
-            f"cloud{besides}; the context limit is {self.limits.max_model_len}"
+            f"cloud{besides}; this model's maximum context length is "
+            f"{self.limits.max_model_len} tokens"
         )
 
 

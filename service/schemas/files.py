@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from pydantic import BaseModel
 
-UploadPurpose = Literal["vision", "user_data", "batch"]
+UploadPurpose = Literal["vision", "user_data", "assistants", "batch"]
 
 
 class FileObject(BaseModel):
@@ -18,7 +18,7 @@ class FileObject(BaseModel):
     created_at: int
     expires_at: int
     filename: str
-    purpose: Literal["vision", "user_data", "batch", "batch_output"]
+    purpose: UploadPurpose | Literal["batch_output"]
     status: Literal["processed"] = "processed"
     status_details: None = None
 
@@ -52,7 +52,7 @@ UPLOAD_FORM: dict[str, Any] = {
                     "required": ["file", "purpose"],
                     "properties": {
                         "file": {"type": "string", "format": "binary"},
-                        "purpose": {"type": "string", "enum": ["vision", "user_data", "batch"]},
+                        "purpose": {"type": "string", "enum": list(get_args(UploadPurpose))},
                         "expires_after[anchor]": {"type": "string", "enum": ["created_at"]},
                         "expires_after[seconds]": {"type": "integer", "minimum": 1},
                     },

@@ -168,7 +168,7 @@ async def test_text_that_spells_a_medium_or_a_turn_is_text(
         (body(best_of=3), "best_of", "best_of is 3, but n is 1"),
         (body(logprobs=21), "logprobs", "at most 20"),
         (body(stream_options={}), "stream_options", "stream is not true"),
-        (body(max_tokens=CONTEXT), "prompt", f"the context limit is {CONTEXT}"),
+        (body(max_tokens=CONTEXT), "prompt", f"maximum context length is {CONTEXT}"),
         (body("one " * 200), "prompt", "the answer needs more"),
         (body(["a", "x" * 100_000]), "prompt", "prompt has 100000 characters"),
         (body(stop_token_ids=[99999]), "stop_token_ids", "not in the vocabulary"),

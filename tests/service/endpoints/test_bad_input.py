@@ -84,19 +84,19 @@ CASES: dict[str, tuple[dict[str, Any], int, str, str]] = {
         chat_body({"type": "image_url", "image_url": {"url": "data:image/png,abc"}}), 400,
         "messages[0].content[0].image_url", ";base64"),
     "prompt longer than the context": (
-        chat_body(text="one " * 300), 400, "messages", "the context limit is 256"),
+        chat_body(text="one " * 300), 400, "messages", "maximum context length is 256"),
     "prompt far longer than the context": (
         chat_body(text="x" * 1_000_000), 400, "messages", "1000000 characters"),
     "media before far too long a prompt": (
         chat_body(image(), image(), cloud(), text="x" * 1_000_000), 400, "messages",
-        "32 image, 8 point cloud; the context limit is 256"),
+        "32 image, 8 point cloud; this model's maximum context length is 256"),
     "files before far too long a prompt": (
         chat_body(
             {"type": "file", "file": {"file_id": "file-1"}},
             {"type": "file", "file": {"file_data": "data:,", "filename": "a.PLY"}},
             text="x" * 1_000_000,
         ), 400, "messages",
-        "0 image, 8 point cloud, and those of 1 files; the context limit is 256"),
+        "0 image, 8 point cloud, and those of 1 files; this model's maximum context length is 256"),
     "answer longer than the context": (
         chat_body(image(), cloud(), max_tokens=250), 400, "messages",
         "16 image, 8 point cloud) and max_tokens is 250"),

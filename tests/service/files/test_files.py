@@ -186,7 +186,7 @@ async def test_one_key_never_sees_anothers_files(app: FastAPI, client: httpx.Asy
 
 
 async def test_pages_of_a_list(client: httpx.AsyncClient) -> None:
-    purposes = ("vision", "batch", "vision", "user_data")
+    purposes = ("vision", "batch", "vision", "assistants")
     for number, purpose in enumerate(purposes):
         await upload(client, bytes([number]), f"{number}", purpose)
 

@@ -13,7 +13,13 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from lamm_model.conversation import Modality
-from service.media.headers import Base64Bytes, FileBytes, WholeBytes, announced_size
+from service.media.headers import (
+    Base64Bytes,
+    FileBytes,
+    WholeBytes,
+    announced_size,
+    kind_of_bytes,
+)
 
 BEGINNINGS = [
     b"\x89PNG\r\n\x1a\n",
@@ -105,3 +111,21 @@ def test_text_that_is_no_base64_announces_nothing(text: str) -> None:
 def test_a_jpeg_of_fill_bytes_or_endless_segments_ends() -> None:
     for content in (b"\xff\xd8" + b"\xff" * 100_000, b"\xff\xd8" + b"\xff\xe0\0\0" * 100_000):
         assert announced_size(WholeBytes(content), Modality.IMAGE) is None
+
+
+@pytest.mark.parametrize(
+    ("content", "suffix", "kind"),
+    [
+        (PLY, "bin", (Modality.POINT_CLOUD, "ply")),
+        (array((12, 3)), "bin", (Modality.POINT_CLOUD, "npy")),
+        (b"\x89PNG\r\n\x1a\n", "bin", (Modality.IMAGE, "")),
+        (b"BM\x80\x3f" + bytes(8), "bmp", (Modality.IMAGE, "")),
+        (b"BM\x80\x3f" + bytes(8), "bin", None),
+        (b"\xff\xd8\xff\x3f" + bytes(8), "bin", None),
+    ],
+)
+def test_raw_floats_may_begin_like_a_picture(
+    content: bytes, suffix: str, kind: tuple[Modality, str] | None
+) -> None:
+    """1.0024 and 1.9988 begin as BMP and JPEG do; no coordinate begins as a longer signature."""
+    assert kind_of_bytes(WholeBytes(content), suffix) == kind

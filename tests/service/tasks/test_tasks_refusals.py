@@ -53,7 +53,8 @@ CASES: dict[str, tuple[str, Any, int, str | None, str]] = {
     "a path": (
         "counting", {"image_url": {"url": "/etc/passwd"}}, 400, "image_url", "never opened"),
     "a long question": (
-        "vqa", picture(question="why " * 100), 400, "inputs", f"the context limit is {CONTEXT}"),
+        "vqa", picture(question="why " * 100), 400, "inputs",
+        f"maximum context length is {CONTEXT}"),
     "a long answer": (
         "counting", {**picture(), "max_tokens": 300}, 400, "inputs", "max_tokens is 300"),
     "no object": ("counting", [], 400, None, "must be an object"),
