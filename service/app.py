@@ -22,6 +22,7 @@ from service.endpoints import (
     models,
     probes,
     requests,
+    responses,
     tasks,
     tokenize,
     ui,
@@ -73,7 +74,7 @@ def create_app(
     )
     app.state.services = services
     for router in (
-        chat.router, completions.router, tokenize.router, requests.router,
+        chat.router, completions.router, responses.router, tokenize.router, requests.router,
         files.router, batches.router, models.router, probes.router, docs.router,
     ):  # fmt: skip
         app.include_router(router)

@@ -161,6 +161,7 @@ _ROWS: Mapping[type[Exception], ErrorReply] = {
     exceptions.FileQuotaError: ErrorReply(403, "insufficient_quota", headers=_CLOSE),
     exceptions.StoredFileNotFoundError: ErrorReply(404, _INVALID),
     exceptions.BatchNotFoundError: ErrorReply(404, _INVALID),
+    exceptions.ResponseNotFoundError: ErrorReply(404, _INVALID),
     # A medium is wrong.
     MediaError: ErrorReply(422, _INVALID, "media_undecodable"),
     MediaFormatError: ErrorReply(415, _INVALID, "unsupported_media_format"),

@@ -215,6 +215,17 @@ class BatchNotFoundError(RequestError):
         )
 
 
+class ResponseNotFoundError(RequestError):
+    """Answers of the Responses API cannot be looked up."""
+
+    def __init__(self, response_id: str) -> None:
+        super().__init__(
+            f"response {response_id[:80]!r} not found: answers are not stored",
+            param="response_id",
+            code="response_not_found",
+        )
+
+
 class BatchesUnavailableError(RequestError):
     """The batch database cannot be used now."""
 

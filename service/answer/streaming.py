@@ -21,7 +21,7 @@ from starlette.types import Receive, Scope, Send
 
 from service.answer.generation import Delta, Generation
 from service.engine.base import FinishReason, TokenLogprob
-from service.errors import translate
+from service.errors import ErrorReply, translate
 from service.exceptions import ClientDisconnectedError, OverloadedError
 from service.http.disconnect import until_disconnect
 from service.schemas.events import DONE, EVENT_STREAM, KEEP_ALIVE, event
@@ -59,7 +59,7 @@ async def collect(generation: Generation, envelope: Envelope) -> ChatCompletion:
         Choice(
             index=index,
             message=AssistantMessage(content=whole.text),
-            logprobs=_logprobs(whole.logprobs),
+            logprobs=choice_logprobs(whole.logprobs),
             finish_reason=whole.finish_reason.value,
         )
         for index, whole in enumerate(await whole_choices(generation))
@@ -126,14 +126,19 @@ async def events(generation: Generation, envelope: Envelope) -> AsyncIterator[by
     yield DONE
 
 
-def failure_event(generation: Generation, error: Exception) -> bytes:
-    """The event of an error after the headers; refusals are counted."""
+def failure_reply(generation: Generation, error: Exception) -> ErrorReply:
+    """The reply to an error after the headers, which is logged; refusals are counted."""
     if isinstance(error, OverloadedError):
         generation.metrics.rejected(error.reason)
         logger.warning("a stream was refused after its headers: %s", error)
     else:
         logger.error("a stream failed after its headers", exc_info=error)
-    return event(translate(error).body())
+    return translate(error)
+
+
+def failure_event(generation: Generation, error: Exception) -> bytes:
+    """The event of an error after the headers."""
+    return event(failure_reply(generation, error).body())
 
 
 async def respond(
@@ -196,7 +201,7 @@ def _chunk_maker(completion_id: str, envelope: Envelope) -> Callable[..., bytes]
     ) -> bytes:
         choices: list[dict[str, Any]] = []
         if index is not None:
-            logprobs = None if source is None else _logprobs(source.logprobs)
+            logprobs = None if source is None else choice_logprobs(source.logprobs)
             choices.append(
                 {
                     "index": index,
@@ -220,7 +225,8 @@ def _chunk_maker(completion_id: str, envelope: Envelope) -> Callable[..., bytes]
     return make
 
 
-def _logprobs(tokens: Sequence[TokenLogprob]) -> ChoiceLogprobs | None:
+def choice_logprobs(tokens: Sequence[TokenLogprob]) -> ChoiceLogprobs | None:
+    """Log-probabilities in OpenAI's format; None if there are none."""
     if not tokens:
         return None
     entries = [

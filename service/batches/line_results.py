@@ -76,9 +76,11 @@ def _written(batch: Batch, line: int, custom_id: str, response: str, error: str)
 def _tokens(body: bytes) -> Tokens:
     """From the answer's `usage`, which every route has."""
     usage: Mapping[str, Any] = from_json(body).get("usage") or {}
-    details: Mapping[str, Any] = usage.get("prompt_tokens_details") or {}
+    # The Responses API has other names.
+    names = ("input", "output") if "input_tokens" in usage else ("prompt", "completion")
+    details: Mapping[str, Any] = usage.get(f"{names[0]}_tokens_details") or {}
     return Tokens(
-        int(usage.get("prompt_tokens") or 0),
+        int(usage.get(f"{names[0]}_tokens") or 0),
         int(details.get("cached_tokens") or 0),
-        int(usage.get("completion_tokens") or 0),
+        int(usage.get(f"{names[1]}_tokens") or 0),
     )

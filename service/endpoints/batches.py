@@ -31,7 +31,10 @@ router = APIRouter(
     prefix="/v1/batches", tags=["batches"], route_class=JsonBodyRoute, dependencies=[USER]
 )
 
-ENDPOINTS = ("/v1/chat/completions", "/v1/completions", *(f"/v1/tasks/{task}" for task in TASKS))
+ENDPOINTS = (
+    "/v1/chat/completions", "/v1/completions", "/v1/responses",
+    *(f"/v1/tasks/{task}" for task in TASKS),
+)  # fmt: skip
 _MAX_PAGE, _DEFAULT_PAGE = 100, 20
 _UNIT_S = {"h": 3600, "m": 60}
 _ERRORS: dict[int | str, dict[str, Any]] = {

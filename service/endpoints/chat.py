@@ -54,13 +54,13 @@ async def create_chat_completion(
     envelope = Envelope(model.name, model.fingerprint, usage)
     with contextlib.ExitStack() as running, counted_rejections(model.metrics):
         running.enter_context(lifecycle.admit())
-        start = _start(body, request, model, arrived, timeouts, caller)
+        start = start_chat(body, request, model, arrived, timeouts, caller)
         generation = await until_disconnect(request.receive, start)
         whole = None if body.stream else collect(generation, envelope)
         return await respond(request, generation, whole, events(generation, envelope), running)
 
 
-async def _start(
+async def start_chat(
     body: ChatCompletionRequest,
     request: Request,
     model: ServedModel,
@@ -68,6 +68,10 @@ async def _start(
     timeouts: Timeouts,
     caller: Caller,
 ) -> Generation:
+    """Plans a chat request and starts its answer; the request's body is released in between.
+
+    Raises as `InputProcessor.plan` and `Generation.start`.
+    """
     planned = await model.processor.plan(body, owner_of(request), patient=caller.patient)
     # Otherwise the base64 of its media would stay in memory until the answer is complete.
     body.messages.clear()

@@ -13,7 +13,7 @@ from email.message import Message
 from service.media.base64_text import plain_base64
 
 # The text of a message cannot contain this in JSON: quotes within strings are escaped.
-_REFERENCE = re.compile(rb'"(?:url|file_data|file_id)"\s*:\s*"')
+_REFERENCE = re.compile(rb'"(?:url|image_url|file_data|file_id)"\s*:\s*"')
 _JSON_ESCAPES = {b"\\/": b"/", b"\\n": b"", b"\\r": b""}
 _FILE_ID = re.compile(rb"file-([0-9a-f]{64})")
 _MAX_HEADERS = 1 << 12

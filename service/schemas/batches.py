@@ -16,6 +16,11 @@ from service.schemas.openai import few_entries
 MAX_METADATA = 16
 MetadataKey = Annotated[Text, Field(min_length=1, max_length=64)]
 MetadataValue = Annotated[Text, Field(max_length=512)]
+Metadata = Annotated[
+    dict[MetadataKey, MetadataValue],
+    Field(max_length=MAX_METADATA),
+    BeforeValidator(partial(few_entries, limit=MAX_METADATA)),
+]
 
 
 class OutputExpiresAfter(BaseModel):
@@ -35,21 +40,14 @@ class CreateBatchRequest(BaseModel):
         Text,
         Field(
             max_length=128,
-            description="/v1/chat/completions, /v1/completions or /v1/tasks/{task}",
+            description="/v1/chat/completions, /v1/completions, /v1/responses or /v1/tasks/{task}",
             examples=["/v1/chat/completions"],
         ),
     ]
     completion_window: Annotated[
         Text, Field(max_length=16, pattern=r"^[1-9][0-9]{0,5}[hm]$", examples=["24h"])
     ]
-    metadata: (
-        Annotated[
-            dict[MetadataKey, MetadataValue],
-            Field(max_length=MAX_METADATA),
-            BeforeValidator(partial(few_entries, limit=MAX_METADATA)),
-        ]
-        | None
-    ) = None
+    metadata: Metadata | None = None
     output_expires_after: OutputExpiresAfter | None = None
 
 

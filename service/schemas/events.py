@@ -14,3 +14,8 @@ def event(body: dict[str, Any]) -> bytes:
     """One event whose data is JSON."""
     text = json.dumps(body, ensure_ascii=False, separators=(",", ":"))
     return f"data: {text}\n\n".encode()
+
+
+def typed_event(body: dict[str, Any]) -> bytes:
+    """One event that is named after its `type`."""
+    return f"event: {body['type']}\n".encode() + event(body)

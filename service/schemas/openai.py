@@ -60,13 +60,12 @@ Fraction = Annotated[float, Field(ge=0.0, le=1.0, allow_inf_nan=False)]
 StopString = Annotated[Text, Field(min_length=1, max_length=MAX_STOP_LENGTH)]
 
 
-class SamplingRequest(BaseModel):
-    """Fields of chat and text completions. Omitted numbers have the engine's defaults."""
+class SamplingFields(BaseModel):
+    """How answers are sampled, on every route. Omitted numbers have the engine's defaults."""
 
     model_config = ConfigDict(extra="allow")
 
     model: Annotated[str, Field(max_length=256)]
-    max_tokens: Annotated[int, Field(ge=1, le=MAX_TOKENS)] | None = None
     min_tokens: Annotated[int, Field(ge=0, le=MAX_TOKENS), NullIsAbsent()] = 0
     temperature: Annotated[float, Field(ge=0.0, le=2.0, allow_inf_nan=False)] | None = None
     top_p: Annotated[Fraction | None, Field(description="0 is greedy")] = None
@@ -79,7 +78,6 @@ class SamplingRequest(BaseModel):
     stop_token_ids: Annotated[list[int], Field(max_length=64)] | None = None
     ignore_eos: Annotated[bool, NullIsAbsent()] = False
     seed: Annotated[int, Field(ge=-(1 << 63), le=(1 << 63) - 1)] | None = None
-    n: Annotated[int, Field(ge=1, le=MAX_CHOICES)] | None = None
     logit_bias: (
         Annotated[
             dict[str, Annotated[float, Field(ge=-100.0, le=100.0, allow_inf_nan=False)]],
@@ -88,9 +86,16 @@ class SamplingRequest(BaseModel):
         | None
     ) = None
     stream: bool | None = None
-    stream_options: StreamOptions | None = None
     user: Unread = None
     priority: Annotated[int, Field(ge=-1000, le=1000), NullIsAbsent()] = 0
+
+
+class SamplingRequest(SamplingFields):
+    """Fields of chat and text completions."""
+
+    max_tokens: Annotated[int, Field(ge=1, le=MAX_TOKENS)] | None = None
+    n: Annotated[int, Field(ge=1, le=MAX_CHOICES)] | None = None
+    stream_options: StreamOptions | None = None
 
     @property
     def num_logprobs(self) -> int | None:

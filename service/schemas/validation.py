@@ -16,6 +16,8 @@ _MAX_VALUE = 64
 _BRANCHES = frozenset(
     {"body", "text", "parts", "image_url", "point_cloud_url", "file", "constrained-str"}
     | {"texts", "tokens", "lists"}
+    | {"items", "message", "function_call", "function_call_output"}
+    | {"input_text", "output_text", "refusal", "input_image", "input_file"}
 )
 
 _TEMPLATES: Mapping[str, str] = {
@@ -44,7 +46,7 @@ _TEMPLATES: Mapping[str, str] = {
     "too_long": "must have at most {max_length} entries; it has {actual_length}",
     "too_short": "must have at least {min_length} entries",
     "literal_error": "must be one of {expected}",
-    "union_tag_invalid": "has an unknown type; it must be one of {expected_tags}",
+    "union_tag_invalid": "has the unknown type {tag!r}; it must be one of {expected_tags}",
     "union_tag_not_found": "must be a string, a list of parts, or a part with a `type`",
     "json_invalid": "{fault}",
     "none_required": "must be left out or null",
@@ -55,6 +57,9 @@ _TEMPLATES: Mapping[str, str] = {
     "prompt_type": "must be text, a list of texts, or token ids",
     "one_source": "must have either url or file_id",
     "one_file": "must have either file_id or file_data",
+    "one_image": "must have either image_url or file_id",
+    "no_schema": "has type json_schema but no schema",
+    "refused": "is not supported: {reason}",
 }
 
 
@@ -89,9 +94,9 @@ def _is_branch(location: Sequence[str | int], index: int) -> bool:
     if index == 0:
         return location[index] == "body"
     before = location[index - 1]
-    if before in ("content", "prompt", "stop"):
+    if before in ("content", "prompt", "stop", "input", "output"):
         return True
-    return isinstance(before, int) and "parts" in location
+    return isinstance(before, int) and ("parts" in location or "items" in location)
 
 
 def _describe(error: Mapping[str, Any]) -> str:

@@ -128,6 +128,18 @@ async def test_text_completions(client: httpx.AsyncClient) -> None:
     assert found["response"]["body"]["choices"][0]["text"] == "A red"
 
 
+async def test_responses(client: httpx.AsyncClient) -> None:
+    body = {"model": "tiny-lamm", "input": "What", "max_output_tokens": 2}
+    line = {"custom_id": "a", "method": "POST", "url": "/v1/responses", "body": body}
+    batch = await until(client, await start(client, jsonl([line]), "/v1/responses"))
+    found = json.loads(await content_of(client, batch["output_file_id"]))
+    answer = found["response"]["body"]
+    assert (answer["object"], answer["status"]) == ("response", "incomplete")
+    assert answer["output"][0]["content"][0]["text"] == "A red"
+    for name in ("input_tokens", "output_tokens", "total_tokens"):
+        assert batch["usage"][name] == answer["usage"][name] > 0
+
+
 async def test_tasks_with_stored_pictures(settings: Settings, tmp_path: Path) -> None:
     """The whole app: pictures are decoded by its own processes."""
     ours = Settings(**{**settings.model_dump(), "files_dir": tmp_path})

@@ -68,7 +68,7 @@ class KnownNames:
         if "model" in body:
             body["model"] = MODEL
         # Nor does the document know the model's context, which random numbers of tokens overrun.
-        for name in ("max_tokens", "max_completion_tokens", "min_tokens"):
+        for name in ("max_tokens", "max_completion_tokens", "max_output_tokens", "min_tokens"):
             body.pop(name, None)
         if isinstance(body.get("image_url"), dict):
             body["image_url"] = {"file_id": self._picture}
@@ -82,6 +82,8 @@ class KnownNames:
     def _put_whole_parts(self, body: dict[str, Any], path: str) -> None:
         if "messages" in body:
             body["messages"] = ASKED
+        if "input" in body:
+            body["input"] = ASKED
         if isinstance(body.get("inputs"), dict):
             body["inputs"] = self._inputs[path]
         if isinstance(body.get("file"), bytes):

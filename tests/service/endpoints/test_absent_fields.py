@@ -18,6 +18,7 @@ from service.batches.input_lines import PRIORITY, read_lines
 from service.schemas.batches import CreateBatchRequest
 from service.schemas.completions import CompletionRequest
 from service.schemas.openai import ChatCompletionRequest
+from service.schemas.responses import ResponsesRequest
 from service.schemas.tasks import few_fields
 from service.schemas.tokens import DetokenizeRequest, TokenizeRequest
 from service.tasks.models import TaskModels
@@ -25,8 +26,9 @@ from tests.service.chat_requests import chat_body, cloud, image
 from tests.service.tasks.task_requests import picture
 
 REQUESTS: tuple[type[BaseModel], ...] = (
-    ChatCompletionRequest, CompletionRequest, TokenizeRequest, DetokenizeRequest,
-    CreateBatchRequest, *(TaskModels.of(task).request for task in TASKS.values()),
+    ChatCompletionRequest, CompletionRequest, ResponsesRequest, TokenizeRequest,
+    DetokenizeRequest, CreateBatchRequest,
+    *(TaskModels.of(task).request for task in TASKS.values()),
 )  # fmt: skip
 
 

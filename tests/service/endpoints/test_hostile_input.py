@@ -13,7 +13,7 @@ from pydantic import BaseModel, ValidationError
 from lamm_model.formats.errors import MediaDecodeError
 from lamm_model.media import MediaLimits, decode_point_cloud
 from lamm_model.tasks import TASKS
-from service.answer.streaming import _logprobs
+from service.answer.streaming import choice_logprobs
 from service.engine.base import TokenLogprob
 from service.schemas.batches import CreateBatchRequest
 from service.schemas.openai import MAX_BIASES, ChatCompletionRequest
@@ -117,7 +117,7 @@ def test_coordinates_beyond_any_scan_are_refused_with_the_limit(value: float) ->
 
 
 def test_logprobs_of_a_byte_token_hold_the_byte() -> None:
-    found = _logprobs([TokenLogprob(7, "bytes:\\xf0", -1.0), TokenLogprob(8, " a", -1.0)])
+    found = choice_logprobs([TokenLogprob(7, "bytes:\\xf0", -1.0), TokenLogprob(8, " a", -1.0)])
     assert found is not None
     assert found.content is not None
     assert [entry.bytes for entry in found.content] == [[0xF0], [0x20, 0x61]]

@@ -151,7 +151,7 @@ def _check(
         send()
 
 
-@pytest.mark.parametrize("route", ["/v1/chat/completions", "/v1/completions"])
+@pytest.mark.parametrize("route", ["/v1/chat/completions", "/v1/completions", "/v1/responses"])
 def test_the_document_names_both_forms_of_an_answer(live: Live, route: str) -> None:
     [operation] = [one for one in live.operations if one.label == f"POST {route}"]
     content = operation.definition.raw["responses"]["200"]["content"]
@@ -161,7 +161,8 @@ def test_the_document_names_both_forms_of_an_answer(live: Live, route: str) -> N
 def test_the_document_names_every_route(live: Live) -> None:
     labels = {operation.label for operation in live.operations}
     assert {
-        "POST /v1/chat/completions", "POST /v1/completions", "POST /tokenize", "POST /detokenize",
-        "POST /v1/chat/completions/estimate", "DELETE /v1/requests/{request_id}",
+        "POST /v1/chat/completions", "POST /v1/completions", "POST /v1/responses", "POST /tokenize",
+        "POST /detokenize", "POST /v1/chat/completions/estimate",
+        "DELETE /v1/requests/{request_id}",
         "GET /v1/models", "GET /livez", "GET /metrics",
     } <= labels  # fmt: skip

@@ -47,8 +47,9 @@ def test_every_route_declares_what_it_needs(guarded: FastAPI) -> None:
 
 def test_what_generates_counts_against_a_key_s_limits(guarded: FastAPI) -> None:
     works = {r.path for r in iter_route_contexts(guarded.routes) if declared(r).works}
-    assert {URL, "/v1/completions"} <= works
+    assert {URL, "/v1/completions", "/v1/responses"} <= works
     assert not works & {"/v1/models", "/tokenize", "/metrics", "/v1/requests/{request_id}"}
+    assert "/v1/responses/{response_id}" not in works
 
 
 async def test_every_route_refuses_who_has_no_key_or_another_role(settings: Settings) -> None:

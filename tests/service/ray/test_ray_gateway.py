@@ -22,6 +22,8 @@ from service.ray.replica import ACCEPTED
 from tests.service.chat_requests import chat_body, image, png
 from tests.service.quick_app import bearer, until_engine
 from tests.service.ray.ray_replicas import EchoReplica, Replicas, SlowReplica, start_replica
+from tests.service.responses_requests import URL as RESPONSES
+from tests.service.responses_requests import asked, picture
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -60,7 +62,9 @@ async def gateway(
 
 def _comparable(answer: httpx.Response) -> tuple[int, Any, set[str]]:
     """Status, body and headers' names, without what every answer has anew."""
-    text = re.sub(r'"id":"chatcmpl-[^"]*"|"created":[0-9]+', "", answer.text)
+    text = re.sub(
+        r'"(item_)?id":"(chatcmpl-|resp_|msg_)[^"]*"|"[a-z]*(_at)?":1[0-9]{9}', "", answer.text
+    )
     return answer.status_code, text, set(answer.headers) - {"x-lamm-replica", "x-request-id"}
 
 
@@ -72,6 +76,9 @@ REQUESTS: tuple[tuple[str, str, dict[str, Any]], ...] = (
         CHAT,
         {"json": chat_body(image(), stream=True, stream_options={"include_usage": True})},
     ),
+    ("POST", RESPONSES, {"json": asked(picture())}),
+    ("POST", RESPONSES, {"json": asked(picture(), stream=True)}),
+    ("GET", f"{RESPONSES}/resp_1", {}),
     ("POST", CHAT, {"json": chat_body(max_tokens=0)}),
     ("POST", CHAT, {"json": chat_body(model="other")}),
     ("POST", CHAT, {"content": b"{", "headers": {"content-type": "application/json"}}),

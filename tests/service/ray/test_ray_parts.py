@@ -24,9 +24,11 @@ from ray.serve.schema import ServeDeploySchema
 
 from service.ray.exposition import merged
 from service.ray.media_key import media_key
+from service.ray.relay import Asked
 from service.ray.router import by_load, by_weight, spilled
 from service.ray_app import RayArgs, build
 from tests.service.chat_requests import chat_body, cloud, data_url, image, npy, png
+from tests.service.responses_requests import asked, picture
 
 ROOT = Path(__file__).resolve().parents[3]
 JSON = "application/json"
@@ -56,7 +58,16 @@ def test_a_picture_has_one_key_in_every_dress() -> None:
     assert media_key(JSON, _body(wrapped)) == DIGEST
     assert media_key(JSON, _body(stored)) == DIGEST
     assert media_key(JSON, _body(file)) == DIGEST
+    assert media_key(JSON, json.dumps(asked(picture(PICTURE))).encode()) == DIGEST
     assert media_key(form.headers["content-type"], form.read()) == DIGEST
+
+
+@pytest.mark.parametrize(
+    ("path", "repeatable"),
+    [("/v1/chat/completions", True), ("/v1/responses", True), ("/v1/batches", False)],
+)
+def test_what_changes_nothing_is_asked_again(path: str, repeatable: bool) -> None:
+    assert Asked({"method": "POST", "path": path}, b"").repeatable is repeatable
 
 
 def test_the_first_medium_counts() -> None:
