@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Mapping
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -51,6 +52,18 @@ _PLAIN = {
 }
 
 
+@dataclass(frozen=True, slots=True)
+class MergePlan:
+    """Sources of a merged model's tensors; `files` are all files that they are read from."""
+
+    spec: CheckpointSpec
+    config: LammConfig
+    adapter: Adapter
+    recipes: Mapping[str, TensorRecipe]
+    lora: LoraWeights
+    files: tuple[Path, ...]
+
+
 def merge(
     base: Path,
     adapter: Path,
@@ -67,14 +80,11 @@ def merge(
             weight is not finite in `dtype`, or the disk has too little room.
         FileExistsError: `out` exists and `replace` is false.
     """
-    spec = CheckpointSpec.from_pretrained(base)
-    loaded = _load_for(spec, adapter)
-    config = LammConfig.from_pretrained(base)
-    recipes, lora = _recipes(base, config, loaded, adapter)
-    tensors = plan_tensors(config, recipes, dtype, lora)
-    files = {file for recipe in recipes.values() for file in recipe.source.files}
+    planned = plan_merge(base, adapter)
+    spec, config = planned.spec, planned.config
+    tensors = plan_tensors(config, planned.recipes, dtype, planned.lora)
     plan = {
-        "inputs": [file_identity(p) for p in sorted({*files, *adapter.glob("adapter_*")})],
+        "inputs": [file_identity(path) for path in planned.files],
         "base": spec.digest,
         "dtype": str(dtype),
         "max_shard_bytes": max_shard_bytes,
@@ -92,12 +102,28 @@ def merge(
             "digest": written.digest,
             "dtype": str(dtype).removeprefix("torch."),
             "base": {"digest": spec.digest, "provenance": dict(spec.provenance)},
-            "adapter": dict(loaded.provenance),
+            "adapter": dict(planned.adapter.provenance),
             "versions": {name: version(name) for name in ("torch", "transformers", "peft")},
         }
         write_json(work.folder / PROVENANCE, provenance)
         write_json(work.folder / MANIFEST, {"format": "lamm-manifest/1", "files": written.files})
     return provenance
+
+
+def plan_merge(base: Path, adapter: Path) -> MergePlan:
+    """Checks an adapter against its base; reads the adapter, and of the base only the headers.
+
+    Raises:
+        CheckpointError: the adapter was trained on another base, or keys or shapes differ.
+    """
+    spec = CheckpointSpec.from_pretrained(base)
+    loaded = _load_for(spec, adapter)
+    config = LammConfig.from_pretrained(base)
+    recipes, lora = _recipes(base, config, loaded, adapter)
+    files = {file for recipe in recipes.values() for file in recipe.source.files}
+    return MergePlan(
+        spec, config, loaded, recipes, lora, tuple(sorted({*files, *adapter.glob("adapter_*")}))
+    )
 
 
 def _load_for(spec: CheckpointSpec, adapter: Path) -> Adapter:

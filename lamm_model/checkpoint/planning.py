@@ -21,7 +21,7 @@ from lamm_model.modeling import LammForConditionalGeneration
 # PEFT's prefix of the wrapped language model, which is `language_model` in LAMM.
 _PEFT_PREFIX = "base_model.model."
 _MODEL_PREFIX = "language_model."
-_HEAD_WEIGHT = f"{_MODEL_PREFIX}{HEAD}.weight"
+HEAD_WEIGHT = f"{_MODEL_PREFIX}{HEAD}.weight"
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +54,7 @@ def model_tensors(config: LammConfig) -> dict[str, tuple[tuple[int, ...], bool]]
     return {
         name: (tuple(tensor.shape), tensor.is_floating_point())
         for name, tensor in model.state_dict().items()
-        if name != _HEAD_WEIGHT or not has_tied_head(model)
+        if name != HEAD_WEIGHT or not has_tied_head(model)
     }
 
 
