@@ -3,13 +3,14 @@
 LAMM tokenises the chunks of a prompt one by one, and each begins with a word border. A template is
 tokenised as a whole. It gives the same ids, because it writes a space where a chunk follows another
 without a picture between them, and because no piece of LLaMA's vocabulary crosses such a border.
-`check_template` compares both for the checkpoint's own tokenizer.
+Other tokenizers may have pieces that do. So both are compared for the checkpoint's own tokenizer.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from importlib.resources import files
 from typing import Any
 
@@ -28,6 +29,8 @@ _BODIES: Mapping[PromptPreset, tuple[str, int]] = {
     PromptPreset.UPSTREAM_BENCH: ("upstream.jinja", 1),
     PromptPreset.UPSTREAM_CLI: ("upstream.jinja", 1 << 31),
 }
+# A byte-level tokenizer adds no word border to a chunk.
+_BORDERS = (" ", "")
 _PICTURE = (Modality.IMAGE,)
 # Borders of chunks, blanks, bytes, and what users must not spell.
 _PROBES: tuple[tuple[Turn, ...], ...] = (
@@ -44,8 +47,39 @@ _PROBES: tuple[tuple[Turn, ...], ...] = (
 )
 
 
-def chat_template(spec: CheckpointSpec, tokenizer: Tokenizer) -> str:
-    """The content of `chat_template.jinja` for the checkpoint's prompt preset."""
+@dataclass(frozen=True, slots=True)
+class ChatTemplate:
+    """The content of `chat_template.jinja`.
+
+    Of the `compared` conversations, `differing` have past answers and other token ids than in LAMM.
+    """
+
+    text: str
+    compared: int
+    differing: tuple[tuple[Turn, ...], ...]
+
+
+def fitted_template(
+    spec: CheckpointSpec, lamm: LammTokenizer, tokenizer: Tokenizer
+) -> ChatTemplate:
+    """The template of the checkpoint's prompt preset, with the border that fits its tokenizer.
+
+    Raises:
+        CheckpointError: a first question has other token ids than in LAMM.
+    """
+    tried = (_compared(spec, lamm, tokenizer, border) for border in _BORDERS)
+    fitted = min(tried, key=lambda template: len(template.differing))
+    first = [turns for turns in fitted.differing if len(turns) == 1]
+    if first:
+        raise CheckpointError(
+            f"{spec.path}: with this tokenizer no chat template gives the token ids of the prompt "
+            f"preset {spec.prompt_preset.value!r}; they differ for {first[0]}"
+        )
+    return fitted
+
+
+def chat_template(spec: CheckpointSpec, tokenizer: Tokenizer, border: str = " ") -> str:
+    """The template; `border` is written where a chunk follows another."""
     body, max_turns = _BODIES[spec.prompt_preset]
     constants: dict[str, Any] = {
         "bos": tokenizer.id_to_token(spec.bos_token_id),
@@ -53,6 +87,7 @@ def chat_template(spec: CheckpointSpec, tokenizer: Tokenizer) -> str:
         "default_system": spec.system_text(),
         "spelled_tokens": spelled_tokens(tokenizer),
         "max_turns": max_turns,
+        "border": border,
     }
     lines = [
         f"{{%- set {name} = {json.dumps(value, ensure_ascii=False)} -%}}\n"
@@ -62,29 +97,21 @@ def chat_template(spec: CheckpointSpec, tokenizer: Tokenizer) -> str:
     return "".join([*lines, *parts])
 
 
-def check_template(
-    spec: CheckpointSpec, lamm: LammTokenizer, tokenizer: Tokenizer, template: str
-) -> int:
-    """Compares the template's ids with LAMM's for conversations; returns their number.
-
-    Raises:
-        CheckpointError: the ids of a conversation differ.
-    """
-    compared = 0
+def _compared(
+    spec: CheckpointSpec, lamm: LammTokenizer, tokenizer: Tokenizer, border: str
+) -> ChatTemplate:
+    text = chat_template(spec, tokenizer, border)
+    compared, differing = 0, []
     for turns in _PROBES:
         for system in (None, "", "Be brief.\nSay  little: 1, 2."):
             try:
                 wanted = service_ids(spec, lamm, turns, system)
             except PromptError:
                 continue  # the preset does not take such a conversation
-            found = template_ids(tokenizer, template, messages_of(turns, system))
-            if found != wanted:
-                raise CheckpointError(
-                    f"{spec.path}: the chat template gives other token ids than the prompt preset "
-                    f"{spec.prompt_preset.value!r} for {turns}: {found}; expected {wanted}"
-                )
             compared += 1
-    return compared
+            if template_ids(tokenizer, text, messages_of(turns, system)) != wanted:
+                differing.append(turns)
+    return ChatTemplate(text, compared, tuple(differing))
 
 
 def service_ids(

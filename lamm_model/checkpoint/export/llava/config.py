@@ -73,7 +73,7 @@ def llava_config(
         part.dtype = source.dtype
     special: dict[str, Any] = {
         "bos_token_id": source.spec.bos_token_id,
-        "eos_token_id": config.eos_token_id,
+        "eos_token_id": list(source.spec.eos_token_ids),
         "pad_token_id": pad_token_id(source),
     }
     written = LlavaConfig(
@@ -152,7 +152,8 @@ def stop_pieces(tokenizer: LammTokenizer, strings: Sequence[str]) -> list[int]:
 
 def pad_token_id(source: ExportSource) -> int:
     """The padding token; EOS, or else BOS, for a checkpoint without one."""
-    pad = source.config.pad_token_id
+    config = source.config
+    pad = getattr(config, "pad_token_id", getattr(config.text_config, "pad_token_id", None))
     if isinstance(pad, int) and 0 <= pad < source.spec.vocab_size:
         return pad
     return (*source.spec.eos_token_ids, source.spec.bos_token_id)[0]

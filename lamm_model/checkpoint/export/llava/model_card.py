@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from lamm_model.checkpoint.export.base import ExportRequest
+from lamm_model.checkpoint.export.llava.config import needs_stop_strings
 from lamm_model.checkpoint.export.llava.tokenizer import IMAGE_TOKEN
 from lamm_model.checkpoint.export.source import ExportSource
 
@@ -21,24 +23,24 @@ inputs = processor.apply_chat_template(
     messages, add_generation_prompt=True, tokenize=True, return_dict=True, return_tensors="pt"
 ).to(model.device, model.dtype)
 ids = model.generate(**inputs, max_new_tokens=256ARGUMENTS)
-print(processor.decode(ids[0, inputs["input_ids"].shape[1]:], skip_special_tokens=True))
+text = processor.decode(ids[0, inputs["input_ids"].shape[1]:], skip_special_tokens=True)
+print(text.partition("STOP")[0].strip())
 ```"""
 _VLLM = """```
-vllm serve DIRECTORY --chat-template-content-format openai
+vllm serve DIRECTORY --mm-processor-kwargs '{"backend": "pil"}'
 ```"""
 
 
-def model_card(
-    source: ExportSource, target: str, name: str, notes: Sequence[str], several_stops: bool
-) -> str:
-    """The card of an export to the directory `name`; `notes` are its differences to LAMM."""
-    spec = source.spec
+def model_card(source: ExportSource, request: ExportRequest, notes: Sequence[str]) -> str:
+    """The card of an export; `notes` are its differences to LAMM."""
+    spec, target, name = source.spec, request.target, request.out.resolve().name
     assert spec.image is not None
     if target == "vllm":
         use = _VLLM
     else:
-        extra = ", tokenizer=processor.tokenizer" if several_stops else ""
+        extra = ", tokenizer=processor.tokenizer" if needs_stop_strings(source) else ""
         use = _TRANSFORMERS.replace("ARGUMENTS", extra)
+        use = use.replace("STOP", spec.stop_rule.strings[-1])
     stated = source.licence != "not stated"
     lines = [
         "---",
@@ -60,8 +62,8 @@ def model_card(
         *(f"- {note[:1].upper()}{note[1:]}." for note in notes),
         f"- The chat template breaks up {IMAGE_TOKEN}, turn markers and special tokens in the "
         "texts of a conversation. A server does not do so with a text that bypasses the template, "
-        f"such as the prompt of a completion: there, every spelled {IMAGE_TOKEN} requests a "
-        "picture.",
+        f"such as the prompt of a completion: there, a spelled {IMAGE_TOKEN} is the placeholder's "
+        "token.",
         f"- Such a prompt begins with `{source.tokenizer.id_to_piece(spec.bos_token_id)}`; the "
         "tokenizer does not add it.",
         "",

@@ -11,6 +11,7 @@ from lamm_model.spec import CheckpointError, CheckpointSpec
 from lamm_model.tokenizer import LammTokenizer
 
 IMAGE_TOKEN = "<image>"  # noqa: S105 - no password
+_UNUSED = "<lamm_unused_"
 
 
 def pieces_of(tokenizer: LammTokenizer) -> dict[str, int]:
@@ -43,7 +44,7 @@ def llava_tokenizer(tokenizer: LammTokenizer, image_token_id: int) -> Tokenizer:
             f"tokenizer.json has {size} tokens; expected at most {image_token_id}, the "
             "placeholder's id"
         )
-    names = [*(f"<unused_{number}>" for number in range(size, image_token_id)), IMAGE_TOKEN]
+    names = [*(f"{_UNUSED}{number}>" for number in range(size, image_token_id)), IMAGE_TOKEN]
     value.add_special_tokens([AddedToken(name, normalized=False, special=True) for name in names])
     if value.token_to_id(IMAGE_TOKEN) != image_token_id:
         raise CheckpointError(
@@ -54,9 +55,13 @@ def llava_tokenizer(tokenizer: LammTokenizer, image_token_id: int) -> Tokenizer:
 
 
 def spelled_tokens(tokenizer: Tokenizer) -> list[str]:
-    """Tokens that a text can spell, the longest first, without the placeholder."""
+    """Tokens that a text can spell, the longest first, without the placeholder.
+
+    Those for free ids are one entry, their common beginning.
+    """
     added = {str(token.content) for token in tokenizer.get_added_tokens_decoder().values()}
-    return sorted(added - {IMAGE_TOKEN}, key=lambda content: (-len(content), content))
+    short = {_UNUSED if content.startswith(_UNUSED) else content for content in added}
+    return sorted(short - {IMAGE_TOKEN}, key=lambda content: (-len(content), content))
 
 
 def tokenizer_config(tokenizer: Tokenizer, spec: CheckpointSpec, pad: int) -> dict[str, Any]:

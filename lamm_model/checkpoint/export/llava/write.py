@@ -12,7 +12,7 @@ from tokenizers import Tokenizer
 from transformers import CLIPVisionConfig
 
 from lamm_model.checkpoint.export.base import ExportRequest, ExportResult
-from lamm_model.checkpoint.export.llava.chat_template import chat_template, check_template
+from lamm_model.checkpoint.export.llava.chat_template import ChatTemplate, fitted_template
 from lamm_model.checkpoint.export.llava.config import (
     dtype_name,
     generation_config,
@@ -51,7 +51,14 @@ def write_llava(request: ExportRequest) -> ExportResult:
     form = projector_form(source, request.target)
     vocabulary = padded_vocabulary(source)
     tensors = llava_tensors(source.tensors, form, vocabulary)
-    files = _text_files(source, request, form)
+    tokenizer = llava_tokenizer(source.tokenizer, source.spec.image_token_id)
+    template = fitted_template(source.spec, source.tokenizer, tokenizer)
+    notes = _notes(source, form, template)
+    files = {
+        **_config_files(source, request, form),
+        **_tokenizer_files(source, tokenizer, template),
+        "README.md": model_card(source, request, notes),
+    }
     max_shard_bytes = request.max_shard_bytes or MAX_SHARD_BYTES
     plan = {
         "inputs": [file_identity(path) for path in source.files],
@@ -74,39 +81,35 @@ def write_llava(request: ExportRequest) -> ExportResult:
                 shutil.copyfile(request.checkpoint / name, work.folder / name)
         write_json(work.folder / PROVENANCE, _provenance(source, request, written.digest))
         write_json(work.folder / MANIFEST, {"format": "lamm-manifest/1", "files": written.files})
-    return ExportResult(written.digest, dtype_name(source.dtype), _notes(source, form))
+    return ExportResult(written.digest, dtype_name(source.dtype), notes)
 
 
-def _text_files(
+def _config_files(
     source: ExportSource, request: ExportRequest, form: ProjectorForm
-) -> Mapping[str, str | Mapping[str, Any]]:
-    """Every file but the weights; the chat template is checked against LAMM's prompts."""
-    spec, vocabulary = source.spec, padded_vocabulary(source)
-    assert spec.image is not None
+) -> Mapping[str, Mapping[str, Any]]:
+    image, vocabulary = source.spec.image, padded_vocabulary(source)
+    assert image is not None
     assert isinstance(source.config.vision_config, CLIPVisionConfig)
-    tokenizer: Tokenizer = llava_tokenizer(source.tokenizer, spec.image_token_id)
-    template = chat_template(spec, tokenizer)
-    check_template(spec, source.tokenizer, tokenizer, template)
     return {
         "config.json": llava_config(source, form, vocabulary),
         "generation_config.json": generation_config(source, vocabulary, request.target),
-        "processor_config.json": processor_config(spec.image, source.config.vision_config),
+        "processor_config.json": processor_config(image, source.config.vision_config),
         # Read by versions of transformers before 5.
-        "preprocessor_config.json": image_processor_config(spec.image),
-        "tokenizer.json": tokenizer.to_str(),
-        "tokenizer_config.json": tokenizer_config(tokenizer, spec, pad_token_id(source)),
-        "chat_template.jinja": template,
-        "README.md": model_card(
-            source,
-            request.target,
-            request.out.resolve().name,
-            _notes(source, form),
-            needs_stop_strings(source),
-        ),
+        "preprocessor_config.json": image_processor_config(image),
     }
 
 
-def _notes(source: ExportSource, form: ProjectorForm) -> tuple[str, ...]:
+def _tokenizer_files(
+    source: ExportSource, tokenizer: Tokenizer, template: ChatTemplate
+) -> Mapping[str, str | Mapping[str, Any]]:
+    return {
+        "tokenizer.json": tokenizer.to_str(),
+        "tokenizer_config.json": tokenizer_config(tokenizer, source.spec, pad_token_id(source)),
+        "chat_template.jinja": template.text,
+    }
+
+
+def _notes(source: ExportSource, form: ProjectorForm, template: ChatTemplate) -> tuple[str, ...]:
     """What the export leaves out or asks of its user, one sentence each."""
     spec, notes = source.spec, []
     left_out = [t for name, t in source.tensors.items() if name.startswith(POINT_PARTS)]
@@ -126,6 +129,12 @@ def _notes(source: ExportSource, form: ProjectorForm) -> tuple[str, ...]:
         notes.append(
             "the picture's crop is one pixel higher or further left than LAMM's where the resized "
             f"picture's longer side exceeds {spec.image.size} pixels by 3, 7, 11 and so on"
+        )
+    if template.differing:
+        notes.append(
+            "questions after an answer have other token ids than in LAMM, whose tokenizer reads "
+            f"each text by itself ({len(template.differing)} of {template.compared} conversations "
+            "compared); first questions have the same ids"
         )
     if needs_stop_strings(source):
         strings = ", ".join(map(repr, spec.stop_rule.strings))
