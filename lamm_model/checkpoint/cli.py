@@ -1,4 +1,4 @@
-"""`lamm model`: convert official checkpoints, merge adapters, inspect files, import prompts."""
+"""`lamm model`: convert official checkpoints, merge adapters, export and inspect checkpoints."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pathlib import Path
 
 from safetensors import SafetensorError
 
+from lamm_model.checkpoint.export.cli import add_export
 from lamm_model.checkpoint.inspection import describe
 from lamm_model.spec import CheckpointError
 
@@ -16,6 +17,7 @@ _EPILOG = """examples:
   lamm model convert --delta lamm_7b_lora32_186k/pytorch_model.pt --llm vicuna-7b-v0 \\
       --vision ViT-L-14.pt --merge --out checkpoints/lamm-7b
   lamm model merge --base checkpoints/base --adapter runs/mini/adapter --out checkpoints/lamm-mini
+  lamm model export checkpoints/lamm-mini --format llava-hf --out exports/lamm-mini
   lamm model inspect checkpoints/lamm-mini --gpu-memory 80
 
 A training checkpoint (runs/mini/checkpoints/step-...) is also an adapter directory."""
@@ -35,13 +37,14 @@ def model(argv: Sequence[str]) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="lamm model",
-        description="Convert, merge and inspect checkpoints.",
+        description="Convert, merge, export and inspect checkpoints.",
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     _add_convert(commands)
     _add_merge(commands)
+    add_export(commands)
     _add_inspect(commands)
     _add_import_prompts(commands)
     return parser

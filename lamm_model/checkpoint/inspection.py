@@ -21,7 +21,7 @@ from lamm_model.checkpoint.inspection_parts import (
     read_headers,
 )
 from lamm_model.checkpoint.serving_memory import GIB, KV_SHARE_CUDA, PREFIX_SHARE, serving_memory
-from lamm_model.checkpoint.workspace import MANIFEST, file_sha256
+from lamm_model.checkpoint.workspace import MANIFEST, verify_manifest
 from lamm_model.spec import (
     ADAPTER_CONFIG,
     CheckpointError,
@@ -85,7 +85,7 @@ def _describe_checkpoint(
     yield f"  prompts     {spec.prompt_preset}: {', '.join(sorted(spec.system_prompts))}"
     yield from _origin_lines(path, spec.provenance)
     if verify:
-        yield from _verified(path)
+        yield f"  verified    {verify_manifest(path)} files match {MANIFEST}"
     text = read_json(path, "config.json", "a checkpoint")["text_config"]
     yield from _memory_lines(total, text, gpu_gib, context or spec.max_model_len)
 
@@ -138,14 +138,3 @@ def _memory_lines(
             f"              (at once, at full length; KV cache: {KV_SHARE_CUDA:.0%} of what the "
             f"weights leave, {PREFIX_SHARE:.0%} of it for finished prefixes)"
         )
-
-
-def _verified(path: Path) -> Iterator[str]:
-    files = read_json(path, MANIFEST, "a merged checkpoint")["files"]
-    for name, entry in files.items():
-        found = file_sha256(path / name)
-        if found != entry["sha256"]:
-            raise CheckpointError(
-                f"{path / name}: the digest is {found}; {MANIFEST} has {entry['sha256']}"
-            )
-    yield f"  verified    {len(files)} files match {MANIFEST}"

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Mapping
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -38,6 +39,18 @@ from lamm_model.spec import (
 _COPIED_FILES = ("LICENSE", "NOTICE", "README.md")
 
 
+@dataclass(frozen=True, slots=True)
+class MergePlan:
+    """Sources of a merged model's tensors; `files` are all files that they are read from."""
+
+    spec: CheckpointSpec
+    config: LammConfig
+    adapter: StoredAdapter
+    recipes: Mapping[str, TensorRecipe]
+    updates: Mapping[str, LoraUpdate]
+    files: tuple[Path, ...]
+
+
 def merge(
     base: Path,
     adapter: Path,
@@ -55,14 +68,11 @@ def merge(
             too little room.
         FileExistsError: `out` exists and `replace` is false.
     """
-    spec = CheckpointSpec.from_pretrained(base)
-    loaded = _load_for(spec, adapter)
-    config = LammConfig.from_pretrained(base)
-    recipes, updates = _recipes(base, config, loaded, adapter)
-    tensors = plan_tensors(config, recipes, dtype, updates)
-    files = {file for recipe in recipes.values() for file in recipe.source.files}
+    planned = plan_merge(base, adapter)
+    spec, config = planned.spec, planned.config
+    tensors = plan_tensors(config, planned.recipes, dtype, planned.updates)
     plan = {
-        "inputs": [file_identity(p) for p in sorted({*files, *adapter.glob("adapter_*")})],
+        "inputs": [file_identity(path) for path in planned.files],
         "base": spec.digest,
         "dtype": str(dtype),
         "max_shard_bytes": max_shard_bytes,
@@ -80,13 +90,30 @@ def merge(
             "digest": written.digest,
             "dtype": str(dtype).removeprefix("torch."),
             "base": {"digest": spec.digest, "provenance": dict(spec.provenance)},
-            "adapter": dict(loaded.provenance),
-            "notes": _notes(loaded),
+            "adapter": dict(planned.adapter.provenance),
+            "notes": _notes(planned.adapter),
             "versions": {name: version(name) for name in ("torch", "transformers")},
         }
         write_json(work.folder / PROVENANCE, provenance)
         write_json(work.folder / MANIFEST, {"format": "lamm-manifest/1", "files": written.files})
     return provenance
+
+
+def plan_merge(base: Path, adapter: Path) -> MergePlan:
+    """Checks an adapter against its base; reads the adapter, and of the base only the headers.
+
+    Raises:
+        CheckpointError: the adapter was trained on another base, has an option that cannot be
+            merged, or keys or shapes differ.
+    """
+    spec = CheckpointSpec.from_pretrained(base)
+    loaded = _load_for(spec, adapter)
+    config = LammConfig.from_pretrained(base)
+    recipes, updates = _recipes(base, config, loaded, adapter)
+    files = {file for recipe in recipes.values() for file in recipe.source.files}
+    return MergePlan(
+        spec, config, loaded, recipes, updates, tuple(sorted({*files, *adapter.glob("adapter_*")}))
+    )
 
 
 def _load_for(spec: CheckpointSpec, adapter: Path) -> StoredAdapter:

@@ -19,7 +19,7 @@ from lamm_model.config import LammConfig
 from lamm_model.modeling import LammForConditionalGeneration
 
 _MODEL_PREFIX = "language_model."
-_HEAD_WEIGHT = f"{_MODEL_PREFIX}{HEAD}.weight"
+HEAD_WEIGHT = f"{_MODEL_PREFIX}{HEAD}.weight"
 
 
 def model_tensors(config: LammConfig) -> dict[str, tuple[tuple[int, ...], bool]]:
@@ -32,7 +32,7 @@ def model_tensors(config: LammConfig) -> dict[str, tuple[tuple[int, ...], bool]]
     return {
         name: (tuple(tensor.shape), tensor.is_floating_point())
         for name, tensor in model.state_dict().items()
-        if name != _HEAD_WEIGHT or not has_tied_head(model)
+        if name != HEAD_WEIGHT or not has_tied_head(model)
     }
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from lamm_model.checkpoint.atomic import flush_folder, swap_folder
-from lamm_model.spec import CheckpointError
+from lamm_model.spec import CheckpointError, read_json
 
 # Size and SHA-256 of every weights file.
 MANIFEST = "manifest.json"
@@ -103,6 +103,24 @@ def file_sha256(path: Path) -> str:
     """SHA-256 of a file's bytes."""
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def verify_manifest(folder: Path) -> int:
+    """Compares the files of `manifest.json` with their digests; returns their number.
+
+    Raises:
+        CheckpointError: the manifest or a file is missing, or a digest differs.
+    """
+    files = read_json(folder, MANIFEST, "a merged checkpoint")["files"]
+    for name, entry in files.items():
+        if not (folder / name).is_file():
+            raise CheckpointError(f"{folder / name} is missing, but {MANIFEST} lists it")
+        found = file_sha256(folder / name)
+        if found != entry["sha256"]:
+            raise CheckpointError(
+                f"{folder / name}: the digest is {found}; {MANIFEST} has {entry['sha256']}"
+            )
+    return len(files)
 
 
 def write_json(path: Path, value: Mapping[str, Any]) -> None:

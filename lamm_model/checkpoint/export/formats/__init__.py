@@ -1,0 +1,1 @@
+"""The formats of `lamm model export`: a module here that defines `FORMAT` is one."""

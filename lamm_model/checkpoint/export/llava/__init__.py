@@ -1,0 +1,1 @@
+"""A LAMM as a `LlavaForConditionalGeneration`, with its processor and chat template."""
