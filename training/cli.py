@@ -15,10 +15,11 @@ from training.config import RecipeError, explain, load_recipe
 _TRAIN_EPILOG = f"""recipe fields (YAML; paths are relative to the folder the command runs in):
 {explain()}
 
-record format (LAMM's published instruction format, a JSON list):
+record format (LAMM's published instruction format, a JSON list or one object per line):
   {{"id": "7", "image": "a.jpg", "task_type": "VQA", "conversations": [
      {{"from": "human", "value": "<image>\\nWhat is it?"}}, {{"from": "gpt", "value": "A boat."}}]}}
   "pcl" instead of "image" names a point cloud; a record with neither is text only.
+  "messages" with roles user and assistant are read too; `lamm data check FILE` lists bad records.
 
 contents of the output folder:
   adapter/       PEFT adapter, projectors and provenance, for `lamm model merge`

@@ -117,7 +117,9 @@ def test_a_medium_that_went_after_tokenising_is_missed_at_once(
     tokens = tmp_path / "tokens"
     dataset(processor, source, token_folder=tokens)
     (tmp_path / "a.png").unlink()
-    with pytest.raises(DatasetError, match=r"record 0 \(id 'p'\): media file .* does not exist"):
+    with pytest.raises(
+        DatasetError, match=r"record 0 \(id 'p'\): at line 1: media .* does not exist"
+    ):
         dataset(processor, source, token_folder=tokens)
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gzip
 import json
+import random
 import tracemalloc
 from pathlib import Path
 from typing import Any
@@ -115,3 +117,42 @@ def test_memory_does_not_grow_with_the_file(tmp_path: Path) -> None:
     assert count == 8_000
     assert path.stat().st_size > 8_000_000
     assert peak < 3_000_000
+
+
+def test_a_file_in_gzip(tmp_path: Path) -> None:
+    path = tmp_path / "records.json"
+    items = [{"n": n, "text": "word " * 50} for n in range(500)]
+    path.write_bytes(gzip.compress(json.dumps(items).encode()))
+    assert [item.value for item in iter_json_items(path, block_bytes=100)] == items
+    path.write_bytes(gzip.compress(b"\xef\xbb\xbf" + b"\n\n".join([b'{"a": 1}'] * 3)))
+    assert [item.line for item in iter_json_items(path)] == [1, 3, 5]
+
+
+@pytest.mark.parametrize("keep", [20, 600])
+def test_a_gzip_file_cut_short(tmp_path: Path, keep: int) -> None:
+    path = tmp_path / "records.json"
+    noise = random.Random(0)
+    items = [{"text": noise.randbytes(100).hex()} for _ in range(50)]
+    path.write_bytes(gzip.compress(json.dumps(items).encode())[:keep])
+    read: list[Any] = []
+    with pytest.raises(JsonStreamError, match="the gzip file is corrupt or truncated") as caught:
+        read.extend(item.value for item in iter_json_items(path, block_bytes=64))
+    # What came before the cut was yielded.
+    assert read == items[: caught.value.index]
+    assert bool(read) == (keep == 600)
+
+
+@pytest.mark.parametrize(
+    ("start", "name"),
+    [
+        (b"PAR1\x15\x04", "a Parquet file"),
+        (b"PK\x03\x04\x14", "a zip archive"),
+        (b"\x28\xb5\x2f\xfd\x04", "compressed by zstd"),
+        (b"\xff\xfe[\x00", "text in UTF-16"),
+    ],
+)
+def test_files_of_another_format_are_told(tmp_path: Path, start: bytes, name: str) -> None:
+    path = tmp_path / "records.json"
+    path.write_bytes(start + b"rest")
+    with pytest.raises(JsonStreamError, match=f"is {name}; expected JSON in UTF-8"):
+        list(iter_json_items(path))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 import tracemalloc
 from pathlib import Path
@@ -56,20 +57,157 @@ def test_pictures_clouds_and_text_in_one_file(tmp_path: Path) -> None:
     [
         ("<image>\nWhat?", "What?"),
         ("What?\n<image>", "What?"),
-        ("<pcl>\nWhat?", "What?"),
-        ("What?\n<pcl>", "What?"),
-        ("one <image> two", "one < image > two"),
+        ("Look.\n<image>\nWhat?", "Look.\nWhat?"),
+        ("<image> What?", "What?"),
+        ("What? <image>", "What?"),
+        ("<image>", ""),
+        ("<image-placeholder>\nWhat?", "What?"),
+        ("<|image_1|>\nWhat?", "What?"),
         ("a ### b", "a # # # b"),
     ],
 )
-def test_placeholders_beside_a_newline_go_and_forged_borders_are_broken(
+def test_placeholders_go_and_forged_borders_are_broken(
     tmp_path: Path, value: str, human: str
 ) -> None:
-    sources, _ = read(tmp_path, {"image": "a.png", "conversations": talk(value, "x", value, "y")})
+    sources, errors = read(
+        tmp_path, {"image": "a.png", "conversations": talk(value, "x", "a ### b", "y")}
+    )
+    assert errors == []
     first, second = sources[0].record.turns()
     assert first.human == human
-    # Only the first question may carry the placeholder.
-    assert "<image>" not in (second.human or "")
+    assert second.human == "a # # # b"
+
+
+@pytest.mark.parametrize(
+    ("media", "value"),
+    [
+        ({"pcl": "b.npy"}, "<pcl>\nWhat?"),
+        ({"pcl": "b.npy"}, "<point_cloud>\nWhat?"),
+        ({"pcl": "b.npy"}, "<image>\nWhat?"),
+        ({"image": ["a.png", "a.png"], "pcl": "b.npy"}, "<image> <image>\n<pcl>\nWhat?"),
+        ({"image": ["a.png", "a.png"]}, "<image><image>\nWhat?"),
+        ({"image": ["a.png", "a.png"]}, "<image>\nWhat?"),
+        ({"image": "a.png"}, "What?"),
+    ],
+)
+def test_as_many_placeholders_as_media_or_fewer(
+    tmp_path: Path, media: dict[str, Any], value: str
+) -> None:
+    sources, errors = read(tmp_path, media | {"conversations": talk(value, "a")})
+    assert errors == []
+    [turn] = sources[0].record.turns()
+    assert turn.human == "What?"
+    assert len(turn.media) == sum(len(x) if isinstance(x, list) else 1 for x in media.values())
+
+
+@pytest.mark.parametrize(
+    ("media", "texts", "fault"),
+    [
+        (
+            {},
+            ("<image>\nq", "a"),
+            r"\[0\] has <image>, but the record has no picture \(key image\)",
+        ),
+        ({}, ("<pcl>\nq", "a"), r"has <pcl>, but the record has no point cloud \(key pcl\)"),
+        ({}, ("<image_placeholder>q", "a"), "has <image_placeholder>, but"),
+        ({"image": None}, ("q <point_cloud>", "a"), "has <point_cloud>, but"),
+        ({"image": "a.png"}, ("<pcl>\nq", "a"), r"has <pcl>, but the record has no point cloud"),
+        (
+            {"image": "a.png"},
+            ("<image>\n<image>\nq", "a"),
+            "has <image> as placeholder 2 of a picture, but image names 1",
+        ),
+        ({"image": "a.png"}, ("q", "a", "<image>\nr", "b"), r"\[2\] has <image>; all media stand"),
+        ({"image": "a.png"}, ("q", "an <image>"), r"conversations\[1\] has <image>; all media"),
+        ({"image": "a.png"}, ("one <image> two", "a"), "has <image> within the text"),
+        ({"image": "a.png"}, ("Image-1: <image>\nq", "a"), "has <image> within the text"),
+        ({}, ("<video>\nq", "a"), r"has <video>, but LAMM reads only pictures \(image\)"),
+        ({"image": "a.png"}, ("<audio>q", "a"), "has <audio>, but LAMM reads only"),
+    ],
+)
+def test_a_placeholder_without_its_medium_or_out_of_place(
+    tmp_path: Path, media: dict[str, Any], texts: tuple[str, ...], fault: str
+) -> None:
+    sources, errors = read(tmp_path, media | {"conversations": talk(*texts)})
+    assert sources == []
+    assert re.search(fault, errors[0])
+
+
+def test_an_answer_may_speak_of_elements(tmp_path: Path) -> None:
+    _, errors = read(tmp_path, {"conversations": talk("How?", "Use <video> or <audio>.")})
+    assert errors == []
+
+
+@pytest.mark.parametrize("nothing", [None, "", []])
+def test_a_medium_that_is_null_or_empty_is_none(tmp_path: Path, nothing: Any) -> None:
+    record = {"image": nothing, "pcl": nothing, "video": nothing, "task_type": None}
+    sources, errors = read(tmp_path, record | {"conversations": talk("q", "a")})
+    assert errors == []
+    assert sources[0].media == ()
+    assert sources[0].record.task_type == "normal"
+
+
+@pytest.mark.parametrize(
+    ("fields", "fault"),
+    [
+        (
+            {"point_cloud": "b.npy"},
+            "point_cloud is 'b.npy'; LAMM reads such media from the key pcl",
+        ),
+        ({"pcd": "b.npy"}, "pcd is 'b.npy'; .* the key pcl"),
+        ({"points": [[0, 1, 2]]}, r"points is \[\[0, 1, 2\]\]; .* the key pcl"),
+        ({"images": ["a.png"]}, r"images is \['a.png'\]; .* the key image"),
+        ({"Image": "a.png"}, "Image is 'a.png'; .* the key image"),
+        ({"image-path": "a.png"}, "image-path is 'a.png'; .* the key image"),
+        ({"image": "a.png", "point-cloud": "b.npy"}, "point-cloud is 'b.npy'; .* the key pcl"),
+        ({"video": "a.mp4"}, "video is 'a.mp4'; LAMM reads only pictures"),
+        ({"audio": ["a.wav"]}, r"audio is \['a.wav'\]; LAMM reads only"),
+        ({"file_name": "x/a.JPG"}, "file_name is 'x/a.JPG'; .* the key image"),
+        ({"shape": ["b.npy"]}, r"shape is \['b.npy'\]; .* the key pcl"),
+    ],
+)
+def test_media_under_another_key_are_no_text_record(
+    tmp_path: Path, fields: dict[str, Any], fault: str
+) -> None:
+    sources, errors = read(tmp_path, fields | {"conversations": talk("q", "a")})
+    assert sources == []
+    assert re.search(fault, errors[0])
+
+
+def test_other_keys_are_no_media(tmp_path: Path) -> None:
+    about = {"source": "coco", "src_image": "x.jpg", "num_points": 5, "points": 3, "note": "a. png"}
+    sources, errors = read(tmp_path, about | {"image": "a.png", "conversations": talk("q", "a")})
+    assert errors == []
+    assert len(sources) == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "fault"),
+    [
+        ("none.png", "media file .*none.png does not exist"),
+        ("http://host/a.png", "'http://host/a.png' is a URL; training reads files"),
+        ("data:image/png;base64," + "A" * 9_000, "is a URL; training reads files"),
+        ("iVBOR" * 2_000, "cannot be a file: File name too long"),
+        ("C:\\data\\a.png", "does not exist; .* is a path of Windows"),
+        ("sub", "media file .*sub does not exist"),
+    ],
+)
+def test_a_medium_that_is_no_file(tmp_path: Path, name: str, fault: str) -> None:
+    (tmp_path / "sub").mkdir()
+    sources, errors = read(tmp_path, {"image": name, "conversations": talk("q", "a")})
+    assert sources == []
+    assert re.search(fault, errors[0])
+
+
+def test_spellings_of_paths(tmp_path: Path) -> None:
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "sub" / "c.png").touch()
+    names = ["./a.png", "sub/../a.png", "sub\\c.png", str(tmp_path / "a.png"), "sub/c.png"]
+    sources, errors = read(tmp_path, {"image": names, "conversations": talk("q", "a")})
+    assert errors == []
+    assert [medium.path.name for medium in sources[0].media] == [
+        "a.png", "a.png", "c.png", "a.png", "c.png",
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -77,7 +215,12 @@ def test_placeholders_beside_a_newline_go_and_forged_borders_are_broken(
     [
         ({"image": "none.png"}, "media file .*none.png does not exist"),
         ({"image": 3}, r"image\[0\]: Input should be a valid string, got 3"),
-        ({"pcl": None}, r"pcl\[0\]: Input should be a valid string, got None"),
+        ({"pcl": [None]}, r"pcl\[0\]: Input should be a valid string, got None"),
+        ({"image": math.nan}, "image: is NaN; write null for a record without a medium"),
+        ({"conversations": talk("", "a")}, r"conversations\[0\] is an empty question"),
+        ({"conversations": talk("q", "a", " ", "b")}, r"conversations\[2\] is an empty question"),
+        ({"conversations": talk("q", "a") + talk("q")}, "3 messages; the last question has no"),
+        ({"conversations": "text"}, "conversations: Input should be a valid tuple, got 'text'"),
         ({"image": ["a.png", " "]}, r"image\[1\]: text is empty"),
         ({"conversations": []}, "conversations has no messages"),
         ({"conversations": talk("q", "a", "r")}, "3 messages; the last question has no answer"),
@@ -103,8 +246,8 @@ def test_a_bad_record_is_named_by_file_and_id_and_the_rest_is_read(
 
 def test_items_that_are_no_objects(tmp_path: Path) -> None:
     _, errors = read(tmp_path, ["x"], 3)
-    assert "record 0: expected an object, got list" in errors[0]
-    assert "record 1: expected an object, got int" in errors[1]
+    assert "record 0: at line 1: expected an object, got list" in errors[0]
+    assert "record 1: at line 1: expected an object, got int" in errors[1]
 
 
 def test_a_file_cut_short_is_reported(tmp_path: Path) -> None:
@@ -143,6 +286,23 @@ def test_texts_that_are_no_plain_list(
     if fault is not None:
         assert re.search(fault, errors[0])
         assert str(file) in errors[0]
+
+
+def test_what_holds_the_list_is_named(tmp_path: Path) -> None:
+    file = tmp_path / "records.json"
+    file.write_text(json.dumps({"version": 1, "data": [{"conversations": talk("q", "a")}]}))
+    _, errors = read_file(file)
+    assert "conversations (or messages) is missing; data is a list of objects" in errors[0]
+    file.write_text(json.dumps({"instruction": "q", "output": "a"}))
+    _, errors = read_file(file)
+    assert "is missing; the keys are 'instruction', 'output'" in errors[0]
+
+
+def test_one_object_is_one_record(tmp_path: Path) -> None:
+    file = tmp_path / "records.json"
+    file.write_text(json.dumps({"conversations": talk("q", "a")}, indent=1))
+    records, errors = read_file(file)
+    assert (len(records), errors) == (1, [])
 
 
 def test_json_lines(tmp_path: Path) -> None:

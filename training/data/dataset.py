@@ -26,7 +26,7 @@ from lamm_model.processing import LammProcessor
 from lamm_model.tokenizer import LammTokenizer
 from training.config import DataSource
 from training.data.feature_cache import FeatureCache
-from training.data.reading import RecordError, SourceRecord, item_name, read_records
+from training.data.reading import READING_RULES, RecordError, SourceRecord, item_name, read_records
 from training.data.records import MediaFile, system_prompt
 from training.data.token_store import TokenStore
 
@@ -151,7 +151,7 @@ class InstructionDataset(Dataset[Example]):
                 spec.point_token_id,
                 dict(spec.system_prompts),
             ],
-            [spec.prompt_preset, self._max_length],
+            [spec.prompt_preset, self._max_length, READING_RULES],
         ]
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:32]
 

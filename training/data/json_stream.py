@@ -1,5 +1,7 @@
 """The items of a JSON list or JSON Lines file of any length, one by one, in bounded memory.
 
+The file may be compressed by gzip; other formats are told by their first bytes.
+
 Bytes that are not UTF-8 become lone surrogates (PEP 383) within their string, so that one bad
 record does not hide the others.
 """
@@ -7,12 +9,14 @@ record does not hide the others.
 from __future__ import annotations
 
 import codecs
+import gzip
 import json
 import re
+import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, cast
 
 MAX_ITEM_CHARACTERS = 16 * 1024 * 1024
 BLOCK_BYTES = 1 << 18
@@ -59,7 +63,8 @@ def iter_json_items(
             items before it were yielded.
         OSError: the file cannot be read.
     """
-    with file.open("rb") as stream:
+    with file.open("rb") as raw:
+        stream = _decompressed(raw)
         window = _Window(stream, max_item_characters, block_bytes, on_bytes)
         if window.next_character() == "[":
             yield from _list_items(window)
@@ -70,6 +75,20 @@ def iter_json_items(
             while window.next_character():
                 yield JsonItem(index, window.line, window.decode(index))
                 index += 1
+
+
+def _decompressed(raw: BinaryIO) -> BinaryIO:
+    """The bytes of the text.
+
+    Raises:
+        JsonStreamError: the file has another known format.
+    """
+    start = raw.read(_MAGIC_BYTES)
+    raw.seek(0)
+    for magic, name in _FORMATS.items():
+        if start.startswith(magic):
+            raise JsonStreamError(0, f"is {name}; expected JSON in UTF-8, plain or in gzip")
+    return cast("BinaryIO", gzip.GzipFile(fileobj=raw)) if start.startswith(_GZIP) else raw
 
 
 def _list_items(window: _Window) -> Iterator[JsonItem]:
@@ -93,6 +112,19 @@ def _list_items(window: _Window) -> Iterator[JsonItem]:
         raise JsonStreamError(index, f"text follows the end of the list {window.place()}")
 
 
+_GZIP = b"\x1f\x8b"
+_FORMATS = {
+    b"PAR1": "a Parquet file",
+    b"ARROW1": "an Arrow file",
+    b"PK\x03\x04": "a zip archive",
+    b"\x28\xb5\x2f\xfd": "compressed by zstd",
+    b"\xfd7zXZ": "compressed by xz",
+    b"BZh": "compressed by bzip2",
+    b"\xff\xfe": "text in UTF-16",
+    b"\xfe\xff": "text in UTF-16",
+}
+_MAGIC_BYTES = 8
+
 _SPACE = re.compile(r"[ \t\n\r]*")
 # Text cut off in an item fails within its last word (`-Infinity`, `\ud83d\ude00`), or in a string.
 _LONGEST_WORD = 16
@@ -115,7 +147,7 @@ class _Window:
         self._text_decoder = codecs.getincrementaldecoder("utf-8-sig")("surrogateescape")
         self._decoder = json.JSONDecoder()
         self._text, self._position, self._ended = "", 0, False
-        self._counted, self._line = 0, 1
+        self._counted, self._line, self._decoded = 0, 1, 0
 
     @property
     def line(self) -> int:
@@ -163,6 +195,7 @@ class _Window:
                 # A number at the end of the block may go on in the next one, as `1` in `1e+9`.
                 if end + _NUMBER_LOOKAHEAD <= len(self._text) or not self._more_of_item(index):
                     self._position = end
+                    self._decoded += 1
                     return value
 
     def _fault(self, error: json.JSONDecodeError) -> str:
@@ -184,7 +217,7 @@ class _Window:
         """Reads at least `held` bytes, so that a long item is retried only a few times."""
         if self._ended:
             return False
-        data = self._stream.read(max(self._block_bytes, held))
+        data = self._read(max(self._block_bytes, held))
         if self._on_bytes is not None and data:
             self._on_bytes(len(data))
         self._ended = not data
@@ -195,3 +228,10 @@ class _Window:
         self._text = self._text[self._position :] + more
         self._position = self._counted = 0
         return True
+
+    def _read(self, size: int) -> bytes:
+        try:
+            return self._stream.read(size)
+        except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+            fault = f"the gzip file is corrupt or truncated after line {self.line}: {error}"
+            raise JsonStreamError(self._decoded, fault) from None

@@ -7,25 +7,47 @@ stricter types of the published files. Torch-free.
 
 from __future__ import annotations
 
-import re
+import math
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationInfo,
+    model_validator,
+)
 from pydantic_core import PydanticCustomError
 
 from lamm_model.conversation import NORMAL_SYSTEM, Modality, Turn, neutralise
+from training.data.placeholders import Placeholder, find_placeholders, without_placeholders
 
 DEFAULT_TASK_TYPE = "normal"
 
 # Kinds of fault, as error types of the validators below and as `lamm data check` reports them.
-FaultKind = Literal["schema", "empty_conversation", "wrong_speaker"]
+FaultKind = Literal[
+    "schema",
+    "empty_conversation",
+    "wrong_speaker",
+    "placeholder",
+    "unknown_media",
+    "missing_media",
+]
 
-# Upstream strips a placeholder together with the newline it touches, and only those.
-_PLACEHOLDER = re.compile(r"<(?:image|pcl)>\n|\n<(?:image|pcl)>")
+
+class InvalidRecord(ValueError):
+    """An item that is not a valid record; the message names the field and its value."""
+
+    def __init__(self, kind: FaultKind, fault: str) -> None:
+        super().__init__(fault)
+        self.kind = kind
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,14 +74,28 @@ def _not_blank(value: str) -> str:
     return value
 
 
-def _one_or_more(value: Any) -> Any:
+def _any_number(value: Any) -> Any:
+    """One path or a list of them; null and "" are what tables write for a record without one."""
+    if isinstance(value, float) and math.isnan(value):
+        raise PydanticCustomError("schema", "is NaN; write null for a record without a medium")
+    if value is None or value == "":
+        return []
     return value if isinstance(value, list) else [value]
 
 
 UnicodeText = Annotated[str, AfterValidator(_valid_unicode)]
 Text = Annotated[UnicodeText, AfterValidator(_not_blank)]
-# Training takes one path or a list of paths.
-_Paths = Annotated[tuple[Text, ...], BeforeValidator(_one_or_more)]
+# Training takes one path, a list of paths, or none.
+_Paths = Annotated[tuple[Text, ...], BeforeValidator(_any_number)]
+
+
+@dataclass(frozen=True, slots=True)
+class Spelling:
+    """How a record's file calls the conversation and its speakers; faults use the same words."""
+
+    messages: str = "conversations"
+    human: str = "human"
+    gpt: str = "gpt"
 
 
 class DatasetRecord(BaseModel, ABC):
@@ -88,33 +124,57 @@ class Message(BaseModel):
     value: UnicodeText
 
 
+def _or_default(value: Any) -> Any:
+    return DEFAULT_TASK_TYPE if value is None else value
+
+
 class ConversationRecord(DatasetRecord):
     """A conversation to learn from: messages of human and gpt in turn, ending with gpt."""
 
     conversations: tuple[Message, ...]
-    task_type: UnicodeText = DEFAULT_TASK_TYPE
+    task_type: Annotated[UnicodeText, BeforeValidator(_or_default)] = DEFAULT_TASK_TYPE
 
     @model_validator(mode="after")
-    def _is_a_conversation(self) -> Self:
+    def _is_a_conversation(self, info: ValidationInfo) -> Self:
+        words = info.context if isinstance(info.context, Spelling) else Spelling()
         if not self.conversations:
-            raise PydanticCustomError("empty_conversation", "conversations has no messages")
+            raise PydanticCustomError("empty_conversation", f"{words.messages} has no messages")
         for number, message in enumerate(self.conversations):
-            expected = ("human", "gpt")[number % 2]
+            expected: Literal["human", "gpt"] = "gpt" if number % 2 else "human"
             if message.speaker != expected:
-                fault = f"is from '{message.speaker}'; expected '{expected}'"
-                raise PydanticCustomError("wrong_speaker", f"conversations[{number}] {fault}")
-            if expected == "gpt" and not message.value.strip():
-                fault = f"conversations[{number}] is an empty answer"
+                said, wanted = getattr(words, message.speaker), getattr(words, expected)
+                fault = f"is from '{said}'; expected '{wanted}'"
+                raise PydanticCustomError("wrong_speaker", f"{words.messages}[{number}] {fault}")
+            if not message.value.strip() and (number or not self.media_names):
+                what = "question" if expected == "human" else "answer"
+                fault = f"{words.messages}[{number}] is an empty {what}"
                 raise PydanticCustomError("empty_conversation", fault)
         if len(self.conversations) % 2:
             fault = f"{len(self.conversations)} messages; the last question has no answer"
-            raise PydanticCustomError("wrong_speaker", f"conversations has {fault}")
+            raise PydanticCustomError("wrong_speaker", f"{words.messages} has {fault}")
+        return self
+
+    @model_validator(mode="after")
+    def _places_its_placeholders(self, info: ValidationInfo) -> Self:
+        words = info.context if isinstance(info.context, Spelling) else Spelling()
+        first, *later = self.conversations
+        fault = _fault_of_first(first.value, self.media_names)
+        if fault is not None:
+            raise PydanticCustomError("placeholder", f"{words.messages}[0] {fault}")
+        for number, message in enumerate(later, start=1):
+            # An answer may speak of a `<video>` element; of these two it cannot.
+            found = find_placeholders(message.value)
+            if message.speaker == "gpt":
+                found = [one for one in found if one.modality is not None]
+            if found:
+                fault = f"has {found[0].text}; all media stand before the first question"
+                raise PydanticCustomError("placeholder", f"{words.messages}[{number}] {fault}")
         return self
 
     def turns(self) -> tuple[Turn, ...]:
         """Questions with their answers; placeholders of media removed, role markers defused."""
         questions = [message.value for message in self.conversations[::2]]
-        questions[0] = _PLACEHOLDER.sub("", questions[0])
+        questions[0] = without_placeholders(questions[0])
         media = tuple(modality for modality, _ in self.media_names)
         return tuple(
             Turn(neutralise(question), neutralise(answer.value), () if number else media)
@@ -141,3 +201,37 @@ class InstructionRecord(ConversationRecord):
 def system_prompt(prompts: Mapping[str, str], task_type: str) -> str:
     """The system prompt for a task type; types without one get that of `normal`."""
     return prompts.get(task_type, prompts.get(DEFAULT_TASK_TYPE, NORMAL_SYSTEM))
+
+
+_KEYS = {Modality.IMAGE: "image", Modality.POINT_CLOUD: "pcl"}
+_NAMES = {Modality.IMAGE: "picture", Modality.POINT_CLOUD: "point cloud"}
+
+
+def _fault_of_first(question: str, media: Sequence[tuple[Modality, str]]) -> str | None:
+    """What is wrong with the placeholders of the first question, if anything."""
+    found = find_placeholders(question)
+    if strange := next((one.text for one in found if one.modality is None), None):
+        return f"has {strange}, but LAMM reads only pictures (image) and point clouds (pcl)"
+    given = Counter(modality for modality, _ in media)
+    # Sets of clouds alone often use the placeholder of pictures.
+    clouds_only = bool(given) and not given[Modality.IMAGE]
+    asked: Counter[Modality] = Counter()
+    for one in found:
+        assert one.modality is not None
+        modality = Modality.POINT_CLOUD if clouds_only else one.modality
+        asked[modality] += 1
+        if asked[modality] > given[modality]:
+            return _too_many(one, modality, asked[modality], given[modality])
+    if within := find_placeholders(without_placeholders(question)):
+        return (
+            f"has {within[0].text} within the text; all media stand before the first question, so "
+            "move it to the start"
+        )
+    return None
+
+
+def _too_many(one: Placeholder, modality: Modality, asked: int, given: int) -> str:
+    key, name = _KEYS[modality], _NAMES[modality]
+    if not given:
+        return f"has {one.text}, but the record has no {name} (key {key})"
+    return f"has {one.text} as placeholder {asked} of a {name}, but {key} names {given}"

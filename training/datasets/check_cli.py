@@ -9,15 +9,19 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
-from typing import TextIO
+from typing import TYPE_CHECKING
 
 from lamm_model.spec import CheckpointError
 from training.arguments import positive
 from training.datasets.complaints import ERRORS, WARNINGS, Kind
 
+if TYPE_CHECKING:
+    from training.datasets.check_file import FindFault
+
 _FILE_OPTIONS = ("media_root", "base", "out")
-_ROOT_OPTIONS = ("jobs", "tokenizer", "limit_length", "json", "fail_on", "show")
+_ROOT_OPTIONS = ("jobs", "tokenizer", "limit_length", "json", "fail_on")
 _SHOWN = 20
 
 _EPILOG = """kinds of complaint (* = a warning unless --fail-on names it):
@@ -70,8 +74,13 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(
-        "path", type=Path, metavar="FILE | ROOT", help="instruction file (.json or .jsonl), or "
-        "folder with 2D_Instruct, 2D_Benchmark, 3D_Instruct or 3D_Benchmark",
+        "path", type=Path, metavar="FILE | ROOT",
+        help="instruction file (JSON list or lines, perhaps in gzip), or folder with "
+        "2D_Instruct, 2D_Benchmark, 3D_Instruct or 3D_Benchmark",
+    )  # fmt: skip
+    parser.add_argument(
+        "--show", type=positive, metavar="N",
+        help=f"complaints to show per kind; all are counted (default: {_SHOWN})",
     )  # fmt: skip
     add = parser.add_argument_group("options for FILE").add_argument
     add("--media-root", type=Path, help="folder of the media (default: the file's folder)")
@@ -92,10 +101,6 @@ def _parser() -> argparse.ArgumentParser:
     add(
         "--fail-on", type=_kinds, metavar="KIND,...",
         help="kinds that are errors, any, or none (default: those without * below)",
-    )  # fmt: skip
-    add(
-        "--show", type=positive, metavar="N",
-        help=f"complaints to show per kind; all are counted (default: {_SHOWN})",
     )  # fmt: skip
     return parser
 
@@ -150,53 +155,42 @@ def _check_root(arguments: argparse.Namespace) -> int:
 
 
 def _check_file(arguments: argparse.Namespace) -> int:
+    from rich.console import Console  # noqa: PLC0415
+
+    from training.datasets.check_file import check_file  # noqa: PLC0415
+    from training.datasets.report import print_complaints  # noqa: PLC0415
+
     file: Path = arguments.path
     # Spooled: OUT may be FILE itself, and a file without records leaves OUT as it was.
     # Invalid Unicode occurs only within strings, where the escape \\udXXX is valid JSON.
     with tempfile.TemporaryFile("w+", encoding="utf8", errors="backslashreplace") as spool:
         try:
+            find_fault = _media_fault(arguments.base)
             media_root = arguments.media_root or file.parent
-            good, bad = _sift_records(file, media_root, arguments.base, spool)
+            result = check_file(file, media_root, find_fault, spool, arguments.show or _SHOWN)
         except CheckpointError as error:
             print(f"lamm data check: {error}", file=sys.stderr)
             return 2
         except OSError as error:
             print(f"lamm data check: {error.filename or file}: {error.strerror}", file=sys.stderr)
             return 2
-        print(f"{file}: {good} good records, {bad} bad")
-        if not good and not bad:
+        print_complaints(result.complaints, ERRORS, Console())
+        print(result.summary())
+        if not result.good and not result.bad:
             print(f"lamm data check: {file} has no records", file=sys.stderr)
             return 2
         if arguments.out is not None:
             spool.seek(0)
             with arguments.out.open("w", encoding="utf8") as stream:
                 shutil.copyfileobj(spool, stream)
-    return 1 if bad else 0
+    return 1 if result.bad else 0
 
 
-def _sift_records(
-    file: Path, media_root: Path, base: Path | None, good_records: TextIO
-) -> tuple[int, int]:
-    """Writes good records as a JSON list and prints the faults of the others; counts both."""
+def _media_fault(base: Path | None) -> FindFault | None:
+    """Decodes media as training from that base would; None without a base."""
+    if base is None:
+        return None
     from lamm_model.processing import LammProcessor  # noqa: PLC0415 - loads torch
     from training.data.dataset import media_fault  # noqa: PLC0415
-    from training.data.reading import read_records  # noqa: PLC0415
 
-    processor = None if base is None else LammProcessor.from_pretrained(base)
-    good = bad = 0
-
-    def report(error: Exception) -> None:
-        nonlocal bad
-        bad += 1
-        print(error)
-
-    for source in read_records(file, media_root, report):
-        fault = None if processor is None else media_fault(source.media, processor)
-        if fault is not None:
-            report(source.error(fault))
-            continue
-        good_records.write(", " if good else "[")
-        good_records.write(json.dumps(source.item.value, ensure_ascii=False))
-        good += 1
-    good_records.write("]" if good else "[]")
-    return good, bad
+    return partial(media_fault, processor=LammProcessor.from_pretrained(base))

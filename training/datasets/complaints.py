@@ -30,6 +30,8 @@ class Kind(StrEnum):
         "wrong_speaker",
         "messages that do not alternate between human and gpt, ending with gpt",
     )
+    PLACEHOLDER = "placeholder", "a placeholder of media without a medium, or out of place"
+    UNKNOWN_MEDIA = "unknown_media", "media under a key that is not read"
     UNKNOWN_TASK_TYPE = "unknown_task_type", "a task_type for which LAMM has no system prompt"
     MISSING_MEDIA = "missing_media", "a record whose picture or cloud file is missing"
     CORRUPT_MEDIA = (
@@ -80,7 +82,8 @@ class Complaint:
     record_id: str | None = None
 
     def __str__(self) -> str:
-        record = "" if self.index is None else f" record {self.index} (id {self.record_id!r}):"
+        shown = "" if self.record_id is None else f" (id {self.record_id!r})"
+        record = "" if self.index is None else f" record {self.index}{shown}:"
         text = f"{self.file}:{record} {self.message}"
         # Text from a dataset must not control the terminal.
         return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from training.data.json_stream import JsonItem, JsonStreamError, iter_json_items
-from training.data.reading import InvalidRecord, parse_record
+from training.data.reading import parse_record
+from training.data.records import InvalidRecord
 from training.datasets.complaints import Complaint, Kind
 from training.datasets.layout import FoundFile
 from training.datasets.published_records import PublishedRecord

@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from training.datasets.check import CheckReport, FileSummary
-from training.datasets.complaints import Kind
+from training.datasets.complaints import ComplaintLog, Kind
 
 _SHARES = (0.5, 0.95, 1.0)
 _WIDEST, _COMPLAINTS_WIDTH = 200, 50
@@ -21,16 +21,7 @@ _WIDEST, _COMPLAINTS_WIDTH = 200, 50
 def print_report(report: CheckReport, failing: Iterable[Kind], console: Console) -> None:
     """Prints the kept complaints by kind, then a table of the files."""
     failing = frozenset(failing)
-    for kind, total in report.complaints.by_kind().items():
-        severity = "error" if kind in failing else "warning"
-        heading = Text(f"{kind}: {total} ({severity}) - {kind.meaning}", style="bold")
-        console.print(heading, soft_wrap=True)
-        examples = report.complaints.examples(kind)
-        for complaint in examples:
-            # Text: brackets in file names and messages are not markup.
-            console.print(Text(f"  {complaint}"), soft_wrap=True)
-        if total > len(examples):
-            console.print(f"  ... and {total - len(examples)} more")
+    print_complaints(report.complaints, failing, console)
     table = _table(report)
     # As wide as needed, however narrow the console of a log: wrapped names are unreadable.
     width = Measurement.get(console, console.options.update(width=_WIDEST), table).maximum
@@ -43,6 +34,20 @@ def print_report(report: CheckReport, failing: Iterable[Kind], console: Console)
         f"{len(report.files)} files, {report.distinct_media} media: "
         f"{errors} errors, {warnings} warnings"
     )
+
+
+def print_complaints(log: ComplaintLog, failing: frozenset[Kind], console: Console) -> None:
+    """Prints the kept complaints by kind."""
+    for kind, total in log.by_kind().items():
+        severity = "error" if kind in failing else "warning"
+        heading = Text(f"{kind}: {total} ({severity}) - {kind.meaning}", style="bold")
+        console.print(heading, soft_wrap=True)
+        examples = log.examples(kind)
+        for complaint in examples:
+            # Text: brackets in file names and messages are not markup.
+            console.print(Text(f"  {complaint}"), soft_wrap=True)
+        if total > len(examples):
+            console.print(f"  ... and {total - len(examples)} more")
 
 
 def as_json(report: CheckReport, failing: Iterable[Kind]) -> dict[str, Any]:

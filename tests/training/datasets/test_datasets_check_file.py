@@ -30,6 +30,38 @@ def test_good_and_bad_records(records: Path, capsys: pytest.CaptureFixture[str])
     assert json.loads(out.read_text()) == good
 
 
+def test_complaints_are_counted_by_kind_and_the_first_are_shown(
+    records: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    good = json.loads(records.read_text())
+    bad = [{"id": f"b{n}", "image": "none.png", "conversations": TALK} for n in range(5)]
+    other = {"id": "v", "video": "a.mp4", "conversations": TALK}
+    asks = [{"from": "human", "value": "<image>\nWhat?"}, TALK[1]]
+    text = {"id": None, "conversations": TALK}
+    rows = [*good, *bad, other, {"id": "p", "conversations": asks}, text, *good]
+    records.write_text("\n".join(map(json.dumps, rows)))
+    assert check([str(records), "--show", "2"]) == 1
+    said = capsys.readouterr().out
+    assert "missing_media: 5 (error) - " in said
+    assert f"  {records}: record 1 (id 'b0'): at line 2: media file" in said
+    assert "record 3 (id 'b2')" not in said
+    assert "  ... and 3 more" in said
+    assert "unknown_media: 1 (error) - " in said
+    assert "placeholder: 1 (error) - " in said
+    assert "record_id: 1 (warning) - " in said
+    assert f"{records}: record 0 (id '1'): the id occurs 2 times in the file" in said
+    assert said.endswith("3 good records, 7 bad (of the good: 1 text only, 2 with pictures)\n")
+
+
+def test_ids_that_repeat_or_miss_are_no_error(
+    records: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    good = json.loads(records.read_text())
+    records.write_text(json.dumps([*good, {"conversations": TALK}, *good, {"conversations": TALK}]))
+    assert check([str(records)]) == 0
+    assert "(id '1'): the id occurs 2 times in the file" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize("text", ["[]", "", " \n", "[ ]"])
 def test_nothing_to_check_is_status_2(
     tmp_path: Path, text: str, capsys: pytest.CaptureFixture[str]
@@ -81,7 +113,7 @@ def test_a_file_that_cannot_be_read_is_an_error(
     "option",
     [
         ["--tokenizer", "x"], ["--limit-length", "5"], ["--json", "x"], ["--fail-on", "any"],
-        ["--jobs", "2"], ["--show", "3"],
+        ["--jobs", "2"],
     ],
 )  # fmt: skip
 def test_options_for_a_root_are_refused(

@@ -168,6 +168,12 @@ FAULTS: list[tuple[str, Mapping[str, Any], Kind, str]] = [
         Kind.SCHEMA,
         "conversations[1].value: character 0 is not valid Unicode",
     ),
+    (
+        INSTRUCT,
+        {"conversations": [{"from": "human", "value": "<image>\n<image>\nWhy?"}, GPT]},
+        Kind.PLACEHOLDER,
+        "conversations[0] has <image> as placeholder 2 of a picture, but image names 1",
+    ),
     (INSTRUCT, {"id": {"a": 1}}, Kind.SCHEMA, "id: "),
     ("Classification_CIFAR10.json", {"query": " "}, Kind.SCHEMA, "query: text is empty"),
     ("Classification_CIFAR10.json", {"label": 3}, Kind.SCHEMA, "label: "),
