@@ -43,8 +43,8 @@ def read(data: bytes) -> npt.NDArray[Any]:
 def deep(pixels: npt.NDArray[Any]) -> npt.NDArray[Any]:
     """16 bits with noise in the lower byte."""
     low = RNG.integers(0, 256, pixels.shape, np.uint16)
-    high: npt.NDArray[np.uint16] = pixels.astype(np.uint16) << 8
-    return high | low
+    both: npt.NDArray[Any] = pixels.astype(np.uint16) * 256 + low
+    return both
 
 
 def tags_of(data: bytes) -> dict[int, int]:
