@@ -13,11 +13,14 @@ from cachetools import LRUCache
 
 from benchmark.errors import BenchmarkError
 
+# Pictures and clouds that the service reads (`lamm_model.formats`, which the client does not
+# install).
 IMAGE_TYPES = {
-    ".png": "image/png", ".jpg": "image/jpeg", ".jpeg": "image/jpeg", ".webp": "image/webp",
-    ".bmp": "image/bmp", ".gif": "image/gif",
+    ".jpg": "image/jpeg", ".jpeg": "image/jpeg", ".jpe": "image/jpeg", ".jfif": "image/jpeg",
+    ".png": "image/png", ".webp": "image/webp", ".bmp": "image/bmp", ".dib": "image/bmp",
+    ".gif": "image/gif", ".tif": "image/tiff", ".tiff": "image/tiff", ".heic": "image/heic",
+    ".heif": "image/heic", ".hif": "image/heic", ".avif": "image/avif",
 }  # fmt: skip
-# Those that the service reads (`lamm_model.media`, which the client does not install).
 CLOUD_FORMATS = (
     "asc", "bin", "csv", "las", "laz", "npy", "npz", "pcd", "ply", "pts", "txt", "xyz", "xyzn",
     "xyzrgb",

@@ -78,6 +78,9 @@ class NoMedia(_Media):
 DrawnMedia = Annotated[Picture | Cloud | NoMedia, Field(discriminator="kind")]
 
 
+_NOT_SHOWN = ("image/tiff", "image/heic")  # by most browsers
+
+
 def draw_media(path: Path | None) -> Picture | Cloud | NoMedia:
     """Reduces a medium for a page; a note replaces a medium that cannot be read."""
     if path is None:
@@ -99,7 +102,8 @@ def _picture(path: Path, mime: str) -> Picture:
         opened.load()
         upright = ImageOps.exif_transpose(opened)
         turned = upright.size != opened.size or opened.getexif().get(0x0112, 1) != 1
-        if len(content) <= LARGEST_AS_IT_IS and max(upright.size) <= LONGEST_SIDE and not turned:
+        small = len(content) <= LARGEST_AS_IT_IS and max(upright.size) <= LONGEST_SIDE
+        if small and not turned and mime not in _NOT_SHOWN:
             return Picture(url=data_url(content, mime), width=upright.width, height=upright.height)
         upright.thumbnail((LONGEST_SIDE, LONGEST_SIDE))
         stream = io.BytesIO()

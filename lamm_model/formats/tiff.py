@@ -6,6 +6,7 @@ The layout of the samples and the places of the pixels are checked before anythi
 from __future__ import annotations
 
 import io
+from typing import Any
 
 import numpy as np
 from PIL import Image, TiffImagePlugin
@@ -45,6 +46,7 @@ _COMPRESSIONS = {
     1: "none", 2: "CCITT RLE", 3: "CCITT group 3", 4: "CCITT group 4", 5: "LZW", 7: "JPEG",
     8: "deflate", 32773: "PackBits", 32946: "deflate", 34925: "LZMA", 50000: "Zstandard",
 }  # fmt: skip
+_OPTIONAL = (34925, 50000)  # parts of libtiff that a build of Pillow may lack
 _UNREAD_COMPRESSIONS = {
     6: "old-style JPEG", 33003: "JPEG 2000", 33004: "JPEG 2000", 33005: "JPEG 2000",
     34712: "JPEG 2000", 34887: "LERC", 50001: "WebP", 50002: "JPEG XL", 52546: "JPEG XL",
@@ -62,13 +64,15 @@ _SEPARATE = 2
 _MAX_PARTS = 1 << 18
 _MIN_TILE_LIMIT = 1 << 20
 _BYTE_MAX = 255.0
+# Floats of up to 2 are a range of 0 to 1 that something has overshot, or a black picture.
+_UNCLEAR = 2.0
 
 
 def read_tiff(data: bytes, max_pixels: int) -> tuple[Image.Image, bool]:
     """The first page, upright, and whether its orientation tag asked for a turn.
 
     Grey of more than 8 bits is scaled to 8 by its range: the high byte of 16 bits. Float grey has
-    values from 0 to 1, or from 0 to 255 if one is over 1.
+    values from 0 to 1, or from 0 to 255 if one is 2 or more.
 
     Raises:
         MediaTooLargeError: more than `max_pixels`, also in one tile, or too long a side.
@@ -95,10 +99,29 @@ def read_tiff(data: bytes, max_pixels: int) -> tuple[Image.Image, bool]:
         raise MediaTooLargeError(
             f"the TIFF picture is {image.width} x {image.height} pixels; its decoder takes fewer"
         ) from error
+    except OSError as error:
+        compression = page.value(COMPRESSION, 1)
+        if compression not in _OPTIONAL:
+            raise
+        raise MediaDecodeError(
+            "the TIFF picture is corrupt or truncated, or this server's libtiff is built without "
+            f"its compression, {_COMPRESSIONS[compression]}"
+        ) from error
     return _in_bytes(image, page), page.value(ORIENTATION) in range(2, 9)
 
 
 class _Page(TiffImagePlugin.TiffImageFile):
+    def load(self) -> Any:
+        """Decodes the pixels."""
+        if self.mode == "F":
+            # libtiff brings floats into this machine's byte order; Pillow expects the file's.
+            self.tile = [
+                tile._replace(args=("F;32NF", *tile.args[1:]))
+                for tile in self.tile
+                if isinstance(tile.args, tuple)
+            ]
+        return super().load()
+
     def getexif(self) -> Image.Exif:
         """The orientation alone, by which Pillow turns the picture when it loads it.
 
@@ -180,27 +203,25 @@ def _in_bytes(image: Image.Image, page: TiffDirectory) -> Image.Image:
     """Grey of more than 8 bits in 8; other pictures as they are."""
     inverted = page.value(PHOTOMETRIC) == _WHITE_IS_ZERO
     if image.mode == "F":
-        return Image.fromarray(_from_floats(image, page.order == ">", inverted))
+        return Image.fromarray(_from_floats(image, inverted))
     if image.mode.startswith("I;16"):
         grey = (np.asarray(image) >> (page.value(BITS, 16) - 8)).astype(np.uint8)
         return Image.fromarray(~grey if inverted else grey)
     return image.convert("LA") if image.mode == "La" else image
 
 
-def _from_floats(image: Image.Image, is_big_endian: bool, inverted: bool) -> np.ndarray:
+def _from_floats(image: Image.Image, inverted: bool) -> np.ndarray:
     """[H, W] uint8."""
     values = np.asarray(image)
-    # Pillow takes what libtiff has brought into this machine's order for the file's.
-    values = values.byteswap() if is_big_endian else values
     if not np.isfinite(values).all():
         count = int(values.size - np.isfinite(values).sum())
         raise MediaDecodeError(
             f"the TIFF picture has {count} float samples that are not finite; {_RANGE}"
         )
     low, high = float(values.min()), float(values.max())
-    if low < 0.0 or high > _BYTE_MAX:
+    if low < 0.0 or high > _BYTE_MAX or 1.0 < high < _UNCLEAR:
         raise MediaDecodeError(
-            f"the TIFF picture has float samples from {low:g} to {high:g}; {_RANGE}"
+            f"the TIFF picture has float samples from {low:.9g} to {high:.9g}; {_RANGE}"
         )
     scaled = np.rint(values * _BYTE_MAX if high <= 1.0 else values)
     return (_BYTE_MAX - scaled if inverted else scaled).astype(np.uint8)

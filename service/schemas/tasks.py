@@ -129,7 +129,11 @@ class Transform(BaseModel):
 
 
 class PictureMedia(BaseModel):
-    """The picture: its size in pixels after applying the EXIF orientation, as viewers show it."""
+    """The picture: its size in pixels after applying its orientation, as viewers show it.
+
+    `exif_orientation_applied` also tells of the orientation tag of TIFF, and of the rotation or
+    reflection of HEIC and AVIF.
+    """
 
     modality: Literal["image"] = Modality.IMAGE.value
     format: str

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import base64
-import mimetypes
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from lamm_model.formats.picture_formats import MEDIA_TYPES
 from lamm_model.media import POINT_CLOUD_FORMATS
 
 
@@ -62,7 +62,7 @@ def image_part(path: Path) -> dict[str, Any]:
     Raises:
         ChatError: it cannot be read.
     """
-    kind = mimetypes.guess_type(path.name)[0] or "application/octet-stream"
+    kind = MEDIA_TYPES.get(path.suffix.lower().lstrip("."), "application/octet-stream")
     return {"type": "image_url", "image_url": {"url": _data_url(path, kind)}}
 
 

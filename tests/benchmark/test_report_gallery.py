@@ -117,6 +117,14 @@ def test_large_and_turned_pictures_are_shrunk_and_upright(tmp_path: Path) -> Non
     assert decoded(small.url).mode == "L"
 
 
+def test_a_picture_that_browsers_do_not_show_is_converted(tmp_path: Path) -> None:
+    Image.new("RGB", (8, 6), "red").save(tmp_path / "scan.tif")
+    drawn = draw_media(tmp_path / "scan.tif")
+    assert isinstance(drawn, Picture)
+    assert drawn.url.startswith("data:image/jpeg")
+    assert decoded(drawn.url).size == (8, 6)
+
+
 def test_a_run_keeps_its_items_and_a_gallery_drawn_by_lot(
     server: Any, suite_files: Any, tmp_path: Path
 ) -> None:

@@ -2,8 +2,16 @@
 
 import { CLOUD_FORMATS, readCloud } from "../clouds/read.js";
 
-const PICTURES = ["jpg", "jpeg", "png", "webp", "bmp", "gif"];
-export const ACCEPT = ["image/*", ...CLOUD_FORMATS.map((format) => `.${format}`)].join(",");
+// Suffixes of the pictures that the server reads. Not every browser can show all of them.
+const PICTURES = [
+  ...["jpg", "jpeg", "jpe", "jfif", "png", "webp", "bmp", "dib", "gif"],
+  ...["tif", "tiff", "heic", "heif", "hif", "avif"],
+];
+// Some systems know no type for HEIC and TIFF files, which image/* would leave out.
+export const ACCEPT = [
+  "image/*",
+  ...[...PICTURES, ...CLOUD_FORMATS].map((suffix) => `.${suffix}`),
+].join(",");
 
 /** `kind` is "image" or "point_cloud"; `units`, `upAxis` and `columns` are a cloud's, and may change. */
 export class Medium {
@@ -39,6 +47,11 @@ export class Medium {
 
   get name() {
     return this.file.name || "pasted picture";
+  }
+
+  /** What to say where the browser cannot show the picture. */
+  get noPreview() {
+    return `No preview of ${this.name}: this browser cannot show it. The server does not need the preview.`;
   }
 
   get isPicture() {

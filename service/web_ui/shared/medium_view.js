@@ -6,8 +6,13 @@ import { Medium, exampleUrl } from "./medium.js";
 
 /** A tile with its name, a cloud's units and axis to set, and a button that takes it away. */
 export function mediumTile(medium, onRemove, onChange = () => {}) {
+  const facts = el("span", { class: "hint" }, size(medium.file.size));
   const picture = medium.isPicture
-    ? el("img", { class: "thumb", src: medium.previewUrl, alt: "" })
+    ? pictureOr(medium, { class: "thumb", alt: "" }, () => {
+        facts.append(", no preview");
+        facts.title = medium.noPreview;
+        return el("span", { class: "thumb no-thumb" }, icon("picture"));
+      })
     : cloudThumb(Promise.resolve(medium));
   return el(
     "li",
@@ -17,12 +22,20 @@ export function mediumTile(medium, onRemove, onChange = () => {}) {
       "div",
       { class: "tile-text" },
       el("span", { class: "tile-name", title: medium.name }, medium.name),
-      medium.isPicture
-        ? el("span", { class: "hint" }, size(medium.file.size))
-        : cloudFields(medium, onChange),
+      medium.isPicture ? facts : cloudFields(medium, onChange),
     ),
     onRemove ? iconButton("close", `Remove ${medium.name}`, { onclick: onRemove }, true) : null,
   );
+}
+
+/** The picture; what `instead()` makes takes its place if the browser cannot show the file. */
+export function pictureOr(medium, attributes, instead) {
+  const image = el("img", {
+    ...attributes,
+    src: medium.previewUrl,
+    onerror: () => image.replaceWith(instead()),
+  });
+  return image;
 }
 
 /** A thumbnail of a promised cloud; an icon is shown until it is read, or if it cannot be read. */
@@ -100,17 +113,18 @@ export function cloudFields(medium, onChange) {
 /** The medium where it was sent: a picture that opens large, a cloud that can be turned. */
 export function sentMedium(medium) {
   if (medium.isPicture) {
-    const open = () => showLarge(medium);
-    return el(
-      "button",
-      {
-        type: "button",
-        class: "sent-picture",
-        onclick: open,
-        "aria-label": `Enlarge ${medium.name}`,
-      },
-      el("img", { src: medium.previewUrl, alt: medium.name }),
-    );
+    const button = el("button", {
+      type: "button",
+      class: "sent-picture",
+      onclick: () => showLarge(medium),
+      "aria-label": `Enlarge ${medium.name}`,
+    });
+    const image = pictureOr(medium, { alt: medium.name }, () => {
+      button.replaceWith(el("p", { class: "hint no-picture" }, medium.noPreview));
+      return "";
+    });
+    button.append(image);
+    return button;
   }
   return cloudBox(medium);
 }

@@ -1,20 +1,37 @@
 // A picture with boxes and points drawn over it from the answer's pixels.
 
 import { el, svg } from "../shared/dom.js";
+import { pictureOr } from "../shared/medium_view.js";
 
-/** `onlight(index)` is called as a mark is pointed at; -1 when it is left. */
+/**
+ * `size` is the answer's {width, height}: where the browser cannot show the picture, marks are drawn
+ * over an empty one. `onlight(index)` is called as a mark is pointed at; -1 when it is left.
+ */
 export class MarkedPicture {
-  constructor(medium, places) {
+  constructor(medium, places, size = null) {
     this.onlight = () => {};
     this.places = places;
     this.marks = [];
-    const image = el("img", {
-      src: medium.previewUrl,
-      alt: medium.name,
-      onload: () => this.#draw(image),
-    });
+    const caption = el("figcaption", {}, medium.name);
+    const image = pictureOr(
+      medium,
+      {
+        alt: medium.name,
+        // The browser turns a picture as the server does, so its natural size is the answer's frame.
+        onload: () => this.#draw(image.naturalWidth, image.naturalHeight),
+      },
+      () => {
+        caption.textContent = medium.noPreview;
+        const empty = el("div", { class: "no-picture" });
+        if (size) {
+          empty.style.aspectRatio = `${size.width} / ${size.height}`;
+          this.#draw(size.width, size.height);
+        }
+        return empty;
+      },
+    );
     this.frame = el("div", { class: "marked" }, image);
-    this.element = el("figure", { class: "viewer" }, this.frame, el("figcaption", {}, medium.name));
+    this.element = el("figure", { class: "viewer" }, this.frame, caption);
   }
 
   /** Makes one mark stand out; -1 for none. */
@@ -23,8 +40,7 @@ export class MarkedPicture {
     this.marks.forEach((mark, at) => mark.classList.toggle("lit", at === index));
   }
 
-  /** The browser turns a picture by its EXIF as the server does, so its natural size is the answer's frame. */
-  #draw({ naturalWidth: width, naturalHeight: height }) {
+  #draw(width, height) {
     if (!this.places.length) return;
     const unit = Math.max(width, height) / 100;
     this.marks = this.places.map((place, index) => {

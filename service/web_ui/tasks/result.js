@@ -37,7 +37,7 @@ export class TaskResult {
     const paint = colours(places.map((place) => place.label ?? ""));
     places.forEach((place) => Object.assign(place, paint.get(place.label ?? "")));
     const drawing = this.medium.isPicture
-      ? new MarkedPicture(this.medium, places)
+      ? new MarkedPicture(this.medium, places, answer.media)
       : await this.#viewer(places);
     const light = (index) => drawing?.light(index);
     const view = new AnswerView(this.task, answer, places, light);

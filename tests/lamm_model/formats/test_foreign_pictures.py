@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -29,13 +28,10 @@ TOLERANCE = {
     "imagemagick_cmyk.tif": 0.1,
     "imagemagick_group4.tif": 0.5,
 }
-TURNS: dict[str, Callable[[Array], Array]] = {
-    "exiftool_orientation6.tif": lambda pixels: np.rot90(pixels, -1),
-    "exiftool_orientation7.tif": lambda pixels: np.rot90(pixels, 2).transpose(1, 0, 2),
-    "avifenc_irot1.avif": lambda pixels: np.rot90(pixels, 1),
-    "avifenc_imir1.avif": lambda pixels: pixels[:, ::-1],
-}
-TURNED = {*TURNS, "pillow_heif_orientation2.heic", "pillow_heif_orientation6.heic"}
+TURNED = {
+    "exiftool_orientation6.tif", "exiftool_orientation7.tif", "avifenc_irot1.avif",
+    "avifenc_imir1.avif", "pillow_heif_orientation2.heic", "pillow_heif_orientation6.heic",
+}  # fmt: skip
 
 
 def expected(path: Path) -> Array:
@@ -45,12 +41,11 @@ def expected(path: Path) -> Array:
         image = opened.convert("L").convert("RGB") if is_grey(path) else opened.convert("RGB")
     pixels = np.asarray(image).astype(float)
     if path.stem.endswith("alpha"):
-        corner = 16 if path.suffix == ".tif" else 64
+        corner = 1 if path.suffix == ".tif" else 4
         pixels[:corner, :corner] = 255.0
     if path.stem.endswith("group4"):
         pixels = np.where(pixels > 0.3 * 255, 255.0, 0.0)
-    turn = TURNS.get(path.name)
-    return pixels if turn is None else turn(pixels)
+    return pixels
 
 
 def is_grey(path: Path) -> bool:
@@ -66,6 +61,7 @@ def test_the_pixels_are_those_of_the_source(path: Path) -> None:
     difference = np.abs(found - wanted)
     lossy = 2.0 if path.suffix != ".tif" else 1.5 if is_grey(path) else 0.0
     assert difference.mean() <= TOLERANCE.get(path.name, lossy)
+    assert np.all(found[0, 0] > 200) or not path.stem.endswith("alpha")
     assert info["format"] == {".tif": "TIFF", ".heic": "HEIC", ".avif": "AVIF"}[path.suffix]
     assert info["exif_orientation_applied"] is (path.name in TURNED)
 

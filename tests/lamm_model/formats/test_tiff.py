@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import struct
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,7 @@ from lamm_model.media import (
 )
 from service.media.headers import WholeBytes, announced_size
 
+FIXTURES = Path(__file__).parent / "fixtures/pictures"
 RNG = np.random.default_rng(0)
 RGB = RNG.integers(0, 256, (40, 56, 3), np.uint8)
 GREY = RNG.integers(0, 256, (40, 56), np.uint8)
@@ -43,8 +45,8 @@ def read(data: bytes) -> npt.NDArray[Any]:
 def deep(pixels: npt.NDArray[Any]) -> npt.NDArray[Any]:
     """16 bits with noise in the lower byte."""
     low = RNG.integers(0, 256, pixels.shape, np.uint16)
-    high: npt.NDArray[np.uint16] = pixels.astype(np.uint16) << 8
-    return high | low
+    both: npt.NDArray[Any] = pixels.astype(np.uint16) * 256 + low
+    return both
 
 
 def tags_of(data: bytes) -> dict[int, int]:
@@ -136,6 +138,8 @@ def test_it_is_refused_by_name(data: bytes, words: str) -> None:
             GREY.astype(np.float32) * 40 - 1000,
             r"from -1000 to [\d.]+; expected 0 to 1, or 0 to 255",
         ),
+        (UNIT * 1.25, r"from 0 to 1\.25; expected 0 to 1, or 0 to 255"),
+        (UNIT - 0.5, r"from -0\.5 to 0\.5; expected"),
         (np.full((4, 4), np.inf, np.float32), "has 16 float samples that are not finite"),
     ],
 )
@@ -185,6 +189,13 @@ def test_the_end_of_the_pixels_is_named() -> None:
     end = len(data)
     with pytest.raises(MediaDecodeError, match=rf"end at byte {end}, but the file has {end - 100}"):
         decode_image(data[:-100])
+
+
+def test_a_compression_that_a_build_may_lack_is_named() -> None:
+    data = bytearray((FIXTURES / "tiffcp_lzma_tiled_separate.tif").read_bytes())
+    data[200:260] = bytes(60)
+    with pytest.raises(MediaDecodeError, match=r"corrupt or truncated, or .* compression, LZMA"):
+        decode_image(bytes(data))
 
 
 def test_limits_hold_before_decoding() -> None:

@@ -14,7 +14,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from playwright.sync_api import Browser, Page, Route, expect, sync_playwright
+from PIL import Image
+from playwright.sync_api import Browser, FilePayload, Page, Route, expect, sync_playwright
 
 from lamm_model.media import decode_point_cloud
 from service.config.settings import Settings
@@ -84,6 +85,12 @@ def choose_task(page: Page, name: str) -> None:
     page.click("#tab-tasks")
     page.click(f"[data-task={name}]")
     expect(page.locator(".task-form .tile")).to_have_count(1)
+
+
+def tiff(width: int, height: int) -> bytes:
+    stream = io.BytesIO()
+    Image.new("RGB", (width, height), "navy").save(stream, "TIFF")
+    return stream.getvalue()
 
 
 def run(page: Page) -> None:
@@ -280,6 +287,33 @@ def test_options_are_shown_by_their_probability(page: Page) -> None:
     shares = [float(text.strip(" <%")) for text in page.locator(".option-share").all_inner_texts()]
     assert sum(shares) == pytest.approx(100, abs=2)
     expect(page.locator(".options li.best .option-name")).to_have_count(1)
+
+
+def test_a_picture_that_the_browser_cannot_show_is_sent_and_marked(
+    page: Page, server: Visited
+) -> None:
+    file: FilePayload = {"name": "scan.tif", "mimeType": "", "buffer": tiff(120, 80)}
+    page.set_input_files(".composer input[type=file]", file)
+    expect(page.locator(".composer .tile .no-thumb")).to_have_count(1)
+    expect(page.locator(".composer .tile")).to_contain_text("no preview")
+    ask(page, "What is this?")
+    answered(page)
+    expect(page.locator(".sent-media")).to_contain_text(
+        "No preview of scan.tif: this browser cannot show it."
+    )
+    server.engine.say("bag [0.25, 0.50, 0.75, 1.00]")
+    choose_task(page, "detection")
+    page.set_input_files(".task-form input[type=file]", file)
+    run(page)
+    # The mark is where it is in the picture, whose size the answer gives.
+    expect(page.locator(".stage .marks")).to_have_attribute("viewBox", "0 0 120 80")
+    mark = page.locator(".stage .mark rect.line")
+    expect(mark).to_have_attribute("x", "30")
+    expect(mark).to_have_attribute("height", "40")
+    expect(page.locator(".stage figcaption")).to_contain_text("cannot show it")
+    frame = page.locator(".stage .no-picture").bounding_box()
+    assert frame is not None
+    assert frame["width"] / frame["height"] == pytest.approx(1.5, abs=0.05)
 
 
 @pytest.mark.skipif(shutil.which("curl") is None, reason="there is no curl on this machine")
