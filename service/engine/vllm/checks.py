@@ -140,7 +140,7 @@ class ServerChecker:
         await self._probe(body, f"--max-logprobs {wanted}")
         unknown = GenerationRequest("probe", (model.placeholder_id,), SamplingParams(),
                                     continuation_token_ids=(0,))  # fmt: skip
-        answer = await self._probe(scoring_body(unknown, model, ()), "--max-logprobs 21")
+        answer = await self._probe(scoring_body(unknown, model, (), 0), "--max-logprobs 21")
         value = answer["choices"][0]["logprobs"]["content"][0]["logprob"]
         if value > _CERTAIN:
             raise self._refusal("reports processed log-probabilities; start it with "

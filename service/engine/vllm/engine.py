@@ -23,6 +23,7 @@ from service.engine.base import (
     GenerationChunk,
     GenerationRequest,
     RequestFailedError,
+    UnsupportedByEngineError,
 )
 from service.engine.config import EngineConfig
 from service.engine.grammar import GrammarCompiler
@@ -131,6 +132,12 @@ class VllmEngine(Engine):
 
     async def generate(self, request: GenerationRequest) -> AsyncIterator[GenerationChunk]:
         """See `Engine.generate`; also RequestFailedError at once for a malformed request."""
+        if request.grammar is not None and request.sampling_params.logprobs is not None:
+            raise UnsupportedByEngineError(
+                "logprobs",
+                "the vllm engine gives no log-probabilities with response_format or constrain: "
+                "vLLM computes them after the grammar has excluded tokens",
+            )
         sequence = await self._intake.sequence(request)
         if not self._accepting:
             raise EngineStoppedError("vLLM is not running")

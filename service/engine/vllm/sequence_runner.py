@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 import logging
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Coroutine, Iterable, Mapping
 from collections.abc import Sequence as Seq
 
 from lamm_model.tokenizer import LammTokenizer
@@ -22,13 +23,15 @@ from service.engine.sequence import Sequence
 from service.engine.stream import ChunkStream
 from service.engine.vllm.client import VllmClient
 from service.engine.vllm.encoder import RequestEncoder
+from service.engine.vllm.features import EncodedFeatures
 from service.engine.vllm.wire import (
     NewToken,
     StreamEvent,
     VllmModel,
     generation_body,
+    read_cached_tokens,
     read_event,
-    read_scores,
+    read_score,
     scoring_body,
 )
 
@@ -90,9 +93,7 @@ class SequenceRunner:
         output.encode_seconds, output.encoded_media = encoded.seconds, encoded.encoded
         model = self._served[source.name]
         if sequence.is_scoring:
-            answer = await self._client.generate(scoring_body(request, model, encoded.features))
-            sequence.continuation_logprobs = read_scores(request, answer)
-            self._advance(sequence)
+            await self._score(sequence, model, encoded.features)
             return output.score()
         room = self._max_len - sequence.num_prompt_tokens
         body = generation_body(
@@ -109,6 +110,23 @@ class SequenceRunner:
             if (held := output.take_held()) is not None:
                 stream.put(held)
             raise
+
+    async def _score(
+        self, sequence: Sequence, model: VllmModel, media: Seq[EncodedFeatures]
+    ) -> None:
+        """Scores the first token alone, so that the others find the prompt in the cache."""
+        request = sequence.request
+
+        async def score(index: int) -> float:
+            answer = await self._client.generate(scoring_body(request, model, media, index))
+            if sequence.cached_tokens is None:
+                sequence.cached_tokens = read_cached_tokens(answer)
+            self._advance(sequence)
+            return read_score(answer, request.continuation_token_ids[index])
+
+        first = await score(0)
+        rest = range(1, len(request.continuation_token_ids))
+        sequence.continuation_logprobs = [first, *await _all_of(score(i) for i in rest)]
 
     async def _read(
         self,
@@ -158,15 +176,26 @@ class SequenceRunner:
             progress.prompt_tokens += sequence.num_prompt_tokens
 
 
+async def _all_of(works: Iterable[Coroutine[None, None, float]]) -> list[float]:
+    """All results in order; if one fails, the others are cancelled."""
+    try:
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(work) for work in works]
+    except ExceptionGroup as failures:
+        raise failures.exceptions[0] from None
+    return [task.result() for task in tasks]
+
+
 def _ended_by_vllm(event: StreamEvent, output: SequenceOutput) -> GenerationChunk | None:
     """The last chunk of a sequence that vLLM ended although it might go on; None if it did not.
 
     Raises:
-        RequestFailedError: vLLM failed.
+        EngineStoppedError: vLLM failed.
+        RequestFailedError: it ended the request for another reason.
     """
     if event.error is not None:
         _log.error("vLLM failed in a request: %s", event.error)
-        raise RequestFailedError("vLLM failed in this request")
+        raise EngineStoppedError("vLLM failed in this request")
     if event.finish_reason is None:
         return None
     if event.finish_reason not in (FinishReason.STOP, FinishReason.LENGTH):

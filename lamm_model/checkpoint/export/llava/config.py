@@ -152,7 +152,7 @@ def stop_pieces(tokenizer: LammTokenizer, strings: Sequence[str]) -> list[int]:
 
 def pad_token_id(source: ExportSource) -> int:
     """The padding token; EOS, or else BOS, for a checkpoint without one."""
-    pad = source.config.pad_token_id
+    pad = getattr(source.config, "pad_token_id", None)
     if isinstance(pad, int) and 0 <= pad < source.spec.vocab_size:
         return pad
     return (*source.spec.eos_token_ids, source.spec.bos_token_id)[0]
