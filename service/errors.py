@@ -102,7 +102,9 @@ def install(app: FastAPI) -> None:
         reply = translate(error)
         if reply.code == "not_found":
             reply = replace(reply, message=_no_route(request))
-        expected = reply.type == _OVERLOADED or isinstance(error, exceptions.NotReadyError)
+        # Why an engine stopped is in the log already.
+        stopped = isinstance(error, (exceptions.NotReadyError, EngineStoppedError))
+        expected = reply.type == _OVERLOADED or stopped
         if reply.status >= 500 and not expected:
             logger.error("request failed with %d", reply.status, exc_info=error)
         return reply.response()

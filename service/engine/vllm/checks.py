@@ -38,6 +38,10 @@ _VOCABULARY = re.compile(r"Vocabulary size: (\d+)")
 _KV_TOKENS = "kv_cache_size_tokens"
 _LAYOUT_SCHEMA = '{"type": "array", "prefixItems": [{"const": 1}, {"const": 2}], "minItems": 2}'
 _LAYOUT_TEXT = "[1, 2"
+# Tokens that an adapter generates while the base is asked.
+_BUSY_TOKENS = 64
+# Log-probabilities that differ by less are the same, computed in another batch.
+_SAME = 0.1
 # Log-probability of a token that was forced, if vLLM reports processed ones.
 _CERTAIN = -1e-6
 
@@ -75,6 +79,7 @@ class ServerChecker:
         await self._check_sampling(first)
         await self._check_grammar(first)
         await self._check_features(first, self._models[0].spec)
+        await self._check_adapters(models)
         return ServerFacts(version, models, max_len, await self._kv_cache_tokens())
 
     async def _version(self) -> str:
@@ -167,6 +172,28 @@ class ServerChecker:
         body = generation_body(request, model, (medium,), seed=0, max_tokens=1)
         await self._probe(body, """--enable-mm-embeds --limit-mm-per-prompt '{"image": 0}'""")
 
+    async def _check_adapters(self, models: Mapping[str, VllmModel]) -> None:
+        """An adapter's requests must not change those of the base, which share their steps."""
+        plain = next((one for one in self._models if one.adapter is None), None)
+        adapted = [one for one in self._models if one.adapter is not None]
+        if plain is None or not adapted:
+            return
+        flag = f"--max-loras {len(adapted) + 1}"
+        request = self._request(logprobs=MAX_LOGPROBS)
+        body = generation_body(request, models[plain.name], (), seed=0, max_tokens=1)
+        alone = _best(await self._probe(body, flag))
+        busy = self._request(max_tokens=256, ignore_eos=True)
+        for other in adapted:
+            long = generation_body(busy, models[other.name], (), seed=0, max_tokens=_BUSY_TOKENS)
+            async with self._client.stream(long) as lines:
+                await anext(aiter(lines), None)
+                beside = _best(await self._probe(body, flag))
+            if any(abs(beside.get(key, value) - value) > _SAME for key, value in alone.items()):
+                raise self._refusal(
+                    f"applies the adapter {other.name!r} to requests of {plain.name!r}; start it "
+                    f"with {flag}"
+                )
+
     async def _kv_cache_tokens(self) -> int:
         found = re.search(rf'{_KV_TOKENS}="(\d+)"', await self._client.metrics_text())
         return int(found[1]) if found else 0
@@ -224,6 +251,12 @@ def _check_digest(card: Mapping[str, Any], model: ModelSource) -> None:
             f"vLLM serves {root}, an export of the checkpoint with digest {digest}; "
             f"{model.name} has digest {model.spec.digest}"
         )
+
+
+def _best(answer: Mapping[str, Any]) -> dict[int, float]:
+    """The best tokens of the first step, with their log-probabilities."""
+    content = answer["choices"][0]["logprobs"]["content"][0]
+    return {one["token_id"]: one["logprob"] for one in content["top_logprobs"]}
 
 
 def _hidden_size(model: ModelSource) -> int:

@@ -12,6 +12,8 @@ from service.engine.config import EngineConfigError
 
 # Set by tests and containers; the setting `vllm_env` takes precedence.
 VARIABLE = "LAMM_VLLM_ENV"
+# A file in an environment whose installation has not finished.
+INCOMPLETE = "lamm-engine-incomplete"
 
 
 def default_environment() -> Path:
@@ -24,12 +26,12 @@ def find_environment(given: Path | None) -> Path:
     """The environment to use.
 
     Raises:
-        EngineConfigError: there is no vLLM in it.
+        EngineConfigError: there is no vLLM in it, or not yet.
     """
     directory = given or Path(os.environ.get(VARIABLE) or default_environment())
-    if not (directory / "bin" / "vllm").is_file():
+    if (directory / INCOMPLETE).exists() or not (directory / "bin" / "vllm").is_file():
         raise EngineConfigError(
-            f"{directory} has no bin/vllm; install it with: lamm engine install vllm --dir "
+            f"{directory} has no complete vLLM; install it with: lamm engine install vllm --dir "
             f"{directory} (or name another environment with --vllm-env)"
         )
     return directory

@@ -73,6 +73,7 @@ class Launch:
                 environment / "bin" / "python",
                 [program, "serve", *command, *options.arguments],
                 _VARIABLES | _threads(config),
+                directory / "socket",
             )
         except BaseException:
             shutil.rmtree(directory, ignore_errors=True)
@@ -82,6 +83,14 @@ class Launch:
     def clean_up(self) -> None:
         """Removes the temporary files; idempotent."""
         shutil.rmtree(self.directory, ignore_errors=True)
+
+
+def max_loras(adapters: int) -> int:
+    """The value of `--max-loras`.
+
+    vLLM 0.32 on CPUs applies the last slot's adapter to requests without one, so it stays empty.
+    """
+    return adapters + 1
 
 
 def _base(models: Sequence[ModelSource]) -> ModelSource:
@@ -151,7 +160,7 @@ def _adapter_flags(models: Sequence[ModelSource], directory: Path) -> list[str]:
     rank = next(size for size in RANKS if size >= max(ranks))
     return [
         "--enable-lora",
-        *("--max-loras", str(len(named))),
+        *("--max-loras", str(max_loras(len(named)))),
         *("--max-lora-rank", str(rank)),
         *("--lora-modules", *named),
     ]

@@ -29,9 +29,15 @@ _WRAPPER = (
 class VllmProcess:
     """One child at a time; it can be started again after it ended."""
 
-    def __init__(self, python: Path, command: Sequence[str], variables: Mapping[str, str]) -> None:
-        """`python` is an interpreter; `variables` are added to this process's environment."""
+    def __init__(
+        self, python: Path, command: Sequence[str], variables: Mapping[str, str], socket: Path
+    ) -> None:
+        """`python` is an interpreter; `variables` are added to this process's environment.
+
+        The child listens on `socket`.
+        """
         self._python, self._command, self._variables = python, tuple(command), dict(variables)
+        self._socket = socket
         self._child: asyncio.subprocess.Process | None = None
         self._reading: asyncio.Task[None] | None = None
         self._lines: deque[str] = deque(maxlen=_KEPT_LINES)
@@ -53,6 +59,8 @@ class VllmProcess:
             OSError: the program cannot be run.
         """
         self._lines.clear()
+        # One that was killed leaves it behind, and the next one could not listen.
+        self._socket.unlink(missing_ok=True)
         self._child = await asyncio.create_subprocess_exec(
             self._python,
             "-c",

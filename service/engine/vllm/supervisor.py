@@ -19,7 +19,8 @@ from service.engine.vllm.process import VllmProcess
 _log = logging.getLogger(__name__)
 
 _INTERVAL_S = 1.0
-# A server under load may miss a probe; one whose process has ended is given up at once.
+# A server under load may miss a probe. One that also broke a request off, or whose process has
+# ended, is given up at once.
 _MISSED_PROBES = 3
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 1.0, 60.0
 # A server that ran this long before it died is restarted without the pauses of earlier deaths.
@@ -148,8 +149,12 @@ class Supervisor:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(_INTERVAL_S):
                     await self._suspected.wait()
+            suspected = self._suspected.is_set()
             self._suspected.clear()
-            missed = 0 if await self._client.is_healthy() else missed + 1
+            if await self._client.is_healthy():
+                missed = 0
+            else:
+                missed += _MISSED_PROBES if suspected else 1
             if missed == 0:
                 with contextlib.suppress(EngineError):
                     self.metrics = await self._client.metrics()

@@ -73,7 +73,7 @@ def vllm_server(
         write_adapter(vllm_checkpoint, adapter, files / f"{name}-lora")
         lora.append(f"{name}={files / f'{name}-lora'}")
     model = export(vllm_checkpoint, files / "model")
-    flags = ("--enable-lora", "--max-loras", "2", "--max-lora-rank", "8", "--lora-modules", *lora)
+    flags = ("--enable-lora", "--max-loras", "3", "--max-lora-rank", "8", "--lora-modules", *lora)
     with serving(model, [vllm_checkpoint.name], files / "log", *flags) as server:
         yield server
 
