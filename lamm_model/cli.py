@@ -29,6 +29,7 @@ COMMANDS: Mapping[str, CommandHelp] = {
     "serve": CommandHelp("serve a checkpoint over HTTP", "serve"),
     "chat": CommandHelp("talk to a running service, with pictures and point clouds", "serve"),
     "task": CommandHelp("ask a running service for a typed answer about a file", "serve"),
+    "engine": CommandHelp("install an engine with an environment of its own", "serve"),
     "train": CommandHelp("train projectors and LoRA from a recipe", "train"),
     "data": CommandHelp("fetch and prepare training and test data", "train"),
     "model": CommandHelp("convert, merge or inspect checkpoints", "train"),

@@ -28,7 +28,7 @@ from service.terminal.client import run_chat
 _EXIT_USAGE = 2
 _MIB = 1 << 20
 # Values that are never printed.
-_SECRETS = ("api_keys", "database_url")
+_SECRETS = ("api_keys", "database_url", "vllm_api_key")
 
 
 def serve(argv: list[str]) -> int:

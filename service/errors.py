@@ -31,6 +31,7 @@ from service.engine.base import (
     PromptTooLongError,
     QueueFullError,
     RequestFailedError,
+    UnsupportedByEngineError,
 )
 from service.schemas.openai_answers import ErrorBody, ErrorDetail
 from service.schemas.validation import describe_validation
@@ -81,7 +82,9 @@ def translate(error: BaseException) -> ErrorReply:
     row = next((_ROWS[kind] for kind in type(reason).__mro__ if kind in _ROWS), _INTERNAL)
     param = (
         error.param
-        if isinstance(error, (exceptions.RequestError, SamplingParamsError))
+        if isinstance(
+            error, (exceptions.RequestError, SamplingParamsError, UnsupportedByEngineError)
+        )
         else row.param
     )
     code = error.code if isinstance(error, exceptions.RequestError) and error.code else row.code
@@ -99,7 +102,9 @@ def install(app: FastAPI) -> None:
         reply = translate(error)
         if reply.code == "not_found":
             reply = replace(reply, message=_no_route(request))
-        expected = reply.type == _OVERLOADED or isinstance(error, exceptions.NotReadyError)
+        # Why an engine stopped is in the log already.
+        stopped = isinstance(error, (exceptions.NotReadyError, EngineStoppedError))
+        expected = reply.type == _OVERLOADED or stopped
         if reply.status >= 500 and not expected:
             logger.error("request failed with %d", reply.status, exc_info=error)
         return reply.response()
@@ -139,6 +144,7 @@ _ROWS: Mapping[type[Exception], ErrorReply] = {
     SamplingParamsError: ErrorReply(400, _INVALID, "invalid_value"),
     PromptError: ErrorReply(400, _INVALID, "unsupported_conversation", "messages"),
     PromptTooLongError: ErrorReply(400, _INVALID, "context_length_exceeded", "messages"),
+    UnsupportedByEngineError: ErrorReply(400, _INVALID, "unsupported_value"),
     GrammarError: ErrorReply(400, _INVALID, "unsupported_schema", "response_format"),
     exceptions.AuthenticationError: ErrorReply(
         401, "authentication_error", headers={"WWW-Authenticate": "Bearer"}

@@ -90,6 +90,11 @@ class Lifecycle:
         self.failure = error
         self._engine_died.set()
 
+    def engines_back(self) -> None:
+        """Every engine that had died serves again."""
+        self.failure = None
+        self._engine_died.clear()
+
     async def wait_engine_death(self) -> None:
         """Returns once an engine has died."""
         await self._engine_died.wait()

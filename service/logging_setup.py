@@ -21,7 +21,7 @@ _request_id: ContextVar[str] = ContextVar("request_id", default="")
 _PRETTY = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 _JSON_FIELDS = ("asctime", "levelname", "name", "message")
 # uvicorn's access log has no request id; ours has. httpx logs whole URLs.
-_QUIET = ("uvicorn.access", "uvicorn.error", "httpx")
+_QUIET = ("uvicorn.access", "uvicorn.error", "httpx", "httpcore")
 
 
 def configure_logging(level: str, style: str, stream: TextIO | None = None) -> None:

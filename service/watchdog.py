@@ -1,4 +1,4 @@
-"""Watches the engines: logs when one stalls, and reports one that died.
+"""Watches the engines: logs when one stalls, and reports one that died or came back.
 
 Runs on the event loop in the app's lifespan, where no step can block it.
 """
@@ -37,7 +37,7 @@ class Watchdog:
             self.check()
 
     def check(self) -> None:
-        """Checks once. Each stall and each death is reported once."""
+        """Checks once. Each stall, each death and each return is reported once."""
         for label, engine in self._engines.items():
             stats = engine.stats()
             self._check_progress(label, engine, stats)
@@ -59,6 +59,11 @@ class Watchdog:
             )
 
     def _check_life(self, label: str, stats: EngineStats) -> None:
+        if stats.alive and label in self._dead:
+            self._dead.remove(label)
+            logger.warning("the engine of %s is back", label)
+            if not self._dead:
+                self._lifecycle.engines_back()
         # In other phases an engine may be stopped on purpose.
         if stats.alive or label in self._dead or self._lifecycle.phase is not Phase.READY:
             return

@@ -11,7 +11,7 @@ import pytest
 
 from lamm_model import cli
 
-COMMANDS = ("serve", "chat", "task", "train", "data", "model", "bench")
+COMMANDS = ("serve", "chat", "task", "engine", "train", "data", "model", "bench")
 
 
 @pytest.fixture

@@ -12,17 +12,21 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from service.config.limits import LimitSettings
-from service.config.serving import EngineSettings, ServingSettings
+from service.config.serving import EngineSettings, ServingSettings, VllmSettings
 from service.config.settings import Settings
 from service.config.storage import StorageSettings
 
 _MIB = 1 << 20
 # List settings whose singular form is a flag too.
-_REPEATED = {"allowed_media_hosts": ("--allowed-media-host",)}
+_REPEATED = {
+    "allowed_media_hosts": ("--allowed-media-host",),
+    "vllm_args": ("--vllm-arg",),
+}
 # Headings of the help, and the settings under each.
 _GROUPS: tuple[tuple[str, type[BaseModel]], ...] = (
     ("models, address, logs", ServingSettings),
     ("engine and queue", EngineSettings),
+    ("the vllm engine", VllmSettings),
     ("keys, limits, media", LimitSettings),
     ("stored files and batches", StorageSettings),
 )

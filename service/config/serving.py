@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, Field, PositiveFloat, PositiveInt
+from pydantic import BaseModel, Field, PositiveFloat, PositiveInt, SecretStr
 from pydantic_settings import NoDecode
 
 from lamm_model.conversation import PromptPreset
@@ -42,9 +42,10 @@ class ServingSettings(BaseModel):
         description="file from `lamm model import-prompts` with system prompts (default: each "
         "checkpoint's own prompt_pack.json, if present)",
     )
-    engine: Literal["torch", "echo"] = Field(
+    engine: Literal["torch", "vllm", "echo"] = Field(
         default="torch",
-        description="torch runs the model; echo repeats a fixed text, for testing clients",
+        description="torch runs the model; vllm leaves the language model to a vLLM server; echo "
+        "repeats a fixed text, for testing clients",
     )
 
     host: str = Field(
@@ -105,6 +106,37 @@ class ServingSettings(BaseModel):
         default=None,
         description="OTLP/HTTP endpoint for traces, such as http://collector:4318/v1/traces; needs "
         "the extra `otel` (default: no traces)",
+    )
+
+
+class VllmSettings(BaseModel):
+    """The server of the vllm engine."""
+
+    vllm_url: str | None = Field(
+        default=None,
+        description="address of a vLLM server that runs already, such as http://127.0.0.1:8001 "
+        "(default: one is started and watched)",
+    )
+    vllm_api_key: SecretStr | None = Field(
+        default=None, description="API key of that server; better set as LAMM_VLLM_API_KEY"
+    )
+    vllm_env: Path | None = Field(
+        default=None,
+        description="Python environment with vLLM (default: where `lamm engine install vllm` "
+        "installs it)",
+    )
+    vllm_model: Path | None = Field(
+        default=None,
+        description="directory from `lamm model export --format llava-hf --for vllm` (default: "
+        "the checkpoint is exported to the user's cache at the first start)",
+    )
+    vllm_args: Annotated[tuple[str, ...], NoDecode] = Field(
+        default=(),
+        description="an argument of `vllm serve`, as --vllm-arg=--enforce-eager; repeat for each "
+        "(LAMM_VLLM_ARGS: separated by spaces)",
+    )
+    vllm_start_timeout_s: PositiveFloat = Field(
+        default=600.0, description="seconds for vLLM to load the model"
     )
 
 

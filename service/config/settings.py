@@ -7,6 +7,7 @@ help text. The app passes on only the part that each component needs.
 from __future__ import annotations
 
 import re
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from pydantic import field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from service.config.limits import LimitSettings
-from service.config.serving import EngineSettings, ServingSettings
+from service.config.serving import EngineSettings, ServingSettings, VllmSettings
 from service.config.storage import StorageSettings
 
 _ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://[^/?#@\s]+")
@@ -23,7 +24,9 @@ _ROOT_PATH = re.compile(r"(/[A-Za-z0-9_~-][A-Za-z0-9._~-]*)*")
 
 
 # The help lists the fields of the last one first.
-class Settings(StorageSettings, LimitSettings, EngineSettings, ServingSettings, BaseSettings):
+class Settings(
+    StorageSettings, LimitSettings, VllmSettings, EngineSettings, ServingSettings, BaseSettings
+):
     """All operator settings; the defaults are safe for a machine on a network."""
 
     model_config = SettingsConfigDict(env_prefix="LAMM_", frozen=True, extra="ignore")
@@ -39,6 +42,12 @@ class Settings(StorageSettings, LimitSettings, EngineSettings, ServingSettings, 
         if isinstance(value, (list, tuple)):
             return tuple(str(part) for part in value)
         return value
+
+    @field_validator("vllm_args", mode="before")
+    @classmethod
+    def _split_arguments(cls, value: Any) -> Any:
+        """Accepts a command line as text, or a sequence."""
+        return tuple(shlex.split(value)) if isinstance(value, str) else value
 
     @field_validator("allowed_origin")
     @classmethod

@@ -60,6 +60,14 @@ class GrammarError(EngineError):
         self.reason = reason
 
 
+class UnsupportedByEngineError(EngineError):
+    """This engine cannot do what the request asks; `param` is the field that asks for it."""
+
+    def __init__(self, param: str, message: str) -> None:
+        super().__init__(message)
+        self.param = param
+
+
 class GrammarQueueTimeoutError(EngineError):
     """The request's grammar waited too long for its turn to be compiled."""
 
@@ -233,7 +241,8 @@ class Engine(ABC):
         """Streams the chunks of one request; closing the iterator aborts it within one step.
 
         Raises (from the first `__anext__`): QueueFullError, PromptTooLongError, GrammarError,
-        GrammarQueueTimeoutError, EngineStoppedError; later: RequestFailedError, EngineStoppedError.
+        GrammarQueueTimeoutError, UnsupportedByEngineError, EngineStoppedError; later:
+        RequestFailedError, EngineStoppedError.
         """
 
     @abstractmethod

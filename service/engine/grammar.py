@@ -39,7 +39,7 @@ _COMPILED_AT_ONCE = 2
 _COMPILER_STACK_BYTES = 256 << 20
 _KEPT = 64
 # The layout of Python's json module: models have seen it, and cannot loop on white space.
-_LAYOUT: JsonCompileOptions = {
+LAYOUT: JsonCompileOptions = {
     "whitespace_flexible": False,
     "item_separator": ", ",
     "key_separator": ": ",
@@ -158,7 +158,7 @@ class GrammarCompiler:
             grammar = LLMatcher.grammar_from_lark(source.text)
         else:
             try:
-                grammar = LLMatcher.grammar_from_json_schema(source.text, overrides=_LAYOUT)
+                grammar = LLMatcher.grammar_from_json_schema(source.text, overrides=LAYOUT)
             except ValueError as error:
                 # The text is valid JSON; only its depth is refused.
                 raise GrammarError("it is nested too deeply") from error

@@ -74,6 +74,20 @@ class SequenceOutput:
             timings=self._timings(),
         )
 
+    def end(self, reason: FinishReason) -> GenerationChunk:
+        """A last chunk without a token, for a sequence that ended before its limits."""
+        may_stop = (
+            self.sequence.num_output_tokens >= self.sequence.request.sampling_params.min_tokens
+        )
+        return GenerationChunk(
+            text=self._detokenizer.flush(may_stop),
+            finish_reason=reason,
+            prompt_tokens=self.sequence.num_prompt_tokens,
+            completion_tokens=self.sequence.num_output_tokens,
+            cached_tokens=self.sequence.cached_tokens or 0,
+            timings=self._timings(),
+        )
+
     def score(self) -> GenerationChunk:
         """The only chunk of a scoring sequence, once its continuation is scored."""
         request = self.sequence.request

@@ -40,6 +40,7 @@ from service.startup.configs import (
     input_limits,
     media_size_limits,
     pool_config,
+    vllm_options,
 )
 from service.startup.model_groups import group_models
 
@@ -119,12 +120,12 @@ def _engines(
 ) -> tuple[ServedEngine, ...]:
     """One engine per language model."""
     groups = group_models(sources)
-    config = engine_config(settings, len(groups))
+    config, vllm = engine_config(settings, len(groups)), vllm_options(settings)
     engines: list[ServedEngine] = []
     for number, group in enumerate(groups, 1):
         later = {source.base: None for rest in groups[number:] for source in rest}
         memory = MemoryShare(len(groups), tuple(later))
-        engine = create_engine(settings.engine, group, config, memory, grammars)
+        engine = create_engine(settings.engine, group, config, memory, grammars, vllm)
         engines.append(ServedEngine(engine, tuple(source.name for source in group)))
     return tuple(engines)
 

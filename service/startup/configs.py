@@ -8,6 +8,7 @@ from service.batches.batch import BatchLimits
 from service.batches.service import BatchConfig
 from service.config.settings import Settings
 from service.engine.config import EngineConfig
+from service.engine.vllm.options import VllmOptions
 from service.files.store import FileLimits
 from service.media.budgets import MediaSizeLimits
 from service.media.pool_config import MediaPoolConfig
@@ -25,6 +26,23 @@ def engine_config(settings: Settings, num_engines: int = 1) -> EngineConfig:
         values["kv_cache_bytes"] = settings.kv_cache_bytes // num_engines
     values["mm_cache_bytes"] = settings.mm_cache_bytes // num_engines
     return EngineConfig(**values)
+
+
+def vllm_options(settings: Settings) -> VllmOptions:
+    """The server of the vllm engine.
+
+    Raises:
+        EngineConfigError: the address is not an HTTP address.
+    """
+    key = settings.vllm_api_key
+    return VllmOptions(
+        url=settings.vllm_url,
+        api_key=None if key is None else key.get_secret_value(),
+        environment=settings.vllm_env,
+        model_dir=settings.vllm_model,
+        arguments=settings.vllm_args,
+        start_timeout_s=settings.vllm_start_timeout_s,
+    )
 
 
 def input_limits(settings: Settings, max_model_len: int) -> InputLimits:

@@ -127,9 +127,7 @@ def test_rows_without_a_score_say_why(
     run = rescore(load_suite(suite_files.directory), tmp_path)
     unasked = score_protocols(run.rows, ["corrected-v1", "corrected-v1"])
     assert [line.reason for line in unasked] == ["no answers"] * 6
-    assert protocol_report.notes(unasked)[0] == (
-        "classify, corrected-v1: no score, no answers"
-    )
+    assert protocol_report.notes(unasked)[0] == ("classify, corrected-v1: no score, no answers")
 
 
 def test_two_rows_of_one_set_are_refused(suite_files: Any) -> None:

@@ -58,7 +58,31 @@ def load_models(
     weights = dict(first.language_model.state_dict())
     # The decoder takes the language model's weights; encoders and projectors stay.
     del first.language_model
-    bases: dict[Path, LammForConditionalGeneration] = {models[0].base: first}
+    bases = {models[0].base: first}
+    media, adapters, own_bytes = _load_media(models, bases, device, dtype)
+    return LoadedModels(text_config, weights, media, adapters, own_bytes)
+
+
+def load_encoders(
+    models: Sequence[ModelSource], device: torch.device, dtype: torch.dtype
+) -> tuple[tuple[EncodesMedia, ...], int]:
+    """Encoders and projectors of each model and their size in bytes, for a language model that
+    runs elsewhere.
+
+    Raises:
+        CheckpointError: as `load_models`.
+    """
+    media, _, own_bytes = _load_media(models, {}, device, dtype)
+    return media, own_bytes
+
+
+def _load_media(
+    models: Sequence[ModelSource],
+    bases: dict[Path, LammForConditionalGeneration],
+    device: torch.device,
+    dtype: torch.dtype,
+) -> tuple[tuple[EncodesMedia, ...], tuple[LoraWeights | None, ...], int]:
+    """Encoders, LoRA and bytes on `device`; `bases` has the bases that are loaded already."""
     for source in models:
         if source.base not in bases:
             bases[source.base] = _load_encoders(source.base, dtype)
@@ -66,22 +90,19 @@ def load_models(
         nn.Module.to(loaded, device)
     media: list[EncodesMedia] = []
     adapters: list[LoraWeights | None] = []
-    own_bytes = 0
+    own_bytes = sum(p.nbytes for loaded in bases.values() for p in loaded.parameters())
     for source in models:
         base = bases[source.base]
         if source.adapter is None:
             media.append(base)
             adapters.append(None)
             continue
-        lora, projectors = _load_adapter(source.base, source.adapter)
+        lora, projectors = load_adapter(source.base, source.adapter)
         moved = {key: t.to(device=device, dtype=dtype) for key, t in projectors.items()}
         own_bytes += sum(tensor.nbytes for tensor in moved.values())
         media.append(_AdapterMedia(base, moved))
         adapters.append(lora)
-    shared_bytes = sum(p.nbytes for loaded in bases.values() for p in loaded.parameters())
-    return LoadedModels(
-        text_config, weights, tuple(media), tuple(adapters), shared_bytes + own_bytes
-    )
+    return tuple(media), tuple(adapters), own_bytes
 
 
 class _AdapterMedia:
@@ -131,8 +152,12 @@ def _load_encoders(base: Path, dtype: torch.dtype) -> LammForConditionalGenerati
     return model
 
 
-def _load_adapter(base: Path, adapter: Path) -> tuple[LoraWeights, Mapping[str, Tensor]]:
-    """An adapter's LoRA and projectors, checked against the shapes of the base."""
+def load_adapter(base: Path, adapter: Path) -> tuple[LoraWeights, Mapping[str, Tensor]]:
+    """An adapter's LoRA and projectors, checked against the shapes of the base.
+
+    Raises:
+        CheckpointError: as `read_adapter`, or a layer cannot be served without merging.
+    """
     loaded = read_adapter(adapter, BaseShapes.of(LammConfig.from_pretrained(base)))
     lora = {_place(name, adapter): pair for name, pair in sorted(loaded.lora.items())}
     return lora, loaded.projectors

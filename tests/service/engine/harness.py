@@ -63,15 +63,16 @@ def _normalizer() -> normalizers.Normalizer:
     return normalizers.Sequence([normalizers.Prepend("\u2581"), normalizers.Replace(" ", "\u2581")])
 
 
-def build_config(vocab_size: int) -> LammConfig:
+def build_config(vocab_size: int, heads: int = 4) -> LammConfig:
+    """The tiny LAMM; vLLM's attention on CPUs needs heads of 32 channels: two of them."""
     return LammConfig(  # type: ignore[call-arg] # these go to its base, by **kwargs
         text_config=LlamaConfig(
             vocab_size=vocab_size,
             hidden_size=64,
             intermediate_size=128,
             num_hidden_layers=2,
-            num_attention_heads=4,
-            num_key_value_heads=2,
+            num_attention_heads=heads,
+            num_key_value_heads=heads // 2,
             max_position_embeddings=256,
             bos_token_id=1,
             eos_token_id=2,

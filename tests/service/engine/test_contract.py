@@ -27,12 +27,15 @@ from service.engine.config import EngineConfig
 from service.engine.echo_engine import EchoEngine
 from tests.service.engine.harness import EngineMaker, RequestMaker, collect, until
 
+_VLLM = pytest.param("vllm", marks=[pytest.mark.vllm, pytest.mark.timeout(400)])
 
-@pytest.fixture(params=["echo", "torch"])
-def running(request: pytest.FixtureRequest, torch_engine: EngineMaker) -> EngineMaker:
-    """`async with running(**config) as engine` for either engine."""
-    if request.param == "torch":
-        return torch_engine
+
+@pytest.fixture(params=["echo", "torch", _VLLM])
+def running(request: pytest.FixtureRequest) -> EngineMaker:
+    """`async with running(**config) as engine` for each engine."""
+    if request.param != "echo":
+        maker: EngineMaker = request.getfixturevalue(f"{request.param}_engine")
+        return maker
 
     @asynccontextmanager
     async def echo(**overrides: Any) -> AsyncIterator[Any]:

@@ -94,9 +94,7 @@ async def test_a_name_that_is_not_served(client: httpx.AsyncClient) -> None:
     refused = await client.post(URL, json={**chat_body(), "model": "gpt-7"})
     assert refused.status_code == 404
     message = refused.json()["error"]["message"]
-    assert message == (
-        "model 'gpt-7' is not served; the models are 'joint', 'pictures', 'clouds'"
-    )
+    assert message == ("model 'gpt-7' is not served; the models are 'joint', 'pictures', 'clouds'")
     assert (await client.get("/v1/models/gpt-7")).status_code == 404
 
 
