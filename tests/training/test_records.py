@@ -175,6 +175,8 @@ def test_media_under_another_key_are_no_text_record(
 
 
 def test_other_keys_are_no_media(tmp_path: Path) -> None:
+    text = {"source": "wiki.txt", "table": "t.csv", "conversations": talk("q", "a")}
+    assert read(tmp_path, text)[1] == []
     about = {"source": "coco", "src_image": "x.jpg", "num_points": 5, "points": 3, "note": "a. png"}
     sources, errors = read(tmp_path, about | {"image": "a.png", "conversations": talk("q", "a")})
     assert errors == []
@@ -195,6 +197,19 @@ def test_other_keys_are_no_media(tmp_path: Path) -> None:
 def test_a_medium_that_is_no_file(tmp_path: Path, name: str, fault: str) -> None:
     (tmp_path / "sub").mkdir()
     sources, errors = read(tmp_path, {"image": name, "conversations": talk("q", "a")})
+    assert sources == []
+    assert re.search(fault, errors[0])
+
+
+@pytest.mark.parametrize(
+    ("fields", "fault"),
+    [
+        ({"image": "b.npy"}, r"image names .*b\.npy, a \.npy file; clouds belong under pcl"),
+        ({"pcl": "a.png"}, r"pcl names .*a\.png; expected a file of .*npy.*ply"),
+    ],
+)
+def test_a_medium_of_the_other_kind(tmp_path: Path, fields: dict[str, Any], fault: str) -> None:
+    sources, errors = read(tmp_path, fields | {"conversations": talk("q", "a")})
     assert sources == []
     assert re.search(fault, errors[0])
 

@@ -48,9 +48,10 @@ _OTHER_KEYS: Mapping[str, str | None] = {
 }  # fmt: skip
 _PICTURE_SUFFIXES = ("png", "jpg", "jpeg", "webp", "bmp", "gif", "tif", "tiff")
 _OTHER_SUFFIXES = ("mp4", "avi", "mov", "mkv", "webm", "wav", "mp3", "flac")
+_TEXT_SUFFIXES = ("asc", "bin", "csv", "txt")  # of other files too
 _SUFFIX_OF = {
     **dict.fromkeys(_PICTURE_SUFFIXES, "image"),
-    **dict.fromkeys(POINT_CLOUD_FORMATS, "pcl"),
+    **dict.fromkeys((s for s in POINT_CLOUD_FORMATS if s not in _TEXT_SUFFIXES), "pcl"),
     **dict.fromkeys(_OTHER_SUFFIXES),
 }
 # Of a message: what keeps an answer out of the loss in other trainers.

@@ -14,6 +14,7 @@ from typing import Any, Literal, TypeVar, get_args
 from pydantic import ValidationError
 
 from lamm_model.conversation import Modality
+from lamm_model.media import POINT_CLOUD_FORMATS
 from training.data.foreign import as_record
 from training.data.json_stream import JsonItem, JsonStreamError, iter_json_items
 from training.data.records import (
@@ -142,6 +143,7 @@ def media_file(media_root: Path, modality: Modality, name: str) -> MediaFile:
     try:
         for one in names:
             if (path := media_root / one).is_file():
+                _check_suffix(modality, path)
                 return MediaFile(modality, path)
     except OSError as error:
         fault = f"{_shown(name)} cannot be a file: {error.strerror}"
@@ -152,6 +154,19 @@ def media_file(media_root: Path, modality: Modality, name: str) -> MediaFile:
     elif not media_root.is_dir():
         fault = f"{fault}, nor does the media folder {media_root}"
     raise InvalidRecord("missing_media", fault)
+
+
+def _check_suffix(modality: Modality, path: Path) -> None:
+    """A cloud's format is told by its suffix, a picture's by its content."""
+    suffix = path.suffix.removeprefix(".").lower()
+    is_cloud = suffix in POINT_CLOUD_FORMATS
+    if is_cloud and modality is Modality.IMAGE:
+        raise InvalidRecord(
+            "unknown_media", f"image names {path}, a .{suffix} file; clouds belong under pcl"
+        )
+    if not is_cloud and modality is Modality.POINT_CLOUD:
+        known = ", ".join(POINT_CLOUD_FORMATS)
+        raise InvalidRecord("unknown_media", f"pcl names {path}; expected a file of {known}")
 
 
 def _object(item: JsonItem) -> dict[str, Any]:

@@ -21,7 +21,14 @@ from torch import Tensor
 from lamm_model.checkpoint.adapters.options import LoraOptions, read_options, read_provenance
 from lamm_model.checkpoint.load import refuse
 from lamm_model.checkpoint.torch_files import load_torch_file, named_tensors
-from lamm_model.spec import ADAPTER_PICKLE, ADAPTER_WEIGHTS, PROJECTORS, CheckpointError
+from lamm_model.spec import (
+    ADAPTER_CONFIG,
+    ADAPTER_PICKLE,
+    ADAPTER_WEIGHTS,
+    PROJECTORS,
+    PROVENANCE,
+    CheckpointError,
+)
 
 # PEFT's prefix of the wrapped language model.
 PREFIX = "base_model.model."
@@ -101,7 +108,10 @@ def _read_lora(directory: Path) -> dict[str, Tensor]:
 
 def _read_safetensors(directory: Path, name: str) -> dict[str, Tensor]:
     if not (directory / name).is_file():
-        raise CheckpointError(f"{directory}: {name} is missing; is this an adapter?")
+        files = ", ".join((ADAPTER_CONFIG, ADAPTER_WEIGHTS, PROJECTORS))
+        raise CheckpointError(
+            f"{directory}: {name} is missing; is this an adapter? It has {files} and {PROVENANCE}"
+        )
     try:
         return load_file(directory / name)
     except (OSError, SafetensorError) as error:
