@@ -162,7 +162,7 @@ def test_refusals_have_the_sdk_s_types(sdk: openai.OpenAI) -> None:
         sdk.responses.create(model=MODEL, input="a", previous_response_id="resp_1")
     with pytest.raises(openai.BadRequestError, match=r"tools\[0\] has type 'web_search'"):
         sdk.responses.create(model=MODEL, input="a", tools=[{"type": "web_search"}])
-    with pytest.raises(openai.BadRequestError, match="the context limit is") as caught:
+    with pytest.raises(openai.BadRequestError, match="maximum context length") as caught:
         sdk.responses.create(model=MODEL, input="word " * 1000)
     assert (caught.value.code, caught.value.param) == ("context_length_exceeded", "input")
     with pytest.raises(openai.NotFoundError, match="'gpt-7' is not served"):

@@ -21,7 +21,7 @@ from service.engine.echo_engine import EchoEngine
 from service.errors import translate
 from service.http.middleware import BodyLimitMiddleware
 from service.http.request_body import MAX_VALUES
-from service.plan import messages, prompt
+from service.plan import prompt, turns
 from service.schemas.openai import ChatCompletionRequest
 from service.server import DrainingServer
 from service.startup.configs import engine_config
@@ -174,11 +174,11 @@ async def test_huge_texts_are_refused_before_anything_reads_them(
     def read(text: str) -> str:
         raise AssertionError(f"{len(text)} characters were read")
 
-    monkeypatch.setattr(messages, "neutralise", read)
+    monkeypatch.setattr(turns, "neutralise", read)
     monkeypatch.setattr(prompt, "neutralise", read)
     parts = [{"type": "text", "text": "###" * 200_000}] * 2
-    turns = [{"role": "system", "content": "###" * 200_000}, {"role": "user", "content": parts}]
-    refused = await client.post(URL, json={"model": "tiny-lamm", "messages": turns})
+    asked = [{"role": "system", "content": "###" * 200_000}, {"role": "user", "content": parts}]
+    refused = await client.post(URL, json={"model": "tiny-lamm", "messages": asked})
     assert refused.status_code == 400
     assert refused.json()["error"]["code"] == "context_length_exceeded"
     assert "1800000 characters" in refused.json()["error"]["message"]
