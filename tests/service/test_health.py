@@ -144,6 +144,22 @@ async def test_a_dead_engine_ends_all_that_waits(
         assert [text for text in reports(caplog) if "died" in text]
 
 
+async def test_an_engine_that_comes_back_is_reported_and_its_next_death_too(
+    settings: Settings, caplog: pytest.LogCaptureFixture
+) -> None:
+    engine, lifecycle = Patient(engine_config(settings)), Lifecycle()
+    lifecycle.loaded()
+    dog = Watchdog({"one": engine}, lifecycle, stall_s=5.0)
+    with caplog.at_level(logging.WARNING):
+        for alive in (False, False, True, True, False):
+            engine.said = EngineStats(alive=alive)
+            dog.check()
+            assert (lifecycle.failure is None) == alive
+    died, back, again = reports(caplog)
+    assert died == again == "the engine of one died; its requests have been refused"
+    assert back == "the engine of one is back"
+
+
 async def test_stopping_is_no_death(settings: Settings) -> None:
     engine, lifecycle = Patient(engine_config(settings)), Lifecycle()
     dog = Watchdog({"one": engine}, lifecycle, stall_s=5.0)

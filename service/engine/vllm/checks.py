@@ -1,32 +1,20 @@
-"""Checks a vLLM server before requests are sent to it. Torch-free.
-
-vLLM does not tell how it was started, so small requests show it. Each refusal names what to change.
-"""
+"""Checks a vLLM server before requests are sent to it: version, models, flags. Torch-free."""
 
 from __future__ import annotations
 
 import logging
 import re
-import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lamm_model.sampling_params import MAX_LOGPROBS, SamplingParams
 from lamm_model.spec import PROVENANCE, CheckpointError, CheckpointSpec, read_json
-from lamm_model.tokenizer import LammTokenizer
-from service.engine.base import (
-    EngineStoppedError,
-    GenerationRequest,
-    GrammarKind,
-    GrammarSource,
-)
 from service.engine.config import EngineConfigError
 from service.engine.loading.model_source import ModelSource
 from service.engine.vllm.client import VllmClient, VllmRefusal
-from service.engine.vllm.features import EncodedFeatures, encode_features
-from service.engine.vllm.wire import VllmModel, generation_body, scoring_body
+from service.engine.vllm.probes import ServerProbes
+from service.engine.vllm.wire import VllmModel
 
 _log = logging.getLogger(__name__)
 
@@ -36,14 +24,6 @@ TESTED_VERSIONS = ("0.32.0",)
 _NO_TOKEN = (1 << 31) - 1
 _VOCABULARY = re.compile(r"Vocabulary size: (\d+)")
 _KV_TOKENS = "kv_cache_size_tokens"
-_LAYOUT_SCHEMA = '{"type": "array", "prefixItems": [{"const": 1}, {"const": 2}], "minItems": 2}'
-_LAYOUT_TEXT = "[1, 2"
-# Tokens that an adapter generates while the base is asked.
-_BUSY_TOKENS = 64
-# Log-probabilities that differ by less are the same, computed in another batch.
-_SAME = 0.1
-# Log-probability of a token that was forced, if vLLM reports processed ones.
-_CERTAIN = -1e-6
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +42,6 @@ class ServerChecker:
     def __init__(self, client: VllmClient, models: Sequence[ModelSource], max_len: int) -> None:
         """`max_len` is the context in tokens that requests may use."""
         self._client, self._models, self._max_len = client, tuple(models), max_len
-        self._tokenizer = LammTokenizer.from_pretrained(models[0].base)
 
     async def check(self) -> ServerFacts:
         """All checks.
@@ -75,11 +54,7 @@ class ServerChecker:
         max_len = await self._served_names()
         vocab_size = await self._vocab_size()
         models = {one.name: _vllm_model(one.name, one.spec, vocab_size) for one in self._models}
-        first = models[self._models[0].name]
-        await self._check_sampling(first)
-        await self._check_grammar(first)
-        await self._check_features(first, self._models[0].spec)
-        await self._check_adapters(models)
+        await ServerProbes(self._client, self._models, models).run()
         return ServerFacts(version, models, max_len, await self._kv_cache_tokens())
 
     async def _version(self) -> str:
@@ -137,63 +112,6 @@ class ServerChecker:
             )
         return size
 
-    async def _check_sampling(self, model: VllmModel) -> None:
-        """Log-probabilities: enough of them, and as they are before temperature and penalties."""
-        request = self._request(logprobs=MAX_LOGPROBS)
-        body = generation_body(request, model, (), seed=0, max_tokens=1)
-        wanted = body["sampling_params"]["logprobs"]
-        await self._probe(body, f"--max-logprobs {wanted}")
-        unknown = GenerationRequest("probe", (model.placeholder_id,), SamplingParams(),
-                                    continuation_token_ids=(0,))  # fmt: skip
-        answer = await self._probe(scoring_body(unknown, model, (), 0), "--max-logprobs 21")
-        value = answer["choices"][0]["logprobs"]["content"][0]["logprob"]
-        if value > _CERTAIN:
-            raise self._refusal("reports processed log-probabilities; start it with "
-                                "--logprobs-mode raw_logprobs")  # fmt: skip
-
-    async def _check_grammar(self, model: VllmModel) -> None:
-        """Grammars are read by guidance, which knows our layout of JSON and Lark."""
-        flag = """--structured-outputs-config '{"backend": "guidance"}'"""
-        request = self._request(GrammarSource(GrammarKind.JSON_SCHEMA, _LAYOUT_SCHEMA))
-        answer = await self._probe(generation_body(request, model, (), seed=0, max_tokens=16), flag)
-        text = self._tokenizer.decode(answer["choices"][0]["token_ids"])
-        if not text.strip().startswith(_LAYOUT_TEXT):
-            raise self._refusal(f"lays JSON out as {text[:20]!r}; start it with {flag}")
-
-    async def _check_features(self, model: VllmModel, spec: CheckpointSpec) -> None:
-        sizes = [part.num_tokens for part in (spec.image, spec.points) if part is not None]
-        if not sizes:
-            return
-        rows, width = max(sizes), _hidden_size(self._models[0])
-        payload = encode_features(struct.pack("<f", 0.0) * rows * width, "float32", (rows, width))
-        medium = EncodedFeatures("lamm-start", 1, rows, payload)
-        ids = (model.placeholder_id,) * (rows + 1)
-        request = GenerationRequest("probe", ids, SamplingParams(max_tokens=1))
-        body = generation_body(request, model, (medium,), seed=0, max_tokens=1)
-        await self._probe(body, """--enable-mm-embeds --limit-mm-per-prompt '{"image": 0}'""")
-
-    async def _check_adapters(self, models: Mapping[str, VllmModel]) -> None:
-        """An adapter's requests must not change those of the base, which share their steps."""
-        plain = next((one for one in self._models if one.adapter is None), None)
-        adapted = [one for one in self._models if one.adapter is not None]
-        if plain is None or not adapted:
-            return
-        flag = f"--max-loras {len(adapted) + 1}"
-        request = self._request(logprobs=MAX_LOGPROBS)
-        body = generation_body(request, models[plain.name], (), seed=0, max_tokens=1)
-        alone = _best(await self._probe(body, flag))
-        busy = self._request(max_tokens=256, ignore_eos=True)
-        for other in adapted:
-            long = generation_body(busy, models[other.name], (), seed=0, max_tokens=_BUSY_TOKENS)
-            async with self._client.stream(long) as lines:
-                await anext(aiter(lines), None)
-                beside = _best(await self._probe(body, flag))
-            if any(abs(beside.get(key, value) - value) > _SAME for key, value in alone.items()):
-                raise self._refusal(
-                    f"applies the adapter {other.name!r} to requests of {plain.name!r}; start it "
-                    f"with {flag}"
-                )
-
     async def _kv_cache_tokens(self) -> int:
         found = re.search(rf'{_KV_TOKENS}="(\d+)"', await self._client.metrics_text())
         return int(found[1]) if found else 0
@@ -207,20 +125,6 @@ class ServerChecker:
             raise self._refusal(
                 f"answers {path} with status {refusal.status}; is it vLLM?"
             ) from None
-
-    async def _probe(self, body: dict[str, Any], flag: str) -> Any:
-        """The answer to a small request; a refusal names the flag that it shows to be missing."""
-        body = {key: value for key, value in body.items() if key != "stream_options"}
-        try:
-            return await self._client.generate({**body, "stream": False})
-        except (VllmRefusal, EngineStoppedError) as error:
-            raise self._refusal(
-                f"refused a request of this engine; start it with {flag}"
-            ) from error
-
-    def _request(self, grammar: GrammarSource | None = None, **params: Any) -> GenerationRequest:
-        bos = self._models[0].spec.bos_token_id
-        return GenerationRequest("probe", (bos,), SamplingParams(**params), grammar=grammar)
 
     def _plain(self, name: str, **params: Any) -> dict[str, Any]:
         sampling = {"temperature": 0.0, "max_tokens": 1, "detokenize": False, **params}
@@ -251,16 +155,6 @@ def _check_digest(card: Mapping[str, Any], model: ModelSource) -> None:
             f"vLLM serves {root}, an export of the checkpoint with digest {digest}; "
             f"{model.name} has digest {model.spec.digest}"
         )
-
-
-def _best(answer: Mapping[str, Any]) -> dict[int, float]:
-    """The best tokens of the first step, with their log-probabilities."""
-    content = answer["choices"][0]["logprobs"]["content"][0]
-    return {one["token_id"]: one["logprob"] for one in content["top_logprobs"]}
-
-
-def _hidden_size(model: ModelSource) -> int:
-    return int(read_json(model.base, "config.json")["text_config"]["hidden_size"])
 
 
 def _numbers(version: str) -> tuple[int, ...]:

@@ -108,7 +108,8 @@ class RequestEncoder:
             raise RequestFailedError(
                 f"a medium has {rows} features but {span.num_tokens} placeholders"
             )
-        digest = f"{self._models[index].spec.digest}|{span.media.modality}|{span.media.digest}"
+        model = self._models[index]
+        digest = f"{model.name}|{model.spec.digest}|{span.media.modality}|{span.media.digest}"
         data = features_NH.cpu().contiguous().view(torch.uint8).numpy().tobytes()
         return EncodedFeatures(
             identity=hashlib.sha256(digest.encode()).hexdigest(),

@@ -29,6 +29,7 @@ from service.engine.loading.model_source import ModelSource
 from service.engine.model_runner import ModelRunner
 from service.engine.readout import Readout
 from service.engine.torch_engine import TorchEngine
+from service.engine.vllm.engine import VllmEngine
 from tests.service.engine.harness import (
     EngineMaker,
     Oracle,
@@ -252,8 +253,9 @@ def test_factory(checkpoint: Path, tmp_path: Path) -> None:
     config, models = EngineConfig(), (ModelSource.from_pretrained(checkpoint),)
     assert isinstance(create_engine("torch", models, config), TorchEngine)
     assert isinstance(create_engine("echo", models, config), EchoEngine)
-    with pytest.raises(ValueError, match="engine 'vllm' is unknown"):
-        create_engine("vllm", models, config)
+    assert isinstance(create_engine("vllm", models, config), VllmEngine)
+    with pytest.raises(ValueError, match="engine 'tpu' is unknown"):
+        create_engine("tpu", models, config)
     with pytest.raises(CheckpointError, match=r"config\.json is missing"):
         ModelSource.from_pretrained(tmp_path)
 

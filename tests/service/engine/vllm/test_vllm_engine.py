@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -38,7 +39,7 @@ def source(checkpoint: Path) -> ModelSource:
 
 
 @asynccontextmanager
-async def started(source: ModelSource, fake: FakeVllm) -> AsyncIterator[VllmEngine]:
+async def started(source: ModelSource, fake: FakeVllm) -> AsyncIterator[Any]:
     config = EngineConfig(device="cpu", max_num_seqs=4, chunk_interval_s=0.0)  # type: ignore[arg-type]
     async with listening(fake) as url:
         engine = VllmEngine([source], config, VllmOptions(url=url))
