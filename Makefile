@@ -7,6 +7,7 @@ SHELL := /bin/bash
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+CLIENTS := .clients
 EXTRAS := serve,otel,grammar,las,ray,train,bench,dev
 CHECKPOINT ?= checkpoints/lamm-mini
 # Arguments for the command behind a recipe: make test ARGS="tests/service -k stream"
@@ -18,7 +19,7 @@ WHOLE = --numprocesses=$(WORKERS) --dist=loadfile --no-loadscope-reorder \
 	--cov --cov-report=term --cov-fail-under=93
 SCRIPTS := .ci/run scripts/*.sh docker/entrypoint.sh $(wildcard examples/*.sh)
 
-.PHONY: help setup serve test lint types arch docs check bench clean
+.PHONY: help setup serve test lint types arch docs clients check bench clean
 
 help:  ## list the recipes
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -51,11 +52,15 @@ arch: setup  ## the import contracts of pyproject.toml
 docs: setup  ## the documentation as a site in build/docs; a broken link is an error
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict $(ARGS)
 
-check: lint types arch test  ## all of the above, as continuous integration runs them
+clients: setup  ## OpenAI's and other clients against a service (ARGS go to pytest)
+	@scripts/client_env.sh "$(CLIENTS)"
+	@scripts/clients.sh "$(CLIENTS)" $(ARGS)
+
+check: lint types arch clients test  ## all of the above, as continuous integration runs them
 
 bench: setup  ## measure a service that runs at URL=http://127.0.0.1:8000
 	@$(BIN)/lamm bench quality --suite mini --url "$${URL:-http://127.0.0.1:8000}" $(ARGS)
 
-clean:  ## remove caches and reports; .venv stays
+clean:  ## remove caches and reports; .venv and .clients stay
 	@rm -rf .coverage .coverage.* .hypothesis .mypy_cache .pytest_cache .ruff_cache build *.egg-info
-	@find . -path ./$(VENV) -prune -o -name __pycache__ -type d -print0 | xargs -0r rm -rf
+	@find . \( -path ./$(VENV) -o -path ./$(CLIENTS) \) -prune -o -name __pycache__ -type d -print0 | xargs -0r rm -rf

@@ -6,6 +6,9 @@ import os
 
 import pytest
 
+# They run in environments of their own: `make clients`.
+collect_ignore = ["clients"]
+
 if "PYTEST_XDIST_WORKER" in os.environ:
     # Read when torch is imported. Servers that tests start inherit it.
     os.environ.setdefault("OMP_NUM_THREADS", "1")

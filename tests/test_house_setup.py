@@ -88,7 +88,34 @@ def test_pip_s_failure_shows_the_end_of_its_log(machine: Machine, tmp_path: Path
     assert "ERROR: no disk" in done.stderr
 
 
+def test_clients_are_installed_again_if_their_list_changes(machine: Machine) -> None:
+    """The stand-in for Python makes environments whose own Python is a stand-in too."""
+    made = 'mkdir -p "$4/bin" && printf "#!/bin/sh\\nexit 0\\n" >"$4/bin/python"'
+    machine.stand_in("python3", f'[ "$2" != venv ] || {{ {made} && chmod +x "$4/bin/python"; }}')
+    machine.stand_in("npm", "mkdir -p tests/clients/node/node_modules")
+    lists = machine.folder / "tests/clients/requirements"
+    lists.mkdir(parents=True)
+    (lists.parent / "node").mkdir()
+    lists.joinpath("newest.txt").write_text("openai==3.0.0\n")
+    lists.joinpath("openai-2.txt").write_text("openai==2.0.0\n")
+    lists.with_name("node").joinpath("package-lock.json").write_text("{}")
+
+    def install() -> list[str]:
+        machine.log.unlink(missing_ok=True)
+        script = str(ROOT / "scripts" / "client_env.sh")
+        done = machine.run(script, "envs", cwd=machine.folder, LAMM_PYTHON="python3")
+        assert done.returncode == 0, done.stderr
+        return machine.calls().splitlines()
+
+    first = install()
+    assert [call.rpartition("/")[2] for call in first[:2]] == ["newest", "openai-2"]
+    assert first[2].startswith("npm ci --prefix tests/clients/node")
+    assert install() == []
+    lists.joinpath("openai-2.txt").write_text("openai==2.0.1\n")
+    assert [call.rpartition("/")[2] for call in install()] == ["openai-2"]
+
+
 def test_make_alone_lists_the_recipes(machine: Machine) -> None:
     listed = machine.run("make").stdout
-    for recipe in ("setup", "serve", "test", "lint", "types", "arch", "check", "bench"):
+    for recipe in ("setup", "serve", "test", "lint", "types", "arch", "clients", "check", "bench"):
         assert f"make {recipe} " in listed
