@@ -123,6 +123,15 @@ async def test_media_become_placeholders(client: httpx.AsyncClient, recorded: Re
     assert abs(second.media.array).max() <= 3.0  # 0..299 in centimetres
 
 
+async def test_a_bare_url_is_a_picture(client: httpx.AsyncClient, recorded: Recorded) -> None:
+    bare = {"type": "image_url", "image_url": image()["image_url"]["url"]}
+    assert (await client.post(URL, json=chat_body(bare))).status_code == 200
+    assert (await client.post(URL, json=chat_body(image()))).status_code == 200
+    first, second = recorded.requests
+    assert first.prompt_token_ids == second.prompt_token_ids
+    assert first.media[0].media.digest == second.media[0].media.digest
+
+
 async def test_the_prompt_is_the_training_format(
     client: httpx.AsyncClient, app: FastAPI, recorded: Recorded
 ) -> None:
