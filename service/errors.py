@@ -25,6 +25,7 @@ from lamm_model.formats.errors import (
 from lamm_model.sampling_params import SamplingParamsError
 from service import exceptions
 from service.engine.base import (
+    AnswerGrammarError,
     EngineStoppedError,
     GrammarError,
     GrammarQueueTimeoutError,
@@ -145,6 +146,7 @@ _ROWS: Mapping[type[Exception], ErrorReply] = {
     PromptError: ErrorReply(400, _INVALID, "unsupported_conversation", "messages"),
     PromptTooLongError: ErrorReply(400, _INVALID, "context_length_exceeded", "messages"),
     UnsupportedByEngineError: ErrorReply(400, _INVALID, "unsupported_value"),
+    AnswerGrammarError: ErrorReply(400, _INVALID, "unsupported_schema", "response_format"),
     GrammarError: ErrorReply(400, _INVALID, "unsupported_schema", "response_format"),
     exceptions.AuthenticationError: ErrorReply(
         401, "authentication_error", headers={"WWW-Authenticate": "Bearer"}

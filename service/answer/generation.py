@@ -39,7 +39,10 @@ class Delta:
 
 
 class Generation:
-    """The running answer of one request: `choices` texts under one `completion_id`."""
+    """The running answer of one request: `choices` texts under one `completion_id`.
+
+    `called` are the tools of which each text is a call, see `PlannedRequest`.
+    """
 
     def __init__(
         self,
@@ -62,6 +65,7 @@ class Generation:
         """
         self._engine, self._planned, self.metrics = engine, planned, metrics
         self.completion_id, self.choices = planned.completion_id, len(planned.sequences)
+        self.called = planned.called
         texts = [AnswerText(strip, continues=planned.continues) for _ in planned.sequences]
         self._choices = [_Choice(arrived, text) for text in texts]
         self._arrived, self._account, self._reserved = arrived, account, 0

@@ -20,13 +20,13 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 from service.answer.generation import Delta, Generation
+from service.answer.tool_calls import shape_of
 from service.engine.base import FinishReason, TokenLogprob
 from service.errors import ErrorReply, translate
 from service.exceptions import ClientDisconnectedError, OverloadedError
 from service.http.disconnect import until_disconnect
 from service.schemas.events import DONE, EVENT_STREAM, KEEP_ALIVE, event
 from service.schemas.openai_answers import (
-    AssistantMessage,
     ChatCompletion,
     Choice,
     ChoiceLogprobs,
@@ -55,12 +55,13 @@ async def collect(generation: Generation, envelope: Envelope) -> ChatCompletion:
     Raises:
         EngineError: the engine failed in the middle.
     """
+    shape = shape_of(generation.called, generation.choices)
     choices = [
         Choice(
             index=index,
-            message=AssistantMessage(content=whole.text),
+            message=shape.message(index, whole.text),
             logprobs=choice_logprobs(whole.logprobs),
-            finish_reason=whole.finish_reason.value,
+            finish_reason=shape.reason(whole.finish_reason),
         )
         for index, whole in enumerate(await whole_choices(generation))
     ]
@@ -102,23 +103,31 @@ async def whole_choices(generation: Generation) -> list[WholeChoice]:
 
 
 async def events(generation: Generation, envelope: Envelope) -> AsyncIterator[bytes]:
-    """Role chunks, deltas, finish chunks, the usage chunk if requested, `[DONE]`; keep-alive
+    """First chunks, deltas, finish chunks, the usage chunk if requested, `[DONE]`; keep-alive
     comments.
 
     A failure is an `{"error": ...}` event before `[DONE]`, since the status has been sent already.
     """
     chunk = _chunk_maker(generation.completion_id, envelope)
+    shape = shape_of(generation.called, generation.choices)
     try:
         for index in range(generation.choices):
-            yield chunk(index, {"role": "assistant", "content": ""}, None, None)
+            for first in shape.begin(index):
+                yield chunk(index, first, None, None)
         async for delta in generation.deltas():
             if delta is None:
                 yield KEEP_ALIVE
                 continue
             if delta.text or delta.logprobs:
-                yield chunk(delta.index, {"content": delta.text}, delta, None)
+                source: Delta | None = delta
+                # The tokens of text that is held back have no other chunk.
+                for more in shape.go_on(delta.index, delta.text) or [{}]:
+                    yield chunk(delta.index, more, source, None)
+                    source = None
             if delta.finish_reason is not None:
-                yield chunk(delta.index, {}, None, delta.finish_reason)
+                for last in shape.end(delta.index):
+                    yield chunk(delta.index, last, None, None)
+                yield chunk(delta.index, {}, None, shape.reason(delta.finish_reason))
         if envelope.include_usage:
             yield chunk(None, {}, None, None, generation.usage().model_dump())
     except Exception as error:
@@ -196,7 +205,7 @@ def _chunk_maker(completion_id: str, envelope: Envelope) -> Callable[..., bytes]
         index: int | None,
         delta: dict[str, Any],
         source: Delta | None,
-        reason: FinishReason | None,
+        reason: str | None,
         usage: dict[str, Any] | None = None,
     ) -> bytes:
         choices: list[dict[str, Any]] = []

@@ -52,12 +52,16 @@ class RequestFailedError(EngineError):
     """This request alone failed in the engine; others continue."""
 
 
+class AnswerGrammarError(RequestFailedError):
+    """An answer cannot go on in its grammar, which compiled but has a fault: the request's own."""
+
+
 class GrammarError(EngineError):
     """The request's grammar cannot be compiled; `reason` contains no library message."""
 
-    def __init__(self, reason: str) -> None:
+    def __init__(self, reason: str, *, timed_out: bool = False) -> None:
         super().__init__(f"the grammar cannot be compiled: {reason}")
-        self.reason = reason
+        self.reason, self.timed_out = reason, timed_out
 
 
 class UnsupportedByEngineError(EngineError):
@@ -88,10 +92,15 @@ class GrammarKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class GrammarSource:
-    """What an answer must match, as text: a JSON schema, or a grammar in llguidance's Lark."""
+    """What an answer must match, as text: a JSON schema, or a grammar in llguidance's Lark.
+
+    An answer in JSON ends within its `max_tokens` if it can. `reserve` is an upper bound of the
+    tokens that its largest property or item needs.
+    """
 
     kind: GrammarKind
     text: str
+    reserve: int = 64
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from service.engine.base import Engine
 from service.engine.config import EngineConfig, MemoryShare
-from service.engine.grammar import GrammarCompiler
+from service.engine.grammar.compiler import GrammarCompiler
 from service.engine.loading.model_source import ModelSource
 from service.engine.vllm.options import VllmOptions
 

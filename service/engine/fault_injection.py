@@ -21,7 +21,7 @@ from torch import Tensor
 from lamm_model.media import PreparedMedia
 from service.engine.config import EngineConfig, MemoryShare
 from service.engine.engine_core import EngineCore
-from service.engine.grammar import GrammarCompiler
+from service.engine.grammar.compiler import GrammarCompiler
 from service.engine.loading.model_source import ModelSource
 from service.engine.media_encoder import MediaEncoder
 from service.engine.model_runner import ModelRunner, StepResult

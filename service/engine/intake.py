@@ -11,7 +11,7 @@ from collections.abc import Sequence as Seq
 
 from service.engine.base import GenerationRequest, RequestFailedError
 from service.engine.config import EngineConfig
-from service.engine.grammar import GrammarCompiler
+from service.engine.grammar.compiler import GrammarCompiler
 from service.engine.loading.model_source import ModelSource
 from service.engine.sequence import Sequence
 

@@ -16,7 +16,7 @@ from torch import Tensor
 from lamm_model.decoder.sampler import SampledToken, Sampler, SamplingRow
 from lamm_model.spec import CheckpointSpec
 from service.engine.base import RequestFailedError
-from service.engine.grammar import GrammarState
+from service.engine.grammar.state import GrammarState
 from service.engine.scheduler_output import ScheduledChunk
 from service.engine.sequence import Sequence
 
@@ -93,7 +93,8 @@ class Readout:
             return None
         # A preempted sequence keeps its tokens, and so its state.
         if sequence not in self._grammars:
-            self._grammars[sequence] = grammar.start()
+            max_tokens = sequence.request.sampling_params.max_tokens
+            self._grammars[sequence] = grammar.start(max_tokens)
         return self._grammars[sequence].allowed(sequence.output_token_ids)
 
 

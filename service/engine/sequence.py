@@ -7,7 +7,7 @@ from array import array
 from enum import StrEnum
 
 from service.engine.base import GenerationRequest
-from service.engine.grammar import Grammar
+from service.engine.grammar.state import Grammar
 
 
 class SequenceStatus(StrEnum):

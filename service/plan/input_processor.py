@@ -17,13 +17,13 @@ from lamm_model.sampling_params import SamplingParams
 from lamm_model.spec import CheckpointSpec
 from lamm_model.tokenizer import LammTokenizer
 from service.engine.base import GenerationRequest, GrammarSource, MediaSpan
-from service.engine.grammar import GrammarCompiler
+from service.engine.grammar.compiler import GrammarCompiler
 from service.exceptions import ContextLengthError, RequestError
 from service.media.item import MediaItem
 from service.media.pool_config import Precedence
 from service.media.preparer import MediaPreparer
 from service.media.sources import MediaAccess
-from service.plan.grammar_options import read_form, read_response_format
+from service.plan.grammar_options import AnswerForm, read_answer_form, read_form
 from service.plan.prompt import InputLimits, Prompt, PromptReader
 from service.plan.sampling import sampling_params
 from service.plan.turns import Conversation
@@ -34,7 +34,8 @@ from service.schemas.openai import ChatCompletionRequest
 class PlannedRequest:
     """A request that is ready to run: one sequence per choice, all over the same prompt.
 
-    With `continues`, the answers go on with a text that the client has.
+    Its answers are calls of one of the tools `called`, or text if there are none. With `continues`,
+    they go on with a text that the client has.
     """
 
     completion_id: str
@@ -45,6 +46,7 @@ class PlannedRequest:
     decode_s: float
     media_items: tuple[MediaItem, ...] = ()
     continues: bool = False
+    called: tuple[str, ...] = ()
 
 
 class InputProcessor:
@@ -98,7 +100,7 @@ class InputProcessor:
             owner: owner of the files that it may refer to.
             default_max_tokens: replaces the server's default.
             keep_media: whether to keep the media's sources, to draw on them later.
-            form: the answer's grammar in Lark; None for the body's own `response_format`.
+            form: the answer's grammar in Lark; None for the body's own `response_format` or tools.
             patient: whether its media may wait without a limit, see `Precedence`.
 
         Raises:
@@ -116,12 +118,12 @@ class InputProcessor:
         default = default_max_tokens or self._limits.default_max_tokens
         max_tokens = self._answer_tokens(body, prompt, default)
         if form is None:
-            grammar = await read_response_format(body, self._grammars)
+            answer = await read_answer_form(body, self._grammars)
         else:
-            grammar = await read_form(form, self._grammars)
+            answer = AnswerForm(await read_form(form, self._grammars))
         # A JSON string may contain the preset's stop strings, and JSON ends by itself. A task's
         # form allows them, since some models end their answers in no other way.
-        stops = () if grammar is not None and form is None else self.stop_strings
+        stops = () if answer.grammar is not None and form is None else self.stop_strings
         params = sampling_params(body, max_tokens, self._spec.vocab_size, stops)
         started = time.perf_counter()
         precedence = Precedence(body.priority, patient)
@@ -130,13 +132,14 @@ class InputProcessor:
         completion_id = f"chatcmpl-{uuid.uuid4().hex}"
         return PlannedRequest(
             completion_id,
-            self._sequences(completion_id, body.priority, prompt, params, media, grammar),
+            self._sequences(completion_id, body.priority, prompt, params, media, answer.grammar),
             prompt.media_tokens[Modality.IMAGE],
             prompt.media_tokens[Modality.POINT_CLOUD],
             fetch_s,
             decode_s,
             conversation.media if keep_media else (),
             conversation.continues,
+            answer.called,
         )
 
     def _read(
@@ -189,6 +192,9 @@ class InputProcessor:
 
 
 def _check_unsupported(body: ChatCompletionRequest) -> None:
+    if body.functions or body.function_call not in (None, "none", "auto"):
+        name = "functions" if body.functions else "function_call"
+        raise RequestError(f"{name} is not supported; use tools and tool_choice", param=name)
     if body.top_logprobs is not None and not body.logprobs:
         raise RequestError(
             f"top_logprobs is {body.top_logprobs}, but logprobs is not true", param="top_logprobs"

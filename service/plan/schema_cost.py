@@ -7,9 +7,9 @@ others), and long patterns (an engine step blocks for seconds).
 
 from __future__ import annotations
 
-import urllib.parse
-from collections.abc import Iterator
 from typing import Any
+
+from service.plan.schema_walk import Fault, target, values
 
 MAX_PATTERN_CHARACTERS = 4096
 MAX_PATTERN_PROPERTIES = 32
@@ -17,15 +17,14 @@ MAX_PATTERNS_AT_ONCE = 8
 
 # Longer chains of references, each to an earlier one, are refused unread.
 _MAX_ROUNDS = 64
-# Keywords with subschemas: a single one, a list, or an object of them.
+# Keywords whose subschemas apply to separate members of a value, or to the value itself.
 _ONE = ("items", "additionalProperties", "contains", "propertyNames", "not")
-_LISTS = ("prefixItems", "items")
 _COMBINING = ("allOf", "anyOf", "oneOf")
 
 
-def cost_fault(schema: dict[str, Any]) -> str | None:
-    """Why the schema is not compiled, for the client; None if it may be."""
-    objects = list(_objects(schema))
+def cost_fault(schema: dict[str, Any]) -> Fault | None:
+    """Why the schema is not compiled, and where; None if it may be."""
+    objects = [value for _, _, value in values(schema) if isinstance(value, dict)]
     patterns = [one["pattern"] for one in objects if isinstance(one.get("pattern"), str)]
     by_pattern = [
         name
@@ -35,15 +34,21 @@ def cost_fault(schema: dict[str, Any]) -> str | None:
     ]
     longest = max(map(len, (*patterns, *by_pattern)), default=0)
     if longest > MAX_PATTERN_CHARACTERS:
-        return f"a pattern has {longest} characters; the limit is {MAX_PATTERN_CHARACTERS}"
+        return Fault(
+            _place_of_pattern(schema, longest),
+            f"a pattern has {longest} characters; the limit is {MAX_PATTERN_CHARACTERS}",
+        )
     if len(by_pattern) > MAX_PATTERN_PROPERTIES:
-        return f"it has {len(by_pattern)} patternProperties; the limit is {MAX_PATTERN_PROPERTIES}"
+        return Fault(
+            "", f"it has {len(by_pattern)} patternProperties; the limit is {MAX_PATTERN_PROPERTIES}"
+        )
     total = len(patterns) + sum(isinstance(one.get("format"), str) for one in objects)
     nested_ids = any("$id" in one for one in objects if one is not schema)
     if total > MAX_PATTERNS_AT_ONCE and not _Conjunctions(schema, total, nested_ids).are_small():
-        return (
+        return Fault(
+            "",
             f"more than {MAX_PATTERNS_AT_ONCE} of its {total} patterns and formats may "
-            "apply at once"
+            "apply at once",
         )
     return None
 
@@ -98,41 +103,34 @@ class _Conjunctions:
 
     def _target(self, one: dict[str, Any]) -> Any:
         """The target of `$ref`, None if it cannot be determined here."""
-        reference = one.get("$ref")
-        if not isinstance(reference, str) or self._nested_ids or not reference.startswith("#"):
-            return None
-        found: Any = self._root
-        for part in urllib.parse.unquote(reference[1:]).split("/")[1:]:
-            name = part.replace("~1", "/").replace("~0", "~")
-            if isinstance(found, list) and name.isdecimal() and int(name) < len(found):
-                found = found[int(name)]
-            elif isinstance(found, dict):
-                found = found.get(name)
-            else:
-                return None
-        return found if reference in ("#", "") or reference.startswith("#/") else None
+        return None if self._nested_ids else target(self._root, one.get("$ref"))
+
+
+def _place_of_pattern(schema: dict[str, Any], length: int) -> str:
+    for place, _, value in values(schema):
+        if not isinstance(value, dict):
+            continue
+        pattern, named = value.get("pattern"), value.get("patternProperties")
+        if isinstance(pattern, str) and len(pattern) == length:
+            return str(place / "pattern")
+        if isinstance(named, dict) and any(len(name) == length for name in named):
+            return str(place / "patternProperties")
+    return ""
 
 
 def _parts(one: dict[str, Any]) -> tuple[list[Any], ...]:
     """Subschemas: of `allOf`, `anyOf`, `oneOf`; of separate members; of patternProperties."""
     combined = (value if isinstance(value := one.get(name), list) else [] for name in _COMBINING)
     members = [one[name] for name in _ONE if isinstance(one.get(name), dict)]
-    members += [part for name in _LISTS if isinstance(one.get(name), list) for part in one[name]]
+    members += [
+        part
+        for name in ("prefixItems", "items")
+        if isinstance(one.get(name), list)
+        for part in one[name]
+    ]
     members += _values(one, "properties")
     return (*combined, members, _values(one, "patternProperties"))
 
 
 def _values(one: dict[str, Any], name: str) -> list[Any]:
     return list(one[name].values()) if isinstance(one.get(name), dict) else []
-
-
-def _objects(schema: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """Every object in it, whether or not it is a schema."""
-    rest: list[Any] = [schema]
-    while rest:
-        one = rest.pop()
-        if isinstance(one, dict):
-            yield one
-            rest += one.values()
-        elif isinstance(one, list):
-            rest += one

@@ -71,11 +71,18 @@ class ImageUrl(_MediaReference):
     detail: Unread = None
 
 
+def _as_reference(value: Any) -> Any:
+    """A bare URL as the object that it is short for."""
+    return {"url": value} if isinstance(value, str) else value
+
+
 class ImagePart(BaseModel):
-    """A picture of a message."""
+    """A picture of a message; a string in place of the object is its `url`."""
 
     type: Literal["image_url"]
-    image_url: Annotated[ImageUrl, Field(description=", ".join(IMAGE_FORMATS))]
+    image_url: Annotated[
+        ImageUrl, BeforeValidator(_as_reference), Field(description=", ".join(IMAGE_FORMATS))
+    ]
 
 
 class PointCloudUrl(_MediaReference):

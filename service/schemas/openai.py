@@ -14,6 +14,7 @@ from pydantic_core import PydanticCustomError
 
 from service.schemas.absent import NullIsAbsent, Unread
 from service.schemas.messages import ChatMessage, Text
+from service.schemas.tools import MAX_TOOLS, Tool, ToolChoice
 
 MAX_CHOICES = 8
 MAX_USER_STOPS = 12
@@ -117,7 +118,31 @@ class ChatCompletionRequest(SamplingRequest):
     add_generation_prompt: bool | None = None
     logprobs: bool | None = None
     top_logprobs: Annotated[int, Field(ge=0, le=20)] | None = None
-    response_format: ResponseFormat | None = None
+    response_format: Annotated[
+        ResponseFormat | None,
+        Field(
+            description="JSON by a schema, or any JSON object. The answer is brought to its end "
+            "within its max_tokens: strings, numbers and lists that would go on are ended there."
+        ),
+    ] = None
+    tools: Annotated[
+        list[Tool] | None,
+        Field(
+            max_length=MAX_TOOLS,
+            fail_fast=True,
+            description="functions that `tool_choice` can have called; they are not in the prompt",
+        ),
+    ] = None
+    tool_choice: Annotated[
+        ToolChoice | None,
+        Field(
+            description="`none` or `auto`: the answer is text. `required`: it calls one of the "
+            "tools. A tool by its name: it calls that one."
+        ),
+    ] = None
+    parallel_tool_calls: Unread = None
+    functions: Annotated[Any, Field(description="not supported: use `tools`")] = None
+    function_call: Annotated[Any, Field(description="not supported: use `tool_choice`")] = None
 
     @property
     def num_logprobs(self) -> int | None:

@@ -9,6 +9,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel
 
+from service.schemas.tools import ToolCall
+
 
 class TopLogprob(BaseModel):
     """An alternative to one token."""
@@ -56,13 +58,22 @@ class AssistantMessage(BaseModel):
     refusal: None = None
 
 
+class CallingMessage(BaseModel):
+    """An answer that calls a tool; one that was cut before the tool's name calls none."""
+
+    role: Literal["assistant"] = "assistant"
+    content: None = None
+    refusal: None = None
+    tool_calls: list[ToolCall]
+
+
 class Choice(BaseModel):
     """One finished answer."""
 
     index: int
-    message: AssistantMessage
+    message: AssistantMessage | CallingMessage
     logprobs: ChoiceLogprobs | None
-    finish_reason: Literal["stop", "length"]
+    finish_reason: Literal["stop", "length", "tool_calls"]
 
 
 class ChatCompletion(BaseModel):

@@ -19,7 +19,7 @@ from service.dependencies import ServedEngine, ServedModel, ServedModels, Servic
 from service.engine.base import Engine
 from service.engine.config import MemoryShare
 from service.engine.factory import create_engine
-from service.engine.grammar import GrammarCompiler
+from service.engine.grammar.compiler import GrammarCompiler
 from service.engine.loading.model_source import ModelSource
 from service.files.store import FileStore
 from service.guards import access_control

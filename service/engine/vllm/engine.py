@@ -26,7 +26,7 @@ from service.engine.base import (
     UnsupportedByEngineError,
 )
 from service.engine.config import EngineConfig
-from service.engine.grammar import GrammarCompiler
+from service.engine.grammar.compiler import GrammarCompiler
 from service.engine.intake import RequestIntake
 from service.engine.loading.model_source import ModelSource
 from service.engine.sequence import Sequence

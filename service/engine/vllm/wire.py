@@ -13,7 +13,7 @@ from typing import Any
 
 from lamm_model.sampling_params import SamplingParams
 from service.engine.base import GenerationRequest, GrammarKind, GrammarSource, RequestFailedError
-from service.engine.grammar import LAYOUT
+from service.engine.grammar.compiler import LAYOUT
 from service.engine.vllm.features import EncodedFeatures, feature_fields
 
 GENERATE = "/inference/v1/generate"

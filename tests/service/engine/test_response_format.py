@@ -24,7 +24,7 @@ from service.engine.base import (
     GrammarSource,
     RequestFailedError,
 )
-from service.engine.grammar import GrammarCompiler
+from service.engine.grammar.compiler import GrammarCompiler
 from service.engine.loading.model_source import ModelSource
 from tests.service.engine.harness import EngineMaker, RequestMaker, collect
 
@@ -181,7 +181,7 @@ def test_states_of_one_grammar_are_apart(compiler: GrammarCompiler) -> None:
 
 def test_an_answer_that_left_its_grammar_fails_alone(compiler: GrammarCompiler) -> None:
     state = compiler.compile(_source({"type": "boolean"})).start()
-    with pytest.raises(RequestFailedError, match="cannot be continued"):
+    with pytest.raises(RequestFailedError, match="no value satisfies the schema from here on"):
         state.allowed([2, 2, 2])
 
 

@@ -15,9 +15,11 @@ import pytest
 
 from lamm_model.tokenizer import LammTokenizer
 from service.engine.base import GrammarSource
-from service.engine.grammar import Grammar, GrammarCompiler
+from service.engine.grammar.compiler import GrammarCompiler
+from service.engine.grammar.state import Grammar
 from service.exceptions import OverloadedError, RequestError
-from service.plan.grammar_options import MAX_SCHEMA_BYTES, read_response_format
+from service.plan.grammar_options import AnswerForm, read_answer_form
+from service.plan.schema_options import MAX_SCHEMA_BYTES
 from service.schemas.openai import ChatCompletionRequest
 from tests.service.chat_requests import chat_body
 
@@ -60,7 +62,10 @@ async def test_every_format_is_taken(client: httpx.AsyncClient, wanted: dict[str
 
 async def test_an_unsupported_schema_is_refused_with_its_keyword(client: httpx.AsyncClient) -> None:
     error = await _refusal(client, _wants({"not": {"type": "string"}}))
-    assert error["message"] == "the JSON schema is not supported: unsupported keywords: not"
+    assert error["message"] == (
+        "the JSON schema is not supported at response_format.json_schema.schema/not: "
+        "unsupported keywords: not"
+    )
     assert error["param"] == "response_format.json_schema.schema"
     assert error["code"] == "unsupported_schema"
 
@@ -95,7 +100,7 @@ def _bounded(maximum: int) -> ChatCompletionRequest:
 
 async def test_a_schema_is_compiled_once(tokenizer: LammTokenizer) -> None:
     compiler = GrammarCompiler(tokenizer, 400, [2])
-    first, second = [await read_response_format(_bounded(12), compiler) for _ in range(2)]
+    first, second = [(await read_answer_form(_bounded(12), compiler)).grammar for _ in range(2)]
     assert first is not None
     assert second == first
     assert await compiler.get(first) is await compiler.get(second)
@@ -105,7 +110,7 @@ async def test_a_schema_is_compiled_once(tokenizer: LammTokenizer) -> None:
 async def test_a_slow_schema_is_given_up(tokenizer: LammTokenizer) -> None:
     compiler = GrammarCompiler(tokenizer, 400, [2], timeout_s=0.0)
     with pytest.raises(RequestError, match="takes longer than 0 s"):
-        await read_response_format(_bounded(13), compiler)
+        await read_answer_form(_bounded(13), compiler)
 
 
 async def test_without_the_extra_it_says_so(
@@ -113,7 +118,7 @@ async def test_without_the_extra_it_says_so(
 ) -> None:
     monkeypatch.setitem(sys.modules, "llguidance", None)
     with pytest.raises(RequestError, match="extra `grammar`"):
-        await read_response_format(_bounded(14), GrammarCompiler(tokenizer, 400, [2]))
+        await read_answer_form(_bounded(14), GrammarCompiler(tokenizer, 400, [2]))
 
 
 async def test_the_schema_s_own_text_is_no_part_of_the_refusal(client: httpx.AsyncClient) -> None:
@@ -167,9 +172,9 @@ async def test_what_was_given_up_keeps_its_turn_and_others_are_told_to_come_back
     compiler = _SlowCompiler(tokenizer, timeout_s=0.05, queue_timeout_s=0.05)
     for number in range(2):
         with pytest.raises(RequestError, match="takes longer than"):
-            await read_response_format(_bounded(number), compiler)
+            await read_answer_form(_bounded(number), compiler)
     with pytest.raises(OverloadedError, match=r"waited longer than .* to be compiled"):
-        await read_response_format(_bounded(2), compiler)
+        await read_answer_form(_bounded(2), compiler)
     compiler.go.set()
     async with asyncio.timeout(30):
         while not await _is_taken(compiler):
@@ -178,5 +183,5 @@ async def test_what_was_given_up_keeps_its_turn_and_others_are_told_to_come_back
 
 async def _is_taken(compiler: GrammarCompiler) -> bool:
     with contextlib.suppress(OverloadedError, RequestError):
-        return await read_response_format(_bounded(3), compiler) is not None
+        return await read_answer_form(_bounded(3), compiler) != AnswerForm()
     return False

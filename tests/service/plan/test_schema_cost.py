@@ -14,7 +14,7 @@ import pytest
 
 from lamm_model.tokenizer import LammTokenizer
 from service.engine.base import GrammarError, GrammarKind, GrammarSource
-from service.engine.grammar import GrammarCompiler
+from service.engine.grammar.compiler import GrammarCompiler
 from service.plan.schema_cost import (
     MAX_PATTERN_CHARACTERS,
     MAX_PATTERN_PROPERTIES,
@@ -60,7 +60,7 @@ def referring(parts: list[dict[str, Any]]) -> dict[str, Any]:
 def test_many_patterns_at_once_are_refused(schema: dict[str, Any]) -> None:
     fault = cost_fault(schema)
     assert fault is not None
-    assert f"more than {MAX_PATTERNS_AT_ONCE} of its" in fault
+    assert f"more than {MAX_PATTERNS_AT_ONCE} of its" in fault.reason
 
 
 @pytest.mark.parametrize(
@@ -87,9 +87,14 @@ def test_long_patterns_and_many_of_names_are_refused() -> None:
         {"patternProperties": {long: {}}},
     ]
     for schema in schemas:
-        assert f"the limit is {MAX_PATTERN_CHARACTERS}" in (cost_fault(schema) or "")
+        fault = cost_fault(schema)
+        assert fault is not None
+        assert f"the limit is {MAX_PATTERN_CHARACTERS}" in fault.reason
+        assert fault.place in ("/items/pattern", "/patternProperties")
     names: dict[str, Any] = {f"^x{n}$": {} for n in range(MAX_PATTERN_PROPERTIES + 1)}
-    assert f"has {len(names)} patternProperties" in (cost_fault({"patternProperties": names}) or "")
+    fault = cost_fault({"patternProperties": names})
+    assert fault is not None
+    assert f"has {len(names)} patternProperties" in fault.reason
 
 
 @pytest.mark.parametrize(
@@ -113,8 +118,8 @@ CHAIN = """
 import asyncio, sys
 from pathlib import Path
 from lamm_model.tokenizer import LammTokenizer
-from service.engine.grammar import GrammarCompiler
-from service.plan.grammar_options import read_response_format
+from service.engine.grammar.compiler import GrammarCompiler
+from service.plan.grammar_options import read_answer_form
 from service.schemas.openai import ChatCompletionRequest
 
 links = {str(n): {"properties": {"": {"$ref": f"#/{n + 1}"}}} for n in range(1200)}
@@ -127,7 +132,7 @@ compiler = GrammarCompiler(tokenizer, tokenizer.vocab_size, [2])
 
 
 async def compile_():
-    return await compiler.get(await read_response_format(body, compiler))
+    return await compiler.get((await read_answer_form(body, compiler)).grammar)
 
 
 print(any(asyncio.run(compile_()).start().allowed([])))

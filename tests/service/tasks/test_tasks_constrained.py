@@ -22,7 +22,8 @@ from service.engine.base import (
     GrammarKind,
     GrammarSource,
 )
-from service.engine.grammar import Grammar, GrammarCompiler
+from service.engine.grammar.compiler import GrammarCompiler
+from service.engine.grammar.state import Grammar
 from service.exceptions import RequestError
 from service.tasks.answer_grammar import form_of
 from tests.service.chat_requests import REPLY

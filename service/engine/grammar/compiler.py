@@ -10,7 +10,7 @@ Shapes: V vocabulary.
 from __future__ import annotations
 
 import asyncio
-import re
+import json
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
@@ -24,8 +24,11 @@ from service.engine.base import (
     GrammarKind,
     GrammarQueueTimeoutError,
     GrammarSource,
-    RequestFailedError,
 )
+from service.engine.grammar.json_tokens import JsonTokens
+from service.engine.grammar.reasons import reason_of
+from service.engine.grammar.state import Grammar
+from service.engine.grammar.trial import begin_answer, patterns_of
 from service.engine.loading.model_source import ModelSource
 
 if TYPE_CHECKING:
@@ -44,58 +47,6 @@ LAYOUT: JsonCompileOptions = {
     "item_separator": ", ",
     "key_separator": ": ",
 }
-_UNIMPLEMENTED = re.compile(r"Unimplemented keys: \[([^\]]*)\]")
-# llguidance's error -> the message for the client.
-_REASONS = (
-    ("retrieving it failed", "a $ref points outside the schema; only #/... is supported"),
-    ("Pointer", "a $ref has no target in the schema"),
-    (
-        "regex parse error",
-        "a pattern is not a valid regular expression, or uses look-around or back-references",
-    ),
-    ("Invalid type", "a type is not a JSON type"),
-    ("Unsatisfiable", "no value satisfies it"),
-    ("limit", "it is too complex"),
-    ("fuel", "it is too complex"),
-    ("too", "it is too complex"),
-)
-_KEYWORD = re.compile(r"[\w$-]{1,64}")
-
-
-class Grammar:
-    """A compiled grammar; each answer has its own state in it."""
-
-    def __init__(self, matcher: LLMatcher) -> None:
-        self._matcher = matcher
-
-    def start(self) -> GrammarState:
-        """The state of an empty answer."""
-        return GrammarState(self._matcher.deep_copy())
-
-
-class GrammarState:
-    """The position of one answer in its grammar. Used from one thread."""
-
-    def __init__(self, matcher: LLMatcher) -> None:
-        self._matcher, self._consumed = matcher, 0
-
-    def allowed(self, output_token_ids: Sequence[int]) -> bytes:
-        """Which tokens may follow the answer so far: V bytes, 0 for those that may not.
-
-        At the end of the grammar, only end-of-sequence tokens. Calling it again for the same answer
-        returns the same; the answer may only have grown since the last call.
-
-        Raises:
-            RequestFailedError: the answer does not match the grammar, or the step is too expensive.
-        """
-        new = list(output_token_ids[self._consumed :])
-        self._consumed += len(new)
-        if new and not self._matcher.consume_tokens(new):
-            raise RequestFailedError("the answer cannot be continued in its response_format")
-        mask = self._matcher.compute_logit_bias()
-        if self._matcher.is_error():
-            raise RequestFailedError("the response_format is too complex to continue this answer")
-        return mask
 
 
 class GrammarCompiler:
@@ -123,6 +74,7 @@ class GrammarCompiler:
         self._turns = asyncio.Semaphore(_COMPILED_AT_ONCE)
         self._kept: LRUCache[GrammarSource, Grammar] = LRUCache(_KEPT)
         self._view: LLTokenizer | None = None
+        self.tokens: JsonTokens | None = None  # after the first JSON schema
         self.compiled_total = 0
 
     @classmethod
@@ -145,6 +97,11 @@ class GrammarCompiler:
             self.compiled_total += 1
         return grammar
 
+    async def check(self, source: GrammarSource) -> None:
+        """Compiles it as `get` does, and keeps nothing."""
+        if source not in self._kept:
+            await self._compile_in_turn(source)
+
     def compile(self, source: GrammarSource) -> Grammar:
         """Compiles in the calling thread, without the cache.
 
@@ -152,23 +109,36 @@ class GrammarCompiler:
             GrammarError: the grammar uses unsupported features, is contradictory or too complex.
             ModuleNotFoundError: llguidance is not installed.
         """
+        if self._view is None:
+            self._view = self._read_tokenizer()
+        matcher = self._matcher(source.kind, source.text)
+        if source.kind is GrammarKind.LARK:
+            return Grammar(matcher)
+        if self.tokens is None:
+            self.tokens = self._read_tokens(self._view)
+        begin_answer(matcher, self.tokens)
+        for pattern in patterns_of(source.text):
+            alone = json.dumps({"type": "string", "pattern": pattern})
+            begin_answer(self._matcher(source.kind, alone), self.tokens)
+        return Grammar(matcher, self.tokens, source.reserve)
+
+    def _matcher(self, kind: GrammarKind, text: str) -> LLMatcher:
         from llguidance import LLMatcher, LLParserLimits  # noqa: PLC0415 - an extra
 
-        if source.kind is GrammarKind.LARK:
-            grammar = LLMatcher.grammar_from_lark(source.text)
+        if kind is GrammarKind.LARK:
+            grammar = LLMatcher.grammar_from_lark(text)
         else:
             try:
-                grammar = LLMatcher.grammar_from_json_schema(source.text, overrides=LAYOUT)
+                grammar = LLMatcher.grammar_from_json_schema(text, overrides=LAYOUT)
             except ValueError as error:
                 # The text is valid JSON; only its depth is refused.
                 raise GrammarError("it is nested too deeply") from error
-        if self._view is None:
-            self._view = self._read_tokenizer()
+        assert self._view is not None
         limits = LLParserLimits(verbose_errors=False)
         matcher = LLMatcher(self._view, grammar, log_level=0, limits=limits)
         if matcher.is_error():
-            raise GrammarError(_reason(matcher.get_error()))
-        return Grammar(matcher)
+            raise GrammarError(reason_of(matcher.get_error()))
+        return matcher
 
     async def _compile_in_turn(self, source: GrammarSource) -> Grammar:
         try:
@@ -187,7 +157,16 @@ class GrammarCompiler:
             async with asyncio.timeout(self._timeout_s):
                 return await asyncio.shield(compiled)
         except TimeoutError:
-            raise GrammarError(f"it takes longer than {self._timeout_s:g} s to compile") from None
+            raise GrammarError(
+                f"it takes longer than {self._timeout_s:g} s to compile", timed_out=True
+            ) from None
+
+    def _read_tokens(self, view: LLTokenizer) -> JsonTokens:
+        pieces = [
+            b"" if view.is_special_token(token) else view.decode_bytes([token])
+            for token in range(self._vocab_size)
+        ]
+        return JsonTokens(pieces, self._eos_token_ids)
 
     def _read_tokenizer(self) -> LLTokenizer:
         from llguidance import LLTokenizer  # noqa: PLC0415 - an extra
@@ -217,14 +196,3 @@ def _in_thread(work: Callable[[], Grammar]) -> Future[Grammar]:
     finally:
         threading.stack_size(usual)
     return future
-
-
-def _reason(message: str) -> str:
-    found = _UNIMPLEMENTED.search(message)
-    if found:
-        keywords = _KEYWORD.findall(found[1])[:8]
-        return f"unsupported keywords: {', '.join(keywords)}"
-    for sign, reason in _REASONS:
-        if sign in message:
-            return reason
-    return "it cannot be compiled"

@@ -1,0 +1,1 @@
+"""Constrains answers to a grammar, and brings those in JSON to their end."""
