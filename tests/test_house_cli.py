@@ -61,7 +61,7 @@ def test_unknown_command_names_the_known_ones(capsys: pytest.CaptureFixture[str]
     assert cli.main(["sreve"]) == cli.EXIT_USAGE
     error = capsys.readouterr().err
     assert "'sreve'" in error
-    assert "serve, chat, task, train, data, model, bench" in error
+    assert "serve, chat, task, engine, train, data, model, bench" in error
 
 
 def test_arguments_and_status_pass_through(

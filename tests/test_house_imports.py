@@ -51,7 +51,7 @@ ROOMS = ("lamm_model", "service", "training", "benchmark")
 # A room's files may import what its extras install; what all rooms need is in the core.
 EXTRAS = {
     "lamm_model": ("serve", "train", "las"),
-    "service": ("serve", "otel", "grammar", "ray"),
+    "service": ("serve", "otel", "grammar", "ray", "vllm"),
     "training": ("train",),
     "benchmark": ("bench",),
 }

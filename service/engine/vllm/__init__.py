@@ -1,3 +1,1 @@
-"""The vLLM engine: requests are prepared and answered here, and a vLLM server runs the language
-model.
-"""
+"""The vLLM engine: requests are prepared and answered here, a vLLM server runs the model."""

@@ -36,7 +36,7 @@ class VllmProcess:
 
         The child listens on `socket`.
         """
-        self._python, self._command, self._variables = python, tuple(command), dict(variables)
+        self._python, self.command, self._variables = python, tuple(command), dict(variables)
         self._socket = socket
         self._child: asyncio.subprocess.Process | None = None
         self._reading: asyncio.Task[None] | None = None
@@ -65,7 +65,7 @@ class VllmProcess:
             self._python,
             "-c",
             _WRAPPER,
-            *self._command,
+            *self.command,
             env=_environment(self._variables),
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
@@ -73,7 +73,7 @@ class VllmProcess:
             # An interrupt from the keyboard is for this process, which then drains.
             start_new_session=True,
         )
-        _log.info("started vLLM, process %d: %s", self._child.pid, " ".join(self._command))
+        _log.info("started vLLM, process %d: %s", self._child.pid, " ".join(self.command))
         self._reading = asyncio.create_task(self._read(self._child))
 
     async def stop(self) -> None:

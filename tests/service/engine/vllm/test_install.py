@@ -39,7 +39,7 @@ def commands(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         (directory / "bin").mkdir()
 
     monkeypatch.setattr(module, "_run", run)
-    monkeypatch.setattr("service.engine.vllm.install.venv.create", create)
+    monkeypatch.setattr("venv.create", create)
     return ran
 
 
