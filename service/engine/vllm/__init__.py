@@ -1,1 +1,1 @@
-"""The vLLM engine: requests are prepared and answered here, a vLLM server runs the model."""
+"""The vLLM engine: prompts, media and text are handled here, a vLLM server generates tokens."""
