@@ -10,6 +10,7 @@ import pytest
 
 from benchmark.content import CLOUD_FORMATS
 from lamm_model.formats.clouds.npy import RGB_NAMES, XYZ_NAMES
+from lamm_model.formats.point_cloud import FORMATS
 from lamm_model.media import POINT_CLOUD_FORMATS
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -36,14 +37,27 @@ def test_the_examples_send_what_the_service_reads() -> None:
 
 
 def test_the_document_lists_them() -> None:
-    assert words(r"\| point cloud \| (.*?) \|", read("docs/media.md")) == {*POINT_CLOUD_FORMATS}
+    document = read("docs/media.md")
+    meshes = words(r"\| mesh \| (.*?) \|", document)
+    assert meshes == {name for name, known in FORMATS.items() if "sample" in known.fields}
+    clouds = words(r"\| point cloud \| (.*?) \|", document)
+    assert clouds | meshes == {*POINT_CLOUD_FORMATS}
 
 
 def test_the_page_takes_them() -> None:
-    tables = read("service/web_ui/clouds/read.js").split("const TABLES = {")[1].split("\n};")[0]
+    source = read("service/web_ui/clouds/read.js")
+    tables = source.split("const TABLES = {")[1].split("\n};")[0]
     text = words(r"\[(.*?)\]\.map", tables.replace("[\n", "[", 1))
     own = set(re.findall(r"^  (\w+)[:,]", tables, re.MULTILINE))
-    assert text | own == {*POINT_CLOUD_FORMATS}
+    unseen = words(r"const UNSEEN = \[(.*?)\]", source)
+    assert not unseen & (text | own)
+    assert text | own | unseen == {*POINT_CLOUD_FORMATS}
+
+
+def test_the_page_knows_which_axis_points_up() -> None:
+    source = read("service/web_ui/clouds/read.js")
+    y_up = {name for name, known in FORMATS.items() if known.up_axis == "y"}
+    assert words(r"const Y_UP = \[(.*?)\]", source) == y_up
 
 
 @pytest.mark.parametrize(("list_", "names"), [("XYZ", XYZ_NAMES), ("RGB", RGB_NAMES)])

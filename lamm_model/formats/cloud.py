@@ -1,10 +1,11 @@
-"""Shared by the readers of point-cloud files: their signature, limits and table checks."""
+"""Shared by the readers of point-cloud files: what each declares, limits and table checks."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -13,6 +14,8 @@ from lamm_model.formats.errors import MediaDecodeError, MediaTooLargeError
 
 Array = npt.NDArray[Any]
 FloatArray = npt.NDArray[np.float32]
+UpAxis = Literal["z", "y"]
+Sample = Literal["vertices", "surface"]
 
 MIN_COLUMNS, MAX_COLUMNS = 3, 16
 MAX_COLOUR = 255.0
@@ -25,6 +28,7 @@ CHANNELS = (
     ("rf", "gf", "bf"),
 )
 _UNIT_LENGTH_ERROR = 0.02
+_TEXT_HEADER = 1 << 16
 _UINT16_PER_UINT8 = 257  # 65535 / 255
 
 
@@ -33,25 +37,111 @@ class RawCloud:
     """A cloud in the file's own units and axes.
 
     `xyz` [N, 3] float64 is finite; `rgb` is [N, 3] float32, 0-255, or None. `dropped` is the number
-    of points of the file whose coordinates are not finite; they are not among the N.
+    of points of the file whose coordinates are not finite; they are not among the N. `surface` is
+    set if the points were sampled from a mesh.
     """
 
     xyz: npt.NDArray[np.float64]
     rgb: FloatArray | None = None
     dropped: int = 0
+    surface: Surface | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Surface:
+    """The surface that points were sampled from.
+
+    `faces` counts the file's triangles, larger polygons in parts; `dropped` those among them that
+    have no area or a corner that is not finite.
+    """
+
+    faces: int
+    dropped: int
+
+
+@dataclass(frozen=True, slots=True)
+class CloudFile:
+    """What the sender of a cloud's file says of it; None where the format's own default applies.
+
+    `format` is not checked yet. `units` is that of its coordinates: m, cm or mm. For the others see
+    `CloudOptions`.
+    """
+
+    format: str
+    units: str = "m"
+    up_axis: UpAxis | None = None
+    columns: int | None = None
+    sample: Sample | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class CloudOptions:
-    """`max_points` is the limit on N; `columns` (3 to 6) describes files without a header."""
+    """`max_points` is the limit on N, and on the vertices and faces of a mesh.
+
+    `columns` (3 to 6) describes files without a header. `sample` tells what of a mesh becomes
+    points: its vertices or its surface; None is the format's default.
+    """
 
     max_points: int
     columns: int | None = None
+    sample: Sample | None = None
 
 
 # Checks the number of points against the limit and the body before it allocates anything, and
 # raises `MediaError`; any other exception means that the file is corrupt.
 CloudReader = Callable[[bytes, CloudOptions], RawCloud]
+
+
+class MediumBytes(Protocol):
+    """A medium's bytes with random access."""
+
+    @property
+    def size(self) -> int:
+        """Number of bytes."""
+
+    def read(self, offset: int, count: int) -> bytes:
+        """`count` bytes from `offset`; fewer at the end, or if they cannot be read."""
+
+
+# Points by the header, found with a bounded number of small reads; None if no header has the
+# number or it cannot be read. `columns` is that of the options.
+PointCounter = Callable[[MediumBytes, int | None], int | None]
+
+
+def no_count(_: MediumBytes, __: int | None) -> int | None:
+    """The `PointCounter` of formats whose headers do not have the number."""
+    return None
+
+
+@dataclass(frozen=True, slots=True)
+class CloudFormat:
+    """What a module of `formats.clouds` declares of a format.
+
+    `signatures` are first bytes that tell it; a file of an `unsigned` format may begin with
+    anything, also with another's signature. `up_axis` is the default of a file's axis that points
+    up. `fields` are the fields of a request, beyond those that all formats have, that it takes.
+    """
+
+    read: CloudReader
+    signatures: tuple[bytes, ...] = ()
+    count: PointCounter = no_count
+    up_axis: UpAxis = "z"
+    fields: frozenset[str] = frozenset()
+    unsigned: bool = False
+
+
+def header_number(pattern: bytes) -> PointCounter:
+    """Finds the number that a pattern's group matches in the first 64 KiB.
+
+    The group must bound the digits: parsing a number of any length would take time.
+    """
+    compiled = re.compile(pattern, re.MULTILINE | re.DOTALL)
+
+    def count(content: MediumBytes, _: int | None) -> int | None:
+        found = compiled.search(content.read(0, _TEXT_HEADER))
+        return None if found is None else int(found[1])
+
+    return count
 
 
 def check_count(points: int, max_points: int) -> None:

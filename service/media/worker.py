@@ -116,9 +116,7 @@ def _prepare(
         if job["modality"] == Modality.IMAGE and image is not None:
             return prepare_image(data, image, limits)
         if job["modality"] == Modality.POINT_CLOUD and points is not None:
-            cloud = decode_point_cloud(
-                data, job["format"], job["units"], job["up_axis"], limits, columns=job["columns"]
-            )
+            cloud = decode_point_cloud(data, limits=limits, **job["cloud"])
             return prepare_point_cloud(cloud, points)
     except MemoryError:
         raise MediaDecodeError("the medium needs more memory than the decoder's limit") from None
@@ -133,11 +131,9 @@ def _draw(job: Mapping[str, Any], text: bytes, limits: MediaLimits) -> bytes:
             return overlay_png(
                 decode_image(data, limits)[0], [Mark(**mark) for mark in job["overlay"]]
             )
-        cloud = decode_point_cloud(
-            data, job["format"], job["units"], job["up_axis"], limits, columns=job["columns"]
-        )
+        cloud = decode_point_cloud(data, limits=limits, **job["cloud"])
         boxes = [BoxMark(**mark) for mark in job["overlay"]]
-        return overlay_ply(cloud, boxes, job["units"], job["up_axis"])
+        return overlay_ply(cloud, boxes, job["cloud"]["units"])
     except MemoryError:
         raise MediaDecodeError("drawing needs more memory than the decoder's limit") from None
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import PurePath
 
 from lamm_model.conversation import Modality, Turn, neutralise
+from lamm_model.formats.cloud import CloudFile
 from lamm_model.media import POINT_CLOUD_FORMATS, MediaFormatError
 from service.exceptions import MediaRefusedError, RequestError
 from service.files.store import StoredFile
@@ -150,16 +151,7 @@ def _read_media(
     source = access.find(reference.url, reference.file_id, param=param, max_bytes=max_media_bytes)
     if isinstance(part, ImagePart):
         return MediaItem(Modality.IMAGE, source, param)
-    cloud = part.point_cloud_url
-    return MediaItem(
-        Modality.POINT_CLOUD,
-        source,
-        param,
-        cloud.format.lower(),
-        cloud.units,
-        cloud.up_axis,
-        cloud.columns,
-    )
+    return MediaItem(Modality.POINT_CLOUD, source, param, part.point_cloud_url.file())
 
 
 def _read_file(part: FilePart, param: str, max_media_bytes: int, access: MediaAccess) -> MediaItem:
@@ -175,11 +167,12 @@ def _read_file(part: FilePart, param: str, max_media_bytes: int, access: MediaAc
     found = _kind_of_bytes(source, suffix)
     if found is not None:
         modality, format = found
-        return MediaItem(modality, source, param, format)
+        cloud = CloudFile(format) if modality is Modality.POINT_CLOUD else None
+        return MediaItem(modality, source, param, cloud)
     if suffix in _PICTURE_SUFFIXES:
         return MediaItem(Modality.IMAGE, source, param)
     if suffix in POINT_CLOUD_FORMATS:
-        return MediaItem(Modality.POINT_CLOUD, source, param, suffix)
+        return MediaItem(Modality.POINT_CLOUD, source, param, CloudFile(suffix))
     known = ", ".join((*_PICTURE_SUFFIXES, *POINT_CLOUD_FORMATS))
     raise MediaRefusedError(
         MediaFormatError(

@@ -139,13 +139,24 @@ class PictureMedia(BaseModel):
     transform: Transform
 
 
+class MeshSurface(BaseModel):
+    """A mesh by its triangles, larger polygons in parts.
+
+    `dropped` of the `faces` have no area or a corner that is not finite.
+    """
+
+    faces: int
+    dropped: int
+
+
 class CloudMedia(BaseModel):
-    """The cloud: metres along the axes of the file; `units` and `up_axis` as in the request.
+    """The cloud: metres along the axes of the file; `units` and `up_axis` as it was read.
 
     `points_dropped` of the `points_in` points have non-finite coordinates and are left out. The
     encoder saw `points_sampled` points, sampled with `seed`; some of them are repeated if
     `points_kept` is smaller. The model saw (coordinates + `shift`) * `scale`: georeferenced clouds,
-    and clouds far from where the checkpoint was trained, are moved.
+    and clouds far from where the checkpoint was trained, are moved. `surface` is null unless the
+    points were drawn from the surface of a mesh.
     """
 
     modality: Literal["point_cloud"] = Modality.POINT_CLOUD.value
@@ -161,6 +172,7 @@ class CloudMedia(BaseModel):
     center: tuple[float, float, float]
     shift: tuple[float, float, float]
     scale: float
+    surface: MeshSurface | None = None
 
 
 class ClippedPlace(BaseModel):

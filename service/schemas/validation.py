@@ -53,6 +53,7 @@ _TEMPLATES: Mapping[str, str] = {
     # Raised by our own validators, with our own messages.
     "value_error": "is not valid: {error}",
     "prompt_type": "must be text, a list of texts, or token ids",
+    "cloud_field": "is not valid: {refusal}",
     "one_source": "must have either url or file_id",
     "one_file": "must have either file_id or file_data",
 }

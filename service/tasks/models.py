@@ -34,7 +34,7 @@ SAMPLING_FIELDS = (
 )  # fmt: skip
 
 # The fields that describe how to read a cloud's bytes.
-CLOUD_FIELDS = ("format", "units", "up_axis", "columns")
+CLOUD_FIELDS = tuple(name for name in PointCloudUrl.model_fields if name not in ("url", "file_id"))
 
 _PIXEL_BOX = "x1, y1, x2, y2 in pixels of the picture as a viewer shows it, from the top left"
 _SHARE_BOX = "the same in shares of the picture's sides, 0 to 1"

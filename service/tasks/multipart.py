@@ -1,8 +1,8 @@
 """Multipart bodies of task requests: converts a form to the equivalent JSON body.
 
 A form has one `file`, and fields: those of the request (`model`, `mode`, `overlay`, `max_tokens`
-...), of the cloud (`format`, `units`, `up_axis`, `columns`), `inputs` as JSON, or the inputs one by
-one. A list is one field per entry, or JSON.
+...), of the cloud (`CLOUD_FIELDS`), `inputs` as JSON, or the inputs one by one. A list is one field
+per entry, or JSON.
 """
 
 from __future__ import annotations

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from lamm_model.formats.point_cloud import FORMATS
 from lamm_model.media import POINT_CLOUD_FORMATS
 
 
@@ -17,11 +18,18 @@ class ChatError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class CloudOptions:
-    """How to read point-cloud files."""
+    """How to read point-cloud files; None leaves it to the format."""
 
     units: str = "m"
-    up_axis: str = "z"
+    up_axis: str | None = None
     columns: int | None = None
+    sample: str | None = None
+
+    def fields(self, format: str) -> dict[str, Any]:
+        """The request's fields for a file of that format; those for other formats are left out."""
+        known = FORMATS[format].fields if format in FORMATS else frozenset[str]()
+        given = {name: getattr(self, name) for name in ("units", "up_axis", *sorted(known))}
+        return {name: value for name, value in given.items() if value is not None}
 
 
 @dataclass(slots=True)
@@ -72,19 +80,21 @@ def cloud_part(path: Path, options: CloudOptions) -> dict[str, Any]:
     Raises:
         ChatError: it cannot be read, or has an unknown suffix.
     """
-    suffix = path.suffix.lower().lstrip(".")
+    suffix = suffix_of(path)
     if suffix not in POINT_CLOUD_FORMATS:
         known = ", ".join(POINT_CLOUD_FORMATS)
         raise ChatError(f"{path}: {suffix!r} is not a point-cloud format; expected one of {known}")
     value: dict[str, Any] = {
         "url": _data_url(path, "application/octet-stream"),
         "format": suffix,
-        "units": options.units,
-        "up_axis": options.up_axis,
+        **options.fields(suffix),
     }
-    if options.columns is not None:
-        value["columns"] = options.columns
     return {"type": "point_cloud_url", "point_cloud_url": value}
+
+
+def suffix_of(path: Path) -> str:
+    """The suffix in lower case, without its point."""
+    return path.suffix.lower().lstrip(".")
 
 
 def _data_url(path: Path, kind: str) -> str:

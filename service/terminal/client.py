@@ -23,6 +23,7 @@ from service.terminal.attachments import (
 from service.terminal.connection import (
     add_cloud_options,
     add_connection,
+    cloud_options,
     connect,
     error_text,
     reason_of,
@@ -45,7 +46,7 @@ def run_chat(argv: list[str]) -> int:
     """Exit status: 0 at the end of the conversation, 1 if a request failed."""
     options = _parser().parse_args(argv)
     console = Console(highlight=False)
-    clouds = CloudOptions(options.units, options.up_axis, options.columns)
+    clouds = cloud_options(options)
     conversation = Conversation(options.system)
     try:
         with connect(options) as client:

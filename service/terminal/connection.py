@@ -8,6 +8,9 @@ import os
 
 import httpx
 
+from lamm_model.media import SAMPLES
+from service.terminal.attachments import CloudOptions
+
 
 def add_connection(parser: argparse.ArgumentParser, *, again: bool = False) -> None:
     """Adds the flags that name the service and the model.
@@ -40,10 +43,19 @@ def add_cloud_options(parser: argparse.ArgumentParser) -> None:
     add(
         "--up-axis",
         choices=("z", "y"),
-        default="z",
-        help="axis that points up in the clouds (default: z)",
+        help="axis that points up in the clouds (default: y in glb and gltf files, z in others)",
     )
     add("--columns", type=int, choices=(3, 4, 5, 6), help="values per point in bin files")
+    add(
+        "--sample",
+        choices=SAMPLES,
+        help="what of a mesh becomes points (default: vertices of ply files, surface of others)",
+    )
+
+
+def cloud_options(options: argparse.Namespace) -> CloudOptions:
+    """The values of those flags."""
+    return CloudOptions(options.units, options.up_axis, options.columns, options.sample)
 
 
 def connect(options: argparse.Namespace) -> httpx.Client:

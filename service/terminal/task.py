@@ -19,10 +19,11 @@ from rich.text import Text
 
 from lamm_model.conversation import Modality
 from lamm_model.tasks import TASKS, AnyTask
-from service.terminal.attachments import ChatError
+from service.terminal.attachments import ChatError, suffix_of
 from service.terminal.connection import (
     add_cloud_options,
     add_connection,
+    cloud_options,
     connect,
     error_text,
     reason_of,
@@ -79,9 +80,9 @@ def _ask(client: httpx.Client, asked: AnyTask, options: argparse.Namespace) -> d
     except OSError as error:
         raise ChatError(f"{path}: {error.strerror}") from error
     names = ["model", "mode", "constrain", "max_tokens", *_input_names(asked)]
-    if asked.modality is Modality.POINT_CLOUD:
-        names += ["units", "up_axis", "columns"]
     given = {name: getattr(options, name) for name in names}
+    if asked.modality is Modality.POINT_CLOUD:
+        given |= cloud_options(options).fields(suffix_of(path))
     fields = {name: value for name, value in given.items() if value not in (None, False)}
     if options.overlay:
         fields["overlay"] = "png" if asked.modality is Modality.IMAGE else "ply"

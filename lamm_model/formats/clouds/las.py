@@ -8,8 +8,9 @@ from collections.abc import Mapping
 import numpy as np
 
 from lamm_model.formats.cloud import (
+    CloudFormat,
     CloudOptions,
-    CloudReader,
+    MediumBytes,
     RawCloud,
     check_count,
     raw_cloud,
@@ -50,8 +51,19 @@ def read_las(data: bytes, options: CloudOptions) -> RawCloud:
     return raw_cloud(xyz, rgb if rgb is not None and rgb.any() else None)
 
 
-READERS: Mapping[str, CloudReader] = dict.fromkeys(("las", "laz"), read_las)
+def count_points(content: MediumBytes, _: int | None) -> int | None:
+    """See `PointCounter`; by the public header block (ASPRS LAS 1.4, table 3)."""
+    head = content.read(0, 255)
+    if len(head) < 111 or not head.startswith(_MAGIC):
+        return None
+    legacy = int.from_bytes(head[107:111], "little")
+    return legacy or (int.from_bytes(head[247:255], "little") if len(head) == 255 else None)
+
 
 _MAGIC = b"LASF"
+FORMATS: Mapping[str, CloudFormat] = dict.fromkeys(
+    ("las", "laz"), CloudFormat(read_las, (_MAGIC,), count_points)
+)
+
 _CHANNELS = ("red", "green", "blue")
 _CHUNK = 100_000

@@ -18,12 +18,13 @@ from lamm_model.formats.cloud import (
     AXES,
     MAX_COLUMNS,
     Array,
+    CloudFormat,
     CloudOptions,
-    CloudReader,
     RawCloud,
     check_columns,
     check_count,
     cloud_from_table,
+    header_number,
     raw_cloud,
 )
 from lamm_model.formats.errors import MediaDecodeError
@@ -66,7 +67,14 @@ def read_npz(data: bytes, options: CloudOptions) -> RawCloud:
         return raw_cloud(table[:, :3], rgb)
 
 
-READERS: Mapping[str, CloudReader] = {"npy": read_npy, "npz": read_npz}
+FORMATS: Mapping[str, CloudFormat] = {
+    "npy": CloudFormat(
+        read_npy,
+        (b"\x93NUMPY",),
+        header_number(rb"\A\x93NUMPY[^\n]{0,4096}?'shape': *\( *(\d{1,18}) *,"),
+    ),
+    "npz": CloudFormat(read_npz, (b"PK\x03\x04",)),
+}
 
 # In order of preference.
 XYZ_NAMES = (

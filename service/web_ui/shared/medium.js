@@ -1,6 +1,6 @@
 // A picture or a cloud that somebody chose: its bytes, how a cloud is to be read, and its preview.
 
-import { CLOUD_FORMATS, readCloud } from "../clouds/read.js";
+import { CLOUD_FORMATS, readCloud, upAxisOf } from "../clouds/read.js";
 
 const PICTURES = ["jpg", "jpeg", "png", "webp", "bmp", "gif"];
 export const ACCEPT = ["image/*", ...CLOUD_FORMATS.map((format) => `.${format}`)].join(",");
@@ -12,7 +12,7 @@ export class Medium {
     this.kind = kind;
     this.format = format;
     this.units = "m";
-    this.upAxis = "z";
+    this.upAxis = upAxisOf(format);
     this.columns = null;
     this.previewUrl = kind === "image" ? URL.createObjectURL(file) : null;
   }
@@ -33,7 +33,7 @@ export class Medium {
     const blob = await response.blob();
     const medium = Medium.of(new File([blob], entry.file, { type: blob.type }));
     medium.units = entry.units ?? "m";
-    medium.upAxis = entry.up_axis ?? "z";
+    medium.upAxis = entry.up_axis ?? medium.upAxis;
     return medium;
   }
 

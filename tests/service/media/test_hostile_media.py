@@ -19,6 +19,7 @@ import pytest
 import pytest_asyncio
 
 from lamm_model.conversation import Modality
+from lamm_model.formats.cloud import CloudFile
 from lamm_model.formats.errors import MediaError
 from lamm_model.media import MediaLimits
 from lamm_model.spec import ImageSpec, PointSpec
@@ -98,7 +99,7 @@ async def test_clouds(pool: MediaPool) -> None:
     cases = list(cloud_cases())
     assert len(cases) >= 250
     points = np.arange(300, dtype=np.float32).reshape(100, 3)
-    await check_all(pool, cases, MediaJob(Modality.POINT_CLOUD, npy(points), "npy"))
+    await check_all(pool, cases, MediaJob(Modality.POINT_CLOUD, npy(points), CloudFile("npy")))
 
 
 async def test_a_sample_over_http(client: httpx.AsyncClient) -> None:
