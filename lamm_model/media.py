@@ -11,15 +11,9 @@ import numpy.typing as npt
 from PIL import Image
 
 from lamm_model.conversation import Modality
-from lamm_model.formats.cloud import (
-    CloudFile,
-    CloudOptions,
-    FloatArray,
-    Sample,
-    Surface,
-    UpAxis,
-    plain,
-)
+from lamm_model.formats.camera import Camera
+from lamm_model.formats.cloud import CloudOptions, FloatArray, Sample, Surface, UpAxis, plain
+from lamm_model.formats.cloud_format import CloudFile
 from lamm_model.formats.errors import (
     MediaDecodeError,
     MediaError,
@@ -30,12 +24,14 @@ from lamm_model.formats.picture import IMAGE_FORMATS, read_image
 from lamm_model.formats.point_cloud import FORMATS, check_fields, read_point_cloud
 
 __all__ = [
-    "DEFAULT_LIMITS", "IMAGE_FORMATS", "POINT_CLOUD_FORMATS", "FloatArray", "MediaDecodeError",
-    "MediaError", "MediaFormatError", "MediaLimits", "MediaTooLargeError",
+    "DEFAULT_LIMITS", "IMAGE_FORMATS", "POINT_CLOUD_FORMATS", "POINT_CLOUD_SUFFIXES", "FloatArray",
+    "MediaDecodeError", "MediaError", "MediaFormatError", "MediaLimits", "MediaTooLargeError",
     "PointCloud", "PreparedMedia", "decode_image", "decode_point_cloud",
 ]  # fmt: skip
 
 POINT_CLOUD_FORMATS = tuple(FORMATS)
+# Those of files whose suffix is the format.
+POINT_CLOUD_SUFFIXES = tuple(name for name, known in FORMATS.items() if not known.is_picture)
 METRES: Mapping[str, float] = {"m": 1.0, "cm": 0.01, "mm": 0.001}
 # Metres from the middle of a cloud: beyond any scan, and small enough that squared distances do not
 # overflow float32.
@@ -69,7 +65,8 @@ class PointCloud:
 
     `xyz` + `origin` are the file's coordinates. `dropped` counts the points of the file that are
     not among the N because their coordinates are not finite. `up_axis` is that of the file.
-    `surface` is set if the points were sampled from a mesh.
+    `surface` is set if the points were sampled from a mesh. `thinned` counts the points of a large
+    file that were left out.
     """
 
     xyz: FloatArray
@@ -78,6 +75,7 @@ class PointCloud:
     dropped: int = 0
     up_axis: UpAxis = "z"
     surface: Surface | None = None
+    thinned: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +123,7 @@ def decode_point_cloud(
     *,
     columns: int | None = None,
     sample: Sample | None = None,
+    camera: Camera | None = None,
 ) -> PointCloud:
     """A cloud in metres with z up, decoded from the bytes of a file.
 
@@ -143,10 +142,11 @@ def decode_point_cloud(
             size also fits 6, which is an error.
         sample: for meshes, whether the points are the `vertices` or are drawn from the `surface`.
             None is `vertices` for ply and `surface` for other meshes that have faces.
+        camera: what took a `depth` picture.
 
     Raises:
         MediaFormatError: unknown format, units or up axis, `columns` is required, or `columns` or
-            `sample` is not for the format.
+            `sample` is not for the format, or a depth picture has no `camera`.
         MediaTooLargeError: more bytes, or more points by the header, than the limits allow.
         MediaDecodeError: corrupt, truncated, pickled, empty, without any finite point, or with
             points too far from one another.
@@ -162,14 +162,18 @@ def decode_point_cloud(
         known = ", ".join(UP_AXES)
         raise MediaFormatError(f"up_axis is {given[:32]!r}; expected one of {known}")
     _check_bytes(data, limits)
-    check_fields(CloudFile(format, units, axis, columns, sample))
-    raw = read_point_cloud(data, format, CloudOptions(limits.max_points, columns, sample))
+    check_fields(CloudFile(format, units, axis, columns, sample, camera))
+    raw = read_point_cloud(
+        data, format, CloudOptions(limits.max_points, columns, sample, camera, axis)
+    )
     xyz = raw.xyz if units == "m" else raw.xyz * METRES[units]
     if axis == "y":
         xyz = np.stack([xyz[:, 0], -xyz[:, 2], xyz[:, 1]], axis=1)
     origin = _origin(xyz, raw.xyz, units)
     moved = xyz - origin if any(origin) else xyz
-    return PointCloud(moved.astype(np.float32), raw.rgb, origin, raw.dropped, axis, raw.surface)
+    return PointCloud(
+        moved.astype(np.float32), raw.rgb, origin, raw.dropped, axis, raw.surface, raw.thinned
+    )
 
 
 def floor_centre(xyz: npt.NDArray[Any]) -> tuple[float, float, float]:

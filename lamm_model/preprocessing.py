@@ -98,7 +98,8 @@ def prepare_point_cloud(cloud: PointCloud, spec: PointSpec) -> PreparedMedia:
     if spec.use_color:
         array = np.concatenate([array, _normalised_colour(cloud, chosen)], axis=1)
     info = {
-        "points_in": points_in + cloud.dropped,
+        "points_in": points_in + cloud.dropped + cloud.thinned,
+        "points_thinned": cloud.thinned,
         "points_dropped": cloud.dropped,
         "points_kept": min(points_in, spec.num_points),
         "points_sampled": spec.num_points,

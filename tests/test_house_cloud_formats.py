@@ -11,7 +11,7 @@ import pytest
 from benchmark.content import CLOUD_FORMATS
 from lamm_model.formats.clouds.npy import RGB_NAMES, XYZ_NAMES
 from lamm_model.formats.point_cloud import FORMATS
-from lamm_model.media import POINT_CLOUD_FORMATS
+from lamm_model.media import POINT_CLOUD_FORMATS, POINT_CLOUD_SUFFIXES
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "service/web_ui/clouds"
@@ -28,12 +28,12 @@ def words(pattern: str, text: str) -> set[str]:
 
 
 def test_the_benchmark_sends_what_the_service_reads() -> None:
-    assert CLOUD_FORMATS == POINT_CLOUD_FORMATS
+    assert CLOUD_FORMATS == POINT_CLOUD_SUFFIXES
 
 
 def test_the_examples_send_what_the_service_reads() -> None:
-    assert runpy.run_path(str(ROOT / "examples/ask.py"))["CLOUDS"] == POINT_CLOUD_FORMATS
-    assert words(r"\n([a-z |]+)\)\n", read("examples/ask.sh")) == {*POINT_CLOUD_FORMATS}
+    assert runpy.run_path(str(ROOT / "examples/ask.py"))["CLOUDS"] == POINT_CLOUD_SUFFIXES
+    assert words(r"\n([a-z |]+)\)\n", read("examples/ask.sh")) == {*POINT_CLOUD_SUFFIXES}
 
 
 def test_the_document_lists_them() -> None:
@@ -41,7 +41,9 @@ def test_the_document_lists_them() -> None:
     meshes = words(r"\| mesh \| (.*?) \|", document)
     assert meshes == {name for name, known in FORMATS.items() if "sample" in known.fields}
     clouds = words(r"\| point cloud \| (.*?) \|", document)
-    assert clouds | meshes == {*POINT_CLOUD_FORMATS}
+    depth = {name for name, known in FORMATS.items() if known.is_picture}
+    assert words(r"\| depth picture \| (.*?) \|", document) == depth
+    assert clouds | meshes | depth == {*POINT_CLOUD_FORMATS}
 
 
 def test_the_page_takes_them() -> None:
@@ -51,7 +53,7 @@ def test_the_page_takes_them() -> None:
     own = set(re.findall(r"^  (\w+)[:,]", tables, re.MULTILINE))
     unseen = words(r"const UNSEEN = \[(.*?)\]", source)
     assert not unseen & (text | own)
-    assert text | own | unseen == {*POINT_CLOUD_FORMATS}
+    assert text | own | unseen == {*POINT_CLOUD_SUFFIXES}
 
 
 def test_the_page_knows_which_axis_points_up() -> None:

@@ -1,15 +1,15 @@
-"""Shared by the readers of point-cloud files: what each declares, limits and table checks."""
+"""Shared by the readers of point-cloud files: their signature, limits and table checks."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
+from lamm_model.formats.camera import Camera
 from lamm_model.formats.errors import MediaDecodeError, MediaTooLargeError
 
 Array = npt.NDArray[Any]
@@ -28,7 +28,6 @@ CHANNELS = (
     ("rf", "gf", "bf"),
 )
 _UNIT_LENGTH_ERROR = 0.02
-_TEXT_HEADER = 1 << 16
 _UINT16_PER_UINT8 = 257  # 65535 / 255
 
 
@@ -38,13 +37,15 @@ class RawCloud:
 
     `xyz` [N, 3] float64 is finite; `rgb` is [N, 3] float32, 0-255, or None. `dropped` is the number
     of points of the file whose coordinates are not finite; they are not among the N. `surface` is
-    set if the points were sampled from a mesh.
+    set if the points were sampled from a mesh. `thinned` is the number of points that a reader in
+    parts (`formats.thinning`) has left out.
     """
 
     xyz: npt.NDArray[np.float64]
     rgb: FloatArray | None = None
     dropped: int = 0
     surface: Surface | None = None
+    thinned: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,88 +61,24 @@ class Surface:
 
 
 @dataclass(frozen=True, slots=True)
-class CloudFile:
-    """What the sender of a cloud's file says of it; None where the format's own default applies.
-
-    `format` is not checked yet. `units` is that of its coordinates: m, cm or mm. For the others see
-    `CloudOptions`.
-    """
-
-    format: str
-    units: str = "m"
-    up_axis: UpAxis | None = None
-    columns: int | None = None
-    sample: Sample | None = None
-
-
-@dataclass(frozen=True, slots=True)
 class CloudOptions:
     """`max_points` is the limit on N, and on the vertices and faces of a mesh.
 
     `columns` (3 to 6) describes files without a header. `sample` tells what of a mesh becomes
-    points: its vertices or its surface; None is the format's default.
+    points: its vertices or its surface; None is the format's default. `camera` took a depth
+    picture. The axis `up_axis` of the cloud will be taken to point up.
     """
 
     max_points: int
     columns: int | None = None
     sample: Sample | None = None
+    camera: Camera | None = None
+    up_axis: UpAxis = "z"
 
 
 # Checks the number of points against the limit and the body before it allocates anything, and
 # raises `MediaError`; any other exception means that the file is corrupt.
 CloudReader = Callable[[bytes, CloudOptions], RawCloud]
-
-
-class MediumBytes(Protocol):
-    """A medium's bytes with random access."""
-
-    @property
-    def size(self) -> int:
-        """Number of bytes."""
-
-    def read(self, offset: int, count: int) -> bytes:
-        """`count` bytes from `offset`; fewer at the end, or if they cannot be read."""
-
-
-# Points by the header, found with a bounded number of small reads; None if no header has the
-# number or it cannot be read. `columns` is that of the options.
-PointCounter = Callable[[MediumBytes, int | None], int | None]
-
-
-def no_count(_: MediumBytes, __: int | None) -> int | None:
-    """The `PointCounter` of formats whose headers do not have the number."""
-    return None
-
-
-@dataclass(frozen=True, slots=True)
-class CloudFormat:
-    """What a module of `formats.clouds` declares of a format.
-
-    `signatures` are first bytes that tell it; a file of an `unsigned` format may begin with
-    anything, also with another's signature. `up_axis` is the default of a file's axis that points
-    up. `fields` are the fields of a request, beyond those that all formats have, that it takes.
-    """
-
-    read: CloudReader
-    signatures: tuple[bytes, ...] = ()
-    count: PointCounter = no_count
-    up_axis: UpAxis = "z"
-    fields: frozenset[str] = frozenset()
-    unsigned: bool = False
-
-
-def header_number(pattern: bytes) -> PointCounter:
-    """Finds the number that a pattern's group matches in the first 64 KiB.
-
-    The group must bound the digits: parsing a number of any length would take time.
-    """
-    compiled = re.compile(pattern, re.MULTILINE | re.DOTALL)
-
-    def count(content: MediumBytes, _: int | None) -> int | None:
-        found = compiled.search(content.read(0, _TEXT_HEADER))
-        return None if found is None else int(found[1])
-
-    return count
 
 
 def check_count(points: int, max_points: int) -> None:
@@ -181,7 +118,10 @@ def colours(values: Array) -> FloatArray:
 
 
 def raw_cloud(
-    xyz: Array, colour: Array | None = None, to_rgb: Callable[[Array], FloatArray] = colours
+    xyz: Array,
+    colour: Array | None = None,
+    to_rgb: Callable[[Array], FloatArray] = colours,
+    thinned: int = 0,
 ) -> RawCloud:
     """The cloud of the rows of `xyz` [N, 3] that are finite.
 
@@ -190,6 +130,7 @@ def raw_cloud(
         colour: N rows, which `to_rgb` converts; those of dropped points are not looked at, because
             depth cameras leave both values out.
         to_rgb: colours as the file has them -> [N, 3] float32, 0-255.
+        thinned: points of the file that are not among the rows.
 
     Raises:
         MediaDecodeError: no row is finite, or a colour is out of range.
@@ -204,7 +145,8 @@ def raw_cloud(
         )
     if dropped:
         points, colour = points[finite], None if colour is None else colour[finite]
-    return RawCloud(points, None if colour is None else to_rgb(colour), dropped)
+    rgb = None if colour is None else to_rgb(colour)
+    return RawCloud(points, rgb, dropped, thinned=thinned)
 
 
 def cloud_from_table(table: Array, names: Mapping[str, int] | None = None) -> RawCloud:

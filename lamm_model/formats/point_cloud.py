@@ -7,7 +7,8 @@ import pkgutil
 from collections.abc import Mapping
 
 from lamm_model.formats import clouds
-from lamm_model.formats.cloud import CloudFile, CloudFormat, CloudOptions, RawCloud
+from lamm_model.formats.cloud import CloudOptions, RawCloud
+from lamm_model.formats.cloud_format import CloudFile, CloudFormat
 from lamm_model.formats.errors import MediaDecodeError, MediaError, MediaFormatError
 
 
@@ -21,21 +22,29 @@ def discover_formats() -> Mapping[str, CloudFormat]:
 
 FORMATS = discover_formats()
 # Those of `CloudFile` that only some formats take.
-OPTIONAL_FIELDS = ("columns", "sample")
+OPTIONAL_FIELDS = ("columns", "sample", "camera")
 
 
 def check_fields(file: CloudFile) -> None:
-    """Refuses fields that the file's format (one of `FORMATS`) does not take.
+    """Refuses fields that the file's format (one of `FORMATS`) does not take, or needs.
 
     Raises:
-        MediaFormatError: one is given; the message names it and the formats that take it.
+        MediaFormatError: the message names the field, and the formats that take it.
     """
+    known = FORMATS[file.format]
     for name in OPTIONAL_FIELDS:
-        if getattr(file, name) is not None and name not in FORMATS[file.format].fields:
-            takers = ", ".join(known for known, one in FORMATS.items() if name in one.fields)
+        given = getattr(file, name) is not None
+        if name in known.needs and not given:
+            raise MediaFormatError(f"`{name}` is missing; the format {file.format} needs it")
+        if given and name not in known.fields:
+            takers = ", ".join(taker for taker, one in FORMATS.items() if name in one.fields)
             raise MediaFormatError(
                 f"`{name}` is only for the format {takers}; the format is {file.format}"
             )
+    if known.metric and file.units != "m":
+        raise MediaFormatError(
+            f"`units` is {file.units}, but coordinates of the format {file.format} are metres"
+        )
 
 
 def read_point_cloud(data: bytes, format: str, options: CloudOptions) -> RawCloud:

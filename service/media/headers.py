@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import BinaryIO
 
 from lamm_model.conversation import Modality
-from lamm_model.formats.cloud import MediumBytes
+from lamm_model.formats.cloud_format import MediumBytes
 from lamm_model.formats.point_cloud import FORMATS
 
 

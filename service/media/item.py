@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from lamm_model.conversation import Modality
-from lamm_model.formats.cloud import CloudFile
+from lamm_model.formats.cloud_format import CloudFile
 from service.media.process import MediaJob
 from service.media.sources import MediaSource
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from lamm_model.conversation import Modality
-from lamm_model.formats.cloud import MediumBytes
+from lamm_model.formats.cloud_format import MediumBytes
 from lamm_model.formats.errors import MediaError
 from lamm_model.media import PreparedMedia
 from service.exceptions import MediaRefusedError
@@ -166,8 +166,8 @@ def _size_of(item: MediaItem, content: MediumBytes) -> int | None:
 
 
 def _true_size(media: PreparedMedia) -> int:
-    """Pixels or points as decoded, before resizing or sampling."""
+    """Pixels or points that were held as decoded, before resizing or sampling."""
     info = media.info
     if media.modality is Modality.IMAGE:
         return int(info["width"]) * int(info["height"])
-    return int(info["points_in"])
+    return int(info["points_in"]) - int(info["points_thinned"])

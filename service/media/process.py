@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from lamm_model.conversation import Modality
-from lamm_model.formats.cloud import CloudFile
+from lamm_model.formats.cloud_format import CloudFile
 from lamm_model.media import PreparedMedia
 from service.media.worker import ERROR_KINDS, FRAME, encode_head
 

@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import PurePath
 
 from lamm_model.conversation import Modality, Turn, neutralise
-from lamm_model.formats.cloud import CloudFile
-from lamm_model.media import POINT_CLOUD_FORMATS, MediaFormatError
+from lamm_model.formats.cloud_format import CloudFile
+from lamm_model.media import POINT_CLOUD_SUFFIXES, MediaFormatError
 from service.exceptions import MediaRefusedError, RequestError
 from service.files.store import StoredFile
 from service.media.headers import Base64Bytes, FileBytes, kind_of_bytes
@@ -104,7 +104,7 @@ def _modality(part: MediaPart) -> Modality | None:
         suffix = _suffix(part.file.filename or "") if part.file.file_id is None else ""
         if suffix in _PICTURE_SUFFIXES:
             return Modality.IMAGE
-        return Modality.POINT_CLOUD if suffix in POINT_CLOUD_FORMATS else None
+        return Modality.POINT_CLOUD if suffix in POINT_CLOUD_SUFFIXES else None
     return Modality.IMAGE if isinstance(part, ImagePart) else Modality.POINT_CLOUD
 
 
@@ -171,9 +171,9 @@ def _read_file(part: FilePart, param: str, max_media_bytes: int, access: MediaAc
         return MediaItem(modality, source, param, cloud)
     if suffix in _PICTURE_SUFFIXES:
         return MediaItem(Modality.IMAGE, source, param)
-    if suffix in POINT_CLOUD_FORMATS:
+    if suffix in POINT_CLOUD_SUFFIXES:
         return MediaItem(Modality.POINT_CLOUD, source, param, CloudFile(suffix))
-    known = ", ".join((*_PICTURE_SUFFIXES, *POINT_CLOUD_FORMATS))
+    known = ", ".join((*_PICTURE_SUFFIXES, *POINT_CLOUD_SUFFIXES))
     raise MediaRefusedError(
         MediaFormatError(
             f"the file has the name {name[:64]!r}, and its first bytes are no known signature; "

@@ -10,7 +10,9 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import AfterValidator, BaseModel, Discriminator, Field, Tag, model_validator
 from pydantic_core import PydanticCustomError
 
-from lamm_model.formats.cloud import CloudFile, Sample, UpAxis
+from lamm_model.formats.camera import Camera
+from lamm_model.formats.cloud import Sample, UpAxis
+from lamm_model.formats.cloud_format import CloudFile
 from lamm_model.formats.errors import MediaFormatError
 from lamm_model.formats.point_cloud import FORMATS, check_fields
 from lamm_model.media import POINT_CLOUD_FORMATS
@@ -76,7 +78,8 @@ class PointCloudUrl(_MediaReference):
     `up_axis` is by default `y` for glb and gltf files, and `z` for others. `columns` is the number
     of float32 values per point in a `bin` file (x y z r g b). It can be left out if the size is a
     multiple of 3 values per point but not of 6. `sample` tells what of a mesh becomes points: by
-    default the `vertices` of ply files, and the `surface` of others.
+    default the `vertices` of ply files, and the `surface` of others. `camera` is what took a
+    picture of the format `depth`.
     """
 
     format: Annotated[
@@ -87,10 +90,13 @@ class PointCloudUrl(_MediaReference):
     up_axis: UpAxis | None = None
     columns: Annotated[int, Field(ge=3, le=6)] | None = None
     sample: Sample | None = None
+    camera: Camera | None = None
 
     def file(self) -> CloudFile:
         """What the part says of the file."""
-        return CloudFile(self.format.lower(), self.units, self.up_axis, self.columns, self.sample)
+        return CloudFile(
+            self.format.lower(), self.units, self.up_axis, self.columns, self.sample, self.camera
+        )
 
     @model_validator(mode="after")
     def _fields_fit(self) -> Self:

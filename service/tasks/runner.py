@@ -18,11 +18,11 @@ from service.dependencies import Timeouts
 from service.exceptions import RequestError
 from service.media.pool_config import Precedence
 from service.plan.input_processor import PlannedRequest
+from service.schemas.cloud_media import CloudMedia
 from service.schemas.messages import ChatMessage, TextPart
 from service.schemas.openai import ChatCompletionRequest
 from service.schemas.tasks import (
     ClippedPlace,
-    CloudMedia,
     CloudTaskRequest,
     PictureMedia,
     TaskRequest,

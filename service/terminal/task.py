@@ -19,7 +19,7 @@ from rich.text import Text
 
 from lamm_model.conversation import Modality
 from lamm_model.tasks import TASKS, AnyTask
-from service.terminal.attachments import ChatError, suffix_of
+from service.terminal.attachments import ChatError
 from service.terminal.connection import (
     add_cloud_options,
     add_connection,
@@ -82,7 +82,11 @@ def _ask(client: httpx.Client, asked: AnyTask, options: argparse.Namespace) -> d
     names = ["model", "mode", "constrain", "max_tokens", *_input_names(asked)]
     given = {name: getattr(options, name) for name in names}
     if asked.modality is Modality.POINT_CLOUD:
-        given |= cloud_options(options).fields(suffix_of(path))
+        clouds = cloud_options(options)
+        format = clouds.format_of(path)
+        given |= {"format": format if format == "depth" else None, **clouds.fields(format)}
+        if clouds.camera is not None and "camera" in given:
+            given["camera"] = json.dumps(given["camera"])
     fields = {name: value for name, value in given.items() if value not in (None, False)}
     if options.overlay:
         fields["overlay"] = "png" if asked.modality is Modality.IMAGE else "ply"

@@ -8,13 +8,12 @@ import numpy as np
 
 from lamm_model.formats.cloud import (
     MIN_COLUMNS,
-    CloudFormat,
     CloudOptions,
-    MediumBytes,
     RawCloud,
     check_count,
     cloud_from_table,
 )
+from lamm_model.formats.cloud_format import CloudFormat, MediumBytes
 from lamm_model.formats.errors import MediaDecodeError, MediaFormatError
 
 

@@ -12,7 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from lamm_model.formats.cloud import CloudFormat, CloudOptions, RawCloud
+from lamm_model.formats.cloud import CloudOptions, RawCloud
+from lamm_model.formats.cloud_format import CloudFormat
 from lamm_model.formats.errors import MediaDecodeError
 from lamm_model.formats.gltf_primitive import WHITE, Accessors, Primitive, read_primitive, srgb
 from lamm_model.formats.gltf_scene import check_extensions, entry, placed_meshes

@@ -18,15 +18,14 @@ from lamm_model.formats.cloud import (
     AXES,
     MAX_COLUMNS,
     Array,
-    CloudFormat,
     CloudOptions,
     RawCloud,
     check_columns,
     check_count,
     cloud_from_table,
-    header_number,
     raw_cloud,
 )
+from lamm_model.formats.cloud_format import CloudFormat, header_number
 from lamm_model.formats.errors import MediaDecodeError
 from lamm_model.formats.fields import Field, PointFields
 

@@ -11,13 +11,8 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from lamm_model.formats.cloud import (
-    CloudFormat,
-    CloudOptions,
-    FloatArray,
-    RawCloud,
-    colours,
-)
+from lamm_model.formats.cloud import CloudOptions, FloatArray, RawCloud, colours
+from lamm_model.formats.cloud_format import CloudFormat
 from lamm_model.formats.errors import MediaDecodeError, MediaError
 from lamm_model.formats.mesh import Mesh, check_mesh_size, mesh_cloud, triangles
 from lamm_model.formats.text_table import BOM, numbered_lines, quoted

@@ -12,13 +12,8 @@ from collections.abc import Iterator, Mapping
 
 import numpy as np
 
-from lamm_model.formats.cloud import (
-    CloudFormat,
-    CloudOptions,
-    FloatArray,
-    RawCloud,
-    colours,
-)
+from lamm_model.formats.cloud import CloudOptions, FloatArray, RawCloud, colours
+from lamm_model.formats.cloud_format import CloudFormat
 from lamm_model.formats.errors import MediaDecodeError
 from lamm_model.formats.fields import header_count
 from lamm_model.formats.mesh import (

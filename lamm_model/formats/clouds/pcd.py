@@ -7,13 +7,8 @@ from itertools import accumulate
 
 import numpy as np
 
-from lamm_model.formats.cloud import (
-    CloudFormat,
-    CloudOptions,
-    RawCloud,
-    check_count,
-    header_number,
-)
+from lamm_model.formats.cloud import CloudOptions, RawCloud, check_count
+from lamm_model.formats.cloud_format import CloudFormat, header_number
 from lamm_model.formats.errors import MediaDecodeError, MediaTooLargeError
 from lamm_model.formats.fields import Field, PointFields, check_body, header_count, header_lines
 from lamm_model.formats.lzf import MAX_RATIO, lzf_decompress

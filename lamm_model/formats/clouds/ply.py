@@ -14,14 +14,13 @@ import numpy as np
 
 from lamm_model.formats.cloud import (
     Array,
-    CloudFormat,
     CloudOptions,
     FloatArray,
     RawCloud,
     check_count,
-    header_number,
     raw_cloud,
 )
+from lamm_model.formats.cloud_format import CloudFormat, header_number
 from lamm_model.formats.errors import MediaDecodeError, MediaTooLargeError
 from lamm_model.formats.fields import (
     CloudMaker,

@@ -10,11 +10,8 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from lamm_model.formats.cloud import (
-    CloudFormat,
-    CloudOptions,
-    RawCloud,
-)
+from lamm_model.formats.cloud import CloudOptions, RawCloud
+from lamm_model.formats.cloud_format import CloudFormat
 from lamm_model.formats.errors import MediaDecodeError
 from lamm_model.formats.mesh import Floats, Mesh, check_mesh_size, mesh_cloud
 from lamm_model.formats.text_table import read_table

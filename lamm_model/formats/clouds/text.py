@@ -14,13 +14,13 @@ from dataclasses import dataclass
 from lamm_model.formats.cloud import (
     AXES,
     MAX_COLUMNS,
-    CloudFormat,
     CloudOptions,
     RawCloud,
     check_columns,
     check_count,
     cloud_from_table,
 )
+from lamm_model.formats.cloud_format import CloudFormat
 from lamm_model.formats.errors import MediaDecodeError, MediaTooLargeError
 from lamm_model.formats.text_table import (
     BOM,

@@ -14,7 +14,8 @@ from lamm_model.media import POINT_CLOUD_FORMATS
 MODULE = """
 import numpy as np
 
-from lamm_model.formats.cloud import CloudFormat, RawCloud
+from lamm_model.formats.cloud import RawCloud
+from lamm_model.formats.cloud_format import CloudFormat
 
 FORMATS = {"one": CloudFormat(lambda data, options: RawCloud(np.full((1, 3), float(data))))}
 """
@@ -22,8 +23,8 @@ FORMATS = {"one": CloudFormat(lambda data, options: RawCloud(np.full((1, 3), flo
 
 def test_the_formats_are_those_of_the_modules() -> None:
     assert POINT_CLOUD_FORMATS == (
-        "asc", "bin", "csv", "glb", "gltf", "las", "laz", "npy", "npz", "obj", "off", "pcd", "ply",
-        "pts", "stl", "txt", "xyz", "xyzn", "xyzrgb",
+        "asc", "bin", "csv", "depth", "glb", "gltf", "las", "laz", "npy", "npz", "obj", "off",
+        "pcd", "ply", "pts", "stl", "txt", "xyz", "xyzn", "xyzrgb",
     )  # fmt: skip
 
 

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lamm_model.conversation import Modality
-from lamm_model.formats.cloud import CloudFile
+from lamm_model.formats.cloud_format import CloudFile
 from service.media.process import MediaJob
 from tests.lamm_model.formats import point_files
 from tests.service.chat_requests import npy

@@ -19,7 +19,7 @@ import pytest
 import pytest_asyncio
 
 from lamm_model.conversation import Modality
-from lamm_model.formats.cloud import CloudFile
+from lamm_model.formats.cloud_format import CloudFile
 from lamm_model.formats.errors import MediaError
 from lamm_model.media import MediaLimits
 from lamm_model.spec import ImageSpec, PointSpec

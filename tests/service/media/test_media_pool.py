@@ -16,7 +16,7 @@ import pytest_asyncio
 from PIL import Image
 
 from lamm_model.conversation import Modality
-from lamm_model.formats.cloud import CloudFile
+from lamm_model.formats.cloud_format import CloudFile
 from lamm_model.formats.errors import MediaDecodeError, MediaFormatError
 from lamm_model.media import MediaLimits
 from lamm_model.spec import ImageSpec, PointSpec
