@@ -19,8 +19,8 @@ IMAGE_TYPES = {
 }  # fmt: skip
 # Those that the service reads (`lamm_model.media`, which the client does not install).
 CLOUD_FORMATS = (
-    "asc", "bin", "csv", "glb", "gltf", "las", "laz", "npy", "npz", "obj", "off", "pcd", "ply",
-    "pts", "stl", "txt", "xyz", "xyzn", "xyzrgb",
+    "asc", "bin", "csv", "e57", "glb", "gltf", "las", "laz", "npy", "npz", "obj", "off", "pcd",
+    "ply", "pts", "stl", "txt", "xyz", "xyzn", "xyzrgb",
 )  # fmt: skip
 CACHED_BYTES = 64 * 1024 * 1024
 

@@ -30,7 +30,7 @@ const TABLES = {
 };
 
 // The server reads them; the preview does not.
-const UNSEEN = ["glb", "gltf", "obj", "off", "stl"];
+const UNSEEN = ["e57", "glb", "gltf", "obj", "off", "stl"];
 // By definition, the y axis points up in these.
 const Y_UP = ["glb", "gltf"];
 

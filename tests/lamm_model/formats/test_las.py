@@ -95,6 +95,20 @@ def rows(cloud: PointCloud) -> list[tuple[float, ...]]:
     return [tuple(row) for row in np.round(table).tolist()]
 
 
+def damaged_files(count: int) -> list[bytes]:
+    """LAZ files with damage behind their headers, and some that are cut off."""
+    random, whole = np.random.default_rng(0), las("laz", RGB)
+    files = []
+    for index in range(count):
+        data = bytearray(whole)
+        for _ in range(random.integers(1, 4)):
+            data[random.integers(96, len(data))] = random.integers(256)
+        if index % 5 == 0:
+            del data[random.integers(len(data)) :]
+        files.append(bytes(data))
+    return files
+
+
 def test_without_laspy_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "laspy", None)
     with pytest.raises(MediaFormatError, match="`las` extra"):

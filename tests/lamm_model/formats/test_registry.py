@@ -23,8 +23,8 @@ FORMATS = {"one": CloudFormat(lambda data, options: RawCloud(np.full((1, 3), flo
 
 def test_the_formats_are_those_of_the_modules() -> None:
     assert POINT_CLOUD_FORMATS == (
-        "asc", "bin", "csv", "depth", "glb", "gltf", "las", "laz", "npy", "npz", "obj", "off",
-        "pcd", "ply", "pts", "stl", "txt", "xyz", "xyzn", "xyzrgb",
+        "asc", "bin", "csv", "depth", "e57", "glb", "gltf", "las", "laz", "npy", "npz", "obj",
+        "off", "pcd", "ply", "pts", "stl", "txt", "xyz", "xyzn", "xyzrgb",
     )  # fmt: skip
 
 
