@@ -22,8 +22,8 @@ IMAGE_TYPES = {
     ".heif": "image/heic", ".hif": "image/heic", ".avif": "image/avif",
 }  # fmt: skip
 CLOUD_FORMATS = (
-    "asc", "bin", "csv", "las", "laz", "npy", "npz", "pcd", "ply", "pts", "txt", "xyz", "xyzn",
-    "xyzrgb",
+    "asc", "bin", "csv", "e57", "glb", "gltf", "las", "laz", "npy", "npz", "obj", "off", "pcd",
+    "ply", "pts", "stl", "txt", "xyz", "xyzn", "xyzrgb",
 )  # fmt: skip
 CACHED_BYTES = 64 * 1024 * 1024
 

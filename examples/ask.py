@@ -16,8 +16,8 @@ from typing import Any
 import httpx
 
 CLOUDS = (
-    "asc", "bin", "csv", "las", "laz", "npy", "npz", "pcd", "ply", "pts", "txt", "xyz", "xyzn",
-    "xyzrgb",
+    "asc", "bin", "csv", "e57", "glb", "gltf", "las", "laz", "npy", "npz", "obj", "off", "pcd",
+    "ply", "pts", "stl", "txt", "xyz", "xyzn", "xyzrgb",
 )  # fmt: skip
 
 

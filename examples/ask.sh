@@ -15,7 +15,7 @@ suffix=${file##*.}
 data=$(base64 < "$file" | tr -d '\n')
 
 case $suffix in
-asc | bin | csv | las | laz | npy | npz | pcd | ply | pts | txt | xyz | xyzn | xyzrgb)
+asc | bin | csv | e57 | glb | gltf | las | laz | npy | npz | obj | off | pcd | ply | pts | stl | txt | xyz | xyzn | xyzrgb)
     part='{"type": "point_cloud_url", "point_cloud_url": {"format": "'$suffix'",
            "url": "data:application/octet-stream;base64,'$data'"}}' ;;
 *)

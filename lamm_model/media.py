@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
 from lamm_model.conversation import Modality
-from lamm_model.formats.cloud import CloudOptions, FloatArray, plain
+from lamm_model.formats.camera import Camera
+from lamm_model.formats.cloud import CloudOptions, FloatArray, Sample, Surface, UpAxis, plain
+from lamm_model.formats.cloud_format import CloudFile
 from lamm_model.formats.errors import (
     MediaDecodeError,
     MediaError,
@@ -20,15 +22,17 @@ from lamm_model.formats.errors import (
 )
 from lamm_model.formats.picture import read_image
 from lamm_model.formats.picture_formats import IMAGE_FORMATS
-from lamm_model.formats.point_cloud import FORMATS as POINT_CLOUD_FORMATS
-from lamm_model.formats.point_cloud import read_point_cloud
+from lamm_model.formats.point_cloud import FORMATS, check_fields, read_point_cloud
 
 __all__ = [
-    "DEFAULT_LIMITS", "IMAGE_FORMATS", "POINT_CLOUD_FORMATS", "FloatArray", "MediaDecodeError",
-    "MediaError", "MediaFormatError", "MediaLimits", "MediaTooLargeError",
+    "DEFAULT_LIMITS", "IMAGE_FORMATS", "POINT_CLOUD_FORMATS", "POINT_CLOUD_SUFFIXES", "FloatArray",
+    "MediaDecodeError", "MediaError", "MediaFormatError", "MediaLimits", "MediaTooLargeError",
     "PointCloud", "PreparedMedia", "decode_image", "decode_point_cloud",
 ]  # fmt: skip
 
+POINT_CLOUD_FORMATS = tuple(FORMATS)
+# Those of files whose suffix is the format.
+POINT_CLOUD_SUFFIXES = tuple(name for name, known in FORMATS.items() if not known.is_picture)
 METRES: Mapping[str, float] = {"m": 1.0, "cm": 0.01, "mm": 0.001}
 # Metres from the middle of a cloud: beyond any scan, and small enough that squared distances do not
 # overflow float32.
@@ -40,7 +44,8 @@ MAX_OFFSET = 1e8
 GEOREFERENCED = 1000.0
 # The least number of float32 steps across a georeferenced cloud.
 _MIN_STEPS = 15
-UP_AXES = ("z", "y")
+UP_AXES: tuple[UpAxis, ...] = get_args(UpAxis)
+SAMPLES: tuple[Sample, ...] = get_args(Sample)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,13 +65,18 @@ class PointCloud:
     """`xyz` [N, 3] float32 in metres, z up; `rgb` [N, 3] float32 0-255 or None.
 
     `xyz` + `origin` are the file's coordinates. `dropped` counts the points of the file that are
-    not among the N because their coordinates are not finite.
+    not among the N because their coordinates are not finite. `up_axis` is that of the file.
+    `surface` is set if the points were sampled from a mesh. `thinned` counts the points of a large
+    file that were left out.
     """
 
     xyz: FloatArray
     rgb: FloatArray | None = None
     origin: tuple[float, float, float] = (0.0, 0.0, 0.0)
     dropped: int = 0
+    up_axis: UpAxis = "z"
+    surface: Surface | None = None
+    thinned: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,10 +122,12 @@ def decode_point_cloud(
     data: bytes,
     format: str,
     units: str = "m",
-    up_axis: str = "z",
+    up_axis: str | None = None,
     limits: MediaLimits = DEFAULT_LIMITS,
     *,
     columns: int | None = None,
+    sample: Sample | None = None,
+    camera: Camera | None = None,
 ) -> PointCloud:
     """A cloud in metres with z up, decoded from the bytes of a file.
 
@@ -127,13 +139,18 @@ def decode_point_cloud(
         data: the file.
         format: one of `POINT_CLOUD_FORMATS`.
         units: `m`, `cm` or `mm`, the unit of the file's coordinates.
-        up_axis: `z`, or `y` (rotated by (x, y, z) -> (x, -z, y)).
+        up_axis: `z`, or `y` (rotated by (x, y, z) -> (x, -z, y)); None is the format's own: `y` for
+            glb and gltf, else `z`.
         limits: bytes and points allowed.
         columns: float32 values per point (3 to 6), for `bin` only. If omitted, it is 3 unless the
             size also fits 6, which is an error.
+        sample: for meshes, whether the points are the `vertices` or are drawn from the `surface`.
+            None is `vertices` for ply and `surface` for other meshes that have faces.
+        camera: what took a `depth` picture.
 
     Raises:
-        MediaFormatError: unknown format, units or up axis, or `columns` is required.
+        MediaFormatError: unknown format, units or up axis, `columns` is required, or `columns` or
+            `sample` is not for the format, or a depth picture has no `camera`.
         MediaTooLargeError: more bytes, or more points by the header, than the limits allow.
         MediaDecodeError: corrupt, truncated, pickled, empty, without any finite point, or with
             points too far from one another.
@@ -143,17 +160,24 @@ def decode_point_cloud(
         raise MediaFormatError(f"format is {format[:32]!r}; expected one of {known}")
     if units not in METRES:
         raise MediaFormatError(f"units is {units[:32]!r}; expected one of {', '.join(METRES)}")
-    if up_axis not in UP_AXES:
+    given = FORMATS[format].up_axis if up_axis is None else up_axis
+    axis = next((known for known in UP_AXES if known == given), None)
+    if axis is None:
         known = ", ".join(UP_AXES)
-        raise MediaFormatError(f"up_axis is {up_axis[:32]!r}; expected one of {known}")
+        raise MediaFormatError(f"up_axis is {given[:32]!r}; expected one of {known}")
     _check_bytes(data, limits)
-    raw = read_point_cloud(data, format, CloudOptions(limits.max_points, columns))
+    check_fields(CloudFile(format, units, axis, columns, sample, camera))
+    raw = read_point_cloud(
+        data, format, CloudOptions(limits.max_points, columns, sample, camera, axis)
+    )
     xyz = raw.xyz if units == "m" else raw.xyz * METRES[units]
-    if up_axis == "y":
+    if axis == "y":
         xyz = np.stack([xyz[:, 0], -xyz[:, 2], xyz[:, 1]], axis=1)
     origin = _origin(xyz, raw.xyz, units)
     moved = xyz - origin if any(origin) else xyz
-    return PointCloud(moved.astype(np.float32), raw.rgb, origin, raw.dropped)
+    return PointCloud(
+        moved.astype(np.float32), raw.rgb, origin, raw.dropped, axis, raw.surface, raw.thinned
+    )
 
 
 def floor_centre(xyz: npt.NDArray[Any]) -> tuple[float, float, float]:

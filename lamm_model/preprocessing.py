@@ -8,6 +8,7 @@ Shapes: S picture side in pixels, P sampled points, N points of the file.
 from __future__ import annotations
 
 import hashlib
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -97,7 +98,8 @@ def prepare_point_cloud(cloud: PointCloud, spec: PointSpec) -> PreparedMedia:
     if spec.use_color:
         array = np.concatenate([array, _normalised_colour(cloud, chosen)], axis=1)
     info = {
-        "points_in": points_in + cloud.dropped,
+        "points_in": points_in + cloud.dropped + cloud.thinned,
+        "points_thinned": cloud.thinned,
         "points_dropped": cloud.dropped,
         "points_kept": min(points_in, spec.num_points),
         "points_sampled": spec.num_points,
@@ -107,6 +109,8 @@ def prepare_point_cloud(cloud: PointCloud, spec: PointSpec) -> PreparedMedia:
         "center": _row(cloud.xyz.mean(axis=0, dtype=np.float64) + origin),
         "shift": _row(-(origin + excess)),
         "scale": 1.0,
+        "up_axis": cloud.up_axis,
+        "surface": None if cloud.surface is None else asdict(cloud.surface),
     }
     return PreparedMedia(
         Modality.POINT_CLOUD, digest, np.ascontiguousarray(array, dtype=np.float32), info

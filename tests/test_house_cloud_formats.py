@@ -10,7 +10,8 @@ import pytest
 
 from benchmark.content import CLOUD_FORMATS
 from lamm_model.formats.clouds.npy import RGB_NAMES, XYZ_NAMES
-from lamm_model.media import POINT_CLOUD_FORMATS
+from lamm_model.formats.point_cloud import FORMATS
+from lamm_model.media import POINT_CLOUD_FORMATS, POINT_CLOUD_SUFFIXES
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "service/web_ui/clouds"
@@ -27,23 +28,38 @@ def words(pattern: str, text: str) -> set[str]:
 
 
 def test_the_benchmark_sends_what_the_service_reads() -> None:
-    assert CLOUD_FORMATS == POINT_CLOUD_FORMATS
+    assert CLOUD_FORMATS == POINT_CLOUD_SUFFIXES
 
 
 def test_the_examples_send_what_the_service_reads() -> None:
-    assert runpy.run_path(str(ROOT / "examples/ask.py"))["CLOUDS"] == POINT_CLOUD_FORMATS
-    assert words(r"\n([a-z |]+)\)\n", read("examples/ask.sh")) == {*POINT_CLOUD_FORMATS}
+    assert runpy.run_path(str(ROOT / "examples/ask.py"))["CLOUDS"] == POINT_CLOUD_SUFFIXES
+    assert words(r"\n([a-z0-9 |]+)\)\n", read("examples/ask.sh")) == {*POINT_CLOUD_SUFFIXES}
 
 
 def test_the_document_lists_them() -> None:
-    assert words(r"\| point cloud \| (.*?) \|", read("docs/media.md")) == {*POINT_CLOUD_FORMATS}
+    document = read("docs/media.md")
+    meshes = words(r"\| mesh \| (.*?) \|", document)
+    assert meshes == {name for name, known in FORMATS.items() if "sample" in known.fields}
+    clouds = words(r"\| point cloud \| (.*?) \|", document)
+    depth = {name for name, known in FORMATS.items() if known.is_picture}
+    assert words(r"\| depth picture \| (.*?) \|", document) == depth
+    assert clouds | meshes | depth == {*POINT_CLOUD_FORMATS}
 
 
 def test_the_page_takes_them() -> None:
-    tables = read("service/web_ui/clouds/read.js").split("const TABLES = {")[1].split("\n};")[0]
+    source = read("service/web_ui/clouds/read.js")
+    tables = source.split("const TABLES = {")[1].split("\n};")[0]
     text = words(r"\[(.*?)\]\.map", tables.replace("[\n", "[", 1))
     own = set(re.findall(r"^  (\w+)[:,]", tables, re.MULTILINE))
-    assert text | own == {*POINT_CLOUD_FORMATS}
+    unseen = words(r"const UNSEEN = \[(.*?)\]", source)
+    assert not unseen & (text | own)
+    assert text | own | unseen == {*POINT_CLOUD_SUFFIXES}
+
+
+def test_the_page_knows_which_axis_points_up() -> None:
+    source = read("service/web_ui/clouds/read.js")
+    y_up = {name for name, known in FORMATS.items() if known.up_axis == "y"}
+    assert words(r"const Y_UP = \[(.*?)\]", source) == y_up
 
 
 @pytest.mark.parametrize(("list_", "names"), [("XYZ", XYZ_NAMES), ("RGB", RGB_NAMES)])

@@ -170,7 +170,7 @@ def test_extras_of_the_image_exist() -> None:
     assert set(extras[1].split(",")) <= set(project["optional-dependencies"])
     # What the service and the compose file's profiles need; never what only developers do.
     assert {"serve", "bench"} <= set(extras[1].split(",")) <= {
-        "serve", "las", "otel", "grammar", "postgres", "bench",
+        "serve", "las", "e57", "otel", "grammar", "postgres", "bench",
     }  # fmt: skip
 
 

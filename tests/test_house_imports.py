@@ -50,7 +50,7 @@ ROOT = Path(__file__).resolve().parents[1]
 ROOMS = ("lamm_model", "service", "training", "benchmark")
 # A room's files may import what its extras install; what all rooms need is in the core.
 EXTRAS = {
-    "lamm_model": ("serve", "train", "las"),
+    "lamm_model": ("serve", "train", "las", "e57"),
     "service": ("serve", "otel", "grammar", "ray", "vllm"),
     "training": ("train",),
     "benchmark": ("bench",),

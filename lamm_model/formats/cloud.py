@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
+from lamm_model.formats.camera import Camera
 from lamm_model.formats.errors import MediaDecodeError, MediaTooLargeError
 
 Array = npt.NDArray[Any]
 FloatArray = npt.NDArray[np.float32]
+UpAxis = Literal["z", "y"]
+Sample = Literal["vertices", "surface"]
 
 MIN_COLUMNS, MAX_COLUMNS = 3, 16
 MAX_COLOUR = 255.0
@@ -33,20 +36,44 @@ class RawCloud:
     """A cloud in the file's own units and axes.
 
     `xyz` [N, 3] float64 is finite; `rgb` is [N, 3] float32, 0-255, or None. `dropped` is the number
-    of points of the file whose coordinates are not finite; they are not among the N.
+    of points of the file whose coordinates are not finite; they are not among the N. `surface` is
+    set if the points were sampled from a mesh. `thinned` is the number of points that a reader in
+    parts (`formats.thinning`) has left out.
     """
 
     xyz: npt.NDArray[np.float64]
     rgb: FloatArray | None = None
     dropped: int = 0
+    surface: Surface | None = None
+    thinned: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Surface:
+    """The surface that points were sampled from.
+
+    `faces` counts the file's triangles, larger polygons in parts; `dropped` those among them that
+    have no area or a corner that is not finite.
+    """
+
+    faces: int
+    dropped: int
 
 
 @dataclass(frozen=True, slots=True)
 class CloudOptions:
-    """`max_points` is the limit on N; `columns` (3 to 6) describes files without a header."""
+    """`max_points` is the limit on N, and on the vertices and faces of a mesh.
+
+    `columns` (3 to 6) describes files without a header. `sample` tells what of a mesh becomes
+    points: its vertices or its surface; None is the format's default. `camera` took a depth
+    picture. The axis `up_axis` of the cloud will be taken to point up.
+    """
 
     max_points: int
     columns: int | None = None
+    sample: Sample | None = None
+    camera: Camera | None = None
+    up_axis: UpAxis = "z"
 
 
 # Checks the number of points against the limit and the body before it allocates anything, and
@@ -91,7 +118,10 @@ def colours(values: Array) -> FloatArray:
 
 
 def raw_cloud(
-    xyz: Array, colour: Array | None = None, to_rgb: Callable[[Array], FloatArray] = colours
+    xyz: Array,
+    colour: Array | None = None,
+    to_rgb: Callable[[Array], FloatArray] = colours,
+    thinned: int = 0,
 ) -> RawCloud:
     """The cloud of the rows of `xyz` [N, 3] that are finite.
 
@@ -100,6 +130,7 @@ def raw_cloud(
         colour: N rows, which `to_rgb` converts; those of dropped points are not looked at, because
             depth cameras leave both values out.
         to_rgb: colours as the file has them -> [N, 3] float32, 0-255.
+        thinned: points of the file that are not among the rows.
 
     Raises:
         MediaDecodeError: no row is finite, or a colour is out of range.
@@ -114,7 +145,8 @@ def raw_cloud(
         )
     if dropped:
         points, colour = points[finite], None if colour is None else colour[finite]
-    return RawCloud(points, None if colour is None else to_rgb(colour), dropped)
+    rgb = None if colour is None else to_rgb(colour)
+    return RawCloud(points, rgb, dropped, thinned=thinned)
 
 
 def cloud_from_table(table: Array, names: Mapping[str, int] | None = None) -> RawCloud:

@@ -25,6 +25,8 @@ from lamm_model.formats.cloud import (
 from lamm_model.formats.errors import MediaDecodeError
 from lamm_model.formats.text_table import numbered_lines, read_table
 
+# As `raw_cloud`: coordinates, colours as the file has them or None, and their conversion.
+CloudMaker = Callable[[Array, Array | None, Callable[[Array], FloatArray]], RawCloud]
 _MAX_HEADER = 1 << 16
 _MAX_DIGITS = 15
 _PACKED = ("rgb", "rgba")
@@ -47,8 +49,9 @@ class PointFields:
             values; the type of a colour does not tell its range.
     """
 
-    def __init__(self, fields: Sequence[Field], format: str) -> None:
-        self.fields, self._format = tuple(fields), format
+    def __init__(self, fields: Sequence[Field], format: str, make: CloudMaker = raw_cloud) -> None:
+        """`format` names the file in errors; `make` makes the cloud of all points."""
+        self.fields, self._format, self._make = tuple(fields), format, make
         self._by_name: dict[str, list[int]] = {}
         for index, field in enumerate(fields):
             self._by_name.setdefault(field.name, []).append(index)
@@ -107,10 +110,11 @@ class PointFields:
         with np.errstate(invalid="ignore"):  # a signalling NaN; its point is dropped
             xyz = np.stack([column(index).astype(np.float64) for index in self._axes], axis=1)
         if self._packed is not None:
-            return raw_cloud(xyz, column(self._packed), unpack or _unpacked)
+            return self._make(xyz, column(self._packed), unpack or _unpacked)
         if self._channels is None:
-            return raw_cloud(xyz)
-        return raw_cloud(xyz, np.stack([column(i) for i in self._channels], axis=1))
+            return self._make(xyz, None, colours)
+        channels = np.stack([column(i) for i in self._channels], axis=1)
+        return self._make(xyz, channels, colours)
 
     def _lines_per_point(self, body: bytes) -> int:
         values = 0

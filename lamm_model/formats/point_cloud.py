@@ -1,4 +1,4 @@
-"""The registry of point-cloud readers: every module of `formats.clouds` adds its suffixes."""
+"""The registry of point-cloud formats: every module of `formats.clouds` adds its own."""
 
 from __future__ import annotations
 
@@ -7,20 +7,44 @@ import pkgutil
 from collections.abc import Mapping
 
 from lamm_model.formats import clouds
-from lamm_model.formats.cloud import CloudOptions, CloudReader, RawCloud
-from lamm_model.formats.errors import MediaDecodeError, MediaError
+from lamm_model.formats.cloud import CloudOptions, RawCloud
+from lamm_model.formats.cloud_format import CloudFile, CloudFormat
+from lamm_model.formats.errors import MediaDecodeError, MediaError, MediaFormatError
 
 
-def discover_readers() -> Mapping[str, CloudReader]:
-    """Readers by file suffix, in alphabetical order."""
-    readers: dict[str, CloudReader] = {}
+def discover_formats() -> Mapping[str, CloudFormat]:
+    """Formats by name, in alphabetical order."""
+    formats: dict[str, CloudFormat] = {}
     for module in pkgutil.iter_modules(clouds.__path__, f"{clouds.__name__}."):
-        readers |= importlib.import_module(module.name).READERS
-    return dict(sorted(readers.items()))
+        formats |= importlib.import_module(module.name).FORMATS
+    return dict(sorted(formats.items()))
 
 
-_READERS = discover_readers()
-FORMATS = tuple(_READERS)
+FORMATS = discover_formats()
+# Those of `CloudFile` that only some formats take.
+OPTIONAL_FIELDS = ("columns", "sample", "camera")
+
+
+def check_fields(file: CloudFile) -> None:
+    """Refuses fields that the file's format (one of `FORMATS`) does not take, or needs.
+
+    Raises:
+        MediaFormatError: the message names the field, and the formats that take it.
+    """
+    known = FORMATS[file.format]
+    for name in OPTIONAL_FIELDS:
+        given = getattr(file, name) is not None
+        if name in known.needs and not given:
+            raise MediaFormatError(f"`{name}` is missing; the format {file.format} needs it")
+        if given and name not in known.fields:
+            takers = ", ".join(taker for taker, one in FORMATS.items() if name in one.fields)
+            raise MediaFormatError(
+                f"`{name}` is only for the format {takers}; the format is {file.format}"
+            )
+    if known.metric and file.units != "m":
+        raise MediaFormatError(
+            f"`units` is {file.units}, but coordinates of the format {file.format} are metres"
+        )
 
 
 def read_point_cloud(data: bytes, format: str, options: CloudOptions) -> RawCloud:
@@ -29,7 +53,7 @@ def read_point_cloud(data: bytes, format: str, options: CloudOptions) -> RawClou
     Args:
         data: the file.
         format: one of `FORMATS`.
-        options: the limit on the points, and `columns` of a file without a header.
+        options: the limit on the points, and how to read the file.
 
     Raises:
         MediaTooLargeError: more points than the limit.
@@ -38,7 +62,7 @@ def read_point_cloud(data: bytes, format: str, options: CloudOptions) -> RawClou
         MemoryError: the cloud needs more memory than the process may have.
     """
     try:
-        return _READERS[format](data, options)
+        return FORMATS[format].read(data, options)
     except (MediaError, MemoryError):
         raise
     except Exception as error:

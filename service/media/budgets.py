@@ -106,7 +106,7 @@ class ItemSize:
 
     def announced(self, size: int | None) -> None:
         """The size in its header; None if it is unknown; raises as `SizeBudget.take`."""
-        # One that exceeds its own limit is refused by the decoder, before it decodes.
+        # One that exceeds its own limit is refused or thinned by the decoder.
         if size is not None and size <= self._limit:
             self.decoded(size)
 

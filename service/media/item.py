@@ -5,22 +5,20 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from lamm_model.conversation import Modality
+from lamm_model.formats.cloud_format import CloudFile
 from service.media.process import MediaJob
 from service.media.sources import MediaSource
 
 
 @dataclass(frozen=True, slots=True)
 class MediaItem:
-    """A medium as sent; `param` names its part of the request."""
+    """A medium as sent; `param` names its part of the request. A cloud has `cloud`."""
 
     modality: Modality
     source: MediaSource
     param: str
-    format: str = ""
-    units: str = "m"
-    up_axis: str = "z"
-    columns: int | None = None
+    cloud: CloudFile | None = None
 
     def job(self, content: str | bytes) -> MediaJob:
         """The decoding job, once its bytes (or their base64 text) are known."""
-        return MediaJob(self.modality, content, self.format, self.units, self.up_axis, self.columns)
+        return MediaJob(self.modality, content, self.cloud)

@@ -37,7 +37,7 @@ class BoxMark:
     box: tuple[float, float, float, float, float, float]
 
 
-def overlay_ply(cloud: PointCloud, boxes: Sequence[BoxMark], units: str, up_axis: str) -> bytes:
+def overlay_ply(cloud: PointCloud, boxes: Sequence[BoxMark], units: str) -> bytes:
     """A binary PLY file: the cloud's points, then each box as a coloured wire frame.
 
     A frame is twelve rows of points, which every viewer shows, and twelve `edge` elements, which
@@ -45,10 +45,9 @@ def overlay_ply(cloud: PointCloud, boxes: Sequence[BoxMark], units: str, up_axis
     lighter towards the top.
 
     Args:
-        cloud: metres, z up, as decoded.
+        cloud: metres, z up, as decoded; the written file has its `up_axis`.
         boxes: in metres, z up, in the frame of the file: with the cloud's `origin`.
         units: `m`, `cm` or `mm`, of the written file.
-        up_axis: `z` or `y`, of the written file.
     """
     kept = sample_indices(len(cloud.xyz), min(len(cloud.xyz), MAX_POINTS), 0)
     names = list(dict.fromkeys(mark.text for mark in boxes))
@@ -60,7 +59,7 @@ def overlay_ply(cloud: PointCloud, boxes: Sequence[BoxMark], units: str, up_axis
     # Far from the origin, float32 is too coarse for a scan.
     scalar = "double" if any(cloud.origin) else "float"
     vertices = np.empty(len(xyz), [("xyz", _TYPES[scalar], 3), ("rgb", "u1", 3)])
-    vertices["xyz"] = _as_sent(xyz, units, up_axis)
+    vertices["xyz"] = _as_sent(xyz, units, cloud.up_axis)
     vertices["rgb"][: len(kept)] = _shades(cloud, kept)
     rest = colours.reshape(-1, 1, 3)
     vertices["rgb"][len(kept) : len(kept) + 8 * len(boxes)] = rest.repeat(8, 1).reshape(-1, 3)
@@ -70,7 +69,7 @@ def overlay_ply(cloud: PointCloud, boxes: Sequence[BoxMark], units: str, up_axis
     edges["ends"] = (firsts[:, None, None] + _EDGES).reshape(-1, 2)
     edges["rgb"] = rest.repeat(len(_EDGES), 1).reshape(-1, 3)
     legend = [(name, PALETTE[i % len(PALETTE)]) for i, name in enumerate(names)]
-    head = _header(len(vertices), len(edges), legend, units, up_axis, scalar)
+    head = _header(len(vertices), len(edges), legend, units, cloud.up_axis, scalar)
     return head + vertices.tobytes() + edges.tobytes()
 
 

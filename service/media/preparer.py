@@ -8,13 +8,14 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from lamm_model.conversation import Modality
+from lamm_model.formats.cloud_format import MediumBytes
 from lamm_model.formats.errors import MediaError
 from lamm_model.media import PreparedMedia
 from service.exceptions import MediaRefusedError
 from service.files.disk import StoredFile
 from service.media.budgets import ItemSize, MediaBudget, MediaSizeLimits, SizeBudget
 from service.media.fetch import MediaFetcher
-from service.media.headers import Base64Bytes, FileBytes, MediumBytes, WholeBytes, announced_size
+from service.media.headers import Base64Bytes, FileBytes, WholeBytes, announced_size
 from service.media.item import MediaItem
 from service.media.pool import MediaPool
 from service.media.pool_config import LIVE, Precedence
@@ -158,12 +159,15 @@ def _header_size(item: MediaItem) -> int | None:
 
 
 def _size_of(item: MediaItem, content: MediumBytes) -> int | None:
-    return announced_size(content, item.modality, item.format, item.columns)
+    cloud = item.cloud
+    if cloud is None:
+        return announced_size(content, item.modality)
+    return announced_size(content, item.modality, cloud.format, cloud.columns)
 
 
 def _true_size(media: PreparedMedia) -> int:
-    """Pixels or points as decoded, before resizing or sampling."""
+    """Pixels or points that were held as decoded, before resizing or sampling."""
     info = media.info
     if media.modality is Modality.IMAGE:
         return int(info["width"]) * int(info["height"])
-    return int(info["points_in"])
+    return int(info["points_in"]) - int(info["points_thinned"])

@@ -12,13 +12,14 @@ import signal
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from lamm_model.conversation import Modality
+from lamm_model.formats.cloud_format import CloudFile
 from lamm_model.media import PreparedMedia
 from service.media.worker import ERROR_KINDS, FRAME, encode_head
 
@@ -38,16 +39,13 @@ class MediaJob:
 
     modality: Modality
     content: str | bytes
-    format: str = ""
-    units: str = "m"
-    up_axis: str = "z"
-    columns: int | None = None
+    cloud: CloudFile | None = None
 
     def head(self) -> dict[str, Any]:
         """The job without its bytes."""
         return {
-            "modality": self.modality, "format": self.format, "units": self.units,
-            "up_axis": self.up_axis, "columns": self.columns,
+            "modality": self.modality,
+            "cloud": None if self.cloud is None else asdict(self.cloud),
             "is_base64": isinstance(self.content, str),
         }  # fmt: skip
 

@@ -18,13 +18,20 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from lamm_model.conversation import Modality
+from lamm_model.formats.camera import Camera
 from lamm_model.formats.errors import (
     MediaDecodeError,
     MediaError,
     MediaFormatError,
     MediaTooLargeError,
 )
-from lamm_model.media import MediaLimits, PreparedMedia, decode_image, decode_point_cloud
+from lamm_model.media import (
+    MediaLimits,
+    PointCloud,
+    PreparedMedia,
+    decode_image,
+    decode_point_cloud,
+)
 from lamm_model.preprocessing import prepare_image, prepare_point_cloud
 from lamm_model.spec import ImageSpec, PointSpec
 from service.media.base64_text import decode_base64
@@ -116,10 +123,7 @@ def _prepare(
         if job["modality"] == Modality.IMAGE and image is not None:
             return prepare_image(data, image, limits)
         if job["modality"] == Modality.POINT_CLOUD and points is not None:
-            cloud = decode_point_cloud(
-                data, job["format"], job["units"], job["up_axis"], limits, columns=job["columns"]
-            )
-            return prepare_point_cloud(cloud, points)
+            return prepare_point_cloud(_cloud(job, data, limits), points)
     except MemoryError:
         raise MediaDecodeError("the medium needs more memory than the decoder's limit") from None
     raise MediaFormatError(f"no encoder for {job['modality']}")
@@ -133,13 +137,18 @@ def _draw(job: Mapping[str, Any], text: bytes, limits: MediaLimits) -> bytes:
             return overlay_png(
                 decode_image(data, limits)[0], [Mark(**mark) for mark in job["overlay"]]
             )
-        cloud = decode_point_cloud(
-            data, job["format"], job["units"], job["up_axis"], limits, columns=job["columns"]
-        )
         boxes = [BoxMark(**mark) for mark in job["overlay"]]
-        return overlay_ply(cloud, boxes, job["units"], job["up_axis"])
+        return overlay_ply(_cloud(job, data, limits), boxes, job["cloud"]["units"])
     except MemoryError:
         raise MediaDecodeError("drawing needs more memory than the decoder's limit") from None
+
+
+def _cloud(job: Mapping[str, Any], data: bytes, limits: MediaLimits) -> PointCloud:
+    """The decoded cloud; `job["cloud"]` has the fields of `CloudFile`."""
+    file = dict(job["cloud"])
+    camera = file.pop("camera")
+    known = None if camera is None else Camera(**camera)
+    return decode_point_cloud(data, limits=limits, camera=known, **file)
 
 
 def _content(job: Mapping[str, Any], text: bytes) -> bytes:

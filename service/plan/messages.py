@@ -10,8 +10,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import PurePath
 
 from lamm_model.conversation import Modality
+from lamm_model.formats.cloud_format import CloudFile
 from lamm_model.formats.picture_formats import PICTURE_SUFFIXES
-from lamm_model.media import POINT_CLOUD_FORMATS, MediaFormatError
+from lamm_model.media import POINT_CLOUD_SUFFIXES, MediaFormatError
 from service.exceptions import MediaRefusedError, RequestError
 from service.files.store import StoredFile
 from service.media.headers import Base64Bytes, FileBytes, kind_of_bytes
@@ -91,7 +92,7 @@ def _modality(part: MediaPart) -> Modality | None:
         suffix = _suffix(part.file.filename or "") if part.file.file_id is None else ""
         if suffix in PICTURE_SUFFIXES:
             return Modality.IMAGE
-        return Modality.POINT_CLOUD if suffix in POINT_CLOUD_FORMATS else None
+        return Modality.POINT_CLOUD if suffix in POINT_CLOUD_SUFFIXES else None
     return Modality.IMAGE if isinstance(part, ImagePart) else Modality.POINT_CLOUD
 
 
@@ -130,16 +131,7 @@ def _read_media(
     source = access.find(reference.url, reference.file_id, param=param, max_bytes=max_media_bytes)
     if isinstance(part, ImagePart):
         return MediaItem(Modality.IMAGE, source, param)
-    cloud = part.point_cloud_url
-    return MediaItem(
-        Modality.POINT_CLOUD,
-        source,
-        param,
-        cloud.format.lower(),
-        cloud.units,
-        cloud.up_axis,
-        cloud.columns,
-    )
+    return MediaItem(Modality.POINT_CLOUD, source, param, part.point_cloud_url.file())
 
 
 def _read_file(part: FilePart, param: str, max_media_bytes: int, access: MediaAccess) -> MediaItem:
@@ -155,12 +147,13 @@ def _read_file(part: FilePart, param: str, max_media_bytes: int, access: MediaAc
     found = _kind_of_bytes(source, suffix)
     if found is not None:
         modality, format = found
-        return MediaItem(modality, source, param, format)
+        cloud = CloudFile(format) if modality is Modality.POINT_CLOUD else None
+        return MediaItem(modality, source, param, cloud)
     if suffix in PICTURE_SUFFIXES:
         return MediaItem(Modality.IMAGE, source, param)
-    if suffix in POINT_CLOUD_FORMATS:
-        return MediaItem(Modality.POINT_CLOUD, source, param, suffix)
-    known = ", ".join((*PICTURE_SUFFIXES, *POINT_CLOUD_FORMATS))
+    if suffix in POINT_CLOUD_SUFFIXES:
+        return MediaItem(Modality.POINT_CLOUD, source, param, CloudFile(suffix))
+    known = ", ".join((*PICTURE_SUFFIXES, *POINT_CLOUD_SUFFIXES))
     raise MediaRefusedError(
         MediaFormatError(
             f"the file has the name {name[:64]!r}, and its first bytes are no known signature; "

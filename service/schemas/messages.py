@@ -19,6 +19,11 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
+from lamm_model.formats.camera import Camera
+from lamm_model.formats.cloud import Sample, UpAxis
+from lamm_model.formats.cloud_format import CloudFile
+from lamm_model.formats.errors import MediaFormatError
+from lamm_model.formats.point_cloud import FORMATS, check_fields
 from lamm_model.media import IMAGE_FORMATS, POINT_CLOUD_FORMATS
 from service.schemas.absent import NullIsAbsent, Unread
 
@@ -88,8 +93,11 @@ class ImagePart(BaseModel):
 class PointCloudUrl(_MediaReference):
     """A point cloud; `url` or `file_id` as for a picture.
 
-    `columns` is the number of float32 values per point in a `bin` file (x y z r g b). It can be
-    left out if the size is a multiple of 3 values per point but not of 6.
+    `up_axis` is by default `y` for glb and gltf files, and `z` for others. `columns` is the number
+    of float32 values per point in a `bin` file (x y z r g b). It can be left out if the size is a
+    multiple of 3 values per point but not of 6. `sample` tells what of a mesh becomes points: by
+    default the `vertices` of ply files, and the `surface` of others. `camera` is what took a
+    picture of the format `depth`.
     """
 
     format: Annotated[
@@ -97,8 +105,26 @@ class PointCloudUrl(_MediaReference):
         Field(max_length=16, description=", ".join(POINT_CLOUD_FORMATS), examples=["npy", "ply"]),
     ]
     units: Annotated[Literal["m", "cm", "mm"], NullIsAbsent()] = "m"
-    up_axis: Annotated[Literal["z", "y"], NullIsAbsent()] = "z"
+    up_axis: UpAxis | None = None
     columns: Annotated[int, Field(ge=3, le=6)] | None = None
+    sample: Sample | None = None
+    camera: Camera | None = None
+
+    def file(self) -> CloudFile:
+        """What the part says of the file."""
+        return CloudFile(
+            self.format.lower(), self.units, self.up_axis, self.columns, self.sample, self.camera
+        )
+
+    @model_validator(mode="after")
+    def _fields_fit(self) -> Self:
+        file = self.file()
+        try:
+            if file.format in FORMATS:  # an unknown one is refused with the medium
+                check_fields(file)
+        except MediaFormatError as error:
+            raise PydanticCustomError("cloud_field", "{refusal}", {"refusal": str(error)}) from None
+        return self
 
 
 class PointCloudPart(BaseModel):

@@ -15,6 +15,7 @@ from lamm_model.conversation import Modality
 from lamm_model.media import IMAGE_FORMATS, POINT_CLOUD_FORMATS
 from lamm_model.tasks.base import ParseStatus
 from lamm_model.tasks.models import TaskModel
+from service.schemas.cloud_media import CloudMedia
 from service.schemas.messages import ImagePart, ImageUrl, PointCloudPart, PointCloudUrl
 from service.schemas.openai import few_entries
 from service.schemas.openai_answers import Usage
@@ -141,30 +142,6 @@ class PictureMedia(BaseModel):
     height: int
     exif_orientation_applied: bool
     transform: Transform
-
-
-class CloudMedia(BaseModel):
-    """The cloud: metres along the axes of the file; `units` and `up_axis` as in the request.
-
-    `points_dropped` of the `points_in` points have non-finite coordinates and are left out. The
-    encoder saw `points_sampled` points, sampled with `seed`; some of them are repeated if
-    `points_kept` is smaller. The model saw (coordinates + `shift`) * `scale`: georeferenced clouds,
-    and clouds far from where the checkpoint was trained, are moved.
-    """
-
-    modality: Literal["point_cloud"] = Modality.POINT_CLOUD.value
-    units: str
-    up_axis: str
-    points_in: int
-    points_dropped: int
-    points_kept: int
-    points_sampled: int
-    seed: int
-    has_color: bool
-    bounds: tuple[tuple[float, float, float], tuple[float, float, float]]
-    center: tuple[float, float, float]
-    shift: tuple[float, float, float]
-    scale: float
 
 
 class ClippedPlace(BaseModel):

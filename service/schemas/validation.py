@@ -43,6 +43,9 @@ _TEMPLATES: Mapping[str, str] = {
     "dict_type": "must be an object",
     "model_type": "must be an object",
     "model_attributes_type": "must be an object",
+    "dataclass_type": "must be an object",
+    "tuple_type": "must be a list",
+    "unexpected_keyword_argument": "is not a known field",
     "too_long": "must have at most {max_length} entries; it has {actual_length}",
     "too_short": "must have at least {min_length} entries",
     "literal_error": "must be one of {expected}",
@@ -55,6 +58,7 @@ _TEMPLATES: Mapping[str, str] = {
     # Raised by our own validators, with our own messages.
     "value_error": "is not valid: {error}",
     "prompt_type": "must be text, a list of texts, or token ids",
+    "cloud_field": "is not valid: {refusal}",
     "one_source": "must have either url or file_id",
     "one_file": "must have either file_id or file_data",
     "one_image": "must have either image_url or file_id",

@@ -13,10 +13,10 @@ from pydantic_core import PydanticCustomError
 from lamm_model.conversation import Modality
 from lamm_model.tasks import AnyTask
 from lamm_model.tasks.models import AnswerModel, PlaceField, PlaceKind, TaskModel
+from service.schemas.cloud_media import CloudMedia
 from service.schemas.messages import PointCloudUrl
 from service.schemas.openai import ChatCompletionRequest
 from service.schemas.tasks import (
-    CloudMedia,
     CloudTaskRequest,
     Mode,
     PictureMedia,
@@ -34,8 +34,10 @@ SAMPLING_FIELDS = (
 )  # fmt: skip
 
 # The fields that describe how to read a cloud's bytes.
-CLOUD_FIELDS = ("format", "units", "up_axis", "columns")
+CLOUD_FIELDS = tuple(name for name in PointCloudUrl.model_fields if name not in ("url", "file_id"))
 
+# Where OpenAPI keeps the models that others refer to.
+_COMPONENTS = "#/components/schemas/{model}"
 _PIXEL_BOX = "x1, y1, x2, y2 in pixels of the picture as a viewer shows it, from the top left"
 _SHARE_BOX = "the same in shares of the picture's sides, 0 to 1"
 _PIXEL_POINT = "x, y in pixels of the picture as a viewer shows it, from the top left"
@@ -100,7 +102,7 @@ def form_schema(made: TaskModels) -> dict[str, Any]:
         if name not in (made.request.medium, "inputs"):
             fields[name] = _given(schema)
     if issubclass(made.request, CloudTaskRequest):
-        cloud = PointCloudUrl.model_json_schema()["properties"]
+        cloud = PointCloudUrl.model_json_schema(ref_template=_COMPONENTS)["properties"]
         fields |= {name: _given(cloud[name]) for name in CLOUD_FIELDS}
     file = {"type": "string", "format": "binary", "description": made.request.takes}
     return {

@@ -1,8 +1,8 @@
 """Multipart bodies of task requests: converts a form to the equivalent JSON body.
 
 A form has one `file`, and fields: those of the request (`model`, `mode`, `overlay`, `max_tokens`
-...), of the cloud (`format`, `units`, `up_axis`, `columns`), `inputs` as JSON, or the inputs one by
-one. A list is one field per entry, or JSON.
+...), of the cloud (`CLOUD_FIELDS`), `inputs` as JSON, or the inputs one by one. A list is one field
+per entry, or JSON.
 """
 
 from __future__ import annotations
@@ -22,7 +22,8 @@ from starlette.requests import ClientDisconnect
 from starlette.types import Message
 
 from lamm_model.conversation import Modality
-from lamm_model.media import POINT_CLOUD_FORMATS
+from lamm_model.formats.point_cloud import FORMATS
+from lamm_model.media import POINT_CLOUD_SUFFIXES
 from service.exceptions import ClientDisconnectedError, RequestError
 from service.http.request_body import JsonBodyRoute
 from service.media.headers import FileBytes, kind_of_bytes
@@ -34,7 +35,7 @@ MAX_FORM_FIELDS = 1024
 MAX_FIELD_BYTES = 1 << 18
 
 # Suffixes of clouds only; a "bin" file may be anything.
-_CLOUD_SUFFIXES = frozenset(POINT_CLOUD_FORMATS) - {"bin"}
+_CLOUD_SUFFIXES = frozenset(POINT_CLOUD_SUFFIXES) - {"bin"}
 _CHARSETS = (b"utf-8", b"utf8", b"us-ascii")
 _WORDS = {Modality.IMAGE: "picture", Modality.POINT_CLOUD: "point cloud"}
 
@@ -174,10 +175,11 @@ def _body(
 
 def _medium(
     model: type[TaskRequest], file: UploadFile, fields: Mapping[str, list[str]]
-) -> dict[str, str]:
+) -> dict[str, Any]:
     """The fields that describe how to read a cloud; none for a picture.
 
-    The file's first bytes tell its kind; without a known signature, its name and type do.
+    The file's first bytes tell its kind; without a known signature, its name and type do. The field
+    `format` makes a depth picture a cloud.
     """
     suffix = PurePath(file.filename or "").suffix.lower().lstrip(".")
     is_picture = (file.content_type or "").lower().startswith("image/")
@@ -188,13 +190,17 @@ def _medium(
         if modality is Modality.POINT_CLOUD or (modality is None and suffix in _CLOUD_SUFFIXES):
             raise _wrong_medium(model, Modality.POINT_CLOUD)
         return {}
-    if modality is Modality.IMAGE or (modality is None and is_picture):
+    found: dict[str, Any] = {n: values[-1] for n, values in fields.items() if n in CLOUD_FIELDS}
+    known = FORMATS.get(found.get("format", "").lower())
+    is_picture = modality is Modality.IMAGE or (modality is None and is_picture)
+    if is_picture and not (known is not None and known.is_picture):
         raise _wrong_medium(model, Modality.IMAGE)
-    found = {name: values[-1] for name, values in fields.items() if name in CLOUD_FIELDS}
-    if "format" not in found and format not in POINT_CLOUD_FORMATS:
+    if "camera" in found:
+        found["camera"] = _parsed(found["camera"], "camera")
+    if "format" not in found and format not in POINT_CLOUD_SUFFIXES:
         raise RequestError(
             f"the file name's suffix {suffix[:16]!r} is not a point cloud format; give the field "
-            f"'format', one of {', '.join(POINT_CLOUD_FORMATS)}",
+            f"'format', one of {', '.join(FORMATS)}",
             param="format",
         )
     return {"format": format, **found}

@@ -18,11 +18,11 @@ from service.dependencies import Timeouts
 from service.exceptions import RequestError
 from service.media.pool_config import Precedence
 from service.plan.input_processor import PlannedRequest
+from service.schemas.cloud_media import CloudMedia
 from service.schemas.messages import ChatMessage, TextPart
 from service.schemas.openai import ChatCompletionRequest
 from service.schemas.tasks import (
     ClippedPlace,
-    CloudMedia,
     CloudTaskRequest,
     PictureMedia,
     TaskRequest,
@@ -147,8 +147,8 @@ def _frame(body: TaskRequest, planned: PlannedRequest) -> Frame:
     info = _info(planned)
     if not isinstance(body, CloudTaskRequest):
         return PictureFrame.of(info)
-    cloud, (low, high) = body.point_cloud_url, info["bounds"]
-    return CloudFrame(cloud.units, cloud.up_axis, (low, high), info["shift"])
+    low, high = info["bounds"]
+    return CloudFrame(body.point_cloud_url.units, info["up_axis"], (low, high), info["shift"])
 
 
 def _info(planned: PlannedRequest) -> dict[str, Any]:
@@ -192,7 +192,6 @@ def _media(frame: Frame, planned: PlannedRequest) -> PictureMedia | CloudMedia:
             **info,
             "modality": Modality.POINT_CLOUD.value,
             "units": frame.units,
-            "up_axis": frame.up_axis,
             "bounds": frame.file_bounds(),
             "center": frame.along_file(info["center"]),
             "shift": frame.along_file(frame.shift),

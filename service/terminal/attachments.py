@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import base64
+import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from lamm_model.formats.picture_formats import MEDIA_TYPES
-from lamm_model.media import POINT_CLOUD_FORMATS
+from lamm_model.formats.point_cloud import FORMATS
+from lamm_model.media import POINT_CLOUD_SUFFIXES
 
 
 class ChatError(Exception):
@@ -17,11 +20,24 @@ class ChatError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class CloudOptions:
-    """How to read point-cloud files."""
+    """How to read point-cloud files; None leaves it to the format."""
 
     units: str = "m"
-    up_axis: str = "z"
+    up_axis: str | None = None
     columns: int | None = None
+    sample: str | None = None
+    camera: Mapping[str, Any] | None = None
+
+    def format_of(self, path: Path) -> str:
+        """The suffix in lower case; `depth` for PNG files if there is a camera."""
+        suffix = path.suffix.lower().lstrip(".")
+        return "depth" if suffix == "png" and self.camera is not None else suffix
+
+    def fields(self, format: str) -> dict[str, Any]:
+        """The request's fields for a file of that format; those for other formats are left out."""
+        known = FORMATS[format].fields if format in FORMATS else frozenset[str]()
+        given = {name: getattr(self, name) for name in ("units", "up_axis", *sorted(known))}
+        return {name: value for name, value in given.items() if value is not None}
 
 
 @dataclass(slots=True)
@@ -67,24 +83,41 @@ def image_part(path: Path) -> dict[str, Any]:
 
 
 def cloud_part(path: Path, options: CloudOptions) -> dict[str, Any]:
-    """The content part of a point-cloud file; the suffix names its format.
+    """The content part of a point-cloud file or, with a camera, of a depth picture.
 
     Raises:
         ChatError: it cannot be read, or has an unknown suffix.
     """
-    suffix = path.suffix.lower().lstrip(".")
-    if suffix not in POINT_CLOUD_FORMATS:
-        known = ", ".join(POINT_CLOUD_FORMATS)
-        raise ChatError(f"{path}: {suffix!r} is not a point-cloud format; expected one of {known}")
+    format = options.format_of(path)
+    if format not in FORMATS:
+        known = ", ".join(POINT_CLOUD_SUFFIXES)
+        raise ChatError(
+            f"{path}: {format!r} is not a point-cloud format; expected one of {known}, or png with "
+            "--camera"
+        )
     value: dict[str, Any] = {
         "url": _data_url(path, "application/octet-stream"),
-        "format": suffix,
-        "units": options.units,
-        "up_axis": options.up_axis,
+        "format": format,
+        **options.fields(format),
     }
-    if options.columns is not None:
-        value["columns"] = options.columns
     return {"type": "point_cloud_url", "point_cloud_url": value}
+
+
+def read_camera(path: Path) -> Mapping[str, Any]:
+    """A camera's JSON.
+
+    Raises:
+        ChatError: the file cannot be read, or has no JSON object.
+    """
+    try:
+        camera = json.loads(path.expanduser().read_bytes())
+    except OSError as error:
+        raise ChatError(f"{path}: {error.strerror}") from error
+    except ValueError:
+        camera = None
+    if not isinstance(camera, dict):
+        raise ChatError(f"{path}: expected a JSON object with fx, fy, cx and cy")
+    return camera
 
 
 def _data_url(path: Path, kind: str) -> str:

@@ -23,6 +23,7 @@ from service.terminal.attachments import (
 from service.terminal.connection import (
     add_cloud_options,
     add_connection,
+    cloud_options,
     connect,
     error_text,
     reason_of,
@@ -45,9 +46,9 @@ def run_chat(argv: list[str]) -> int:
     """Exit status: 0 at the end of the conversation, 1 if a request failed."""
     options = _parser().parse_args(argv)
     console = Console(highlight=False)
-    clouds = CloudOptions(options.units, options.up_axis, options.columns)
     conversation = Conversation(options.system)
     try:
+        clouds = cloud_options(options)
         with connect(options) as client:
             conversation.pending += [image_part(Path(path)) for path in options.image]
             conversation.pending += [cloud_part(Path(path), clouds) for path in options.cloud]

@@ -5,8 +5,12 @@ from __future__ import annotations
 import argparse
 import json
 import os
+from pathlib import Path
 
 import httpx
+
+from lamm_model.media import SAMPLES
+from service.terminal.attachments import CloudOptions, read_camera
 
 
 def add_connection(parser: argparse.ArgumentParser, *, again: bool = False) -> None:
@@ -40,10 +44,29 @@ def add_cloud_options(parser: argparse.ArgumentParser) -> None:
     add(
         "--up-axis",
         choices=("z", "y"),
-        default="z",
-        help="axis that points up in the clouds (default: z)",
+        help="axis that points up in the clouds (default: y in glb and gltf files, z in others)",
     )
     add("--columns", type=int, choices=(3, 4, 5, 6), help="values per point in bin files")
+    add(
+        "--sample",
+        choices=SAMPLES,
+        help="what of a mesh becomes points (default: vertices of ply files, surface of others)",
+    )
+    add(
+        "--camera",
+        metavar="FILE",
+        help="JSON with fx, fy, cx, cy (see docs/media.md): png clouds are its depth pictures",
+    )
+
+
+def cloud_options(options: argparse.Namespace) -> CloudOptions:
+    """The values of those flags.
+
+    Raises:
+        ChatError: the camera's file cannot be read.
+    """
+    camera = None if options.camera is None else read_camera(Path(options.camera))
+    return CloudOptions(options.units, options.up_axis, options.columns, options.sample, camera)
 
 
 def connect(options: argparse.Namespace) -> httpx.Client:

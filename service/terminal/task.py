@@ -23,6 +23,7 @@ from service.terminal.attachments import ChatError
 from service.terminal.connection import (
     add_cloud_options,
     add_connection,
+    cloud_options,
     connect,
     error_text,
     reason_of,
@@ -79,9 +80,13 @@ def _ask(client: httpx.Client, asked: AnyTask, options: argparse.Namespace) -> d
     except OSError as error:
         raise ChatError(f"{path}: {error.strerror}") from error
     names = ["model", "mode", "constrain", "max_tokens", *_input_names(asked)]
-    if asked.modality is Modality.POINT_CLOUD:
-        names += ["units", "up_axis", "columns"]
     given = {name: getattr(options, name) for name in names}
+    if asked.modality is Modality.POINT_CLOUD:
+        clouds = cloud_options(options)
+        format = clouds.format_of(path)
+        given |= {"format": format if format == "depth" else None, **clouds.fields(format)}
+        if clouds.camera is not None and "camera" in given:
+            given["camera"] = json.dumps(given["camera"])
     fields = {name: value for name, value in given.items() if value not in (None, False)}
     if options.overlay:
         fields["overlay"] = "png" if asked.modality is Modality.IMAGE else "ply"

@@ -222,8 +222,8 @@ def test_an_npz_that_lies_about_its_size_is_refused() -> None:
 
 def test_unknown_words_are_refused() -> None:
     data = npy(XYZ)
-    with pytest.raises(MediaFormatError, match=r"format is 'obj'; .* asc, bin, csv, las, laz, npy"):
-        decode_point_cloud(data, "obj")
+    with pytest.raises(MediaFormatError, match=r"format is 'dae'; .* asc, bin, csv, depth, glb"):
+        decode_point_cloud(data, "dae")
     with pytest.raises(MediaFormatError, match="units is 'ft'"):
         decode_point_cloud(data, "npy", units="ft")
     with pytest.raises(MediaFormatError, match="up_axis is 'x'"):

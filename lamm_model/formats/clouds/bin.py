@@ -9,11 +9,11 @@ import numpy as np
 from lamm_model.formats.cloud import (
     MIN_COLUMNS,
     CloudOptions,
-    CloudReader,
     RawCloud,
     check_count,
     cloud_from_table,
 )
+from lamm_model.formats.cloud_format import CloudFormat, MediumBytes
 from lamm_model.formats.errors import MediaDecodeError, MediaFormatError
 
 
@@ -39,7 +39,17 @@ def read_bin(data: bytes, options: CloudOptions) -> RawCloud:
     return cloud_from_table(np.frombuffer(data, dtype="<f4").reshape(points, columns))
 
 
-READERS: Mapping[str, CloudReader] = {"bin": read_bin}
+def count_points(content: MediumBytes, columns: int | None) -> int | None:
+    """See `PointCounter`; by default 3 columns if 6 do not fit."""
+    if columns is None:
+        # The decoder refuses sizes that fit neither or both.
+        columns = MIN_COLUMNS if content.size % (4 * _MAX_COLUMNS) else None
+    return None if columns is None else content.size // (4 * columns)
+
+
+FORMATS: Mapping[str, CloudFormat] = {
+    "bin": CloudFormat(read_bin, count=count_points, fields=frozenset({"columns"}), unsigned=True)
+}
 
 _MAX_COLUMNS = 6
 

@@ -19,13 +19,13 @@ from lamm_model.formats.cloud import (
     MAX_COLUMNS,
     Array,
     CloudOptions,
-    CloudReader,
     RawCloud,
     check_columns,
     check_count,
     cloud_from_table,
     raw_cloud,
 )
+from lamm_model.formats.cloud_format import CloudFormat, header_number
 from lamm_model.formats.errors import MediaDecodeError
 from lamm_model.formats.fields import Field, PointFields
 
@@ -66,7 +66,14 @@ def read_npz(data: bytes, options: CloudOptions) -> RawCloud:
         return raw_cloud(table[:, :3], rgb)
 
 
-READERS: Mapping[str, CloudReader] = {"npy": read_npy, "npz": read_npz}
+FORMATS: Mapping[str, CloudFormat] = {
+    "npy": CloudFormat(
+        read_npy,
+        (b"\x93NUMPY",),
+        header_number(rb"\A\x93NUMPY[^\n]{0,4096}?'shape': *\( *(\d{1,18}) *,"),
+    ),
+    "npz": CloudFormat(read_npz, (b"PK\x03\x04",)),
+}
 
 # In order of preference.
 XYZ_NAMES = (

@@ -7,7 +7,8 @@ from itertools import accumulate
 
 import numpy as np
 
-from lamm_model.formats.cloud import CloudOptions, CloudReader, RawCloud, check_count
+from lamm_model.formats.cloud import CloudOptions, RawCloud, check_count
+from lamm_model.formats.cloud_format import CloudFormat, header_number
 from lamm_model.formats.errors import MediaDecodeError, MediaTooLargeError
 from lamm_model.formats.fields import Field, PointFields, check_body, header_count, header_lines
 from lamm_model.formats.lzf import MAX_RATIO, lzf_decompress
@@ -40,7 +41,9 @@ def read_pcd(data: bytes, options: CloudOptions) -> RawCloud:
     )
 
 
-READERS: Mapping[str, CloudReader] = {"pcd": read_pcd}
+FORMATS: Mapping[str, CloudFormat] = {
+    "pcd": CloudFormat(read_pcd, (b"# .PCD",), header_number(rb"^POINTS[ \t]+(\d{1,18})[ \t\r]*$"))
+}
 
 _REQUIRED = ("FIELDS", "SIZE", "TYPE", "WIDTH", "HEIGHT", "POINTS", "DATA")
 # The widest descriptors in use (VFH) have 308 values per point.

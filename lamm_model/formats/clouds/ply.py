@@ -1,20 +1,37 @@
 """PLY, text and binary in both byte orders (Turk, "The PLY Polygon File Format", 1994).
 
 The points are the element `vertex`. Elements before it are skipped, lists included; those after it
-are not read.
+are not read, unless the surface of a mesh is to be sampled.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
 
-from lamm_model.formats.cloud import CloudOptions, CloudReader, RawCloud, check_count
+from lamm_model.formats.cloud import (
+    Array,
+    CloudOptions,
+    FloatArray,
+    RawCloud,
+    check_count,
+    raw_cloud,
+)
+from lamm_model.formats.cloud_format import CloudFormat, header_number
 from lamm_model.formats.errors import MediaDecodeError, MediaTooLargeError
-from lamm_model.formats.fields import Field, PointFields, check_body, header_count, header_lines
+from lamm_model.formats.fields import (
+    CloudMaker,
+    Field,
+    PointFields,
+    check_body,
+    header_count,
+    header_lines,
+)
+from lamm_model.formats.mesh import Mesh, check_mesh_size, mesh_cloud, triangles
+from lamm_model.formats.ply_faces import Property, read_faces
 from lamm_model.formats.text_table import BOM
 
 
@@ -24,7 +41,7 @@ def read_ply(data: bytes, options: CloudOptions) -> RawCloud:
     if not data.startswith(b"ply"):
         raise MediaDecodeError("the file does not begin with `ply`")
     lines, body = header_lines(data, "ply", b"end_header")
-    encoding, before, vertex = _elements(lines)
+    encoding, elements, vertex = _elements(lines)
     if encoding not in _BYTE_ORDERS:
         known = ", ".join(_BYTE_ORDERS)
         raise MediaDecodeError(
@@ -33,8 +50,11 @@ def read_ply(data: bytes, options: CloudOptions) -> RawCloud:
     order = _BYTE_ORDERS[encoding]
     points = header_count(vertex.rows, "ply")
     check_count(points, options.max_points)
-    fields = PointFields([_point_field(words, order) for words in vertex.properties], "ply")
-    for element in before:
+    make: CloudMaker = raw_cloud
+    if options.sample == "surface":
+        make = _mesh_maker(data, body, elements, encoding, options)
+    fields = PointFields([_point_field(words, order) for words in vertex.properties], "ply", make)
+    for element in elements[: elements.index(vertex)]:
         body = _skip(data, body, element, encoding, options.max_points)
     needed = points * (fields.columns * 2 if encoding == "ascii" else fields.record.itemsize)
     check_body(needed - (encoding == "ascii"), len(data) - body, "ply")
@@ -43,8 +63,16 @@ def read_ply(data: bytes, options: CloudOptions) -> RawCloud:
     return fields.from_binary(data, body, points)
 
 
-READERS: Mapping[str, CloudReader] = {"ply": read_ply}
+FORMATS: Mapping[str, CloudFormat] = {
+    "ply": CloudFormat(
+        read_ply,
+        (b"ply\n", b"ply\r"),
+        header_number(rb"^element[ \t]+vertex[ \t]+(\d{1,18})[ \t\r]*$"),
+        fields=frozenset({"sample"}),
+    )
+}
 
+_FEWEST_CORNERS = 3
 _ByteOrder = Literal["little", "big"]
 _BYTE_ORDERS: Mapping[str, _ByteOrder] = {
     "ascii": "little",
@@ -69,7 +97,7 @@ class _Element:
 
 
 def _elements(lines: Sequence[list[str]]) -> tuple[str, list[_Element], _Element]:
-    """The encoding, the elements before the vertices, and the vertices."""
+    """The encoding, all elements, and the vertices."""
     encoding = ""
     elements: list[_Element] = []
     for words in lines:
@@ -85,8 +113,40 @@ def _elements(lines: Sequence[list[str]]) -> tuple[str, list[_Element], _Element
         raise MediaDecodeError(
             f"the ply header has {names.count('vertex')} elements named vertex; expected 1"
         )
-    at = names.index("vertex")
-    return encoding, elements[:at], elements[at]
+    return encoding, elements, elements[names.index("vertex")]
+
+
+def _mesh_maker(
+    data: bytes, body: int, elements: Sequence[_Element], encoding: str, options: CloudOptions
+) -> CloudMaker:
+    """Makes the cloud of the surface that the element `face` has over the vertices."""
+    names = [element.name for element in elements]
+    if "face" not in names:
+        raise MediaDecodeError("the ply header has no element face, so no surface to sample")
+    face = elements[names.index("face")]
+    rows = header_count(face.rows, "ply")
+    check_mesh_size(rows, "faces", "ply", options.max_points)
+    for element in elements[: elements.index(face)]:
+        body = _skip(data, body, element, encoding, options.max_points)
+    order = _BYTE_ORDERS[encoding]
+    properties = [_property(words, order) for words in face.properties]
+    corners, sizes = read_faces(data, body, rows, properties, text=encoding == "ascii")
+    faces, _ = triangles(corners, sizes, "ply", options.max_points)
+    dropped = int((sizes < _FEWEST_CORNERS).sum())
+
+    def make(xyz: Array, colour: Array | None, to_rgb: Callable[[Array], FloatArray]) -> RawCloud:
+        rgb = None if colour is None else to_rgb(colour)
+        return mesh_cloud(Mesh(xyz, faces, rgb, dropped=dropped), "ply", options, "vertices")
+
+    return make
+
+
+def _property(words: list[str], order: _ByteOrder) -> Property:
+    match words:
+        case ["list", length, kind, name]:
+            return Property(name, _type(kind, order), _length_type(length, order))
+    point = _point_field(words, order)
+    return Property(point.name, point.type)
 
 
 def _point_field(words: list[str], order: _ByteOrder) -> Field:

@@ -15,12 +15,12 @@ from lamm_model.formats.cloud import (
     AXES,
     MAX_COLUMNS,
     CloudOptions,
-    CloudReader,
     RawCloud,
     check_columns,
     check_count,
     cloud_from_table,
 )
+from lamm_model.formats.cloud_format import CloudFormat
 from lamm_model.formats.errors import MediaDecodeError, MediaTooLargeError
 from lamm_model.formats.text_table import (
     BOM,
@@ -42,9 +42,9 @@ def read_pts(data: bytes, options: CloudOptions) -> RawCloud:
     return _read(data, options, _PTS_NAMES)
 
 
-READERS: Mapping[str, CloudReader] = {
-    **dict.fromkeys(("asc", "csv", "txt", "xyz", "xyzn", "xyzrgb"), read_text),
-    "pts": read_pts,
+FORMATS: Mapping[str, CloudFormat] = {
+    **dict.fromkeys(("asc", "csv", "txt", "xyz", "xyzn", "xyzrgb"), CloudFormat(read_text)),
+    "pts": CloudFormat(read_pts),
 }
 
 _PTS_NAMES = ("x", "y", "z", "intensity", "r", "g", "b")

@@ -29,7 +29,15 @@ const TABLES = {
   ply: readPly,
 };
 
-export const CLOUD_FORMATS = Object.keys(TABLES).sort();
+// The server reads them; the preview does not.
+const UNSEEN = ["e57", "glb", "gltf", "obj", "off", "stl"];
+// By definition, the y axis points up in these.
+const Y_UP = ["glb", "gltf"];
+
+export const CLOUD_FORMATS = [...Object.keys(TABLES), ...UNSEEN].sort();
+
+/** The axis that points up unless somebody says otherwise. */
+export const upAxisOf = (format) => (Y_UP.includes(format) ? "y" : "z");
 
 /**
  * {count, xyz: Float32Array(3n), rgb: Uint8Array(3n) or null, origin, low, high}: at most MAX_DRAWN
@@ -37,6 +45,7 @@ export const CLOUD_FORMATS = Object.keys(TABLES).sort();
  * coordinates. Throws an Error in a reader's words.
  */
 export async function readCloud(buffer, format, columns = null) {
+  if (UNSEEN.includes(format)) throw new Error(`the preview does not read ${format} files`);
   const table = await TABLES[format](buffer, columns);
   return thinned(table);
 }

@@ -1,6 +1,6 @@
 // A picture or a cloud that somebody chose: its bytes, how a cloud is to be read, and its preview.
 
-import { CLOUD_FORMATS, readCloud } from "../clouds/read.js";
+import { CLOUD_FORMATS, readCloud, upAxisOf } from "../clouds/read.js";
 
 // Suffixes of the pictures that the server reads. Not every browser can show all of them.
 const PICTURES = [
@@ -20,7 +20,7 @@ export class Medium {
     this.kind = kind;
     this.format = format;
     this.units = "m";
-    this.upAxis = "z";
+    this.upAxis = upAxisOf(format);
     this.columns = null;
     this.previewUrl = kind === "image" ? URL.createObjectURL(file) : null;
   }
@@ -41,7 +41,7 @@ export class Medium {
     const blob = await response.blob();
     const medium = Medium.of(new File([blob], entry.file, { type: blob.type }));
     medium.units = entry.units ?? "m";
-    medium.upAxis = entry.up_axis ?? "z";
+    medium.upAxis = entry.up_axis ?? medium.upAxis;
     return medium;
   }
 

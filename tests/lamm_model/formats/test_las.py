@@ -11,8 +11,9 @@ import pytest
 
 from lamm_model.conversation import Modality
 from lamm_model.formats.cloud import Array
+from lamm_model.formats.clouds import las as las_module
 from lamm_model.formats.errors import MediaDecodeError, MediaFormatError, MediaTooLargeError
-from lamm_model.media import MediaLimits, decode_point_cloud
+from lamm_model.media import MediaLimits, PointCloud, decode_point_cloud
 from service.media.headers import WholeBytes, announced_size
 
 XYZ = np.random.default_rng(0).integers(-2000, 2000, (300, 3)) / 1000
@@ -65,8 +66,47 @@ def test_bad_scans_are_refused(format: str) -> None:
             decode_point_cloud(data[:cut], format)
     with pytest.raises(MediaDecodeError, match="`LASF`"):
         decode_point_cloud(b"ply\n" * 100, format)
-    with pytest.raises(MediaTooLargeError, match="300 points; the limit is 299"):
-        decode_point_cloud(data, format, limits=MediaLimits(max_points=299))
+    with pytest.raises(MediaTooLargeError, match="300 points; the limit is 290"):
+        decode_point_cloud(data, format, limits=MediaLimits(max_points=29))
+
+
+@pytest.mark.parametrize("format", ["las", "laz"])
+@pytest.mark.parametrize("max_points", [299, 150, 31])
+def test_a_scan_of_more_points_than_are_held_is_thinned(
+    format: str, max_points: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(las_module, "_CHUNK", 77)
+    data, limits = las(format, RGB * 257), MediaLimits(max_points=max_points)
+    cloud = decode_point_cloud(data, format, limits=limits)
+    assert (len(cloud.xyz), cloud.thinned, cloud.dropped) == (max_points, 300 - max_points, 0)
+    row_of = {row: index for index, row in enumerate(rows(decode_point_cloud(data, format)))}
+    found = [row_of[row] for row in rows(cloud)]
+    # One of every run of rows, in the file's order.
+    ends = np.arange(1, max_points + 1) * 300 // max_points
+    np.testing.assert_array_equal(np.searchsorted(ends, found, "right"), np.arange(max_points))
+    again = decode_point_cloud(data, format, limits=limits)
+    np.testing.assert_array_equal(again.xyz, cloud.xyz)
+
+
+def rows(cloud: PointCloud) -> list[tuple[float, ...]]:
+    """Coordinates as in the file, in millimetres, and colours."""
+    assert cloud.rgb is not None
+    table = np.hstack([(cloud.xyz + np.array(cloud.origin)) * 1000, cloud.rgb])
+    return [tuple(row) for row in np.round(table).tolist()]
+
+
+def damaged_files(count: int) -> list[bytes]:
+    """LAZ files with damage behind their headers, and some that are cut off."""
+    random, whole = np.random.default_rng(0), las("laz", RGB)
+    files = []
+    for index in range(count):
+        data = bytearray(whole)
+        for _ in range(random.integers(1, 4)):
+            data[random.integers(96, len(data))] = random.integers(256)
+        if index % 5 == 0:
+            del data[random.integers(len(data)) :]
+        files.append(bytes(data))
+    return files
 
 
 def test_without_laspy_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -62,7 +62,7 @@ CASES: dict[str, tuple[dict[str, Any], int, str, str]] = {
         chat_body(cloud(many_points())), 413, "messages[0].content[0].point_cloud_url",
         "10000000 points; the limit is 2000000"),
     "unknown cloud format": (
-        chat_body(cloud(format="obj")), 415, "messages[0].content[0].point_cloud_url", "'obj'"),
+        chat_body(cloud(format="dae")), 415, "messages[0].content[0].point_cloud_url", "'dae'"),
     "unknown units": (
         chat_body(cloud(units="ft")), 400,
         "messages[0].content[0].point_cloud_url.units", "'m', 'cm' or 'mm'"),

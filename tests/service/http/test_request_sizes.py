@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import pytest_asyncio
 from fastapi import FastAPI
+from PIL import Image
 
 from lamm_model.media import PreparedMedia
 from service.app import create_app
@@ -28,7 +29,9 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def small(settings: Settings, engine: EchoEngine) -> AsyncIterator[FastAPI]:
     """Two pictures of 48 pixels fit, and two clouds of 100 points."""
-    limits = {"max_request_pixels": 100, "max_request_points": 250, "max_pixels": 90}
+    limits = {
+        "max_request_pixels": 100, "max_request_points": 250, "max_pixels": 90, "max_points": 110
+    }  # fmt: skip
     app = create_app(settings.model_copy(update=limits), engine)
     async with app.router.lifespan_context(app):
         await app.state.services.lifecycle.wait_loaded()
@@ -91,6 +94,17 @@ async def test_clouds_are_counted_by_their_headers(
     error = await error_of(client, cloud(), cloud(), image(), cloud())
     assert "at least 300 points; the limit per request is 250" in error["message"]
     assert decoded == []
+
+
+async def test_a_thinned_cloud_counts_the_points_that_are_held(client: httpx.AsyncClient) -> None:
+    stream = io.BytesIO()
+    Image.fromarray(np.arange(1, 301, dtype=np.uint16).reshape(15, 20)).save(stream, "PNG")
+    camera = {"fx": 20, "fy": 20, "cx": 10, "cy": 7}
+    depth = cloud(stream.getvalue(), "depth", camera=camera)
+    answer = await client.post(URL, json=chat_body(depth))
+    assert answer.status_code == 200, answer.text
+    error = await error_of(client, depth, cloud(), cloud())
+    assert "at least 310 points" in error["message"]
 
 
 async def test_stored_files_are_counted_by_their_headers(

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lamm_model.conversation import Modality
+from lamm_model.formats.cloud_format import CloudFile
 from service.media.process import MediaJob
 from tests.lamm_model.formats import point_files
 from tests.service.chat_requests import npy
@@ -95,7 +96,7 @@ def _case(
 ) -> Case:
     """`points` and `dropped` are the answer's; None where the cloud must be refused."""
     columns = 3 if format == "bin" else None
-    job = MediaJob(Modality.POINT_CLOUD, data, format, **{"columns": columns, **more})
+    job = MediaJob(Modality.POINT_CLOUD, data, CloudFile(format, **{"columns": columns, **more}))
     info = {} if points is None else {"points_in": points, "points_dropped": dropped}
     return Case(f"cloud: {name}", job, points is None if sure else None, info)
 
@@ -233,7 +234,8 @@ def _texts() -> Iterator[Case]:
     yield _case("xyz with commas", "xyz", b"1,2,3\n" * 9, 9)
     yield _case("bin of 7 bytes", "bin", bytes(7), None)
     yield _case("bin of unknown columns", "bin", bytes(72), None, columns=None)
-    yield _case("obj", "obj", b"v 0 0 0\n", None)
+    yield _case("unknown format", "dwg", b"v 0 0 0\n", None)
+    yield _case("obj of a point", "obj", b"v 0 0 0\n", 1)
     yield _case("ply of a list", "ply", ply(_XYZ).replace(b"float x", b"list uchar int x", 1), None)
     yield _case("ply of faces first", "ply", ply(_XYZ).replace(b"vertex", b"face", 1), None)
     yield _case("ply of unknown bytes", "ply", ply(_XYZ).replace(b"little", b"middle", 1), None)

@@ -19,12 +19,15 @@ import pytest
 import pytest_asyncio
 
 from lamm_model.conversation import Modality
+from lamm_model.formats.cloud_format import CloudFile
 from lamm_model.formats.errors import MediaError
 from lamm_model.media import MediaLimits
 from lamm_model.spec import ImageSpec, PointSpec
 from service.media.pool import MediaPool
 from service.media.pool_config import MediaPoolConfig
 from service.media.process import MediaJob
+from tests.lamm_model.formats.test_e57 import damaged_files as e57_damaged
+from tests.lamm_model.formats.test_las import damaged_files as laz_damaged
 from tests.service.chat_requests import REPLY, chat_body, cloud, image, npy, png
 from tests.service.media.hostile_case import Case
 from tests.service.media.hostile_clouds import cloud_cases
@@ -107,7 +110,25 @@ async def test_clouds(pool: MediaPool) -> None:
     cases = list(cloud_cases())
     assert len(cases) >= 250
     points = np.arange(300, dtype=np.float32).reshape(100, 3)
-    await check_all(pool, cases, MediaJob(Modality.POINT_CLOUD, npy(points), "npy"))
+    await check_all(pool, cases, MediaJob(Modality.POINT_CLOUD, npy(points), CloudFile("npy")))
+
+
+@pytest.mark.parametrize("damaged", ["e57", "laz"])
+async def test_damage_in_the_libraries_of_other_languages(pool: MediaPool, damaged: str) -> None:
+    files = e57_damaged(300) if damaged == "e57" else laz_damaged(300)
+    points = np.arange(300, dtype=np.float32).reshape(100, 3)
+    good = MediaJob(Modality.POINT_CLOUD, npy(points), CloudFile("npy"))
+    right = (await pool.prepare(good)).digest
+    refusals: list[str] = []
+    for data in files:
+        try:
+            await pool.prepare(MediaJob(Modality.POINT_CLOUD, data, CloudFile(damaged)))
+        except MediaError as error:
+            refusals.append(str(error))
+    assert 10 <= len(refusals) <= 290
+    assert not [words for words in refusals if _LEAKS.search(words)]
+    assert (await pool.prepare(good)).digest == right
+    assert len(pool.decoders.processes) == 1
 
 
 async def test_a_sample_over_http(client: httpx.AsyncClient) -> None:

@@ -16,6 +16,7 @@ import pytest_asyncio
 from PIL import Image
 
 from lamm_model.conversation import Modality
+from lamm_model.formats.cloud_format import CloudFile
 from lamm_model.formats.errors import MediaDecodeError, MediaFormatError
 from lamm_model.media import MediaLimits
 from lamm_model.spec import ImageSpec, PointSpec
@@ -54,7 +55,7 @@ async def pool() -> AsyncIterator[MediaPool]:
 
 def cloud() -> MediaJob:
     points = np.arange(48, dtype=np.float32).reshape(16, 3)
-    return MediaJob(Modality.POINT_CLOUD, npy(points), "npy")
+    return MediaJob(Modality.POINT_CLOUD, npy(points), CloudFile("npy"))
 
 
 def pid_of(pool: MediaPool) -> int:
@@ -347,7 +348,7 @@ async def test_memory_is_limited_for_clouds_too() -> None:
     await pool.start()
     try:
         with pytest.raises(MediaDecodeError, match="memory"):
-            await pool.prepare(MediaJob(Modality.POINT_CLOUD, stream.getvalue(), "npz"))
+            await pool.prepare(MediaJob(Modality.POINT_CLOUD, stream.getvalue(), CloudFile("npz")))
         assert (await pool.prepare(cloud())).array.shape == (16, 3)
     finally:
         await pool.stop()
@@ -380,7 +381,7 @@ async def test_refusals_leave_the_process_alone(pool: MediaPool) -> None:
     first = pid_of(pool)
     text = base64.b64encode(npy(np.zeros((1, 3)))).decode()
     with pytest.raises(MediaFormatError, match="no encoder"):
-        await pool.prepare(MediaJob(Modality.POINT_CLOUD, text, "npy"))
+        await pool.prepare(MediaJob(Modality.POINT_CLOUD, text, CloudFile("npy")))
     with pytest.raises(MediaFormatError, match="expected one of JPEG"):
         await pool.prepare(MediaJob(Modality.IMAGE, text))
     assert pid_of(pool) == first

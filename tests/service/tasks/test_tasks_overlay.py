@@ -122,7 +122,7 @@ def test_a_cloud_comes_back_with_its_boxes_in_the_frame_it_was_sent_in() -> None
         BoxMark("chair", (0, 0, 0, 1, 2, 3)),
         BoxMark("t\u00e4ble\nend_header", (1, 1, 1, 1, 1, 1)),
     ]
-    file = overlay_ply(PointCloud(xyz), boxes, "mm", "y")
+    file = overlay_ply(PointCloud(xyz, up_axis="y"), boxes, "mm")
     head = file.split(b"end_header\n")[0].decode("ascii")
     assert "comment chair = #e69f00\n" in head
     assert "comment t\\xe4ble end_header = #56b4e9\n" in head
@@ -143,7 +143,7 @@ def test_a_cloud_comes_back_with_its_boxes_in_the_frame_it_was_sent_in() -> None
 
 def test_a_large_cloud_is_thinned() -> None:
     xyz = np.zeros((MAX_POINTS + 10, 3), np.float32)
-    file = overlay_ply(PointCloud(xyz, np.full_like(xyz, 7)), [], "m", "z")
+    file = overlay_ply(PointCloud(xyz, np.full_like(xyz, 7)), [], "m")
     assert f"element vertex {MAX_POINTS}\n".encode() in file
 
 

@@ -17,6 +17,7 @@ import pytest
 from lamm_model.tasks import TASKS
 from service.engine.echo_engine import DEFAULT_REPLY
 from service.terminal import task as command
+from service.terminal.attachments import ChatError, CloudOptions, cloud_part, read_camera
 from tests.service.chat_requests import png
 from tests.service.running_server import serving
 
@@ -95,6 +96,39 @@ def test_a_cloud_s_form_says_how_to_read_it(answers: Answers, tmp_path: Path) ->
     assert sent(bodies[0], "choices") == ["a, b", "c"]
     assert (sent(bodies[0], "units"), sent(bodies[0], "up_axis")) == (["cm"], ["y"])
     assert sent(bodies[0], "mode") == ["likelihood"]
+
+
+def test_fields_for_other_formats_are_not_sent(answers: Answers, tmp_path: Path) -> None:
+    flags = ["--sample", "surface", "--columns", "4", "--camera", str(tmp_path / "camera.json")]
+    camera = {"fx": 5, "fy": 5, "cx": 1, "cy": 1}
+    (tmp_path / "camera.json").write_text(json.dumps(camera))
+    found: dict[str, list[list[str]]] = {}
+    for name in ("a.ply", "b.bin", "c.png", "d.xyz"):
+        (tmp_path / name).write_bytes(b"x")
+        bodies = answers(answer={"label": "chair"})
+        assert command.task(["classification_3d", str(tmp_path / name), *flags]) == 0
+        fields = ("format", "sample", "columns", "camera")
+        found[name] = [sent(bodies[0], field) for field in fields]
+    assert found == {
+        "a.ply": [[], ["surface"], [], []],
+        "b.bin": [[], [], ["4"], []],
+        "c.png": [["depth"], [], [], [json.dumps(camera)]],
+        "d.xyz": [[], [], [], []],
+    }
+
+
+def test_a_chat_s_cloud_has_the_fields_of_its_format(tmp_path: Path) -> None:
+    (tmp_path / "frame.png").write_bytes(b"x")
+    camera = {"fx": 5}
+    options = CloudOptions(columns=4, camera=camera)
+    value = cloud_part(tmp_path / "frame.png", options)["point_cloud_url"]
+    assert {name: value[name] for name in value if name != "url"} == {
+        "format": "depth", "units": "m", "camera": camera
+    }  # fmt: skip
+    with pytest.raises(ChatError, match=r"'png' is not a point-cloud format; .* png with --camera"):
+        cloud_part(tmp_path / "frame.png", CloudOptions())
+    with pytest.raises(ChatError, match="expected a JSON object with fx, fy, cx and cy"):
+        read_camera(tmp_path / "frame.png")
 
 
 def test_json_and_the_overlay_are_kept(

@@ -19,6 +19,7 @@ from playwright.sync_api import Browser, FilePayload, Page, Route, expect, sync_
 
 from lamm_model.media import decode_point_cloud
 from service.config.settings import Settings
+from tests.lamm_model.formats import mesh_files
 from tests.lamm_model.formats.point_files import pcd as pcd_file
 from tests.lamm_model.formats.point_files import ply as ply_file
 from tests.service.chat_requests import npy, png
@@ -443,6 +444,22 @@ def test_the_preview_says_what_it_cannot_read_and_sends_it_all_the_same(page: Pa
         ".composer input[type=file]", {"name": "a.doc", "mimeType": "text/plain", "buffer": b"x"}
     )
     expect(page.locator(".composer .problem")).to_contain_text("a.doc is not supported")
+
+
+def test_a_cloud_without_a_preview_is_sent_with_its_own_axis(page: Page) -> None:
+    square = np.array([[0, 0, 0], [2, 0, 0], [2, 2, 0]])
+    glb = mesh_files.glb(*mesh_files.gltf_parts(square, np.array([[0, 1, 2]])))
+    page.set_input_files(
+        ".composer input[type=file]", {"name": "a.glb", "mimeType": "", "buffer": glb}
+    )
+    with page.expect_request("**/v1/chat/completions") as sent:
+        ask(page, "What is this?")
+    answered(page)
+    hint = "No preview of a.glb: the preview does not read glb files. It can still be sent"
+    expect(page.locator(".sent-media")).to_contain_text(hint)
+    [part, _] = json.loads(sent.value.post_data or "")["messages"][-1]["content"]
+    cloud = part["point_cloud_url"]
+    assert (cloud["format"], cloud["up_axis"]) == ("glb", "y")
 
 
 def test_it_fits_a_phone(page: Page, server: Visited) -> None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from lamm_model.formats.mesh import draw_from_triangles, triangle_areas
 from training.mini.sources import FURNITURE, Mesh
 
 NUM_POINTS = 1024
@@ -126,14 +127,9 @@ def _finish(
 def sample_surface(mesh: Mesh, count: int, rng: np.random.Generator) -> Float:
     """Points [count, 3] float32 drawn uniformly from a mesh's surface."""
     corners = mesh.vertices[mesh.faces]
-    area = np.linalg.norm(
-        np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]), axis=1
-    )
     # By area: tiny parts (the screws of a lamp) can have most of the faces.
-    chosen = corners[rng.choice(len(area), count, p=area / area.sum())]
-    u, v = rng.random((2, count, 1))
-    flip = u + v > 1
-    u, v = np.where(flip, 1 - u, u), np.where(flip, 1 - v, v)
+    triangle, u, v = draw_from_triangles(triangle_areas(corners), count, rng)
+    chosen = corners[triangle]
     points = chosen[:, 0] + u * (chosen[:, 1] - chosen[:, 0]) + v * (chosen[:, 2] - chosen[:, 0])
     surface: Float = points.astype(np.float32)
     return surface
