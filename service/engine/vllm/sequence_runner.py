@@ -152,6 +152,8 @@ class SequenceRunner:
                     break
                 if due is not None:
                     stream.put(due)
+            # Events that arrived together would be read in one go, and its reader could not leave.
+            await asyncio.sleep(0)
             last = last or _ended_by_vllm(event, output)
             # Only an end of vLLM's own is followed by the count of cached tokens.
             if last is not None and event.finish_reason is None:

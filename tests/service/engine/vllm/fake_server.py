@@ -21,7 +21,10 @@ VOCAB_SIZE = 512
 
 @dataclass
 class FakeVllm:
-    """`bodies` are the requests that arrived, `aborted` counts streams that were closed early."""
+    """`bodies` are the requests that arrived, `aborted` counts streams that were closed early.
+
+    `together` tokens are sent at once.
+    """
 
     model: str = "tiny"
     version: str = "0.32.0"
@@ -33,6 +36,7 @@ class FakeVllm:
     healthy: bool = True
     cut_after: int | None = None
     pause_s: float = 0.0
+    together: int = 1
     bodies: list[dict[str, Any]] = field(default_factory=list)
     aborted: int = 0
     layout_ids: list[int] = field(default_factory=list)
@@ -86,7 +90,7 @@ class FakeVllm:
         return {"token_ids": [token], "finish_reason": "length", "logprobs": {"content": content}}
 
     async def _stream(self, params: dict[str, Any]) -> AsyncIterator[str]:
-        ended = False
+        ended, events = False, ""
         try:
             for count in range(params["max_tokens"]):
                 if count == self.cut_after:
@@ -94,8 +98,11 @@ class FakeVllm:
                     return
                 last = count + 1 == params["max_tokens"]
                 choice = {"token_ids": [5 + count], "finish_reason": "length" if last else None}
-                yield _event({"choices": [choice]})
-                await asyncio.sleep(self.pause_s)
+                events += _event({"choices": [choice]})
+                if last or (count + 1) % self.together == 0:
+                    yield events
+                    events = ""
+                    await asyncio.sleep(self.pause_s)
             ended = True
             yield _event({"choices": [], "usage": _usage(7)})
             yield "data: [DONE]\n\n"

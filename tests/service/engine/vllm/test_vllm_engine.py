@@ -106,6 +106,17 @@ async def test_closing_ends_the_stream_at_the_server(
         assert engine.stats().running == 0
 
 
+async def test_a_reader_can_leave_amid_tokens_that_arrive_together(
+    source: ModelSource, fake: FakeVllm, make_request: RequestMaker
+) -> None:
+    fake.together = 200
+    async with started(source, fake) as engine:
+        async with aclosing(engine.generate(make_request(9, max_tokens=240))) as chunks:
+            async for _ in chunks:
+                break
+        assert engine.stats().generation_tokens_total < 100
+
+
 async def test_a_stream_that_breaks_off_has_no_finish_reason(
     source: ModelSource, fake: FakeVllm, make_request: RequestMaker
 ) -> None:
