@@ -120,8 +120,10 @@ async def events(generation: Generation, envelope: Envelope) -> AsyncIterator[by
                 continue
             if delta.text or delta.logprobs:
                 source: Delta | None = delta
-                # The tokens of text that is held back have no other chunk.
-                for more in shape.go_on(delta.index, delta.text) or [{}]:
+                told = shape.go_on(delta.index, delta.text)
+                if delta.logprobs and not told:
+                    told = [{}]  # tokens of a text that is held back
+                for more in told:
                     yield chunk(delta.index, more, source, None)
                     source = None
             if delta.finish_reason is not None:

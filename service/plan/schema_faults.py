@@ -26,7 +26,10 @@ MAX_LENGTH = 1 << 20
 _MAX_COUNT = (1 << 32) - 1
 _TYPES = ("array", "boolean", "integer", "null", "number", "object", "string")
 _LENGTHS = ("minLength", "maxLength", "minItems", "maxItems", "minProperties", "maxProperties")
-_PAIRS = tuple((f"min{what}", f"max{what}") for what in ("Length", "Items", "Properties"))
+_PAIRS = (
+    *((f"min{what}", f"max{what}") for what in ("Length", "Items", "Properties")),
+    ("minimum", "maximum"),
+)
 _ALTERNATIVES = ("anyOf", "oneOf")
 
 
@@ -79,7 +82,7 @@ def _fault(root: dict[str, Any], one: Any, named: bool) -> Fault | None:
         if name in one and (reason := check(one[name])):
             return Fault(f"/{name}", reason)
     for low, high in _PAIRS:
-        if one.get(low, 0) > one.get(high, math.inf):
+        if low in one and high in one and one[low] > one[high]:
             return Fault(
                 f"/{low}", f"no value satisfies it: {low} is {one[low]}, {high} {one[high]}"
             )

@@ -17,6 +17,7 @@ from typing import Any
 from service.engine.base import GrammarError, GrammarKind, GrammarQueueTimeoutError, GrammarSource
 from service.engine.grammar.compiler import GrammarCompiler
 from service.exceptions import OverloadedError, RequestError
+from service.plan.schema_closing import closed
 from service.plan.schema_cost import cost_fault
 from service.plan.schema_faults import schema_fault
 from service.plan.schema_place import place_of_fault
@@ -115,7 +116,7 @@ def checked_schema(schema: dict[str, Any], field: Field) -> GrammarSource:
     fault, reserve = schema_fault(schema)
     if fault := fault or cost_fault(schema) or _multiples_fault(schema):
         raise field.refusal(fault)
-    return GrammarSource(GrammarKind.JSON_SCHEMA, text, reserve)
+    return GrammarSource(GrammarKind.JSON_SCHEMA, json.dumps(closed(schema)), reserve)
 
 
 def _multiples_fault(schema: dict[str, Any]) -> Fault | None:

@@ -14,13 +14,20 @@ from typing import Any
 from service.engine.base import GrammarSource
 from service.engine.grammar.compiler import GrammarCompiler
 from service.exceptions import RequestError
-from service.plan.schema_options import Field, checked_schema, schema_grammar
+from service.plan.schema_options import (
+    MAX_SCHEMA_BYTES,
+    Field,
+    checked_schema,
+    schema_grammar,
+)
 from service.plan.schema_walk import Fault, all_schemas
 from service.schemas.openai import ChatCompletionRequest
 from service.schemas.tools import AllowedTools, NamedTool, Tool, ToolChoice
 
 _SHOWN_NAMES = 16
 _BASES = ("$id", "$anchor", "$dynamicAnchor")
+
+_TOGETHER = Field("tools", "left out", "the set of tools", "tools")
 
 # A tool with its position in `tools`.
 NumberedTool = tuple[int, Tool]
@@ -60,23 +67,26 @@ async def tools_grammar(tools: Sequence[NumberedTool], compiler: GrammarCompiler
         OverloadedError: too many others are being compiled.
     """
     if len(tools) == 1:
-        [(index, tool)] = tools
-        return await schema_grammar(_parameters(tool), _field(index), compiler)
-    await asyncio.to_thread(_check_each, tools)
-    whole = Field("tools", "left out", "the tools' parameters together", "tools")
+        return await schema_grammar(_parameters(tools[0]), _field(tools[0][0]), compiler)
+    schema = await asyncio.to_thread(_any_call, tools)
     try:
-        return await schema_grammar(_any_call(tools), whole, compiler)
-    except RequestError as error:
-        # Together, the place of a fault is not a part of the request.
-        for index, tool in tools:
-            await schema_grammar(_parameters(tool), _field(index), compiler)
-        raise whole.refusal(Fault("", "they cannot be compiled")) from error
+        return await schema_grammar(schema, _TOGETHER, compiler)
+    except RequestError:
+        # The place of a fault in all of them is not a part of the request; that in one is.
+        for tool in tools:
+            await schema_grammar(_parameters(tool), _field(tool[0]), compiler)
+        raise
 
 
 def _check_each(tools: Sequence[NumberedTool]) -> None:
-    for index, tool in tools:
-        field, schema = _field(index), _parameters(tool)
-        checked_schema(schema, field)
+    size = 0
+    for tool in tools:
+        field, schema = _field(tool[0]), _parameters(tool)
+        size += len(checked_schema(schema, field).text)
+        if size > MAX_SCHEMA_BYTES:
+            raise _TOGETHER.refusal(
+                Fault("", f"it has over {size} bytes; the limit is {MAX_SCHEMA_BYTES}")
+            )
         for place, one in all_schemas(schema):
             name = next((name for name in _BASES if isinstance(one, dict) and name in one), None)
             if name is not None:
@@ -87,13 +97,13 @@ def _check_each(tools: Sequence[NumberedTool]) -> None:
 
 def _any_call(tools: Sequence[NumberedTool]) -> dict[str, Any]:
     """The schema of `{"name": ..., "arguments": ...}` for each of the tools."""
+    _check_each(tools)
     definitions: dict[str, Any] = {}
     calls: list[dict[str, Any]] = []
     for index, tool in tools:
-        definitions[str(index)] = _moved(_parameters(tool), f"#/$defs/{index}")
-        properties = {
-            "name": {"const": tool.function.name}, "arguments": {"$ref": f"#/$defs/{index}"}
-        }  # fmt: skip
+        place = f"#/$defs/{index}"
+        definitions[str(index)] = _moved(_parameters((index, tool)), place)
+        properties = {"name": {"const": tool.function.name}, "arguments": {"$ref": place}}
         calls.append(
             {
                 "type": "object",
@@ -115,12 +125,19 @@ def _moved(schema: dict[str, Any], place: str) -> dict[str, Any]:
     return moved
 
 
-def _parameters(tool: Tool) -> dict[str, Any]:
-    """The schema of the tool's arguments, an object; without one, there are none."""
-    given = tool.function.parameters
+def _parameters(tool: NumberedTool) -> dict[str, Any]:
+    """The schema of the tool's arguments, an object; without one, there are none.
+
+    Raises:
+        RequestError: it is the schema of something else.
+    """
+    index, given = tool[0], tool[1].function.parameters
     if not given:
         return {"type": "object", "properties": {}, "additionalProperties": False}
-    return given if "type" in given or "$ref" in given else {"type": "object", **given}
+    if given.get("type", "object") != "object":
+        reason = f"arguments are an object; its type is {given['type']!r:.64}"
+        raise _field(index).refusal(Fault("/type", reason))
+    return given if "$ref" in given else {"type": "object", **given}
 
 
 def _field(index: int) -> Field:

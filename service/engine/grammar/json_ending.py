@@ -28,7 +28,8 @@ if TYPE_CHECKING:
 # How a mask of llguidance marks an allowed token.
 _ALLOWED = 200
 # Digits of a number and tokens of a property's name, after which it ends where the grammar lets it.
-MAX_NUMBER_DIGITS = 20
+# A double holds 15 digits exactly.
+MAX_NUMBER_DIGITS = 15
 MAX_NAME_TOKENS = 24
 # Tokens of a string after which its share of what is left is measured.
 _SHARED_FROM = 16

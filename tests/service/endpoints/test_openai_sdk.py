@@ -22,6 +22,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from service.app import create_app
 from service.config.settings import Settings
 from service.engine.base import (
+    AnswerGrammarError,
     EngineError,
     EngineStoppedError,
     GenerationChunk,
@@ -194,6 +195,16 @@ def test_requests_that_find_the_queue_full_come_through(served: Served) -> None:
         for future in (waiting, refused):
             assert future.result(60).choices[0].message.content == REPLY
     assert served.recorder.statuses.count(503) >= 1
+
+
+def test_a_schema_that_fails_in_the_middle_of_an_answer_is_the_request_s_fault(
+    served: Served,
+) -> None:
+    served.engine.failures = [(1, AnswerGrammarError("no value satisfies the schema from here on"))]
+    with pytest.raises(openai.BadRequestError, match="from here on") as caught:
+        served.ask(retries=2)
+    assert (caught.value.code, caught.value.param) == ("unsupported_schema", "response_format")
+    assert served.recorder.statuses == [400]
 
 
 def test_a_500_is_not_asked_again(served: Served) -> None:
