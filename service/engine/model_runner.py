@@ -16,10 +16,11 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from lamm_model.decoder.attention import Span, plan_attention
+from lamm_model.decoder.attention import Span, plan_attention, row_places
 from lamm_model.decoder.llama import LlamaDecoder
 from lamm_model.decoder.lora import AdapterPlan, LoraStack
 from lamm_model.decoder.sampler import SampledToken
+from lamm_model.decoder.upload import upload_all
 from lamm_model.media import PreparedMedia
 from service.engine.base import EncodedMedium, MediaSpan, RequestFailedError
 from service.engine.config import EngineConfig, MemoryShare
@@ -127,10 +128,14 @@ class ModelRunner:
     ) -> None:
         """Runs chunks through the decoder; repeating it writes the same to the cache."""
         spans = [Span(chunk.slot, chunk.start, chunk.num_tokens) for chunk in chunks]
-        plan = plan_attention(spans, self._decoder.groups, self.device)
+        ids, fills = self._token_ids(chunks, features)
+        lists = [ids, self._readout.rows(chunks), *row_places(spans)]
+        ids_T, rows, positions, slots = upload_all(lists, self.device)
+        plan = plan_attention(spans, self._decoder.groups, self.device, (positions, slots))
         adapters = None if self._lora is None else self._plan_adapters(self._lora, chunks)
-        embeds = self._embed(chunks, features)
-        rows = torch.tensor(self._readout.rows(chunks), dtype=torch.long, device=self.device)
+        embeds = self._decoder.embed(ids_T)
+        for at, features_NC in fills:
+            embeds[at : at + len(features_NC)] = features_NC.to(embeds.dtype)
         logits = self._decoder.forward(embeds, plan, self.kv.cache, rows, adapters)
         sampled, scored = self._readout.read(logits, chunks)
         result.sampled.update(sampled)
@@ -173,8 +178,10 @@ class ModelRunner:
                         result.failed[sequence] = error
         return features
 
-    def _embed(self, chunks: Seq[ScheduledChunk], features: _Features) -> Tensor:
-        """Embeddings `[T, C]`: looked up for text, features at media positions."""
+    def _token_ids(
+        self, chunks: Seq[ScheduledChunk], features: _Features
+    ) -> tuple[list[int], list[tuple[int, Tensor]]]:
+        """Ids of the T rows, and the features that replace embeddings from a row on."""
         ids: list[int] = []
         fills: list[tuple[int, Tensor]] = []
         for chunk in chunks:
@@ -188,10 +195,7 @@ class ModelRunner:
                 # Placeholder ids exceed the vocabulary; row 0 is looked up until they are filled.
                 ids[at : at + high - low] = [0] * (high - low)
                 fills.append((at, rows))
-        embeds = self._decoder.embed(torch.tensor(ids, device=self.device))
-        for at, rows in fills:
-            embeds[at : at + len(rows)] = rows.to(embeds.dtype)
-        return embeds
+        return ids, fills
 
 
 def _reached(chunk: ScheduledChunk) -> list[MediaSpan]:
