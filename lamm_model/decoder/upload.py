@@ -32,4 +32,4 @@ def upload_all(lists: Sequence[Sequence[int]], device: torch.device) -> tuple[Te
     if device.type != "cuda":
         return tuple(upload(values, device) for values in lists)
     together = upload([value for values in lists for value in values], device)
-    return together.split([len(values) for values in lists])
+    return tuple(torch.split(together, [len(values) for values in lists]))

@@ -29,6 +29,7 @@ from service.engine.isolation import run_isolated
 from service.engine.kv.tensors import KVTensors
 from service.engine.loading.model_loader import load_models
 from service.engine.loading.model_source import ModelSource
+from service.engine.loading.rehearsal import Rehearsal
 from service.engine.loading.warm_up import warm_up
 from service.engine.media_encoder import MediaEncoder
 from service.engine.readout import Readout
@@ -92,9 +93,21 @@ class ModelRunner:
             self._lora = LoraStack(adapters, layers, outputs, self.device, self.dtype)
             self.weights_bytes += self._lora.nbytes
         self._readout = Readout(lambda sequence: self._specs[self._model_of(sequence)])
-        self.kv = KVTensors(self._decoder, config, memory, max_len)
-        if self.device.type == "cpu":
+        self.kv = self._prepare(config, memory, max_len)
+
+    def _prepare(self, config: EngineConfig, memory: MemoryShare, max_len: int) -> KVTensors:
+        """Allocates the KV cache, and runs what is slow the first time."""
+        if self.device.type != "cuda":
+            kv = KVTensors(self._decoder, config, memory, max_len)
             warm_up(self._decoder, self._encoder, self._specs, config)
+            return kv
+        longest = min(max_len, config.max_model_len or max_len)
+        rehearsal = Rehearsal(self._decoder, self._encoder, self._specs, config, longest)
+        # The cache of encoded media grows while serving.
+        reserved = rehearsal.peak_bytes() + config.mm_cache_bytes
+        kv = KVTensors(self._decoder, config, memory, max_len, reserved)
+        rehearsal.warm_up(kv.cache)
+        return kv
 
     @property
     def encoder(self) -> MediaEncoder:

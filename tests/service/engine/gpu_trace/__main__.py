@@ -102,7 +102,7 @@ def _run_all(
     record: Record | None,
 ) -> dict[str, list[list[Any]]]:
     config = EngineConfig(
-        device=device, dtype=dtype, kv_cache_bytes=2 << 20, max_num_seqs=8,
+        device=device, dtype=dtype, max_num_seqs=8,
         max_num_batched_tokens=32, chunk_interval_s=0.0,
     )  # fmt: skip
     engine = EngineRun(plain, config, record)

@@ -51,7 +51,7 @@ class DeviceTensor(Tensor):
 
     @staticmethod
     def __new__(cls, host: Tensor) -> DeviceTensor:
-        made: DeviceTensor = torch.Tensor._make_wrapper_subclass(  # type: ignore[attr-defined]
+        made: DeviceTensor = torch.Tensor._make_wrapper_subclass(
             cls,
             host.size(),
             strides=host.stride(),
@@ -63,7 +63,9 @@ class DeviceTensor(Tensor):
         return made
 
     @classmethod
-    def __torch_dispatch__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+    def __torch_dispatch__(  # type: ignore[override] # torch declares no class method
+        cls, func: Any, types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
         raise WrongDeviceError(f"{func} runs outside of the trace")
 
     def tolist(self) -> Any:
@@ -79,7 +81,7 @@ class DeviceMode(TorchDispatchMode):
     """Executes operators on device tensors; `fake` must be entered before it."""
 
     def __init__(self, fake: FakeTensorMode, record: Record) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self._fake, self._record = fake, record
         # Kept alive, so that no other storage gets the same address.
         self._pinned: list[torch.UntypedStorage] = []
@@ -220,7 +222,7 @@ def traced_device(record: Record, total_bytes: int) -> Iterator[None]:
     def waits(*_: object, **__: object) -> None:
         record.note(Event.SYNC, "synchronize")
 
-    answers = {
+    answers: dict[str, Any] = {
         "mem_get_info": lambda *_: (total_bytes, total_bytes),
         "synchronize": waits,
         "empty_cache": lambda: None,

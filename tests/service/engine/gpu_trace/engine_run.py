@@ -22,6 +22,7 @@ from service.engine.intake import RequestIntake
 from service.engine.kv.block_manager import LoadBlocks, SaveBlocks
 from service.engine.kv.tensors import KVTensors
 from service.engine.loading.model_source import ModelSource
+from service.engine.loading.rehearsal import Rehearsal
 from service.engine.media_encoder import MediaEncoder
 from service.engine.model_runner import ModelRunner
 from service.engine.readout import Readout
@@ -108,6 +109,8 @@ class EngineRun:
             self._named(ModelRunner, "run", _step_name),
             self._named(MediaEncoder, "_run", _encode_name),
             self._named(KVTensors, "_transfer", _transfer_name),
+            self._named(Rehearsal, "peak_bytes", lambda *_: "measure a step"),
+            self._named(Rehearsal, "warm_up", lambda *_: "warm up"),
             self._named(Readout, "read", lambda *_: f"readout: {self._scenario}"),
         ):
             yield
