@@ -22,6 +22,7 @@ from service.engine.config import EngineConfigError
 from service.lifecycle import Lifecycle, Phase
 from service.logging_setup import configure_logging
 from service.server import DrainingServer
+from service.startup.configs import batch_sizes
 from service.startup.interpreter import give_memory_back, limit_malloc_arenas, settle_interpreter
 from service.terminal.client import run_chat
 
@@ -138,6 +139,9 @@ def ready_message(services: Services, url: str, settings: Settings) -> str:
         elif len(pairs) > 1:
             lines.append(f"  model     {served.label}: its own engine")
         lines += _sizes(info, settings.enable_prefix_caching)
+        if info.engine == "torch":
+            tokens = batch_sizes(settings).max_num_batched_tokens
+            lines.append(f"  steps     up to {tokens} tokens each")
     page = url if settings.ui else f"{url}/docs"
     lines.append(f"  open      {page}, or run: lamm chat --url {url}")
     return "\n".join(lines)

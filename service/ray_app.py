@@ -17,6 +17,7 @@ from ray.serve.config import AutoscalingConfig, RequestRouterConfig
 from starlette.types import ASGIApp
 
 from service.config.settings import Settings
+from service.engine.config import BatchSizes
 from service.ray.gateway import GatewayConfig, create_gateway
 from service.ray.replica import Replica
 from service.ray.router import MediaAffinityRouter
@@ -125,7 +126,7 @@ def _replica_options(args: RayArgs) -> dict[str, Any]:
         "graceful_shutdown_wait_loop_s": 0.5,
         "request_router_config": RequestRouterConfig(
             request_router_class=MediaAffinityRouter,
-            request_router_kwargs={"busy_at": args.busy_at or args.max_num_seqs},
+            request_router_kwargs={"busy_at": args.busy_at or _seats(args)},
         ),
     }
     if args.min_replicas == args.max_replicas:
@@ -134,12 +135,19 @@ def _replica_options(args: RayArgs) -> dict[str, Any]:
         "autoscaling_config": AutoscalingConfig(
             min_replicas=args.min_replicas,
             max_replicas=args.max_replicas,
-            target_ongoing_requests=args.target_ongoing_requests or float(args.max_num_seqs),
+            target_ongoing_requests=args.target_ongoing_requests or float(_seats(args)),
             upscale_delay_s=args.upscale_delay_s,
             downscale_delay_s=args.downscale_delay_s,
         )
     }
 
 
+def _seats(args: RayArgs) -> int:
+    """Sequences that run at once on a replica, whose device this process may not have."""
+    on_cuda = args.device == "cuda" or (args.device == "auto" and args.num_gpus > 0)
+    sizes = BatchSizes.of_device(on_cuda, args.max_num_seqs, args.max_num_batched_tokens)
+    return sizes.max_num_seqs
+
+
 def _most_requests(args: RayArgs) -> int:
-    return args.max_num_seqs + args.max_waiting_requests + _SPARE_REQUESTS
+    return _seats(args) + args.max_waiting_requests + _SPARE_REQUESTS

@@ -17,6 +17,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from lamm_model.decoder.upload import upload_all
+
 # Padded positions in a segment of decode tokens before it is split. An attention call costs about
 # as much as 500 padded positions of a small model (measured on 2 cores).
 _MAX_PADDING = 512
@@ -57,11 +59,23 @@ class AttentionPlan:
     prefill: tuple[Segment, ...]
 
 
-def plan_attention(spans: Sequence[Span], groups: int, device: torch.device) -> AttentionPlan:
+def row_places(spans: Sequence[Span]) -> tuple[list[int], list[int]]:
+    """Positions and slots of the rows of spans."""
+    positions = [span.start + i for span in spans for i in range(span.num_tokens)]
+    return positions, [span.slot for span in spans for _ in range(span.num_tokens)]
+
+
+def plan_attention(
+    spans: Sequence[Span],
+    groups: int,
+    device: torch.device,
+    places: tuple[Tensor, Tensor] | None = None,
+) -> AttentionPlan:
     """The plan of spans in row order: single tokens by ascending slot, then longer spans.
 
     Args:
         groups: query heads that share one KV head.
+        places: `row_places` on the device, if they are there already.
 
     Raises:
         ValueError: the spans are not in that order.
@@ -70,16 +84,15 @@ def plan_attention(spans: Sequence[Span], groups: int, device: torch.device) -> 
     prefill = [span for span in spans if span.num_tokens > 1]
     if [*sorted(decode, key=lambda span: span.slot), *prefill] != list(spans):
         raise ValueError("expected single tokens by ascending slot, then longer spans")
-    positions = [span.start + i for span in spans for i in range(span.num_tokens)]
-    slots = [span.slot for span in spans for _ in range(span.num_tokens)]
+    positions_T, slots_T = places or upload_all(row_places(spans), device)
     segments, first = [], len(decode)
     for span in prefill:
         segments.append(_prefill_segment(span, first, groups, device))
         first += span.num_tokens
     return AttentionPlan(
-        positions=torch.tensor(positions, device=device),
-        slots=torch.tensor(slots, device=device),
-        decode=tuple(_decode_segments(decode, device)),
+        positions=positions_T,
+        slots=slots_T,
+        decode=tuple(_decode_segments(decode, positions_T)),
         prefill=tuple(segments),
     )
 
@@ -111,7 +124,7 @@ def attend(q_THGD: Tensor, k_SHPD: Tensor, v_SHPD: Tensor, plan: AttentionPlan) 
     return out
 
 
-def _decode_segments(spans: Sequence[Span], device: torch.device) -> list[Segment]:
+def _decode_segments(spans: Sequence[Span], positions_T: Tensor) -> list[Segment]:
     """Runs of neighbouring slots, split if padding exceeds `_MAX_PADDING`."""
     segments: list[Segment] = []
     run: list[Span] = []
@@ -120,21 +133,22 @@ def _decode_segments(spans: Sequence[Span], device: torch.device) -> list[Segmen
         longest = max(s.start + 1 for s in [*run, span])
         padding = sum(longest - s.start - 1 for s in [*run, span])
         if run and (span.slot != run[-1].slot + 1 or padding > _MAX_PADDING):
-            segments.append(_decode_segment(run, first, device))
+            segments.append(_decode_segment(run, first, positions_T))
             first, run = first + len(run), []
         run.append(span)
     if run:
-        segments.append(_decode_segment(run, first, device))
+        segments.append(_decode_segment(run, first, positions_T))
     return segments
 
 
-def _decode_segment(run: Sequence[Span], first: int, device: torch.device) -> Segment:
+def _decode_segment(run: Sequence[Span], first: int, positions_T: Tensor) -> Segment:
     contexts = [span.start + 1 for span in run]
     longest = max(contexts)
     mask = None
     if min(contexts) != longest:
-        lengths = torch.tensor(contexts, device=device)
-        mask = (torch.arange(longest, device=device) < lengths[:, None])[:, None, None]
+        last_n = positions_T[first : first + len(run)]
+        attended = torch.arange(longest, device=positions_T.device) <= last_n[:, None]
+        mask = attended[:, None, None]
     return Segment(first, run[0].slot, len(run), longest, mask)
 
 

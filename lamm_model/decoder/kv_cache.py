@@ -26,6 +26,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from lamm_model.decoder.upload import upload
+
 
 @dataclass(frozen=True, slots=True)
 class KVCacheShape:
@@ -78,13 +80,13 @@ class KVCache:
         start, size = first_block * self.shape.block_size, self.shape.block_size
         rows = self._slots[slot, :, :, :, start : start + len(blocks) * size]
         split = rows.unflatten(3, (len(blocks), size)).permute(3, 0, 1, 2, 4, 5)
-        self._store[torch.tensor(blocks, device=self._store.device)] = split
+        self._store[upload(blocks, self._store.device)] = split
 
     def load(self, slot: int, blocks: Sequence[int]) -> None:
         """Copies store blocks into the slot's first `len(blocks)` blocks, in order."""
         size = self.shape.block_size
         rows = self._slots[slot, :, :, :, : len(blocks) * size].unflatten(3, (len(blocks), size))
-        found = self._store[torch.tensor(blocks, device=self._store.device)]
+        found = self._store[upload(blocks, self._store.device)]
         rows.copy_(found.permute(1, 2, 3, 0, 4, 5))
 
     def release(self, slot: int) -> None:

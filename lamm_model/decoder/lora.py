@@ -19,6 +19,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from lamm_model.decoder.upload import upload
+
 # Fused linear layers of the decoder, and the checkpoint layers that they consist of.
 FUSED: Mapping[str, tuple[str, ...]] = {
     "qkv": ("q_proj", "k_proj", "v_proj"),
@@ -145,7 +147,7 @@ class LoraStack:
         others = None
         if len(set(adapters)) > 1:
             not_own = [[adapter != k for k in range(low, end)] for adapter in adapters]
-            others = torch.tensor(not_own, device=self._device)
+            others = upload(not_own, self._device, torch.bool)
         return [AdapterSegment(first, len(adapters), low, end, others)]
 
 

@@ -15,9 +15,11 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from lamm_model.decoder.upload import upload
 from lamm_model.sampling_params import SamplingParams
 
 # Candidates tried before the whole vocabulary is sorted (sorting 32,000 costs over 1 ms).
@@ -64,7 +66,7 @@ class Sampler:
         tokens: list[int] = shaped_RV.argmax(dim=-1).tolist()
         drawn = [i for i, row in enumerate(rows) if not row.params.greedy]
         if drawn:
-            picked = self._draw(shaped_RV[drawn], [rows[i] for i in drawn])
+            picked = self._draw(shaped_RV[_index(raw_RV, drawn)], [rows[i] for i in drawn])
             for i, token in zip(drawn, picked, strict=True):
                 tokens[i] = token
         return self._with_logprobs(raw_RV, rows, tokens)
@@ -81,8 +83,8 @@ class Sampler:
 
     def _draw(self, logits_RV: Tensor, rows: Sequence[SamplingRow]) -> list[int]:
         # A lower temperature overflows float32; the most likely token is certain long before.
-        temperatures = logits_RV.new_tensor(
-            [max(row.params.temperature, _LOWEST_TEMPERATURE) for row in rows]
+        temperatures = _values(
+            logits_RV, [max(row.params.temperature, _LOWEST_TEMPERATURE) for row in rows]
         )
         logits_RV = logits_RV / temperatures[:, None]
         uniforms = [_uniform(row.seed, row.position) for row in rows]
@@ -91,13 +93,15 @@ class Sampler:
         plain = [i for i, row in enumerate(rows) if not _is_filtered(row.params)]
         filtered = [i for i, row in enumerate(rows) if _is_filtered(row.params)]
         if plain:
-            probs = torch.softmax(logits_RV[plain], dim=-1)
+            probs = torch.softmax(logits_RV[_index(logits_RV, plain)], dim=-1)
             choices = _invert(probs, [uniforms[i] for i in plain])
             for i, choice in zip(plain, choices, strict=True):
                 tokens[i] = choice
         if filtered:
             choices = _draw_filtered(
-                logits_RV[filtered], [rows[i] for i in filtered], [uniforms[i] for i in filtered]
+                logits_RV[_index(logits_RV, filtered)],
+                [rows[i] for i in filtered],
+                [uniforms[i] for i in filtered],
             )
             for i, choice in zip(filtered, choices, strict=True):
                 tokens[i] = choice
@@ -110,7 +114,7 @@ class Sampler:
         sampled = [SampledToken(token) for token in tokens]
         if not wanted:
             return sampled
-        logprobs = torch.log_softmax(logits_RV[wanted], dim=-1)
+        logprobs = torch.log_softmax(logits_RV[_index(logits_RV, wanted)], dim=-1)
         width = min(max(rows[i].params.logprobs or 0 for i in wanted), logprobs.shape[-1])
         picked = _index(logits_RV, [tokens[i] for i in wanted])
         chosen = logprobs.gather(1, picked[:, None])
@@ -144,23 +148,27 @@ def _shape_row(logits_V: Tensor, row: SamplingRow) -> None:
         logits_V[ids] = torch.where(values > 0, values / penalty, values * penalty)
     if params.frequency_penalty or params.presence_penalty:
         counts = Counter(row.output_token_ids)
-        times = logits_V.new_tensor(list(counts.values()))
+        times = _values(logits_V, list(counts.values()))
         penalty_K = params.frequency_penalty * times + params.presence_penalty
         logits_V[_index(logits_V, list(counts))] -= penalty_K
     if params.logit_bias:
-        logits_V[_index(logits_V, list(params.logit_bias))] += logits_V.new_tensor(
-            list(params.logit_bias.values())
+        logits_V[_index(logits_V, list(params.logit_bias))] += _values(
+            logits_V, list(params.logit_bias.values())
         )
     if row.banned:
         logits_V[_index(logits_V, list(row.banned))] = -torch.inf
     if row.allowed is not None:
         # A copy, because torch has no read-only tensors.
-        allowed_V = torch.frombuffer(bytearray(row.allowed), dtype=torch.uint8).bool()
-        logits_V.masked_fill_(~allowed_V.to(logits_V.device), -torch.inf)
+        allowed_V = np.frombuffer(bytearray(row.allowed), dtype=np.bool_)
+        logits_V.masked_fill_(~upload(allowed_V, logits_V.device, torch.bool), -torch.inf)
 
 
-def _index(like: Tensor, ids: list[int]) -> Tensor:
-    return torch.tensor(ids, dtype=torch.long, device=like.device)
+def _index(like: Tensor, ids: Sequence[int]) -> Tensor:
+    return upload(ids, like.device)
+
+
+def _values(like: Tensor, values: Sequence[float]) -> Tensor:
+    return upload(values, like.device, like.dtype)
 
 
 def _draw_filtered(
@@ -169,9 +177,9 @@ def _draw_filtered(
     """Draws from the candidates of each row: top-k, then top-p of the rest, and min-p."""
     vocab = logits_RV.shape[1]
     width = min(_NUM_CANDIDATES, vocab)
-    top_k = torch.tensor([row.params.top_k or vocab for row in rows], device=logits_RV.device)
-    top_p = logits_RV.new_tensor([row.params.top_p for row in rows])
-    min_p = logits_RV.new_tensor([row.params.min_p for row in rows])
+    top_k = _index(logits_RV, [row.params.top_k or vocab for row in rows])
+    top_p = _values(logits_RV, [row.params.top_p for row in rows])
+    min_p = _values(logits_RV, [row.params.min_p for row in rows])
     values_RK, ids_RK = logits_RV.topk(width, dim=-1)
     # The candidates suffice for a row if no other token can pass its filters.
     total_R = logits_RV.logsumexp(dim=-1)
@@ -213,7 +221,7 @@ def _pick(
 def _invert(probs_RK: Tensor, uniforms: Sequence[float]) -> list[int]:
     """The first index of each row whose cumulative probability exceeds its uniform number."""
     cumulative = probs_RK.double().cumsum(dim=-1)
-    targets = cumulative.new_tensor(uniforms) * cumulative[:, -1]
+    targets = _values(cumulative, uniforms) * cumulative[:, -1]
     found = torch.searchsorted(cumulative, targets[:, None], right=True)[:, 0]
     # A product rounded up to the total points past the end; use the last possible token.
     last = cumulative.shape[1] - 1 - (probs_RK.flip(-1) > 0).int().argmax(dim=-1)

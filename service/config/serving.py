@@ -152,11 +152,14 @@ class EngineSettings(BaseModel):
     max_model_len: PositiveInt | None = Field(
         default=None, description="context limit in tokens (default: the checkpoint's)"
     )
-    max_num_seqs: PositiveInt = Field(
-        default=32, description="maximum sequences that run at once; more wait"
+    max_num_seqs: PositiveInt | None = Field(
+        default=None,
+        description="maximum sequences that run at once; more wait (default: 32, 256 on CUDA)",
     )
-    max_num_batched_tokens: PositiveInt = Field(
-        default=512, description="maximum tokens per step; longer prompts are split into chunks"
+    max_num_batched_tokens: PositiveInt | None = Field(
+        default=None,
+        description="maximum tokens per step; longer prompts are split into chunks (default: 512, "
+        "2048 on CUDA)",
     )
     kv_cache_bytes: PositiveInt | None = Field(
         default=None,

@@ -39,9 +39,35 @@ class MemoryShare:
     load_later: tuple[Path, ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class BatchSizes:
+    """Sequences that run at once, and tokens that a step computes at most."""
+
+    max_num_seqs: int
+    max_num_batched_tokens: int
+
+    @classmethod
+    def of_device(
+        cls, on_cuda: bool, max_num_seqs: int | None, max_num_batched_tokens: int | None
+    ) -> BatchSizes:
+        """The given sizes, and the device's defaults for those that are None.
+
+        A GPU computes hundreds of rows in about the time of one. A default never contradicts a size
+        that is given.
+        """
+        seqs, tokens = _CUDA_SIZES if on_cuda else _CPU_SIZES
+        if max_num_seqs is None:
+            seqs = min(seqs, max_num_batched_tokens or tokens)
+            return cls(seqs, max_num_batched_tokens or tokens)
+        return cls(max_num_seqs, max_num_batched_tokens or max(tokens, max_num_seqs))
+
+
+_CPU_SIZES, _CUDA_SIZES = (32, 512), (256, 2048)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EngineConfig:
-    """Sizes and limits of one engine; the defaults suit a few CPU cores.
+    """Sizes and limits of one engine; the defaults suit a few CPU cores (`BatchSizes`).
 
     `max_num_seqs` sequences run at once; a step computes at most `max_num_batched_tokens` tokens.
     `kv_cache_bytes` (None: a share of free memory) holds running sequences and, with prefix

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -49,6 +50,21 @@ def recover(device: torch.device) -> None:
     if device.type == "cuda":
         torch.cuda.synchronize(device)
         torch.cuda.empty_cache()
+
+
+def peak_bytes(device: torch.device, work: Callable[[], None]) -> int:
+    """Bytes that `work` takes from a CUDA device at most, with what the allocator cannot reuse.
+
+    They are free again afterwards.
+    """
+    recover(device)
+    before = torch.cuda.memory_reserved(device)
+    torch.cuda.reset_peak_memory_stats(device)
+    work()
+    torch.cuda.synchronize(device)
+    peak = torch.cuda.max_memory_reserved(device) - before
+    recover(device)
+    return peak
 
 
 def weights_bytes(base: Path, dtype: torch.dtype) -> int:

@@ -16,6 +16,7 @@ from cachetools import LRUCache
 from torch import Tensor
 
 from lamm_model.conversation import Modality
+from lamm_model.decoder.upload import upload
 from lamm_model.media import PreparedMedia
 from service.engine.device import recover
 from service.engine.isolation import run_isolated
@@ -106,7 +107,8 @@ class MediaEncoder:
             self._keep((model, medium.modality, medium.digest), result)
 
     def _run(self, group: Sequence[PreparedMedia], model: int) -> Tensor:
-        batch = torch.from_numpy(np.stack([medium.array for medium in group])).to(self._device)
+        stacked = np.stack([medium.array for medium in group])
+        batch = upload(stacked, self._device, torch.float32)
         if group[0].modality is Modality.IMAGE:
             return self._models[model].encode_images(batch)
         return self._models[model].encode_points(batch)

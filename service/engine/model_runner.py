@@ -16,10 +16,11 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from lamm_model.decoder.attention import Span, plan_attention
+from lamm_model.decoder.attention import Span, plan_attention, row_places
 from lamm_model.decoder.llama import LlamaDecoder
 from lamm_model.decoder.lora import AdapterPlan, LoraStack
 from lamm_model.decoder.sampler import SampledToken
+from lamm_model.decoder.upload import upload_all
 from lamm_model.media import PreparedMedia
 from service.engine.base import EncodedMedium, MediaSpan, RequestFailedError
 from service.engine.config import EngineConfig, MemoryShare
@@ -28,6 +29,7 @@ from service.engine.isolation import run_isolated
 from service.engine.kv.tensors import KVTensors
 from service.engine.loading.model_loader import load_models
 from service.engine.loading.model_source import ModelSource
+from service.engine.loading.rehearsal import Rehearsal
 from service.engine.loading.warm_up import warm_up
 from service.engine.media_encoder import MediaEncoder
 from service.engine.readout import Readout
@@ -91,9 +93,21 @@ class ModelRunner:
             self._lora = LoraStack(adapters, layers, outputs, self.device, self.dtype)
             self.weights_bytes += self._lora.nbytes
         self._readout = Readout(lambda sequence: self._specs[self._model_of(sequence)])
-        self.kv = KVTensors(self._decoder, config, memory, max_len)
-        if self.device.type == "cpu":
+        self.kv = self._prepare(config, memory, max_len)
+
+    def _prepare(self, config: EngineConfig, memory: MemoryShare, max_len: int) -> KVTensors:
+        """Allocates the KV cache, and runs what is slow the first time."""
+        if self.device.type != "cuda":
+            kv = KVTensors(self._decoder, config, memory, max_len)
             warm_up(self._decoder, self._encoder, self._specs, config)
+            return kv
+        longest = min(max_len, config.max_model_len or max_len)
+        rehearsal = Rehearsal(self._decoder, self._encoder, self._specs, config, longest)
+        # The cache of encoded media grows while serving.
+        reserved = rehearsal.peak_bytes() + config.mm_cache_bytes
+        kv = KVTensors(self._decoder, config, memory, max_len, reserved)
+        rehearsal.warm_up(kv.cache)
+        return kv
 
     @property
     def encoder(self) -> MediaEncoder:
@@ -127,10 +141,14 @@ class ModelRunner:
     ) -> None:
         """Runs chunks through the decoder; repeating it writes the same to the cache."""
         spans = [Span(chunk.slot, chunk.start, chunk.num_tokens) for chunk in chunks]
-        plan = plan_attention(spans, self._decoder.groups, self.device)
+        ids, fills = self._token_ids(chunks, features)
+        lists = [ids, self._readout.rows(chunks), *row_places(spans)]
+        ids_T, rows, positions, slots = upload_all(lists, self.device)
+        plan = plan_attention(spans, self._decoder.groups, self.device, (positions, slots))
         adapters = None if self._lora is None else self._plan_adapters(self._lora, chunks)
-        embeds = self._embed(chunks, features)
-        rows = torch.tensor(self._readout.rows(chunks), dtype=torch.long, device=self.device)
+        embeds = self._decoder.embed(ids_T)
+        for at, features_NC in fills:
+            embeds[at : at + len(features_NC)] = features_NC.to(embeds.dtype)
         logits = self._decoder.forward(embeds, plan, self.kv.cache, rows, adapters)
         sampled, scored = self._readout.read(logits, chunks)
         result.sampled.update(sampled)
@@ -173,8 +191,10 @@ class ModelRunner:
                         result.failed[sequence] = error
         return features
 
-    def _embed(self, chunks: Seq[ScheduledChunk], features: _Features) -> Tensor:
-        """Embeddings `[T, C]`: looked up for text, features at media positions."""
+    def _token_ids(
+        self, chunks: Seq[ScheduledChunk], features: _Features
+    ) -> tuple[list[int], list[tuple[int, Tensor]]]:
+        """Ids of the T rows, and the features that replace embeddings from a row on."""
         ids: list[int] = []
         fills: list[tuple[int, Tensor]] = []
         for chunk in chunks:
@@ -188,10 +208,7 @@ class ModelRunner:
                 # Placeholder ids exceed the vocabulary; row 0 is looked up until they are filled.
                 ids[at : at + high - low] = [0] * (high - low)
                 fills.append((at, rows))
-        embeds = self._decoder.embed(torch.tensor(ids, device=self.device))
-        for at, rows in fills:
-            embeds[at : at + len(rows)] = rows.to(embeds.dtype)
-        return embeds
+        return ids, fills
 
 
 def _reached(chunk: ScheduledChunk) -> list[MediaSpan]:

@@ -9,11 +9,11 @@ from collections.abc import Callable
 from collections.abc import Sequence as Seq
 from weakref import WeakKeyDictionary
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from lamm_model.decoder.sampler import SampledToken, Sampler, SamplingRow
+from lamm_model.decoder.upload import upload
 from lamm_model.spec import CheckpointSpec
 from service.engine.base import RequestFailedError
 from service.engine.grammar.state import GrammarState
@@ -66,11 +66,13 @@ class Readout:
         sampled: dict[Sequence, SampledToken] = {}
         if sampling:
             # No copy unless a sequence is scored, which is rare.
-            own_RV = logits_RV[rows_of_sampling] if scoring else logits_RV
+            own_RV = _take(logits_RV, rows_of_sampling) if scoring else logits_RV
             tokens = self._sampler.sample(own_RV, [self._sampling_row(s) for s in sampling])
             _check_finite(own_RV, tokens)
             sampled.update(zip(sampling, tokens, strict=True))
-        return sampled, _score(logits_RV[rows_of_scoring], scoring) if scoring else {}
+        if not scoring:
+            return sampled, {}
+        return sampled, _score(_take(logits_RV, rows_of_scoring), scoring)
 
     def _sampling_row(self, sequence: Sequence) -> SamplingRow:
         params, spec = sequence.request.sampling_params, self._spec_of(sequence)
@@ -98,13 +100,17 @@ class Readout:
         return self._grammars[sequence].allowed(sequence.output_token_ids)
 
 
+def _take(logits_RV: Tensor, rows: Seq[int]) -> Tensor:
+    return logits_RV[upload(rows, logits_RV.device)]
+
+
 def _check_finite(logits_RV: Tensor, tokens: Seq[SampledToken]) -> None:
     """Refuses tokens of rows with NaN or infinite logits.
 
     The sampled token's logit suffices: in a row that was computed from non-finite values, none is
     finite.
     """
-    ids_R = torch.tensor([token.token_id for token in tokens], device=logits_RV.device)
+    ids_R = upload([token.token_id for token in tokens], logits_RV.device)
     if not bool(logits_RV.gather(1, ids_R[:, None]).isfinite().all()):
         raise RequestFailedError("the model's logits for this request are not finite")
 
@@ -115,7 +121,7 @@ def _score(logits_RV: Tensor, scoring: Seq[tuple[Sequence, int]]) -> dict[Sequen
     for sequence, count in scoring:
         known = len(sequence.continuation_logprobs)
         targets += sequence.request.continuation_token_ids[known : known + count]
-    targets_R = torch.tensor(targets, dtype=torch.long, device=logits_RV.device)
+    targets_R = upload(targets, logits_RV.device)
     values: list[float] = (
         -F.cross_entropy(logits_RV.float(), targets_R, reduction="none")
     ).tolist()

@@ -7,7 +7,7 @@ from lamm_model.spec import ImageSpec, PointSpec
 from service.batches.batch import BatchLimits
 from service.batches.service import BatchConfig
 from service.config.settings import Settings
-from service.engine.config import EngineConfig
+from service.engine.config import BatchSizes, DeviceKind, EngineConfig
 from service.engine.vllm.options import VllmOptions
 from service.files.store import FileLimits
 from service.media.budgets import MediaSizeLimits
@@ -24,6 +24,9 @@ def engine_config(settings: Settings, num_engines: int = 1) -> EngineConfig:
     values = {name: getattr(settings, name) for name in EngineConfig.__dataclass_fields__}
     if settings.kv_cache_bytes is not None:
         values["kv_cache_bytes"] = settings.kv_cache_bytes // num_engines
+    sizes = batch_sizes(settings)
+    values["max_num_seqs"] = sizes.max_num_seqs
+    values["max_num_batched_tokens"] = sizes.max_num_batched_tokens
     values["mm_cache_bytes"] = settings.mm_cache_bytes // num_engines
     return EngineConfig(**values)
 
@@ -45,6 +48,18 @@ def vllm_options(settings: Settings) -> VllmOptions:
     )
 
 
+def batch_sizes(settings: Settings) -> BatchSizes:
+    """The settings' batch sizes; those that are not set depend on the device."""
+    seqs, tokens = settings.max_num_seqs, settings.max_num_batched_tokens
+    on_cuda = settings.device == "cuda"
+    if settings.device == "auto" and settings.engine == "torch" and None in (seqs, tokens):
+        # Imported here so that the echo engine starts without torch.
+        from service.engine.device import choose_device  # noqa: PLC0415 - see above
+
+        on_cuda = choose_device(DeviceKind.AUTO).type == "cuda"
+    return BatchSizes.of_device(on_cuda, seqs, tokens)
+
+
 def input_limits(settings: Settings, max_model_len: int) -> InputLimits:
     """Bounds of one request to a model of that context length."""
     return InputLimits(
@@ -52,7 +67,7 @@ def input_limits(settings: Settings, max_model_len: int) -> InputLimits:
         settings.default_max_tokens,
         settings.max_media_items,
         settings.max_media_bytes,
-        SequenceLimits(settings.max_num_seqs, settings.max_waiting_requests),
+        SequenceLimits(batch_sizes(settings).max_num_seqs, settings.max_waiting_requests),
     )
 
 

@@ -31,6 +31,7 @@ def plan_kv_cache(
     bytes_per_token: int,
     free_bytes: int,
     preallocated: bool,
+    reserved_bytes: int = 0,
 ) -> KVPlan:
     """Divides the budget.
 
@@ -40,6 +41,7 @@ def plan_kv_cache(
         bytes_per_token: K and V of one position over all layers.
         free_bytes: free memory of the device after loading the weights.
         preallocated: whether slots are allocated at once (CUDA) or as they fill (CPU).
+        reserved_bytes: free memory that steps need; a budget from free memory leaves it.
 
     Raises:
         EngineConfigError: the requested context is longer than the model's, or the budget cannot
@@ -55,7 +57,7 @@ def plan_kv_cache(
     budget = config.kv_cache_bytes
     if budget is None:
         share = KV_SHARE_CUDA if preallocated else KV_SHARE_CPU
-        budget = int(free_bytes * share)
+        budget = min(int(free_bytes * share), max(0, free_bytes - reserved_bytes))
     budget_blocks = budget // block_bytes
     if budget_blocks < slot_blocks:
         raise EngineConfigError(_too_small(config, budget, max_len, block_bytes))

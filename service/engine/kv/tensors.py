@@ -21,9 +21,14 @@ class KVTensors:
     """The KV cache and its plan; `nbytes` is its size."""
 
     def __init__(
-        self, decoder: LlamaDecoder, config: EngineConfig, memory: MemoryShare, max_len: int
+        self,
+        decoder: LlamaDecoder,
+        config: EngineConfig,
+        memory: MemoryShare,
+        max_len: int,
+        reserved_bytes: int = 0,
     ) -> None:
-        """Allocates from the rest of the memory budget.
+        """Allocates from the rest of the memory budget; `reserved_bytes` of it stay free.
 
         Raises:
             EngineConfigError: the budget is too small.
@@ -38,7 +43,7 @@ class KVTensors:
         sharing = len(memory.load_later) + 1 if on_cuda else memory.num_engines
         free = max(0, free - later) // sharing
         per_token = 2 * num_layers * heads * dim * dtype.itemsize
-        plan = plan_kv_cache(config, max_len, per_token, free, on_cuda)
+        plan = plan_kv_cache(config, max_len, per_token, free, on_cuda, reserved_bytes)
         shape = KVCacheShape(
             num_layers=num_layers,
             num_kv_heads=heads,

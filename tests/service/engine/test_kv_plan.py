@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from service.engine.config import EngineConfig, EngineConfigError
+from service.engine.config import BatchSizes, EngineConfig, EngineConfigError
 from service.engine.kv.plan import KVPlan, available_host_bytes, plan_kv_cache
 
 MIB = 1 << 20
@@ -91,3 +91,32 @@ def test_impossible_sizes_are_refused_with_their_numbers() -> None:
 
 def test_free_memory_is_a_plausible_number() -> None:
     assert MIB < available_host_bytes() < 1 << 50
+
+
+def test_memory_that_steps_need_is_left_free() -> None:
+    config = EngineConfig(max_num_seqs=256, enable_prefix_caching=False)
+    # 80 % of free memory leaves 200 MiB, which suffice for a step of 100 MiB and not for 600 MiB.
+    usual = plan_kv_cache(config, 64, 65536, 1000 * MIB, True, 100 * MIB)
+    assert usual == plan_kv_cache(config, 64, 65536, 1000 * MIB, True) == KVPlan(200, 64, 800, 0)
+    assert plan_kv_cache(config, 64, 65536, 1000 * MIB, True, 600 * MIB).num_slots == 100
+    with pytest.raises(EngineConfigError, match="would be, from free memory, 0,"):
+        plan_kv_cache(config, 64, 65536, 1000 * MIB, True, 1001 * MIB)
+    given = EngineConfig(kv_cache_bytes=8 * MIB, enable_prefix_caching=False)
+    assert plan_kv_cache(given, 64, 65536, 8 * MIB, True, 8 * MIB).num_slots == 2
+
+
+@pytest.mark.parametrize(
+    ("on_cuda", "given", "sizes"),
+    [
+        (False, (None, None), (32, 512)),
+        (True, (None, None), (256, 2048)),
+        (True, (8, None), (8, 2048)),
+        (True, (None, 64), (64, 64)),
+        (False, (1000, None), (1000, 1000)),
+        (True, (4, 16), (4, 16)),
+    ],
+)
+def test_batch_sizes_depend_on_the_device_and_never_contradict_one_that_is_given(
+    on_cuda: bool, given: tuple[int | None, int | None], sizes: tuple[int, int]
+) -> None:
+    assert BatchSizes.of_device(on_cuda, *given) == BatchSizes(*sizes)

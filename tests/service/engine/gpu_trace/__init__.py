@@ -1,0 +1,4 @@
+"""Runs the engine's CUDA path without a GPU, and records its copies and waits.
+
+`python -m tests.service.engine.gpu_trace` prints the table; torch must be a CUDA build.
+"""
