@@ -42,7 +42,7 @@ def main() -> int:
         record, differences = trace(Path(directory), args.dtype)
     exceeded = over_limit(record)
     print(record.table())
-    print(f"\nnot checked by torch: {dict(record.unchecked) or 'nothing'}")
+    print(f"\ndevices compared without torch: {dict(record.unchecked) or 'none'}")
     for line in (*record.refused, *differences, *exceeded):
         print(f"FAILED {line}")
     print(

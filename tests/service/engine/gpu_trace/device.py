@@ -35,6 +35,12 @@ _WAITS = frozenset(
         "argwhere", "masked_select", "bincount", "unique_consecutive", "unique_dim", "_unique2",
     }
 )  # fmt: skip
+# The shape of the result depends on values, which fake tensors do not have.
+_CANNOT_INFER = (
+    DataDependentOutputException,
+    DynamicOutputShapeException,
+    UnsupportedOperatorException,
+)
 # torch asks the GPU's properties to choose a kernel.
 _ASKS_THE_GPU = frozenset({"scaled_dot_product_attention"})
 
@@ -132,10 +138,8 @@ class DeviceMode(TorchDispatchMode):
         Raises:
             WrongDeviceError: torch refuses, as a GPU would.
         """
-        tensors = [one for one in flat if isinstance(one, Tensor)]
         if name in _ASKS_THE_GPU:
-            if not all(isinstance(one, DeviceTensor) for one in tensors):
-                self._refuse(f"{name}: a tensor is on the CPU")
+            self._compare(name, flat)
             return
         key = (func, str(spec), *(_looks(one) for one in flat))
         if key in self._checked:
@@ -143,14 +147,18 @@ class DeviceMode(TorchDispatchMode):
         args, kwargs = tree_unflatten([self._faked(one) for one in flat], spec)
         try:
             func(*args, **kwargs)
-        except (DataDependentOutputException, DynamicOutputShapeException):
-            if not all(isinstance(one, DeviceTensor) or not one.dim() for one in tensors):
-                self._refuse(f"{name}: a tensor is on the CPU")
-        except UnsupportedOperatorException:
-            self._record.unchecked[name] += 1
+        except _CANNOT_INFER:
+            self._compare(name, flat)
+            return
         except Exception as error:
             self._refuse(f"{name}: {error}")
         self._checked.add(key)
+
+    def _compare(self, name: str, flat: Sequence[Any]) -> None:
+        self._record.unchecked[name] += 1
+        tensors = [one for one in flat if isinstance(one, Tensor)]
+        if not all(isinstance(one, DeviceTensor) or not one.dim() for one in tensors):
+            self._refuse(f"{name}: a tensor is on the CPU")
 
     def _refuse(self, message: str) -> None:
         self._record.refuse(message)

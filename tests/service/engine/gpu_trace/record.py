@@ -37,8 +37,8 @@ class Stage:
 
 
 class Record:
-    """Stages by name; `refused` lists what a GPU would refuse, `unchecked` the operators that
-    torch's own device check did not see.
+    """Stages by name; `refused` lists what a GPU would refuse, `unchecked` counts the
+    operators whose devices the trace compares itself, because torch cannot check them.
     """
 
     def __init__(self) -> None:
