@@ -13,7 +13,7 @@ from service.engine.grammar.compiler import GrammarCompiler
 from service.plan.schema_walk import Place, place_of, subschemas, target, values
 
 _MAX_COMPILED = 64
-_MAX_S = 1.0
+_MAX_S = 2.0
 _DEFINITIONS = ("$defs", "definitions")
 _INSIDE = re.compile(r"#/(\$defs|definitions)/")
 # Beginning of the reason -> the keyword at fault.

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 # What the first tokens of an answer may take of the processor: a batch waits for each of its
 # answers at every token.
-_TOKENS, MAX_TRIAL_S = 64, 0.25
+_TOKENS, MAX_TRIAL_S = 64, 0.03
 _MAX_PATTERNS = 64
 
 

@@ -76,6 +76,12 @@ def test_choices_have_calls_of_their_own() -> None:
     assert len(set(ids)) == 2
 
 
+def test_arguments_are_whole_if_only_what_is_around_them_was_cut() -> None:
+    answer = '{"name": "draw", "arguments": {"a": {}}'
+    assert CallShape(NAMES, 1).message(0, answer).tool_calls[0].function.arguments == '{"a": {}}'
+    assert arguments_of(streamed(NAMES, list(answer))) == '{"a": {}}'
+
+
 @pytest.mark.parametrize("text", ["", '{"name": "dra'])
 def test_an_answer_that_was_cut_before_the_name_calls_nothing(text: str) -> None:
     assert CallShape(NAMES, 1).message(0, text).tool_calls == []

@@ -78,6 +78,11 @@ FAULTS: dict[str, tuple[Any, str, str]] = {
         "/$defs/a/properties/a/pattern",
         "too complex",
     ),
+    "repetition": (
+        text(pattern="^(a{300}){300}$"),
+        "/properties/a/pattern",
+        "too complex: the first tokens of an answer take",
+    ),
     "long pattern": (text(pattern="a" * 5000), "/properties/a/pattern", "5000 characters"),
     "deep": (nested(130), "", f"the limit is {MAX_DEPTH} levels"),
     "huge": ({"enum": [f"value {n}" for n in range(9000)]}, "", "bytes; the limit is 65536"),
