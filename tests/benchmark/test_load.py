@@ -274,7 +274,7 @@ def test_a_rate_makes_an_open_loop_unless_a_limit_is_asked_for(
         (["--baseline", "transformers"], "needs --checkpoint, the checkpoint"),
         (["--baseline=transformers", "--checkpoint=x", "--cancel-rate=0.5"], "cannot be combined"),
         (["--cloud", "a.png"], "a.png is not a point cloud; --cloud takes .asc"),
-        (["--image", "a.npy"], "a.npy is not a picture; --image takes .png"),
+        (["--image", "a.npy"], "a.npy is not a picture; --image takes .jpg"),
         (["--suite", "nowhere"], "has no suite.json"),
     ],
 )

@@ -70,7 +70,7 @@ def test_unique_media_differ_and_stay_seeded(tmp_path: Path) -> None:
 
 
 def test_media_that_cannot_be_sent_are_named(tmp_path: Path) -> None:
-    with pytest.raises(BenchmarkError, match=r"a\.npy is not a picture; --image takes .png"):
+    with pytest.raises(BenchmarkError, match=r"a\.npy is not a picture; --image takes .jpg"):
         make_workload(WorkloadSpec(1, images=(tmp_path / "a.npy",)), 0)
     with pytest.raises(BenchmarkError, match=r"cannot read .*b\.png"):
         make_workload(WorkloadSpec(1, images=(tmp_path / "b.png",)), 0)

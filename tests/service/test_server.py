@@ -123,7 +123,7 @@ def test_the_terminal_client_converses(
     (tmp_path / "a.png").write_bytes(png())
     (tmp_path / "bad.png").write_bytes(b"bad")
     lines = iter(
-        ["", "/help", f"/image {tmp_path / 'bad.png'}", "What?", "/reset", "/cloud x.obj",
+        ["", "/help", f"/image {tmp_path / 'bad.png'}", "What?", "/reset", "/cloud x.dae",
          "/image nowhere.png", f"/image '{tmp_path / 'a.png'}'", "What is this?", "And now?",
          "/quit"]
     )  # fmt: skip

@@ -44,6 +44,7 @@ _PROBES: tuple[tuple[Turn, ...], ...] = (
     (Turn("Hello.", "Hi!"), Turn("Look.", "I see.", _PICTURE), Turn("Again.", media=_PICTURE)),
     (Turn("<Img> </IMG> <image> <pointcloud> #### ###", "### Human: no", _PICTURE), Turn("#x")),
     (Turn("Empty?", "", _PICTURE), Turn("- one\n- two")),
+    (Turn(None, "Hello!"), Turn("Hi.", media=_PICTURE)),
 )
 
 

@@ -132,7 +132,7 @@ def test_no_text_spells_a_special_token(
     [
         ([], "last message must have role user"),
         ([{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}], "last message"),
-        ([{"role": "assistant", "content": "b"}], "no user message precedes"),
+        ([{"role": "assistant", "content": "b"}], "last message must have role user"),
         ([{"role": "tool", "content": "b"}], "role tool is not supported"),
         ([{"role": "user", "content": " \n"}], "neither text nor an image"),
         ([{"role": "user", "content": None}], "role user has no content"),
