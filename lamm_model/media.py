@@ -20,8 +20,8 @@ from lamm_model.formats.errors import (
     MediaFormatError,
     MediaTooLargeError,
 )
-from lamm_model.formats.picture import read_image
-from lamm_model.formats.picture_formats import IMAGE_FORMATS
+from lamm_model.formats.pictures.picture import read_image
+from lamm_model.formats.pictures.picture_formats import IMAGE_FORMATS
 from lamm_model.formats.point_cloud import FORMATS, check_fields, read_point_cloud
 
 __all__ = [

@@ -7,14 +7,14 @@ import tomllib
 from pathlib import Path
 
 from benchmark.content import IMAGE_TYPES
-from lamm_model.formats import picture, picture_size
-from lamm_model.formats.picture_formats import (
+from lamm_model.formats.pictures import picture, picture_size
+from lamm_model.formats.pictures.picture_formats import (
     IMAGE_FORMATS,
     MEDIA_TYPES,
     PICTURE_FORMATS,
     PICTURE_SUFFIXES,
 )
-from lamm_model.formats.picture_kind import EXPECTED
+from lamm_model.formats.pictures.picture_kind import EXPECTED
 from service.schemas.messages import ImagePart
 from service.schemas.tasks import PictureTaskRequest
 

@@ -11,8 +11,8 @@ from typing import BinaryIO
 
 from lamm_model.conversation import Modality
 from lamm_model.formats.cloud_format import MediumBytes
-from lamm_model.formats.picture_kind import HEAD, known_format
-from lamm_model.formats.picture_size import picture_size
+from lamm_model.formats.pictures.picture_kind import HEAD, known_format
+from lamm_model.formats.pictures.picture_size import picture_size
 from lamm_model.formats.point_cloud import FORMATS
 
 

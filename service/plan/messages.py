@@ -11,7 +11,7 @@ from pathlib import PurePath
 
 from lamm_model.conversation import Modality
 from lamm_model.formats.cloud_format import CloudFile
-from lamm_model.formats.picture_formats import PICTURE_SUFFIXES
+from lamm_model.formats.pictures.picture_formats import PICTURE_SUFFIXES
 from lamm_model.media import POINT_CLOUD_SUFFIXES, MediaFormatError
 from service.exceptions import MediaRefusedError, RequestError
 from service.files.store import StoredFile

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from lamm_model.formats.picture_formats import MEDIA_TYPES
+from lamm_model.formats.pictures.picture_formats import MEDIA_TYPES
 from lamm_model.formats.point_cloud import FORMATS
 from lamm_model.media import POINT_CLOUD_SUFFIXES
 

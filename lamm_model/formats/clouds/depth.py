@@ -16,7 +16,7 @@ from lamm_model.formats.camera import Camera
 from lamm_model.formats.cloud import Array, CloudOptions, RawCloud
 from lamm_model.formats.cloud_format import CloudFormat, MediumBytes
 from lamm_model.formats.errors import MediaDecodeError, MediaFormatError, MediaTooLargeError
-from lamm_model.formats.png_metadata import without_large_metadata
+from lamm_model.formats.pictures.png_metadata import without_large_metadata
 from lamm_model.formats.thinning import MAX_FACTOR, Thinning
 
 

@@ -19,7 +19,7 @@ from tests.service.media.hostile_case import TRUNCATIONS, Case
 MAX_PIXELS = 4_000_000
 _RED = (200, 30, 40)
 _FORMATS = ("PNG", "JPEG", "WebP", "BMP", "GIF", "TIFF", "AVIF")
-FIXTURES = Path(__file__).resolve().parents[2] / "lamm_model/formats/fixtures/pictures"
+FIXTURES = Path(__file__).resolve().parents[2] / "lamm_model/formats/pictures/fixtures"
 
 
 def picture_cases() -> Iterator[Case]:

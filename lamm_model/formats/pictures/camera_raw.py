@@ -5,7 +5,7 @@ Their first directory describes a thumbnail, which must not be taken for the pic
 
 from __future__ import annotations
 
-from lamm_model.formats.tiff_header import (
+from lamm_model.formats.pictures.tiff_header import (
     DNG_VERSION,
     MAKE,
     NEW_SUBFILE_TYPE,

@@ -12,8 +12,8 @@ import numpy as np
 from PIL import Image, TiffImagePlugin
 
 from lamm_model.formats.errors import MediaDecodeError, MediaFormatError, MediaTooLargeError
-from lamm_model.formats.picture_size import check_pixels
-from lamm_model.formats.tiff_header import (
+from lamm_model.formats.pictures.picture_size import check_pixels
+from lamm_model.formats.pictures.tiff_header import (
     BITS,
     COMPRESSION,
     HEIGHT,

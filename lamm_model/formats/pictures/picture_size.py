@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from lamm_model.formats.errors import MediaDecodeError, MediaTooLargeError
-from lamm_model.formats.heif_header import read_heif_header
-from lamm_model.formats.picture_kind import HEAD, known_format
-from lamm_model.formats.tiff_header import HEIGHT, ORIENTATION, WIDTH, first_directory
+from lamm_model.formats.pictures.heif_header import read_heif_header
+from lamm_model.formats.pictures.picture_kind import HEAD, known_format
+from lamm_model.formats.pictures.tiff_header import HEIGHT, ORIENTATION, WIDTH, first_directory
 
 # `count` bytes from an offset; fewer at the end, or if they cannot be read.
 Read = Callable[[int, int], bytes]

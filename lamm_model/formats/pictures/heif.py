@@ -8,10 +8,10 @@ from typing import Any
 from PIL import AvifImagePlugin, Image
 
 from lamm_model.formats.errors import MediaDecodeError, MediaError, MediaFormatError
-from lamm_model.formats.heif_header import HeifHeader, read_heif_header
-from lamm_model.formats.orientation import upright
-from lamm_model.formats.picture_kind import EXPECTED
-from lamm_model.formats.picture_size import check_pixels
+from lamm_model.formats.pictures.heif_header import HeifHeader, read_heif_header
+from lamm_model.formats.pictures.orientation import upright
+from lamm_model.formats.pictures.picture_kind import EXPECTED
+from lamm_model.formats.pictures.picture_size import check_pixels
 
 # One thread, as for all other formats: several pictures are decoded side by side.
 AvifImagePlugin.DEFAULT_MAX_THREADS = 1

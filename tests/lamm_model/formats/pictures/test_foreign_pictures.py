@@ -1,4 +1,4 @@
-"""Pictures that other tools have written are read as they hold them; see fixtures/pictures."""
+"""Pictures that other tools have written are read as they hold them; see fixtures."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from lamm_model.media import decode_image
 from service.media.headers import WholeBytes, announced_size, kind_of_bytes
 
 Array = npt.NDArray[Any]
-ROOT = Path(__file__).resolve().parents[3]
-FOLDER = Path(__file__).parent / "fixtures/pictures"
+ROOT = Path(__file__).resolve().parents[4]
+FOLDER = Path(__file__).parent / "fixtures"
 FILES = sorted(path for path in FOLDER.iterdir() if path.suffix in (".tif", ".heic", ".avif"))
 GREY = ("grey", "float32")
 # Largest mean difference of a sample; those that are not named are lossless.

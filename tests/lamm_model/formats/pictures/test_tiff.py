@@ -13,7 +13,7 @@ import pytest
 import tifffile
 
 from lamm_model.conversation import Modality
-from lamm_model.formats.tiff_header import first_directory
+from lamm_model.formats.pictures.tiff_header import first_directory
 from lamm_model.media import (
     MediaDecodeError,
     MediaFormatError,
@@ -23,7 +23,7 @@ from lamm_model.media import (
 )
 from service.media.headers import WholeBytes, announced_size
 
-FIXTURES = Path(__file__).parent / "fixtures/pictures"
+FIXTURES = Path(__file__).parent / "fixtures"
 RNG = np.random.default_rng(0)
 RGB = RNG.integers(0, 256, (40, 56, 3), np.uint8)
 GREY = RNG.integers(0, 256, (40, 56), np.uint8)

@@ -25,13 +25,13 @@ from lamm_model.formats.errors import (
     MediaError,
     MediaTooLargeError,
 )
-from lamm_model.formats.heif import read_avif, read_heic
-from lamm_model.formats.jpeg_end import END_MARKER, read_without_end
-from lamm_model.formats.orientation import upright
-from lamm_model.formats.picture_kind import picture_format
-from lamm_model.formats.picture_size import check_pixels, picture_size
-from lamm_model.formats.png_metadata import without_large_metadata
-from lamm_model.formats.tiff import read_tiff
+from lamm_model.formats.pictures.heif import read_avif, read_heic
+from lamm_model.formats.pictures.jpeg_end import END_MARKER, read_without_end
+from lamm_model.formats.pictures.orientation import upright
+from lamm_model.formats.pictures.picture_kind import picture_format
+from lamm_model.formats.pictures.picture_size import check_pixels, picture_size
+from lamm_model.formats.pictures.png_metadata import without_large_metadata
+from lamm_model.formats.pictures.tiff import read_tiff
 
 
 def read_image(data: bytes, max_pixels: int) -> tuple[Image.Image, dict[str, Any]]:

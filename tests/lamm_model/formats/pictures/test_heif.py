@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from PIL import AvifImagePlugin
 
-from lamm_model.formats.heif_header import HeifHeader, read_heif_header
+from lamm_model.formats.pictures.heif_header import HeifHeader, read_heif_header
 from lamm_model.media import (
     MediaDecodeError,
     MediaFormatError,
@@ -18,7 +18,7 @@ from lamm_model.media import (
     decode_image,
 )
 
-FOLDER = Path(__file__).parent / "fixtures/pictures"
+FOLDER = Path(__file__).parent / "fixtures"
 HEIC = (FOLDER / "heif_enc.heic").read_bytes()
 TURNED = (FOLDER / "pillow_heif_orientation6.heic").read_bytes()
 GRID = (FOLDER / "libheif_grid.heic").read_bytes()

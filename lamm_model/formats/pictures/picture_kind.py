@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 
-from lamm_model.formats.camera_raw import camera_raw_name
 from lamm_model.formats.errors import MediaFormatError
-from lamm_model.formats.picture_formats import IMAGE_FORMATS, PICTURE_FORMATS
+from lamm_model.formats.pictures.camera_raw import camera_raw_name
+from lamm_model.formats.pictures.picture_formats import IMAGE_FORMATS, PICTURE_FORMATS
 
 __all__ = ["EXPECTED", "HEAD", "known_format", "picture_format"]
 

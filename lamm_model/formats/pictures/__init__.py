@@ -1,0 +1,1 @@
+"""Readers of pictures: their formats, headers, orientation, and what is refused by name."""
