@@ -46,9 +46,12 @@ def _environment(container: dict[str, Any]) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("version", VERSIONS)
-@pytest.mark.parametrize("kind", sorted(set(_manifests("base")) - FOREIGN))
+@pytest.mark.parametrize(
+    "kind", sorted(set(_manifests("base") | _manifests("checkpoints")) - FOREIGN)
+)
 def test_manifests_keep_to_the_schema(kind: str, version: str) -> None:
-    kubernetes_validate.validate(_manifests("base")[kind], version, strict=True)
+    manifests = _manifests("base") | _manifests("checkpoints")
+    kubernetes_validate.validate(manifests[kind], version, strict=True)
 
 
 def test_the_schema_refuses_a_misspelled_key() -> None:
@@ -58,7 +61,7 @@ def test_the_schema_refuses_a_misspelled_key() -> None:
         kubernetes_validate.validate(manifest, VERSIONS[-1], strict=True)
 
 
-@pytest.mark.parametrize("folder", ["base", "gpu", "monitoring"])
+@pytest.mark.parametrize("folder", ["base", "checkpoints", "gpu", "monitoring", "vllm"])
 def test_kustomizations_name_every_manifest(folder: str) -> None:
     kustomization = _manifests(folder)["Kustomization"]
     named = {name for name in kustomization["resources"] if name.endswith(".yaml")}
@@ -116,7 +119,7 @@ def test_probes_ask_the_routes_that_mean_what_kubernetes_means() -> None:
     assert liveness["failureThreshold"] >= 3
 
 
-@pytest.mark.parametrize("folder", ["base", "gpu"])
+@pytest.mark.parametrize("folder", ["base", "gpu", "vllm"])
 def test_pods_are_given_settings_that_exist(folder: str) -> None:
     settings = {f"LAMM_{name.upper()}" for name in Settings.model_fields}
     (container,) = _manifests(folder)["Deployment"]["spec"]["template"]["spec"]["containers"]

@@ -40,7 +40,8 @@ def vllm_options(settings: Settings) -> VllmOptions:
     key = settings.vllm_api_key
     return VllmOptions(
         url=settings.vllm_url,
-        api_key=None if key is None else key.get_secret_value(),
+        # An empty variable, as compose sets it, is no key.
+        api_key=(key.get_secret_value() or None) if key is not None else None,
         environment=settings.vllm_env,
         model_dir=settings.vllm_model,
         arguments=settings.vllm_args,

@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 from lamm_model.checkpoint.export.base import ExportRequest
+from lamm_model.checkpoint.export.existing import exists_already
 from lamm_model.checkpoint.export.registry import FORMATS
 from lamm_model.spec import CheckpointError
 
@@ -48,6 +49,12 @@ def add_export(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         help="data type of the stored weights (default: the checkpoint's)",
     )
     add("--force", action="store_true", help="replace --out if it exists")
+    add(
+        "--keep",
+        action="store_true",
+        help="write nothing if --out is this export of this checkpoint already (with --force: "
+        "replace anything else)",
+    )
     exporting.set_defaults(run=_export)
 
 
@@ -66,16 +73,18 @@ def _export(arguments: argparse.Namespace) -> int:
         raise CheckpointError(
             f"--for is {target!r}; format {format.name} is written for {', '.join(format.targets)}"
         )
-    result = format.write(
-        ExportRequest(
-            checkpoint=arguments.checkpoint,
-            out=arguments.out,
-            target=target,
-            adapter=arguments.adapter,
-            dtype=arguments.dtype,
-            replace=arguments.force,
-        )
+    request = ExportRequest(
+        checkpoint=arguments.checkpoint,
+        out=arguments.out,
+        target=target,
+        adapter=arguments.adapter,
+        dtype=arguments.dtype,
+        replace=arguments.force,
     )
+    if arguments.keep and exists_already(request, format.name):
+        print(f"{arguments.out}: {format.name} for {target} of this checkpoint already; kept")
+        return 0
+    result = format.write(request)
     print(f"{arguments.out}: {format.name} for {target}, {result.dtype}, digest {result.digest}")
     for note in result.notes:
         print(f"note: {note}")

@@ -13,6 +13,7 @@ from lamm_model.spec import PROVENANCE, CheckpointError, CheckpointSpec, read_js
 from service.engine.config import EngineConfigError
 from service.engine.loading.model_source import ModelSource
 from service.engine.vllm.client import VllmClient, VllmRefusal
+from service.engine.vllm.flags import TOKEN_ROUTE, shown
 from service.engine.vllm.probes import ServerProbes
 from service.engine.vllm.wire import VllmModel
 
@@ -98,7 +99,7 @@ class ServerChecker:
         except VllmRefusal as refusal:
             if refusal.status == 404:
                 raise self._refusal(
-                    "lacks the token-in route; start it with --enable-scale-out"
+                    f"lacks the token-in route; start it with {shown(TOKEN_ROUTE)}"
                 ) from None
             found = _VOCABULARY.search(refusal.reason)
         else:

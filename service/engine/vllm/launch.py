@@ -15,7 +15,6 @@ import torch
 
 from lamm_model.checkpoint.export.base import ExportRequest
 from lamm_model.checkpoint.export.llava.write import write_llava
-from lamm_model.sampling_params import MAX_LOGPROBS
 from lamm_model.spec import CheckpointSpec
 from service.engine.config import EngineConfig
 from service.engine.device import choose_device, choose_dtype
@@ -23,6 +22,7 @@ from service.engine.kv.plan import available_host_bytes
 from service.engine.loading.model_source import ModelSource
 from service.engine.vllm.adapters import RANKS, write_adapter
 from service.engine.vllm.environment import find_environment
+from service.engine.vllm.flags import SERVER_FLAGS, VARIABLES
 from service.engine.vllm.options import VllmOptions
 from service.engine.vllm.process import VllmProcess
 
@@ -31,14 +31,6 @@ _log = logging.getLogger(__name__)
 # The base's name in vLLM if it is served under none itself.
 _UNNAMED = "lamm-base"
 _GPU_SHARE, _CPU_SHARE = 0.8, 0.4
-# No telemetry, nothing from the hub, and internal ports on the loopback interface alone.
-_VARIABLES = {
-    "VLLM_NO_USAGE_STATS": "1",
-    "DO_NOT_TRACK": "1",
-    "HF_HUB_OFFLINE": "1",
-    "TRANSFORMERS_OFFLINE": "1",
-    "VLLM_HOST_IP": "127.0.0.1",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +64,7 @@ class Launch:
             process = VllmProcess(
                 environment / "bin" / "python",
                 [program, "serve", *command, *options.arguments],
-                _VARIABLES | _threads(config),
+                dict(VARIABLES) | _threads(config),
                 directory / "socket",
             )
         except BaseException:
@@ -135,13 +127,7 @@ def _command(
         *("--max-model-len", str(max_model_len)),
         *("--max-num-seqs", str(config.max_num_seqs)),
         *("--max-num-batched-tokens", str(config.max_num_batched_tokens)),
-        "--enable-scale-out",
-        "--enable-mm-embeds",
-        *("--limit-mm-per-prompt", '{"image": 0}'),
-        *("--scheduling-policy", "priority"),
-        *("--structured-outputs-config", '{"backend": "guidance"}'),
-        *("--max-logprobs", str(MAX_LOGPROBS + 1)),
-        "--enable-prompt-tokens-details",
+        *SERVER_FLAGS,
         "--disable-uvicorn-access-log",
         *(() if config.enable_prefix_caching else ("--no-enable-prefix-caching",)),
         *_adapter_flags(models, directory),

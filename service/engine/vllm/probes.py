@@ -22,6 +22,7 @@ from service.engine.config import EngineConfigError
 from service.engine.loading.model_source import ModelSource
 from service.engine.vllm.client import VllmClient, VllmRefusal
 from service.engine.vllm.features import EncodedFeatures, encode_features
+from service.engine.vllm.flags import FEATURES, GRAMMARS, LOGPROBS, shown
 from service.engine.vllm.wire import VllmModel, generation_body, scoring_body
 
 _LAYOUT_SCHEMA = '{"type": "array", "prefixItems": [{"const": 1}, {"const": 2}], "minItems": 2}'
@@ -59,11 +60,10 @@ class ServerProbes:
         """Log-probabilities: enough of them, and as they are before temperature and penalties."""
         request = self._request(logprobs=MAX_LOGPROBS)
         body = generation_body(request, model, (), seed=0, max_tokens=1)
-        wanted = body["sampling_params"]["logprobs"]
-        await self._probe(body, f"--max-logprobs {wanted}")
+        await self._probe(body, shown(LOGPROBS))
         unknown = GenerationRequest("probe", (model.placeholder_id,), SamplingParams(),
                                     continuation_token_ids=(0,))  # fmt: skip
-        answer = await self._probe(scoring_body(unknown, model, (), 0), "--max-logprobs 21")
+        answer = await self._probe(scoring_body(unknown, model, (), 0), shown(LOGPROBS))
         value = answer["choices"][0]["logprobs"]["content"][0]["logprob"]
         if value > _CERTAIN:
             raise self._refusal("reports processed log-probabilities; start it with "
@@ -71,7 +71,7 @@ class ServerProbes:
 
     async def _check_grammar(self, model: VllmModel) -> None:
         """Grammars are read by guidance, which knows our layout of JSON and Lark."""
-        flag = """--structured-outputs-config '{"backend": "guidance"}'"""
+        flag = shown(GRAMMARS)
         request = self._request(GrammarSource(GrammarKind.JSON_SCHEMA, _LAYOUT_SCHEMA))
         answer = await self._probe(generation_body(request, model, (), seed=0, max_tokens=16), flag)
         text = self._tokenizer.decode(answer["choices"][0]["token_ids"])
@@ -88,7 +88,7 @@ class ServerProbes:
         ids = (model.placeholder_id,) * (rows + 1)
         request = GenerationRequest("probe", ids, SamplingParams(max_tokens=1))
         body = generation_body(request, model, (medium,), seed=0, max_tokens=1)
-        await self._probe(body, """--enable-mm-embeds --limit-mm-per-prompt '{"image": 0}'""")
+        await self._probe(body, shown(FEATURES))
 
     async def _check_adapters(self, models: Mapping[str, VllmModel]) -> None:
         """An adapter's requests must not change those of the base, which share their steps."""

@@ -19,18 +19,9 @@ from lamm_model.checkpoint.export.base import ExportRequest
 from lamm_model.checkpoint.export.llava import write
 from service.engine.config import EngineConfigError
 from service.engine.vllm.environment import find_environment
+from service.engine.vllm.flags import SERVER_FLAGS
 
 _START_TIMEOUT_S = 300
-# As docs/engines.md gives them.
-FLAGS = (
-    "--enable-scale-out",
-    "--enable-mm-embeds",
-    *("--limit-mm-per-prompt", '{"image": 0}'),
-    *("--structured-outputs-config", '{"backend": "guidance"}'),
-    *("--max-logprobs", "21"),
-    *("--scheduling-policy", "priority"),
-    "--enable-prompt-tokens-details",
-)
 _SMALL = (
     *("--dtype", "float32"),
     *("--max-num-seqs", "8"),
@@ -72,7 +63,11 @@ def export(checkpoint: Path, out: Path) -> Path:
 
 @contextlib.contextmanager
 def serving(
-    model: Path, names: Sequence[str], log: Path, *arguments: str, flags: Sequence[str] = FLAGS
+    model: Path,
+    names: Sequence[str],
+    log: Path,
+    *arguments: str,
+    flags: Sequence[str] = SERVER_FLAGS,
 ) -> Iterator[VllmServer]:
     """A server of that exported directory, on a free port of 127.0.0.1."""
     environment, port = vllm_environment(), _free_port()

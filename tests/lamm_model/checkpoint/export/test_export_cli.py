@@ -45,6 +45,32 @@ def test_exported_from_the_command_line(
     assert "llava-hf for transformers, float32" in capsys.readouterr().out
 
 
+def test_an_export_that_exists_is_kept_only_if_it_is_the_same(
+    tiny: Path, tiny_adapter: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "exports" / "llava"
+    arguments = ["export", str(tiny), "--format", "llava-hf", "--out", str(out), "--keep"]
+    for_vllm = [*arguments, "--for", "vllm"]
+    assert model(for_vllm) == 0
+    capsys.readouterr()
+    config = out / "config.json"
+    written = config.stat().st_ino
+    assert model(for_vllm) == model([*for_vllm, "--force", "--dtype", "float32"]) == 0
+    assert capsys.readouterr().out.count("of this checkpoint already; kept") == 2
+    assert config.stat().st_ino == written
+    # Another program, dtype or checkpoint: refused, or replaced where that is allowed.
+    for other in (["--for", "transformers"], ["--for", "vllm", "--dtype", "float16"]):
+        assert model([*arguments, *other]) == 1
+        assert "llava already exists" in capsys.readouterr().err
+    assert model([*for_vllm, "--force", "--dtype", "float16"]) == 0
+    assert "llava-hf for vllm, float16, digest" in capsys.readouterr().out
+    provenance = out / "provenance.json"
+    provenance.write_text(provenance.read_text().replace('"checkpoint": "', '"checkpoint": "0'))
+    assert model([*for_vllm, "--dtype", "float16"]) == 1
+    assert model([*for_vllm, "--adapter", str(tiny_adapter)]) == 1
+    assert "leave it out with --adapter" in capsys.readouterr().err
+
+
 def test_a_missing_checkpoint_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     where = str(tmp_path / "nowhere")
     assert model(["export", where, "--format", "llava-hf", "--out", str(tmp_path / "out")]) == 1
