@@ -11,6 +11,7 @@ from service.config.settings import Settings
 from service.dependencies import Services
 from service.endpoints import files
 from service.http.content_encoding import ContentEncodingMiddleware
+from service.http.head import HeadMiddleware
 from service.http.middleware import BodyLimitMiddleware, BodyLogMiddleware, RequestContextMiddleware
 from service.http.security_headers import SecurityHeadersMiddleware
 from service.http.trailing_slash import TrailingSlashMiddleware
@@ -44,6 +45,7 @@ async def watch_keys(keys: ApiKeys) -> None:
 def install_middleware(app: FastAPI, settings: Settings, services: Services) -> None:
     """Adds the middleware, innermost first: each call wraps those before it."""
     refused = services.metrics.rejected
+    app.add_middleware(HeadMiddleware)
     app.add_middleware(
         BodyLimitMiddleware,
         max_bytes=settings.max_body_bytes,

@@ -27,7 +27,11 @@ CHANNELS = (
     ("r", "g", "b"),
     ("rf", "gf", "bf"),
 )
+# Names of colours whose channels are the bytes of one value.
+PACKED = ("rgb", "rgba")
 _UNIT_LENGTH_ERROR = 0.02
+# Fewer points may have 0, 1, 2 ... as a coordinate by chance.
+_FEWEST_NUMBERED = 16
 _UINT16_PER_UINT8 = 257  # 65535 / 255
 
 
@@ -117,6 +121,34 @@ def colours(values: Array) -> FloatArray:
     return np.ascontiguousarray(rgb)
 
 
+def unpacked(packed: Array) -> FloatArray:
+    """PCL packs 0x00RRGGBB in the bits of a float32 or of an integer.
+
+    With alpha in the highest byte, the bits can be those of a NaN.
+    """
+    words = np.ascontiguousarray(packed, packed.dtype.newbyteorder("=")).view(np.uint32)
+    return colours(np.stack([(words >> shift) & 0xFF for shift in (16, 8, 0)], axis=1))
+
+
+def unpacked_text(packed: Array) -> FloatArray:
+    """As `unpacked`, of the number that a text has.
+
+    Some programs declare a float, but write 0xRRGGBB as a whole number. The floats whose bits are
+    colours are far below 1, or not whole.
+    """
+    if packed.dtype.kind == "f":
+        if np.isnan(packed).any():
+            # The bits of the colour are lost.
+            raise MediaDecodeError("a packed colour is nan; expected 0x00RRGGBB as a number")
+        low, high = np.iinfo(np.int32).min, np.iinfo(np.uint32).max
+        whole = (packed == np.rint(packed)) & (packed >= low) & (packed <= high)
+        with np.errstate(over="ignore", under="ignore"):
+            packed = packed.astype(np.int64 if whole.all() else np.float32)
+        if packed.dtype.kind == "i":
+            packed = packed.astype(np.uint32)  # alpha in the highest byte makes it negative
+    return unpacked(packed)
+
+
 def raw_cloud(
     xyz: Array,
     colour: Array | None = None,
@@ -155,15 +187,23 @@ def cloud_from_table(table: Array, names: Mapping[str, int] | None = None) -> Ra
     With `names` (name -> column), those are found by name. Without, the first three columns are
     coordinates and the next three colours, unless they are unit normals as ModelNet40 has them;
     colours may then follow the normals. Fewer than six columns have no colours.
+
+    Raises:
+        MediaDecodeError: also if columns without names are plainly others.
     """
     if names is not None:
         channels = next((c for c in CHANNELS if {*c} <= names.keys()), None)
         colour = None if channels is None else table[:, [names[name] for name in channels]]
-        return raw_cloud(table[:, [names[name] for name in AXES]], colour, _named_colours)
+        xyz = table[:, [names[name] for name in AXES]]
+        packed = next((name for name in PACKED if name in names), None)
+        if colour is None and packed is not None:
+            return raw_cloud(xyz, table[:, names[packed]], unpacked_text)
+        return raw_cloud(xyz, colour, _named_colours)
+    _check_is_no_number(table)
     found = [table[:, start : start + 3] for start in range(3, table.shape[1] - 2, 3)]
     if found and _are_normals(found[0]):
         found = found[1:]
-    return raw_cloud(table[:, :3], found[0] if found else None)
+    return raw_cloud(table[:, :3], found[0] if found else None, _unnamed_colours)
 
 
 def plain(row: Array) -> str:
@@ -175,6 +215,30 @@ def _named_colours(values: Array) -> FloatArray:
     """Text has no types: whole numbers above 255 that fit 16 bits are 16-bit colours."""
     sixteen_bit = values.astype(np.uint16) if MAX_COLOUR < values.max() <= 0xFFFF else values
     return colours(sixteen_bit if (sixteen_bit == values).all() else values)
+
+
+def _unnamed_colours(values: Array) -> FloatArray:
+    """Refuses an intensity between 0 and 1 before two of the channels."""
+    highest, whole = values.max(axis=0), (values == np.rint(values)).all(axis=0)
+    if (~whole & (highest <= 1.0)).any() and (whole & (highest > 1.0)).any():
+        raise MediaDecodeError(
+            f"the three columns of colours have fractions up to {highest[~whole].min():g} beside "
+            f"whole numbers up to {highest[whole].max():g}, so one of them is no colour; "
+            "name the columns in a first line, such as x y z intensity r g b"
+        )
+    return colours(values)
+
+
+def _check_is_no_number(table: Array) -> None:
+    """Refuses a first column that numbers the points, as spreadsheets and pandas write it."""
+    points, columns = table.shape
+    if columns == MIN_COLUMNS or points < _FEWEST_NUMBERED or table[0, 0] not in (0, 1):
+        return
+    if (table[:, 0] == np.arange(points) + table[0, 0]).all():
+        raise MediaDecodeError(
+            f"the first of {columns} columns numbers the points from {table[0, 0]:g}, so it is no "
+            "coordinate; leave it out, or name the columns"
+        )
 
 
 def _are_normals(values: Array) -> bool:

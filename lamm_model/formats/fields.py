@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -16,11 +15,14 @@ import numpy as np
 from lamm_model.formats.cloud import (
     AXES,
     CHANNELS,
+    PACKED,
     Array,
     FloatArray,
     RawCloud,
     colours,
     raw_cloud,
+    unpacked,
+    unpacked_text,
 )
 from lamm_model.formats.errors import MediaDecodeError
 from lamm_model.formats.text_table import numbered_lines, read_table
@@ -29,7 +31,6 @@ from lamm_model.formats.text_table import numbered_lines, read_table
 CloudMaker = Callable[[Array, Array | None, Callable[[Array], FloatArray]], RawCloud]
 _MAX_HEADER = 1 << 16
 _MAX_DIGITS = 15
-_PACKED = ("rgb", "rgba")
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,16 +51,19 @@ class PointFields:
     """
 
     def __init__(self, fields: Sequence[Field], format: str, make: CloudMaker = raw_cloud) -> None:
-        """`format` names the file in errors; `make` makes the cloud of all points."""
+        """`format` names the file in errors; `make` makes the cloud of all points.
+
+        Names are the same in upper and lower case.
+        """
         self.fields, self._format, self._make = tuple(fields), format, make
         self._by_name: dict[str, list[int]] = {}
         for index, field in enumerate(fields):
-            self._by_name.setdefault(field.name, []).append(index)
+            self._by_name.setdefault(field.name.lower(), []).append(index)
         missing = [name for name in AXES if name not in self._by_name]
         if missing:
             raise MediaDecodeError(f"the {format} points have no field {', '.join(missing)}")
         self._axes = [self._only(name) for name in AXES]
-        self._packed = next((self._only(name) for name in _PACKED if name in self._by_name), None)
+        self._packed = next((self._only(name) for name in PACKED if name in self._by_name), None)
         self._channels = next(
             ([self._only(n) for n in names] for names in CHANNELS if {*names} <= {*self._by_name}),
             None,
@@ -81,8 +85,12 @@ class PointFields:
         rows = np.frombuffer(body, dtype=self.record, count=points, offset=offset)
         return self.cloud(lambda index: rows[str(index)][:, 0])
 
-    def from_text(self, body: bytes, points: int, first_line: int) -> RawCloud:
+    def from_text(
+        self, body: bytes, points: int, first_line: int, is_last: bool = True
+    ) -> RawCloud:
         """The cloud of a body that has one line per point; its first line is number `first_line`.
+
+        Only if other elements follow (`is_last` is false) may there be more lines.
 
         A point may have several lines, as librealsense writes them, if all have the same number.
         """
@@ -90,12 +98,17 @@ class PointFields:
         if lines > 1:
             body = _joined(body, lines, points)
         table = read_table(
-            body, self._format, first_line=first_line, step=lines, columns=self.columns, rows=points
+            body,
+            self._format,
+            first_line=first_line,
+            step=lines,
+            columns=self.columns,
+            rows=points,
+            exact=is_last,
         )
         starts = np.cumsum([0, *(field.count for field in self.fields)])
         return self.cloud(
-            lambda index: self._cast(table[:, starts[index]], self.fields[index]),
-            partial(_unpacked, allow_nan=False),
+            lambda index: self._text_column(index, table[:, starts[index]]), unpacked_text
         )
 
     def cloud(
@@ -110,7 +123,7 @@ class PointFields:
         with np.errstate(invalid="ignore"):  # a signalling NaN; its point is dropped
             xyz = np.stack([column(index).astype(np.float64) for index in self._axes], axis=1)
         if self._packed is not None:
-            return self._make(xyz, column(self._packed), unpack or _unpacked)
+            return self._make(xyz, column(self._packed), unpack or unpacked)
         if self._channels is None:
             return self._make(xyz, None, colours)
         channels = np.stack([column(i) for i in self._channels], axis=1)
@@ -148,6 +161,12 @@ class PointFields:
                     f"the {self._format} colour fields have types {', '.join(names)}; "
                     "expected one type"
                 )
+
+    def _text_column(self, index: int, values: Array) -> Array:
+        field = self.fields[index]
+        # `unpacked_text` needs all digits of a packed colour.
+        is_packed_float = index == self._packed and field.type.kind == "f"
+        return values if is_packed_float else self._cast(values, field)
 
     def _cast(self, values: Array, field: Field) -> Array:
         """Text values in the type that the header declares, so that text reads as binary does."""
@@ -213,14 +232,3 @@ def _joined(body: bytes, lines: int, points: int) -> bytes:
             break
         parts += (line, b"\n" if (index + 1) % lines == 0 else b" ")
     return b"".join(parts)
-
-
-def _unpacked(packed: Array, allow_nan: bool = True) -> FloatArray:
-    """PCL packs 0x00RRGGBB in the bits of a float32 or of an integer.
-
-    With alpha in the highest byte, the bits can be those of a NaN; a text has lost them then.
-    """
-    if not allow_nan and packed.dtype.kind == "f" and np.isnan(packed).any():
-        raise MediaDecodeError("a packed colour is nan; expected 0x00RRGGBB as a number")
-    words = np.ascontiguousarray(packed, packed.dtype.newbyteorder("=")).view(np.uint32)
-    return colours(np.stack([(words >> shift) & 0xFF for shift in (16, 8, 0)], axis=1))

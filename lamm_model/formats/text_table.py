@@ -25,7 +25,8 @@ _NUMBER = re.compile(
 
 def read_table(
     text: bytes, format: str, *, first_line: int, step: int = 1, columns: int | None = None,
-    rows: int | None = None, comments: bool = False, shown: bytes | None = None,
+    rows: int | None = None, exact: bool = False, comments: bool = False,
+    shown: bytes | None = None,
 ) -> npt.NDArray[np.float64]:  # fmt: skip
     """Lines of numbers, separated by white space, as [N, columns] float64; blank lines are skipped.
 
@@ -35,24 +36,26 @@ def read_table(
         first_line: the number of the first line in the file, from 1.
         step: lines of the file per line of `text`.
         columns: numbers per line; None takes those of the first line.
-        rows: the number of lines; None reads all. A file may have more.
+        rows: the number of lines; None reads all.
+        exact: whether more lines than `rows` are refused.
         comments: whether `#` and `//` begin comments.
         shown: the lines as the file has them, for errors; None for `text`.
 
     Raises:
         MediaDecodeError: a line has a value that is not a number or another number of values, or
-            there are fewer than `rows` lines.
+            there are fewer than `rows` lines, or more if `exact`.
     """
     lines = _Lines(text, text if shown is None else shown, format, first_line, step, comments)
     text = _NAN_PAYLOAD.sub(b"nan", text) if b"(" in text else text
     # NumPy splits lines in Python if it is to look for comments of two characters.
     marks = [mark.decode() for mark in COMMENTS if mark in text] if comments else None
+    most = None if rows is None else rows + exact
     try:
         with warnings.catch_warnings():
             # NumPy warns about empty text; the shape is checked below.
             warnings.simplefilter("ignore", UserWarning)
             table = np.loadtxt(
-                io.BytesIO(text), dtype=np.float64, comments=marks or None, ndmin=2, max_rows=rows
+                io.BytesIO(text), dtype=np.float64, comments=marks or None, ndmin=2, max_rows=most
             )
     except ValueError:
         raise lines.fault(columns) from None
@@ -61,6 +64,10 @@ def read_table(
     found = len(table) if table.size else 0
     if rows is not None and found < rows:
         raise MediaDecodeError(f"the {format} file declares {rows} points, but has {found} lines")
+    if rows is not None and found > rows:
+        raise MediaDecodeError(
+            f"the {format} file declares {rows} points, but has more lines of points"
+        )
     return table if table.size else np.empty((0, columns or 0))
 
 

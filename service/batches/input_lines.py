@@ -94,7 +94,7 @@ def _sound_line(line: bytes, number: int, endpoint: str, seen: dict[bytes, int])
     try:
         request = from_json(line, allow_inf_nan=False)
     except ValueError as error:
-        raise InvalidLineError("invalid_json_line", f"the line {json_fault(error)}") from None
+        raise InvalidLineError("invalid_json_line", f"the line {json_fault(error, line)}") from None
     if not isinstance(request, dict):
         raise InvalidLineError("invalid_json_line", "the line is not a JSON object")
     custom_id = _custom_id(request)

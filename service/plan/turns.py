@@ -37,6 +37,7 @@ class _OpenTurn:
     media: list[MediaItem] = field(default_factory=list)
     asked: bool = False
     answer: list[str] | None = None
+    calls: bool = False  # the last message of the answer calls tools
 
 
 class TurnReader:
@@ -72,8 +73,8 @@ class TurnReader:
         """The conversation.
 
         Raises:
-            RequestError: it has no text at all, a question is empty, or the last message has the
-                wrong role.
+            RequestError: it has no text at all, a question is empty, the last message has the
+                wrong role, or it is to be continued but calls tools.
         """
         if not self._turns and not any(text.strip() for text in self._system):
             raise RequestError("the messages have neither text nor media", param="messages")
@@ -90,6 +91,12 @@ class TurnReader:
                 "continue_final_message is true, but the last message is not an assistant's",
                 param="continue_final_message",
             )
+        if self._continues and turns[-1].calls:
+            raise RequestError(
+                "continue_final_message is true, but the last message ends with a tool call; only "
+                "text can be continued",
+                param="continue_final_message",
+            )
         return Conversation(
             turns=tuple(self._close_turn(one, one is turns[-1]) for one in turns),
             media=tuple(item for turn in turns for item in turn.media),
@@ -104,6 +111,7 @@ class TurnReader:
             self._turns.append(_OpenTurn(param))
         turn = self._turns[-1]
         turn.answer = [*(turn.answer or []), *filter(None, told)]
+        turn.calls = bool(message.calls)
 
     def _result(self, message: ChatMessage, text: str) -> str:
         name = self._called.get(message.tool_call_id or "") or message.name

@@ -12,6 +12,7 @@ from pydantic import (
     AfterValidator,
     BaseModel,
     BeforeValidator,
+    ConfigDict,
     Discriminator,
     Field,
     Tag,
@@ -97,8 +98,11 @@ class PointCloudUrl(_MediaReference):
     of float32 values per point in a `bin` file (x y z r g b). It can be left out if the size is a
     multiple of 3 values per point but not of 6. `sample` tells what of a mesh becomes points: by
     default the `vertices` of ply files, and the `surface` of others. `camera` is what took a
-    picture of the format `depth`.
+    picture of the format `depth`. Unknown fields are refused: a misspelt `units` would change the
+    cloud's size a thousandfold.
     """
+
+    model_config = ConfigDict(extra="forbid")
 
     format: Annotated[
         str,

@@ -107,7 +107,8 @@ def _describe(error: Mapping[str, Any]) -> str:
     kind = str(error["type"])
     where = "the request body" if kind == "json_invalid" else place(error["loc"])
     context = {name: str(value)[:256] for name, value in (error.get("ctx") or {}).items()}
-    context["fault"] = json_fault(context.get("error", ""))
+    if kind == "json_invalid":
+        context["fault"] = json_fault(context.get("error", ""), error.get("input") or b"")
     try:
         what = _TEMPLATES.get(kind, "has a value that is not allowed").format(**context)
     except KeyError:

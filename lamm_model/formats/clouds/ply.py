@@ -59,7 +59,8 @@ def read_ply(data: bytes, options: CloudOptions) -> RawCloud:
     needed = points * (fields.columns * 2 if encoding == "ascii" else fields.record.itemsize)
     check_body(needed - (encoding == "ascii"), len(data) - body, "ply")
     if encoding == "ascii":
-        return fields.from_text(data[body:], points, 1 + data.count(b"\n", 0, body))
+        first_line = 1 + data.count(b"\n", 0, body)
+        return fields.from_text(data[body:], points, first_line, is_last=vertex is elements[-1])
     return fields.from_binary(data, body, points)
 
 

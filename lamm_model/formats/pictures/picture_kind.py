@@ -79,6 +79,14 @@ _OTHERS = (
     ("Matroska or WebM video", b"\x1a\x45\xdf\xa3"),
     ("ZIP", b"PK\x03\x04"),
     ("gzip", b"\x1f\x8b"),
+    # Point clouds and meshes.
+    ("PLY", b"ply\n"),
+    ("PLY", b"ply\r"),
+    ("PCD", b"# .PCD"),
+    ("NumPy", b"\x93NUMPY"),
+    ("LAS", b"LASF"),
+    ("E57", b"ASTM-E57"),
+    ("glTF", b"glTF"),
 )
 _HEIF_BRANDS = (b"mif1", b"msf1", b"mif2", b"miaf")
 _VIDEO = "MP4 or QuickTime video"
@@ -87,7 +95,7 @@ _QUICKTIME = (b"moov", b"mdat", b"wide", b"pnot")
 _PNM = re.compile(rb"P[1-7Ff][ \t\r\n]")
 _AVI = re.compile(rb"RIFF.{4}AVI ", re.DOTALL)
 _TGA_END = b"TRUEVISION-XFILE.\0"
-_SVG = re.compile(rb"<(?:\w+:)?svg[\s>]")
+_SVG = re.compile(rb"<(?:\w+:)?svg[\s/>]")
 _HTML = re.compile(rb"\s*<(?:!doctype html|html)[\s>]", re.IGNORECASE)
 
 

@@ -131,6 +131,7 @@ def test_pcd_reads_the_same_in_every_encoding(columns: list[Column]) -> None:
         ([("rgb", WORDS)], RGB),
         ([("rgb", WORDS.view("i4"))], RGB),
         ([("rgb", WORDS.view("f4"))], RGB),
+        ([("RGB", WORDS)], RGB),
         ([("rgba", WORDS | np.uint32(0x7F000000))], RGB),
         ([("red", RGB[:, 0]), ("green", RGB[:, 1])], None),
         ([("intensity", RGB[:, 0])], None),
@@ -207,6 +208,16 @@ def test_ply_elements_around_the_vertices_are_skipped(length: tuple[str, str]) -
         np.testing.assert_array_equal(cloud.xyz, XYZ, err_msg=encoding)
 
 
+@pytest.mark.parametrize("alpha", [0, 0xFF000000])
+@pytest.mark.parametrize("shown", ["u4", "i4"])
+def test_a_packed_colour_may_be_a_whole_number_whatever_its_type(alpha: int, shown: str) -> None:
+    words = (WORDS | np.uint32(alpha)).view(shown)
+    data = pcd([*axes("f4"), ("rgba", words)], "ascii")
+    told = b"TYPE F F F " + shown[0].upper().encode()
+    assert told in data
+    np.testing.assert_array_equal(read(data.replace(told, b"TYPE F F F F"), "pcd").rgb, RGB)
+
+
 def ply_text(rows: str, kind: str = "int") -> bytes:
     head = "ply\nformat ascii 1.0\nelement vertex 2\n"
     head += "".join(f"property {kind} {axis}\n" for axis in "xyz")
@@ -238,6 +249,9 @@ NAN_COLOUR = pcd([*axes(), ("rgb", np.full(20, np.nan, "f4"))], "ascii")
         (ply_text("0 0 0\n1 256 0\n", "uchar"), "y has type uint8 and the value 256"),
         (ply_text("0 0 nan\n1 1 0\n", "short"), "z has type int16 and the value nan"),
         (ply_text("0 0 0 0\n1 1 0 0\n"), "line 8 .* is '0 0 0 0': it has 4 values; expected 3"),
+        (ply_text("0 0 0\n1 1 0\n1 1 1\n"), "declares 2 points, but has more lines of points"),
+        (ply_text("0 0 0\n1 1 0\n9\n"), "line 10 .* is '9': it has 1 values; expected 3"),
+        (pcd(axes(), "ascii") + b"1 1 1\n", "declares 20 points, but has more lines of points"),
         (pcd(axes("i2")).replace(b"TYPE I", b"TYPE F"), "TYPE 'F' and SIZE '2'"),
         (pcd(axes()).replace(b"SIZE 4", b"SIZE 3"), "TYPE 'F' and SIZE '3'"),
         (pcd(axes()).replace(b"COUNT 1", b"COUNT 0"), "expected 1 to 1024"),

@@ -14,13 +14,15 @@ from lamm_model.media import PointCloud, decode_point_cloud
 RANDOM = np.random.default_rng(0)
 XYZ = RANDOM.uniform(-2, 2, (20, 3)).round(4)
 RGB = RANDOM.integers(0, 256, (20, 3)).astype(float)
+ORDER = np.arange(20.0)[:, None]
+PACKED = RGB @ [[65536.0], [256.0], [1.0]]
 NORMALS = RANDOM.normal(size=(20, 3))
 NORMALS = (NORMALS / np.linalg.norm(NORMALS, axis=1, keepdims=True)).round(4)
 SCALAR = RANDOM.uniform(0, 9, (20, 1)).round(3)
 
 
 def rows(*columns: Array, sep: str = " ", end: str = "\n") -> str:
-    return "".join(sep.join(f"{v:g}" for v in row) + end for row in np.hstack(columns))
+    return "".join(sep.join(f"{v:.9g}" for v in row) + end for row in np.hstack(columns))
 
 
 def read(text: str | bytes, format: str = "xyz") -> PointCloud:
@@ -91,10 +93,34 @@ def test_coordinates(text: str, format: str) -> None:
         (f"//X Y Z Rf Gf Bf\n{rows(XYZ, RGB / 255)}", "asc"),
         (f"x,y,z,red,green,blue\n{rows(XYZ, RGB * 257, sep=',')}", "csv"),
         (f"x,y,z,intensity,red,green,blue\n{rows(XYZ, SCALAR, RGB, sep=',')}", "csv"),
+        (f"x,y,z,RGB\n{rows(XYZ, PACKED, sep=',')}", "csv"),
+        (f"rgba x y z\n{rows(PACKED - 2**24, XYZ)}", "txt"),
     ],
 )
 def test_colours(text: str, format: str) -> None:
     check(read(text, format), RGB)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (
+            rows(XYZ, SCALAR / 10, RGB),
+            r"fractions up to 0\.\d+ beside whole numbers up to 2.*intensity r",
+        ),
+        (
+            rows(np.arange(20.0)[:, None], XYZ, sep=","),
+            "the first of 4 columns numbers the points from 0",
+        ),
+        (
+            rows(np.arange(1.0, 21.0)[:, None], XYZ, RGB),
+            "the first of 7 columns numbers the points from 1",
+        ),
+    ],
+)
+def test_columns_that_are_plainly_others_need_names(text: str, message: str) -> None:
+    with pytest.raises(MediaDecodeError, match=message):
+        read(text)
 
 
 def test_points_that_are_not_finite_are_dropped() -> None:

@@ -66,6 +66,9 @@ CASES: dict[str, tuple[dict[str, Any], int, str, str]] = {
     "unknown units": (
         chat_body(cloud(units="ft")), 400,
         "messages[0].content[0].point_cloud_url.units", "'m', 'cm' or 'mm'"),
+    "misspelt units": (
+        chat_body(cloud(unit="mm")), 400, "messages[0].content[0].point_cloud_url.unit",
+        "point_cloud_url.unit is not a known field; it is 'mm'"),
     "medium too large": (
         chat_body(image(b"\x89PNG\r\n\x1a\n" + bytes(5 << 20))), 413,
         "messages[0].content[0].image_url", "the limit is 4194304"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import json
 from codecs import BOM_UTF8
@@ -67,6 +68,36 @@ async def test_invalid_json_is_placed(client: httpx.AsyncClient, body: bytes, pl
     assert message == f"the request body is not valid JSON ({place})"
 
 
+@pytest.mark.parametrize(
+    ("body", "fault"),
+    [
+        (b"", "is empty; expected JSON"),
+        (b" \n", "is empty; expected JSON"),
+        ("{}".encode("utf-16"), "is UTF-16 or UTF-32; expected UTF-8"),
+        ("{}".encode("utf-16-be"), "is UTF-16 or UTF-32; expected UTF-8"),
+        ("{}".encode("utf-32-le"), "is UTF-16 or UTF-32; expected UTF-8"),
+        (gzip.compress(b"{}"), "is compressed with gzip, but not declared so "),
+        (b'{"model": "caf\xe9"}', "is not UTF-8 (line 1, column 15)"),
+        (b'{"model": "\\ud83d"}', "has half of a surrogate pair (line 1, column 18)"),
+        (b'{"a": ' + b"[" * 999 + b"]" * 999 + b"}", "nests lists and objects too deeply (line 1"),
+        (b'{"a": ' + b"9" * 5000 + b"}", "has a number with too many digits (line 1"),
+    ],
+)
+async def test_what_keeps_a_text_from_being_json_is_named(
+    client: httpx.AsyncClient, body: bytes, fault: str
+) -> None:
+    response = await client.post(CHAT, content=body, headers=JSON)
+    assert response.status_code == 400
+    message = response.json()["error"]["message"]
+    assert message.startswith(f"the request body {fault}")
+
+
+async def test_a_batch_of_another_encoding_is_named() -> None:
+    problem = next(read_lines(io.BytesIO(batch_line().decode().encode("utf-16")), CHAT, LIMITS))
+    assert isinstance(problem, LineProblem)
+    assert problem.message == "the line is UTF-16 or UTF-32; expected UTF-8"
+
+
 async def test_invalid_json_in_a_form_and_in_a_batch_is_placed(client: httpx.AsyncClient) -> None:
     files = {"file": ("a.png", png(), "image/png")}
     response = await client.post("/v1/tasks/caption", data={"inputs": '{"a" 1}'}, files=files)
@@ -75,6 +106,20 @@ async def test_invalid_json_in_a_form_and_in_a_batch_is_placed(client: httpx.Asy
     problem = next(read_lines(io.BytesIO(b'{"custom_id": }'), CHAT, LIMITS))
     assert isinstance(problem, LineProblem)
     assert problem.message == "the line is not valid JSON (line 1, column 15)"
+
+
+@pytest.mark.parametrize("path", ["/", "/livez", "/readyz", "/health", "/v1/models", "/nowhere"])
+async def test_head_is_get_without_its_body(client: httpx.AsyncClient, path: str) -> None:
+    head, got = await client.head(path), await client.get(path)
+    assert head.status_code == got.status_code
+    assert head.headers["content-type"] == got.headers["content-type"]
+    assert got.content
+    assert not head.content
+
+
+async def test_head_of_a_route_that_only_takes_bodies(client: httpx.AsyncClient) -> None:
+    head = await client.head(CHAT)
+    assert (head.status_code, head.headers["allow"]) == (405, "POST")
 
 
 async def test_a_trailing_slash_changes_nothing(client: httpx.AsyncClient) -> None:

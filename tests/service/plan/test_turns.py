@@ -131,6 +131,11 @@ def test_white_space_is_the_user_s_unless_the_preset_strips(strips: bool) -> Non
     [
         ([told("user", "a"), told("assistant", "b")], {}, "set continue_final_message to true"),
         ([told("user", "a")], {"continues": True}, "last message is not an assistant's"),
+        (
+            [told("user", "a"), told("assistant", "b"), told("assistant", "c", tool_calls=[CALL])],
+            {"continues": True},
+            "ends with a tool call; only text can be continued",
+        ),
         ([told("system", " ")], {}, "neither text nor media"),
         ([told("user", "a"), told("assistant", "b"), told("user", " ")], {}, r"messages\[2\] has"),
         ([told("tool", None)], {}, r"messages\[0\]\.content is missing"),

@@ -106,7 +106,7 @@ async def test_a_file_is_what_its_bytes_are(
         ("classification_3d", PICTURE, {}, 400, "file", "is a picture; this task takes a point"),
         ("counting", ("a.png", b"hello", "image/png"), {}, 415, "image_url", "JPEG, PNG"),
         ("counting", PICTURE, {"inputs": "{"}, 400, "inputs", "not valid JSON"),
-        ("counting", PICTURE, {"inputs": "[" * 9999}, 400, "inputs", "not valid JSON"),
+        ("counting", PICTURE, {"inputs": "[" * 9999}, 400, "inputs", "too deeply"),
         ("counting", PICTURE, {"inputs": "[]"}, 400, "inputs", "must be an object"),
         ("counting", PICTURE, {"nouns": "x"}, 400, "inputs.nouns", "not a known field"),
         ("counting", PICTURE, {"temperature": "warm"}, 400, "temperature", "must be a number"),
