@@ -56,8 +56,7 @@ def test_parts_become_those_of_a_chat() -> None:
         {"type": "file", "file": {"file_id": FILE_ID}},
         {"type": "file", "file": {"file_data": "data:;base64,AAAA", "filename": "a.ply"}},
     ]
-    url = own["point_cloud_url"] | {"up_axis": "z"}
-    assert message["content"][5] == {"type": "point_cloud_url", "point_cloud_url": url}
+    assert message["content"][5] == own
 
 
 def test_earlier_answers_and_calls_are_messages() -> None:
