@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 
 from service.errors import ErrorReply
 from service.exceptions import ContextLengthError, RequestError
+from service.plan.responses_tools import chat_tool_choice, chat_tools
 from service.schemas.messages import (
     CalledFunction,
     CalledTool,
@@ -57,6 +58,8 @@ _NAMES = {
     "response_format.json_schema.schema": "text.format.schema",
 }
 _NAME = re.compile(r"\b(max_tokens|response_format(\.json_schema\.schema)?)\b")
+# A tool's fields are beside its type here, and below it in a chat request.
+_TOOL = re.compile(r"\b(tools\[\d+\]|tool_choice)\.(?:function|allowed_tools)\b")
 _PLACE = re.compile(r"\bmessages\[(\d+)\](\.content(?:\[\d+\])?)?(\.file\b)?")
 
 
@@ -82,7 +85,8 @@ class Translated:
         return replace(reply, param="input" if param == "messages" else param, message=message)
 
     def _renamed(self, text: str) -> str:
-        return _NAME.sub(lambda found: _NAMES[found[0]], _PLACE.sub(self._place, text))
+        text = _TOOL.sub(r"\1", _PLACE.sub(self._place, text))
+        return _NAME.sub(lambda found: _NAMES[found[0]], text)
 
     def _place(self, found: re.Match[str]) -> str:
         number = int(found[1]) - self.offset
@@ -123,6 +127,8 @@ def translate_request(body: ResponsesRequest) -> Translated:
         messages=[*system, *items],
         max_tokens=body.max_output_tokens,
         response_format=None if body.text is None else _format(body.text.format),
+        tools=chat_tools(body.tools),
+        tool_choice=chat_tool_choice(body.tool_choice),
         continue_final_message=body.continue_final_message,
         logprobs=wants_logprobs,
         top_logprobs=body.top_logprobs if wants_logprobs else None,

@@ -6,27 +6,19 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, Field, model_validator
+from pydantic import BaseModel, Field, model_validator
 from pydantic_core import PydanticCustomError
 
-from service.schemas.absent import Refused, Unread, refused
+from service.schemas.absent import Refused, Unread
 from service.schemas.batches import Metadata
 from service.schemas.messages import Text
 from service.schemas.openai import MAX_TOKENS, SamplingFields
 from service.schemas.responses_input import Input
+from service.schemas.responses_tools import FunctionChoice, FunctionTools
 
 MAX_INCLUDES = 32
-_SHOWN = 64
 _NOT_STORED = "answers are not stored"
 _SEND_ALL = f"{_NOT_STORED}; send the whole conversation in input"
-_NO_TOOLS = "the model calls no tools"
-
-
-def _no_tools(value: Any) -> Any:
-    if isinstance(value, list) and value:
-        kind = value[0].get("type") if isinstance(value[0], dict) else None
-        raise refused(f"{_NO_TOOLS}, and tools[0] has type {str(kind)[:_SHOWN]!r}")
-    return value
 
 
 class TextFormat(BaseModel):
@@ -75,6 +67,19 @@ class ResponsesRequest(SamplingFields):
         Literal["auto", "disabled"] | None,
         Field(description="nothing is ever truncated: what does not fit is refused"),
     ] = None
+    tools: Annotated[
+        FunctionTools | None,
+        Field(
+            description="functions that `tool_choice` can have called; they are not in the prompt"
+        ),
+    ] = None
+    tool_choice: Annotated[
+        FunctionChoice | None,
+        Field(
+            description="`none` or `auto`: the answer is text. `required`: it calls one of the "
+            "tools. A tool by its name: it calls that one."
+        ),
+    ] = None
     parallel_tool_calls: bool | None = None
     continue_final_message: Annotated[
         bool | None,
@@ -86,8 +91,6 @@ class ResponsesRequest(SamplingFields):
     previous_response_id: Annotated[None, Refused(_SEND_ALL)] = None
     conversation: Annotated[None, Refused(_SEND_ALL)] = None
     prompt: Annotated[None, Refused("prompt templates are not stored; send the text itself")] = None
-    tools: Annotated[list[Any] | None, Field(max_length=0), BeforeValidator(_no_tools)] = None
-    tool_choice: Annotated[str | None, Refused(_NO_TOOLS, "auto", "none")] = None
     context_management: Annotated[list[Any] | None, Refused("nothing is compacted", [])] = None
     moderation: Annotated[None, Refused("there is no moderation model")] = None
 

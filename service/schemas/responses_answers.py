@@ -8,6 +8,7 @@ from pydantic import BaseModel
 
 from service.schemas.batches import OutputTokensDetails
 from service.schemas.openai_answers import PromptTokensDetails, TokenLogprobEntry, Usage
+from service.schemas.responses_tools import FunctionChoice, FunctionTool
 
 Status = Literal["in_progress", "completed", "incomplete", "failed"]
 
@@ -29,6 +30,20 @@ class OutputMessage(BaseModel):
     role: Literal["assistant"] = "assistant"
     status: Literal["in_progress", "completed", "incomplete"]
     content: list[OutputText] = []
+
+
+class OutputCall(BaseModel):
+    """A call of a tool, for the client to run."""
+
+    id: str
+    type: Literal["function_call"] = "function_call"
+    status: Literal["in_progress", "completed", "incomplete"]
+    call_id: str
+    name: str
+    arguments: str = ""
+
+
+OutputItem = OutputMessage | OutputCall
 
 
 class IncompleteDetails(BaseModel):
@@ -96,7 +111,7 @@ class ResponseObject(BaseModel):
     max_tool_calls: None = None
     metadata: dict[str, str]
     model: str
-    output: list[OutputMessage] = []
+    output: list[OutputItem] = []
     parallel_tool_calls: bool
     previous_response_id: None = None
     reasoning: ResponseReasoning = ResponseReasoning()
@@ -105,8 +120,8 @@ class ResponseObject(BaseModel):
     system_fingerprint: str
     temperature: float
     text: dict[str, Any]
-    tool_choice: Literal["auto", "none"]
-    tools: list[Any] = []
+    tool_choice: FunctionChoice
+    tools: list[FunctionTool]
     top_logprobs: int
     top_p: float
     truncation: Literal["auto", "disabled"]

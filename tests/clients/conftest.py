@@ -21,7 +21,6 @@ from typing import Any, cast
 import pytest
 
 from tests.clients.content import ROOT
-from tests.clients.pending import PENDING
 
 _STARTED = re.compile(r"lamm chat --url (http://\S+)")
 _LOGGED = 200_000
@@ -81,14 +80,6 @@ def pytest_configure(config: pytest.Config) -> None:
         LITELLM_LOCAL_MODEL_COST_MAP="True", LANGSMITH_TRACING="false",
         OPENAI_AGENTS_DISABLE_TRACING="1", OPENAI_API_KEY="any",
     )  # fmt: skip
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    for item in items:
-        name = f"{item.path.stem}::{item.name}"
-        reason = next((why for begin, why in PENDING.items() if name.startswith(begin)), None)
-        if reason is not None:
-            item.add_marker(pytest.mark.xfail(reason=reason, strict=True))
 
 
 @pytest.fixture(scope="session")

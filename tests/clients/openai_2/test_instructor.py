@@ -26,6 +26,11 @@ def client(base_url: str) -> Iterator[openai.OpenAI]:
         yield made
 
 
+def is_coat(answer: Any) -> bool:
+    """Whether the answer is the right garment; instructor makes a subclass of the model."""
+    return isinstance(answer, Garment) and answer.item == "coat"
+
+
 def create(client: openai.OpenAI, mode: Mode, model: Any = Garment, **options: Any) -> Any:
     """An answer about the picture."""
     asked = {"model": MODEL, "messages": ask(picture()), "max_retries": 0}
@@ -37,7 +42,7 @@ def create(client: openai.OpenAI, mode: Mode, model: Any = Garment, **options: A
 def test_mode(client: openai.OpenAI, said: Said, mode: Mode) -> None:
     """`{mode}`"""
     answer = create(client, mode)
-    assert answer == Garment(item="coat")
+    assert is_coat(answer)
     said(answer)
 
 
@@ -49,11 +54,11 @@ def test_schema_in_words(client: openai.OpenAI, refused: Refused, mode: Mode) ->
     assert refused(error.value)
 
 
-def test_parallel_tools(client: openai.OpenAI, said: Said) -> None:
-    """`Mode.PARALLEL_TOOLS`"""
-    answers = list(create(client, Mode.PARALLEL_TOOLS, Iterable[Garment]))
-    assert all(isinstance(answer, Garment) for answer in answers)
-    said(answers)
+def test_parallel_tools(client: openai.OpenAI, refused: Refused) -> None:
+    """`Mode.PARALLEL_TOOLS` (it always sends `tool_choice` auto, which is answered with text)"""
+    with pytest.raises(InstructorRetryException, match="No tool calls in response") as error:
+        create(client, Mode.PARALLEL_TOOLS, Iterable[Garment])
+    assert refused(error.value)
 
 
 def test_free_strings(client: openai.OpenAI, said: Said) -> None:
@@ -93,7 +98,7 @@ def test_with_completion(client: openai.OpenAI, said: Said) -> None:
     answer, completion = made.chat.completions.create_with_completion(
         model=MODEL, messages=ask(picture()), response_model=Garment, max_retries=0
     )
-    assert answer == Garment(item="coat")
+    assert is_coat(answer)
     assert completion.usage.prompt_tokens > 64
     said(answer)
 
@@ -129,7 +134,7 @@ def test_async(base_url: str, said: Said) -> None:
                 model=MODEL, messages=ask(picture()), response_model=Garment
             )
 
-    assert asyncio.run(call()) == Garment(item="coat")
+    assert is_coat(asyncio.run(call()))
     said("coat")
 
 
@@ -138,5 +143,5 @@ def test_picture_of_its_own(client: openai.OpenAI, said: Said) -> None:
     image = instructor.Image.from_base64(picture()["image_url"]["url"])
     messages = [{"role": "user", "content": ["What is this?", image]}]
     answer = create(client, Mode.JSON_SCHEMA, messages=messages)
-    assert answer == Garment(item="coat")
+    assert is_coat(answer)
     said(answer)

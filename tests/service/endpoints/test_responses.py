@@ -206,8 +206,6 @@ REFERENCE: list[Any] = [{"type": "item_reference", "id": "msg_1"}]
         ({"context_management": [{"type": "compaction"}]}, "context_management", "not supported"),
         ({"tools": [{"type": "web_search"}]}, "tools", "tools[0] has type 'web_search'"),
         ({"tools": [5]}, "tools", "tools[0] has type 'None'"),
-        ({"tool_choice": "required"}, "tool_choice", "the model calls no tools; it is 'required'"),
-        ({"tool_choice": {"type": "function", "name": "f"}}, "tool_choice", "calls no tools"),
         ({"truncation": "some"}, "truncation", "truncation must be one of 'auto' or 'disabled'"),
         ({"input": REFERENCE}, "input[0]", "an item_reference names a stored answer"),
         ({"input": []}, "input", "input must have at least 1 entries"),
