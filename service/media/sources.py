@@ -86,8 +86,9 @@ def read_data_url(url: str, *, param: str, max_bytes: int) -> Upload:
         raise RequestError(refusal, param=param, code="invalid_url")
     header, comma, _ = rest.partition(",")
     if not comma or len(header) > _MAX_HEADER or not _BASE64.search(header):
+        lacks = "no ;base64 before its first comma" if comma else "no comma before its data"
         raise RequestError(
-            f"the data: URL has no ;base64 before its first comma; {_ADVICE}",
+            f"the data: URL has {lacks}; {_ADVICE}",
             param=param,
             code="invalid_url",
         )

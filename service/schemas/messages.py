@@ -26,11 +26,14 @@ from lamm_model.formats.cloud_format import CloudFile
 from lamm_model.formats.errors import MediaFormatError
 from lamm_model.formats.point_cloud import FORMATS, check_fields
 from lamm_model.media import IMAGE_FORMATS, POINT_CLOUD_FORMATS
-from service.schemas.absent import NullIsAbsent, Unread
+from service.schemas.absent import NullIsAbsent, Refused, Unread
 
 MAX_PARTS = 256
 MAX_CALLS = 128
 MAX_NAME = 256
+# What would change a cloud must not be ignored where it has no effect.
+_INSIDE = Refused("it belongs inside of point_cloud_url")
+_ELSEWHERE = Refused("a file is read without it; send a part of type point_cloud_url")
 
 
 def check_unicode(text: str) -> str:
@@ -136,6 +139,12 @@ class PointCloudPart(BaseModel):
 
     type: Literal["point_cloud_url"]
     point_cloud_url: PointCloudUrl
+    format: Annotated[Any, _INSIDE] = None
+    units: Annotated[Any, _INSIDE] = None
+    up_axis: Annotated[Any, _INSIDE] = None
+    columns: Annotated[Any, _INSIDE] = None
+    sample: Annotated[Any, _INSIDE] = None
+    camera: Annotated[Any, _INSIDE] = None
 
 
 class FileReference(BaseModel):
@@ -149,6 +158,11 @@ class FileReference(BaseModel):
     file_id: Annotated[Text, Field(max_length=128)] | None = None
     file_data: Text | None = None
     filename: Annotated[Text, Field(max_length=255)] | None = None
+    units: Annotated[Any, _ELSEWHERE] = None
+    up_axis: Annotated[Any, _ELSEWHERE] = None
+    columns: Annotated[Any, _ELSEWHERE] = None
+    sample: Annotated[Any, _ELSEWHERE] = None
+    camera: Annotated[Any, _ELSEWHERE] = None
 
     @model_validator(mode="after")
     def _is_one(self) -> Self:

@@ -79,7 +79,7 @@ class _Preamble:
 def _read(
     data: bytes, options: CloudOptions, usual_names: tuple[str, ...] | None = None
 ) -> RawCloud:
-    if data.startswith(_UTF16_BOMS):
+    if data.startswith(_UTF16_BOMS) or (data[:4:2] == b"\0\0") != (data[1:4:2] == b"\0\0"):
         raise MediaDecodeError("the text is UTF-16; expected ASCII or UTF-8")
     data = data.removeprefix(BOM)
     if b"\n" not in data:

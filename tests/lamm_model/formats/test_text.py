@@ -164,6 +164,8 @@ def lines(bad: str, before: Iterable[str] = (), sep: str = " ") -> str:
         ("21\n" + rows(XYZ), "line 1 declares 21 points, but 20 follow"),
         (rows(XYZ, NORMALS * 3), "a colour value is -"),
         (rows(XYZ).encode("utf-16"), "UTF-16"),
+        (rows(XYZ).encode("utf-16-le"), "UTF-16"),
+        (rows(XYZ).encode("utf-16-be"), "UTF-16"),
         ("# x y z\n", "0 points"),
         ("x y z\n20\n", "0 points"),
         ("x y z r g b\n" + rows(XYZ, RGB * 1.5), "a colour value is 3"),

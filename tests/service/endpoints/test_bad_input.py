@@ -69,6 +69,12 @@ CASES: dict[str, tuple[dict[str, Any], int, str, str]] = {
     "misspelt units": (
         chat_body(cloud(unit="mm")), 400, "messages[0].content[0].point_cloud_url.unit",
         "point_cloud_url.unit is not a known field; it is 'mm'"),
+    "units outside": (
+        chat_body({**cloud(), "units": "mm"}), 400, "messages[0].content[0].units",
+        "units is not supported: it belongs inside of point_cloud_url; it is 'mm'"),
+    "units of a file": (
+        chat_body({"type": "file", "file": {"file_data": "data:,", "units": "mm"}}), 400,
+        "messages[0].content[0].file.units", "send a part of type point_cloud_url; it is 'mm'"),
     "medium too large": (
         chat_body(image(b"\x89PNG\r\n\x1a\n" + bytes(5 << 20))), 413,
         "messages[0].content[0].image_url", "the limit is 4194304"),

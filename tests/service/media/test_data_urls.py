@@ -58,6 +58,23 @@ async def test_spellings_of_the_header(client: httpx.AsyncClient, header: str) -
     await answer(client, {"type": "image_url", "image_url": {"url": header + PLAIN}})
 
 
+@pytest.mark.parametrize(
+    ("url", "lacks"),
+    [
+        ("data:image/png;base64", "no comma before its data"),
+        ("data:image/png;base64;" + PLAIN, "no comma before its data"),
+        ("data:image/png," + PLAIN, "no ;base64 before its first comma"),
+    ],
+)
+async def test_what_a_header_lacks_is_named(
+    client: httpx.AsyncClient, url: str, lacks: str
+) -> None:
+    part = {"type": "image_url", "image_url": {"url": url}}
+    response = await client.post(CHAT, json=chat_body(part))
+    assert response.status_code == 400
+    assert response.json()["error"]["message"].startswith(f"the data: URL has {lacks}; ")
+
+
 @pytest.mark.parametrize("size", range(9))
 async def test_every_length_is_decoded(size: int) -> None:
     content = b"\xff\xfe\xfb\xef\xbe\x00\x01\x02\x03"[:size]
