@@ -9,7 +9,7 @@ from typing import Any
 import openai
 import pytest
 from langchain.agents import create_agent
-from langchain.agents.structured_output import ProviderStrategy
+from langchain.agents.structured_output import ProviderStrategy, ToolStrategy
 from langchain_core.messages import AIMessage, HumanMessage, SystemMessage, ToolMessage
 from langchain_core.tools import tool
 from langchain_openai import ChatOpenAI, OpenAI, OpenAIEmbeddings
@@ -144,7 +144,7 @@ def test_assistant_first(model: ChatOpenAI, said: Said) -> None:
 
 
 def test_tool_history(model: ChatOpenAI, said: Said) -> None:
-    """a tool's call and its result in the history, the result last"""
+    """a tool's call in the history"""
     call = {"name": "weather", "args": {"city": "Basel"}, "id": "1"}
     messages = [
         HumanMessage("What is the weather in Basel?"),
@@ -162,7 +162,7 @@ def report(item: str) -> str:
 
 @pytest.mark.parametrize("choice", ["required", "any", "report", True])
 def test_forced_tool(model: ChatOpenAI, said: Said, choice: Any) -> None:
-    """`bind_tools` with `tool_choice` {choice}"""
+    """`bind_tools`, `tool_choice` {choice}"""
     bound = model.bind_tools([Garment if choice != "report" else report], tool_choice=choice)
     [call] = bound.invoke(about(picture())).tool_calls
     assert call["name"] == ("report" if choice == "report" else "Garment")
@@ -179,7 +179,7 @@ def test_offered_tool(model: ChatOpenAI, said: Said) -> None:
 
 
 def test_agent_round_trip(model: ChatOpenAI, said: Said) -> None:
-    """a tool's call, its `ToolMessage`, and the answer"""
+    """a tool's round trip"""
     messages = about(picture())
     answer = model.bind_tools([Garment], tool_choice="required").invoke(messages)
     [call] = answer.tool_calls
@@ -195,9 +195,10 @@ def test_agent(model: ChatOpenAI, said: Said) -> None:
     assert "coat" in said(state["messages"][-1].content)
 
 
-def test_agent_schema(model: ChatOpenAI, said: Said) -> None:
-    """`create_agent` with `ProviderStrategy`"""
-    agent = create_agent(model, response_format=ProviderStrategy(Garment))
+@pytest.mark.parametrize("strategy", [ProviderStrategy, ToolStrategy])
+def test_agent_schema(model: ChatOpenAI, said: Said, strategy: Any) -> None:
+    """`create_agent` with `{strategy.__name__}`"""
+    agent = create_agent(model, response_format=strategy(Garment))
     state = agent.invoke({"messages": about(picture())})
     assert state["structured_response"] == Garment(item="coat")
     said(state["structured_response"])
@@ -228,6 +229,16 @@ def test_responses(base_url: str, said: Said) -> None:
     """`use_responses_api`"""
     model = ChatOpenAI(model=MODEL, base_url=base_url, api_key="any", use_responses_api=True)
     assert "coat" in said(model.invoke(about(PICTURES["image block (`base64`)"])).text)
+
+
+def test_responses_structured(base_url: str, said: Said) -> None:
+    """`use_responses_api`: `with_structured_output`, `bind_tools` with `tool_choice` any"""
+    model = ChatOpenAI(model=MODEL, base_url=base_url, api_key="any", use_responses_api=True)
+    question = about(PICTURES["image block (`base64`)"])
+    assert model.with_structured_output(Garment).invoke(question) == Garment(item="coat")
+    [call] = model.bind_tools([Garment], tool_choice="any").invoke(question).tool_calls
+    assert (call["name"], call["args"]) == ("Garment", {"item": "coat"})
+    said(call["args"])
 
 
 def test_text_completion(base_url: str, said: Said) -> None:

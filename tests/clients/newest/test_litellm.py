@@ -58,7 +58,7 @@ def test_chat(to: dict[str, Any], said: Said, provider: str) -> None:
 
 @PROVIDERS
 def test_bare_image_url(to: dict[str, Any], said: Said, provider: str) -> None:
-    """a picture whose `image_url` is a bare string"""
+    """a bare string as `image_url`"""
     part = {"type": "image_url", "image_url": data_url(COAT)}
     answer = litellm.completion(model=f"{provider}/{MODEL}", messages=ask(part), **to)
     assert "coat" in said(content(answer))
@@ -184,14 +184,14 @@ def test_extra_fields(to: dict[str, Any], said: Said) -> None:
 
 
 def test_tool_history(to: dict[str, Any], said: Said) -> None:
-    """a tool's call and its result in the history"""
+    """a tool's call in the history"""
     answer = litellm.completion(model=f"openai/{MODEL}", messages=tool_history(), **to)
     assert said(content(answer))
 
 
 @PROVIDERS
 def test_forced_tool(to: dict[str, Any], said: Said, provider: str) -> None:
-    """`tools` with `tool_choice` required"""
+    """`tool_choice` required"""
     answer = litellm.completion(
         model=f"{provider}/{MODEL}", messages=ask(picture()), tools=[TOOL],
         tool_choice="required", **to,
@@ -204,6 +204,18 @@ def test_responses(to: dict[str, Any], said: Said) -> None:
     """`responses`"""
     answer = litellm.responses(model=f"openai/{MODEL}", input="Hello!", **to)
     assert "picture" in said(answer.output_text)
+
+
+def test_responses_tool(to: dict[str, Any], said: Said) -> None:
+    """`responses` stream of a tool's call"""
+    tool = {"type": "function", **TOOL["function"]}
+    events = litellm.responses(
+        model=f"openai/{MODEL}", input="Hello!", tools=[tool], tool_choice="required", stream=True,
+        **to,
+    )  # fmt: skip
+    [call] = list(events)[-1].response.output
+    assert call.name == "report"
+    assert Garment.model_validate_json(said(call.arguments)).item
 
 
 def test_unknown_model(to: dict[str, Any], refused: Refused) -> None:

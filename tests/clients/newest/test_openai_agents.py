@@ -107,7 +107,7 @@ def test_forced_tool(model: OpenAIChatCompletionsModel, said: Said) -> None:
 
 
 def test_tool_round_trip(model: OpenAIChatCompletionsModel, said: Said) -> None:
-    """a tool's call, its result, and the answer"""
+    """a tool's round trip"""
     agent = Agent(
         name="Looker", model=model, tools=[report],
         model_settings=ModelSettings(tool_choice="required"),
@@ -121,3 +121,14 @@ def test_responses(client: openai.AsyncOpenAI, said: Said) -> None:
     """`OpenAIResponsesModel`"""
     agent = Agent(name="Looker", model=OpenAIResponsesModel(MODEL, client))
     assert "coat" in said(run(agent, about()).final_output)
+
+
+def test_responses_tool(client: openai.AsyncOpenAI, said: Said) -> None:
+    """`OpenAIResponsesModel` with a tool"""
+    agent = Agent(
+        name="Looker", model=OpenAIResponsesModel(MODEL, client), tools=[report],
+        model_settings=ModelSettings(tool_choice="required"),
+    )  # fmt: skip
+    result = run(agent, about())
+    assert "reported coat" in str(result.to_input_list())
+    assert said(result.final_output)

@@ -104,6 +104,15 @@ def test_responses(base_url: str, said: Said) -> None:
     assert "coat" in said(answer.output)
 
 
+@pytest.mark.parametrize("kind", [ToolOutput, NativeOutput])
+def test_responses_output(base_url: str, said: Said, kind: Any) -> None:
+    """`OpenAIResponsesModel` with `{kind.__name__}`"""
+    model = OpenAIResponsesModel(MODEL, provider=OpenAIProvider(base_url=base_url, api_key="any"))
+    answer = Agent(model, output_type=kind(Garment)).run_sync(about())
+    assert answer.output == Garment(item="coat")
+    said(answer.output)
+
+
 def test_unknown_model(base_url: str, refused: Refused) -> None:
     """an unknown model: `ModelHTTPError`"""
     provider = OpenAIProvider(base_url=base_url, api_key="any")

@@ -44,6 +44,18 @@ works("`@ai-sdk/openai` `.chat`: an image part", () =>
   saysCoat(about(picture), createOpenAI(options).chat(MODEL)));
 works("`@ai-sdk/openai` responses: an image part", () =>
   saysCoat(about(picture), createOpenAI(options)(MODEL)));
+works("`@ai-sdk/openai` responses: a tool's call, an object", async () => {
+  const responses = createOpenAI(options)(MODEL);
+  const called = await generateText({
+    model: responses, tools: { report }, toolChoice: "required", ...about(picture),
+  });
+  assert.equal(called.toolResults[0].output, "reported coat");
+  const { output } = await generateText({
+    model: responses, output: Output.object({ schema: Garment }), ...about(picture),
+  });
+  assert.deepEqual(output, { item: "coat" });
+  return output;
+});
 refused("a cloud in a file part (the AI SDK itself)", async () => {
   const file = { data: CHAIR, mediaType: "application/octet-stream", filename: "chair.ply" };
   const error = await errorOf(() =>
@@ -147,7 +159,7 @@ works("system message, and an assistant's first", async () => {
   const messages = [{ role: "assistant", content: "Hello!" }, ...about(picture).messages];
   return saysCoat({ instructions: "Be brief.", messages });
 });
-works("a tool's call and its result in the history", async () => {
+works("a tool's call in the history", async () => {
   const call = { toolCallId: "1", toolName: "weather" };
   const result = { type: "tool-result", ...call, output: { type: "text", value: "sunny" } };
   const answer = await generateText({

@@ -34,7 +34,7 @@ works("a picture in URL-safe base64", () => {
   const url = dataUrl(COAT, "image/png", "base64url");
   return chat({ type: "image_url", image_url: { url } }, /coat/);
 });
-works("a picture whose `image_url` is a bare string", () =>
+works("a bare string as `image_url`", () =>
   chat({ type: "image_url", image_url: dataUrl(COAT) }, /coat/));
 works("a base URL that ends with a slash", async () => {
   const slashed = new OpenAI({ baseURL: `${BASE_URL}/`, apiKey: "any" });
@@ -90,7 +90,7 @@ works("`chat.completions.parse` with zod", async () => {
   assert.deepEqual(answer.choices[0].message.parsed, { item: "coat" });
   return answer.choices[0].message.parsed;
 });
-works("`tools` with `tool_choice` required", async () => {
+works("`tool_choice` required", async () => {
   const answer = await client.chat.completions.create({
     ...asked(), tools: [tool], tool_choice: "required",
   });
@@ -115,6 +115,16 @@ works("`responses.create`", async () => {
   const answer = await client.responses.create({ model: MODEL, input });
   assert.match(answer.output_text, /coat/);
   return answer.output_text;
+});
+works("`responses.stream` of a tool's call", async () => {
+  const part = { type: "input_image", image_url: dataUrl(COAT), detail: "auto" };
+  const input = [{ role: "user", content: [part, { type: "input_text", text: QUESTION }] }];
+  const stream = client.responses.stream({
+    model: MODEL, input, tools: [{ type: "function", ...tool.function }], tool_choice: "required",
+  });
+  const [call] = (await stream.finalResponse()).output;
+  assert.deepEqual(JSON.parse(call.arguments), { item: "coat" });
+  return call.arguments;
 });
 refused("an unknown model: `NotFoundError`", async () => {
   const error = await errorOf(() =>

@@ -13,7 +13,7 @@ from instructor import Mode
 from instructor.core import IncompleteOutputException, InstructorRetryException
 from pydantic import field_validator
 
-from tests.clients.content import MODEL, Described, Garment, ask, picture
+from tests.clients.content import MODEL, QUESTION, Described, Garment, ask, picture
 
 CLIENT = "instructor"
 Said = Callable[[object], str]
@@ -55,7 +55,7 @@ def test_schema_in_words(client: openai.OpenAI, refused: Refused, mode: Mode) ->
 
 
 def test_parallel_tools(client: openai.OpenAI, refused: Refused) -> None:
-    """`Mode.PARALLEL_TOOLS` (it always sends `tool_choice` auto, which is answered with text)"""
+    """`Mode.PARALLEL_TOOLS` (it sends `tool_choice` auto)"""
     with pytest.raises(InstructorRetryException, match="No tool calls in response") as error:
         create(client, Mode.PARALLEL_TOOLS, Iterable[Garment])
     assert refused(error.value)
@@ -105,7 +105,7 @@ def test_with_completion(client: openai.OpenAI, said: Said) -> None:
 
 @pytest.mark.parametrize("mode", [Mode.JSON_SCHEMA, Mode.TOOLS])
 def test_retry(client: openai.OpenAI, said: Said, mode: Mode) -> None:
-    """a second try after a validation error, `{mode}`"""
+    """a retry, `{mode}`"""
     tries = []
 
     class Strict(Garment):
@@ -136,6 +136,15 @@ def test_async(base_url: str, said: Said) -> None:
 
     assert is_coat(asyncio.run(call()))
     said("coat")
+
+
+def test_responses(client: openai.OpenAI, said: Said) -> None:
+    """`Mode.RESPONSES_TOOLS`"""
+    url = picture()["image_url"]["url"]
+    parts = [{"type": "input_image", "image_url": url}, {"type": "input_text", "text": QUESTION}]
+    answer = create(client, Mode.RESPONSES_TOOLS, messages=[{"role": "user", "content": parts}])
+    assert is_coat(answer)
+    said(answer)
 
 
 def test_picture_of_its_own(client: openai.OpenAI, said: Said) -> None:

@@ -175,7 +175,7 @@ def test_predict_and_call(calling: OpenAILike, said: Said) -> None:
 
 
 def test_tool_history(calling: OpenAILike, said: Said) -> None:
-    """a tool's call and its result in the history"""
+    """a tool's call in the history"""
     function = {"name": "report", "arguments": '{"item": "coat"}'}
     call = {"id": "1", "type": "function", "function": function}
     messages = [

@@ -63,7 +63,7 @@ def test_extra_body(client: openai.OpenAI, said: Said) -> None:
 
 
 def test_bare_image_url(client: openai.OpenAI, said: Said) -> None:
-    """a picture whose `image_url` is a bare string"""
+    """a bare string as `image_url`"""
     part = {"type": "image_url", "image_url": data_url(COAT)}
     answer = client.chat.completions.create(model=MODEL, messages=ask(part))
     assert "coat" in said(content(answer))

@@ -53,7 +53,7 @@ def test_refusal_in_history(client: openai.OpenAI, said: Said) -> None:
 
 
 def test_tool_history(client: openai.OpenAI, said: Said) -> None:
-    """a tool's call and its result in the history"""
+    """a tool's call in the history"""
     answer = client.chat.completions.create(model=MODEL, messages=tool_history())
     assert said(content(answer))
 

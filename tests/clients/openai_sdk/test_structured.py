@@ -96,7 +96,7 @@ def test_stream_parsed(client: openai.OpenAI, said: Said) -> None:
     ],
 )
 def test_forced_tool(client: openai.OpenAI, said: Said, named: str, choice: Any) -> None:
-    """`tools` with `tool_choice` {named}"""
+    """`tool_choice` {named}"""
     answer = client.chat.completions.create(
         model=MODEL, messages=ask(picture()), tools=[TOOL], tool_choice=choice
     )  # fmt: skip
@@ -104,7 +104,7 @@ def test_forced_tool(client: openai.OpenAI, said: Said, named: str, choice: Any)
 
 
 def test_offered_tool(client: openai.OpenAI, said: Said) -> None:
-    """`tools` with `tool_choice` auto"""
+    """`tool_choice` auto"""
     answer = client.chat.completions.create(
         model=MODEL, messages=ask(picture()), tools=[TOOL], tool_choice="auto"
     )  # fmt: skip
@@ -115,7 +115,7 @@ def test_offered_tool(client: openai.OpenAI, said: Said) -> None:
 
 
 def test_forbidden_tool(client: openai.OpenAI, said: Said) -> None:
-    """`tools` with `tool_choice` none"""
+    """`tool_choice` none"""
     answer = client.chat.completions.create(
         model=MODEL, messages=ask(picture()), tools=[TOOL], tool_choice="none"
     )  # fmt: skip
@@ -151,7 +151,7 @@ def test_parsed_tool(client: openai.OpenAI, said: Said) -> None:
 
 
 def test_tool_round_trip(client: openai.OpenAI, said: Said) -> None:
-    """a tool's call, its result, and the answer"""
+    """a tool's round trip"""
     messages = ask(picture())
     options: Any = {"model": MODEL, "tools": [TOOL]}
     first = client.chat.completions.create(messages=messages, **options, tool_choice="required")
@@ -183,6 +183,41 @@ def test_responses_stream(client: openai.OpenAI, said: Said) -> None:
     deltas = [event.delta for event in events if event.type == "response.output_text.delta"]
     assert "picture" in said("".join(deltas))
     assert events[-1].type == "response.completed"
+
+
+def response_tool() -> Any:
+    """The tool as the responses API has it."""
+    return {"type": "function", "strict": False, **TOOL["function"]}
+
+
+def test_responses_tool(client: openai.OpenAI, said: Said) -> None:
+    """`responses.create`: a tool's round trip"""
+    options: Any = {"model": MODEL, "tools": [response_tool()]}
+    messages = responses_input()
+    first = client.responses.create(input=messages, **options, tool_choice="required")
+    [call] = first.output
+    assert (call.name, json.loads(call.arguments)) == ("report", {"item": "coat"})
+    messages += [
+        call,
+        {"type": "function_call_output", "call_id": call.call_id, "output": "thank you"},
+        {"role": "user", "content": "What colour is it?"},
+    ]
+    answer = client.responses.create(input=messages, **options, tool_choice="none")
+    assert "white" in said(answer.output_text)
+
+
+def test_responses_streamed_tool(client: openai.OpenAI, said: Said) -> None:
+    """`responses.stream` of a tool's call"""
+    with client.responses.stream(
+        model=MODEL,
+        input=responses_input(),
+        tools=[response_tool()],
+        tool_choice={"type": "function", "name": "report"},
+    ) as stream:
+        done = [one for one in stream if one.type == "response.function_call_arguments.done"]
+        [call] = stream.get_final_response().output
+    assert [one.arguments for one in done] == [call.arguments]
+    assert json.loads(said(call.arguments)) == {"item": "coat"}
 
 
 def test_responses_parse(client: openai.OpenAI, said: Said) -> None:
