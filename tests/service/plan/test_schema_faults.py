@@ -131,7 +131,7 @@ FAULTS: dict[str, tuple[Any, str, str]] = {
         "/items/oneOf",
         "use anyOf",
     ),
-    "unreadable": ({"enum": ["\ud800"]}, "", "not valid JSON"),
+    "unreadable": ({"enum": ["\ud800"]}, "", "half of a surrogate pair"),
 }
 
 
