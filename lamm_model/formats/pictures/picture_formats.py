@@ -10,7 +10,7 @@ from dataclasses import dataclass
 class PictureFormat:
     """A format: its name, suffixes of its files, media types, and how its files begin.
 
-    Formats in the ISO base media file format (ISO/IEC 14496-12) have `brands`, which stand in the
+    Formats in the ISO base media file format (ISO/IEC 14496-12) have `brands`, listed in the
     first box; the others have a `signature`. `extra` is the extra of this package that installs the
     decoder if the core does not.
     """
