@@ -12,6 +12,7 @@ import httpx
 from rich.console import Console
 
 from benchmark.answers import require_writable
+from benchmark.commands.load_baseline import AnyBaseline, check_baseline, open_baseline
 from benchmark.commands.load_options import LoadOptions
 from benchmark.commands.options import Command
 from benchmark.errors import BenchmarkError
@@ -20,7 +21,6 @@ from benchmark.http.connection import open_stream_http
 from benchmark.load import plot as load_plot
 from benchmark.load import report as load_report
 from benchmark.load.arrivals import Arrivals, RampUp
-from benchmark.load.baseline_process import TransformersBaseline
 from benchmark.load.metrics import METRICS
 from benchmark.load.quality import QuestionDeck
 from benchmark.load.requests import RequestStyle
@@ -42,6 +42,8 @@ Measures latency and throughput. Flags and result keys follow `vllm bench serve`
   lamm bench load --backend openai-chat --url http://other-server:8000/v1
   lamm bench load --max-concurrency 8 --output-lens 8,32,128 --rounds 3 \\
       --baseline transformers --checkpoint checkpoints/lamm-mini
+  lamm bench load --max-concurrency 8,32 --rounds 5 \\
+      --baseline server --baseline-url http://127.0.0.1:8001
 
 With --request-rate inf (the default), --max-concurrency runs a closed loop: each finished request
 starts the next one. A finite rate or a ramp-up runs an open loop: requests are sent when they are
@@ -70,12 +72,7 @@ async def _run(options: LoadOptions, console: Console) -> int:
         )
         http.headers.update(dict(options.header))
         model = options.model or await ChatClient(http, 1).first_model()
-        baseline = None
-        if options.baseline is not None and options.checkpoint is not None:
-            baseline = await TransformersBaseline.start(
-                options.checkpoint, options.baseline_device, options.baseline_dtype
-            )
-            stack.push_async_callback(baseline.stop)
+        baseline = await open_baseline(options, style, stack)
         specs = _specs(options, model, style)
         warm = make_workload(specs[0].workload, options.seed - 1)[: options.num_warmups]
         await _warm_up(http, specs[0], warm, baseline)
@@ -110,14 +107,7 @@ def _check(options: LoadOptions) -> None:
         raise BenchmarkError("--ramp-up-start-rps and --ramp-up-end-rps need --ramp-up-strategy")
     if options.ramp_up_strategy and math.isfinite(options.request_rate):
         raise BenchmarkError("--ramp-up-strategy and --request-rate exclude one another")
-    if options.baseline is None:
-        return
-    if options.checkpoint is None:
-        raise BenchmarkError("--baseline needs --checkpoint, the checkpoint that the server serves")
-    for flag in ("suite", "cloud", "cloud_points", "cancel_rate"):
-        if getattr(options, flag):
-            name = flag.replace("_", "-")
-            raise BenchmarkError(f"--baseline cannot be combined with --{name}")
+    check_baseline(options)
 
 
 def _style(options: LoadOptions) -> RequestStyle:
@@ -182,7 +172,7 @@ async def _warm_up(
     http: httpx.AsyncClient,
     spec: LoadSpec,
     items: Sequence[WorkItem],
-    baseline: TransformersBaseline | None,
+    baseline: AnyBaseline | None,
 ) -> None:
     """Sends a few unmeasured requests, so that a failing server ends the test at once."""
     if not items:
@@ -199,7 +189,7 @@ async def _warm_up(
 async def _run_test(
     http: httpx.AsyncClient,
     spec: LoadSpec,
-    baseline: TransformersBaseline | None,
+    baseline: AnyBaseline | None,
     deck: QuestionDeck | None,
     console: Console,
 ) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, NonNegativeInt, PositiveFloat, PositiveInt
 
 from benchmark.commands.options import (
+    Address,
     Argument,
     Assignment,
     CommaSeparated,
@@ -199,16 +200,23 @@ class BaselineOptions(Options):
     """A second system that runs the same prompts."""
 
     heading = "baseline"
-    note = "alternates with the server, on the same prompts; needs the train extra"
+    note = "alternates with the server, on the same prompts; transformers needs the train extra"
 
-    baseline: Literal["transformers"] | None = Field(
+    baseline: Literal["transformers", "server"] | None = Field(
         default=None,
-        description="generate of transformers, in static batches of size --max-concurrency",
+        description="transformers: its generate, in static batches of size --max-concurrency; "
+        "server: another OpenAI-compatible server, under the same load",
     )
-    checkpoint: Path | None = Field(default=None, description="checkpoint that the server serves")
-    baseline_device: str = Field(default="cpu", description="torch device")
+    checkpoint: Path | None = Field(
+        default=None, description="checkpoint that the server serves, for transformers"
+    )
+    baseline_device: str = Field(default="cpu", description="torch device of transformers")
     baseline_dtype: Literal["float32", "float16", "bfloat16"] = Field(
-        default="float32", description="precision; use the server's"
+        default="float32", description="precision of transformers; use the server's"
+    )
+    baseline_url: Address | None = Field(default=None, description="address of the other server")
+    baseline_model: str | None = Field(
+        default=None, description="its model id (default: the first in its /v1/models)"
     )
 
 

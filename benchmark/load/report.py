@@ -46,7 +46,7 @@ def throughput_table(results: Sequence[dict[str, Any]]) -> Table:
             f"{row['output_throughput']:.1f}",
         ]
         if baseline is not None:
-            cells += [f"{row['baseline_output_throughput']:.1f}", f"{row['speedup']:.2f}x"]
+            cells += [f"{row['baseline_output_throughput']:.1f}", _ratio(row)]
         result.add_row(*cells)
     return result
 
@@ -60,10 +60,15 @@ def latency_table(results: Sequence[dict[str, Any]], metrics: Sequence[str]) -> 
     statistics = ["mean", "std", *ranks]
     result = column_table("latency, ms", ["concurrency", "metric", *statistics], ())
     for row in results:
+        # The baseline's line follows the server's, if it has latencies.
+        sources = [(row, ""), (row.get("baseline_result"), ", baseline")]
         for name in metrics:
-            values = [row.get(f"{statistic}_{name}_ms") for statistic in statistics]
-            cells = ["-" if value is None else f"{value:.1f}" for value in values]
-            result.add_row(_concurrency(row), name, *cells)
+            for source, suffix in sources:
+                if source is None:
+                    continue
+                values = [source.get(f"{statistic}_{name}_ms") for statistic in statistics]
+                cells = ["-" if value is None else f"{value:.1f}" for value in values]
+                result.add_row(_concurrency(row), f"{name}{suffix}", *cells)
     return result
 
 
@@ -105,9 +110,12 @@ def notes(results: Sequence[dict[str, Any]]) -> list[str]:
             lines.append(f"{where}: {late}")
         if row["short_outputs"]:
             lines.append(f"{where}: some outputs do not have the requested length")
-        if row["total_cached_tokens"]:
-            share = row["total_cached_tokens"] / max(1, row["total_input_tokens"])
-            lines.append(f"{where}: {100 * share:.0f} % of prompt tokens came from a cache")
+        for source, whose in ((row, ""), (row.get("baseline_result") or {}, " of the baseline")):
+            if cached := source.get("total_cached_tokens"):
+                share = cached / max(1, source["total_input_tokens"])
+                lines.append(
+                    f"{where}: {100 * share:.0f} % of prompt tokens{whose} came from a cache"
+                )
         if quality := row.get("quality"):
             lines.append(
                 f"{where}: {quality['correct']} of {quality['answered']} questions correct, "
@@ -156,6 +164,13 @@ def _file_name(row: dict[str, Any], filename: str | None, alone: bool) -> str:
         rate = f"ramp-up-{row['ramp_up_strategy']}-{first:g}qps-{last:g}qps"
     model = str(row["model_id"]).rsplit("/", 1)[-1]
     return f"{row.get('label') or row['backend']}-{rate}{suffix}-{model}-{row['date']}.json"
+
+
+def _ratio(row: dict[str, Any]) -> str:
+    """The median of the rounds' ratios, with the lowest and the highest of several."""
+    ratios = row["round_speedups"]
+    spread = f" ({min(ratios):.2f} - {max(ratios):.2f})" if len(ratios) > 1 else ""
+    return f"{row['speedup']:.2f}x{spread}"
 
 
 def _concurrency(row: dict[str, Any]) -> str:

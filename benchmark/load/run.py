@@ -49,10 +49,14 @@ class LoadSpec:
 
 @dataclass(frozen=True, slots=True)
 class BaselineRound:
-    """Result of a baseline for one workload: requested output tokens and duration."""
+    """Result of a baseline for one workload: its output tokens, and seconds.
+
+    `result` has its metrics under vLLM's keys, if it has latencies.
+    """
 
     output_tokens: int
     seconds: float
+    result: Mapping[str, Any] | None = None
 
 
 class Baseline(Protocol):
@@ -61,7 +65,7 @@ class Baseline(Protocol):
     name: str
 
     async def run(self, items: Sequence[WorkItem], batch_size: int) -> BaselineRound:
-        """Generates for all items in static batches."""
+        """Generates for all items, `batch_size` at a time."""
         ...
 
 
@@ -75,39 +79,62 @@ async def run_load(
     """Runs all rounds, baseline and server alternating; returns the result with vLLM's keys.
 
     Counts and durations are summed over rounds; all other values are medians. The server is idle
-    while the baseline runs, and vice versa. Questions of the deck replace some of the requests;
-    their scores over all rounds are under `quality`.
+    while the baseline runs, and vice versa; they take the first turn alternately, so that a drift
+    of the machine meets both. `speedup` is the median of the rounds' ratios. Questions of the deck
+    replace some of the requests; their scores over all rounds are under `quality`.
 
     Raises:
         BenchmarkError: all requests of a round failed; the message has the first error.
     """
     rounds: list[dict[str, Any]] = []
-    baseline_rates: list[float] = []
+    given: list[BaselineRound] = []
     questions: list[Sent] = []
     disconnector = Disconnector()
+
+    async def ask_baseline(items: Sequence[WorkItem], index: int) -> None:
+        if baseline is not None:
+            on_round(f"{baseline.name}, round {index + 1} of {spec.rounds}")
+            given.append(await baseline.run(items, spec.max_concurrency or len(items)))
+
     for index in range(spec.rounds):
         # Each round has new prompts, so that no prefix cache shortens it.
         seed = spec.seed + 1000 * index
         items = make_workload(spec.workload, seed)
         if deck is not None:
             items = mix_in(items, deck.deal(len(items)), random.Random(seed))
-        if baseline is not None:
-            on_round(f"{baseline.name}, round {index + 1} of {spec.rounds}")
-            given = await baseline.run(items, spec.max_concurrency or len(items))
-            baseline_rates.append(given.output_tokens / given.seconds)
+        if index % 2 == 0:
+            await ask_baseline(items, index)
         on_round(f"server, round {index + 1} of {spec.rounds}")
         sent, result = await _server_round(http, spec, items, seed, disconnector)
         rounds.append(result)
         questions += [one for one in sent if one.item.question is not None]
+        if index % 2 == 1:
+            await ask_baseline(items, index)
     result = {**_head(spec), **merge_rounds(rounds)}
     if deck is not None:
         result["quality"] = score_questions(deck.suite, questions, result["duration"])
     if baseline is not None:
-        result["baseline"] = baseline.name
-        result["baseline_output_throughput"] = statistics.median(baseline_rates)
-        result["baseline_round_output_throughputs"] = baseline_rates
-        result["speedup"] = result["output_throughput"] / result["baseline_output_throughput"]
+        result |= _beside(baseline.name, rounds, given)
     return result
+
+
+def _beside(
+    name: str, rounds: Sequence[Mapping[str, Any]], given: Sequence[BaselineRound]
+) -> dict[str, Any]:
+    """The result's keys about a baseline."""
+    rates = [one.output_tokens / one.seconds for one in given]
+    ratios = [
+        result["output_throughput"] / rate for result, rate in zip(rounds, rates, strict=True)
+    ]
+    beside = {
+        "baseline": name,
+        "baseline_output_throughput": statistics.median(rates),
+        "baseline_round_output_throughputs": rates,
+        "round_speedups": ratios,
+        "speedup": statistics.median(ratios),
+    }
+    results = [dict(one.result) for one in given if one.result is not None]
+    return beside | ({"baseline_result": merge_rounds(results)} if results else {})
 
 
 def merge_rounds(rounds: Sequence[dict[str, Any]]) -> dict[str, Any]:

@@ -164,13 +164,50 @@ async def test_baseline_and_server_take_turns_on_the_same_prompts(server: Any) -
     spec = LoadSpec("fake-lamm", WorkloadSpec(4, output_lens=(5,)), 2, rounds=3)
     async with server.client() as http:
         result = await run_load(http, spec, baseline)
-    assert baseline.asked_before == [0, 4, 8]
+    # By turns the first.
+    assert baseline.asked_before == [0, 8, 8]
     assert sorted(item.prompt for items in baseline.seen for item in items) == sorted(server.asked)
     assert len(set(server.asked)) == 12
     assert result["baseline_output_throughput"] == pytest.approx(200.0)
-    assert result["speedup"] == pytest.approx(result["output_throughput"] / 200.0)
+    ratios = [rate / 200.0 for rate in result["round_output_throughputs"]]
+    assert result["round_speedups"] == pytest.approx(ratios)
+    assert result["speedup"] == pytest.approx(sorted(ratios)[1])
     assert result["completed"] == 12
     assert len(result["round_output_throughputs"]) == 3
+
+
+def test_another_server_is_the_baseline(
+    server: Any, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    argv = [
+        "load", "--url", server.url, "--num-prompts", "4", "--output-len", "3", "--rounds", "2",
+        "--num-warmups", "1", "--baseline", "server", "--baseline-url", server.url,
+        "--result-dir", str(tmp_path), "--save-result",
+    ]  # fmt: skip
+    assert bench(argv) == 0
+    # Each prompt went to both, in the warm-up and in two rounds; both must make all tokens.
+    assert sorted(server.asked.count(prompt) for prompt in set(server.asked)) == [2] * 9
+    [path] = tmp_path.iterdir()
+    result = json.loads(path.read_text())
+    beside = result["baseline_result"]
+    assert (result["baseline"], result["baseline_facts"]["model"]) == (server.url, "fake-lamm")
+    assert beside["total_output_tokens"] == result["total_output_tokens"] == 24
+    assert beside["median_ttft_ms"] > 0
+    assert len(result["round_speedups"]) == 2
+    shown = capsys.readouterr().out
+    assert "ttft, baseline" in shown
+    assert f"({min(result['round_speedups']):.2f} - " in shown
+
+
+def test_a_baseline_server_that_fails_ends_the_test(
+    server: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    argv = [
+        "load", "--url", server.url, "--num-prompts", "2", "--output-len", "3",
+        "--baseline", "server", "--baseline-url", "http://127.0.0.1:9", "--baseline-model", "m",
+    ]  # fmt: skip
+    assert bench(argv) == 1
+    assert "requests to the baseline http://127.0.0.1:9 failed" in capsys.readouterr().err
 
 
 def test_rounds_merge_to_medians_and_sums() -> None:
@@ -273,6 +310,12 @@ def test_a_rate_makes_an_open_loop_unless_a_limit_is_asked_for(
         (["--ramp-up-end-rps", "3"], "need --ramp-up-strategy"),
         (["--baseline", "transformers"], "needs --checkpoint, the checkpoint"),
         (["--baseline=transformers", "--checkpoint=x", "--cancel-rate=0.5"], "cannot be combined"),
+        (["--baseline", "server"], "needs --baseline-url, its address"),
+        (["--baseline-url", "http://127.0.0.1:9"], "--baseline-url needs --baseline server"),
+        (
+            ["--baseline=server", "--baseline-url=http://127.0.0.1:9", "--request-rate=2"],
+            "runs a closed loop",
+        ),
         (["--cloud", "a.png"], "a.png is not a point cloud; --cloud takes .asc"),
         (["--image", "a.npy"], "a.npy is not a picture; --image takes .jpg"),
         (["--suite", "nowhere"], "has no suite.json"),
