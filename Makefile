@@ -8,6 +8,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 CLIENTS := .clients
+ENGINE := .engine
 EXTRAS := serve,otel,grammar,las,e57,ray,vllm,train,bench,dev
 CHECKPOINT ?= checkpoints/lamm-mini
 # Arguments for the command behind a recipe: make test ARGS="tests/service -k stream"
@@ -19,7 +20,7 @@ WHOLE = --numprocesses=$(WORKERS) --dist=loadfile --no-loadscope-reorder \
 	--cov --cov-report=term --cov-fail-under=93
 SCRIPTS := .ci/run scripts/*.sh docker/entrypoint.sh $(wildcard examples/*.sh)
 
-.PHONY: help setup serve test lint types arch docs clients check bench clean
+.PHONY: help setup serve test lint types arch docs clients vllm check bench clean
 
 help:  ## list the recipes
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -56,11 +57,17 @@ clients: setup  ## OpenAI's and other clients against a service (ARGS go to pyte
 	@scripts/client_env.sh "$(CLIENTS)"
 	@scripts/clients.sh "$(CLIENTS)" $(ARGS)
 
+# Not part of `check`: the environment has 3.5 GB.
+vllm: setup  ## the tests of the engines against a real vLLM on the CPU (ARGS go to pytest)
+	@test -x "$(ENGINE)/bin/vllm" -a ! -e "$(ENGINE)/lamm-engine-incomplete" || \
+		$(BIN)/lamm engine install vllm --cpu --force --dir "$(ENGINE)"
+	@LAMM_VLLM_ENV="$(ENGINE)" $(BIN)/python -m pytest -m vllm tests/service/engine $(ARGS)
+
 check: lint types arch clients test  ## all of the above, as continuous integration runs them
 
 bench: setup  ## measure a service that runs at URL=http://127.0.0.1:8000
 	@$(BIN)/lamm bench quality --suite mini --url "$${URL:-http://127.0.0.1:8000}" $(ARGS)
 
-clean:  ## remove caches and reports; .venv and .clients stay
+clean:  ## remove caches and reports; .venv, .clients and .engine stay
 	@rm -rf .coverage .coverage.* .hypothesis .mypy_cache .pytest_cache .ruff_cache build *.egg-info
-	@find . \( -path ./$(VENV) -o -path ./$(CLIENTS) \) -prune -o -name __pycache__ -type d -print0 | xargs -0r rm -rf
+	@find . \( -path ./$(VENV) -o -path ./$(CLIENTS) -o -path ./$(ENGINE) \) -prune -o -name __pycache__ -type d -print0 | xargs -0r rm -rf
