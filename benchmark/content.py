@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -69,17 +69,23 @@ def data_url(content: bytes, mime: str) -> str:
     return f"data:{mime};base64,{base64.b64encode(content).decode('ascii')}"
 
 
-def encode_chat(text: str, part: bytes | None, fields: Mapping[str, Any]) -> bytes:
+def encode_chat(
+    text: str,
+    part: bytes | None,
+    fields: Mapping[str, Any],
+    later: Sequence[Mapping[str, str]] = (),
+) -> bytes:
     """The body of a chat request around an encoded part from `MediaCache`.
 
-    Equal to `json.dumps` of `fields` with one `user_message`. It is joined from bytes because
-    escaping the base64 of a picture would be most of the cost of a request.
+    Equal to `json.dumps` of `fields` with one `user_message` and the messages `later`. It is joined
+    from bytes because escaping the base64 of a picture would be most of the cost of a request.
     """
     if part is None:
-        return _encoded({**fields, "messages": [user_message(text, None)]})
+        return _encoded({**fields, "messages": [user_message(text, None), *later]})
     head = _encoded({**fields, "messages": []})[: -len(b"]}")]
     words = _encoded({"type": "text", "text": text})
-    return b"".join([head, b'{"role":"user","content":[', part, b",", words, b"]}]}"])
+    more = b"".join(b"," + _encoded(message) for message in later)
+    return b"".join([head, b'{"role":"user","content":[', part, b",", words, b"]}", more, b"]}"])
 
 
 class MediaCache:

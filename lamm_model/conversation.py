@@ -18,6 +18,8 @@ NORMAL_SYSTEM = (
     "The assistant gives helpful, detailed, and polite answers to the human's questions."
 )
 STOP_STRINGS = ("\n###", "###")
+# What upstream's benchmark writes after its own answer to have it named by a letter.
+SECOND_QUESTION = "ANSWER:"
 
 
 class Modality(StrEnum):
@@ -129,8 +131,9 @@ def render(
         system: `lamm-train` writes it before the first `### Human:`; "" omits it, as training
             without `--use_system` did. The other presets write it in the human turn, after the
             medium.
-        preset: the prompt format. `upstream-bench` accepts one unanswered turn and `upstream-cli`
-            any number of turns; both require exactly one medium, before the first question.
+        preset: the prompt format. `upstream-bench` accepts one unanswered turn, or an answered one
+            and the question `SECOND_QUESTION` (see `second_pass_query`); `upstream-cli` any number
+            of turns. Both require exactly one medium, before the first question.
         continues: whether the last answer is only begun: the model is to go on with it.
 
     Raises:
@@ -161,12 +164,7 @@ def second_pass_query(query: str, first_answer: str) -> str:
     Upstream's benchmark asks multiple-choice questions (ScienceQA, AI2D, ScanQA) twice: first the
     query itself, then this text in the same template, with the answer of the first pass.
     """
-    return f"{query}{first_answer} ###\nANSWER:"
-
-
-def two_pass_answer(first_answer: str, second_answer: str) -> str:
-    """The text that upstream's benchmark scores after both passes."""
-    return f"{first_answer}\n The answer is {second_answer}"
+    return f"{query}{first_answer} ###\n{SECOND_QUESTION}"
 
 
 def _render_train(turns: Sequence[Turn], system: str, continues: bool) -> list[Chunk]:
@@ -202,8 +200,12 @@ def _render_upstream(
     # Upstream's 3D benchmark uses the image tags for clouds too.
     tagged = Modality.IMAGE if preset is PromptPreset.UPSTREAM_BENCH else modality
     opening, closing = _TAGS[tagged]
-    history = "".join(_past_turn(turn.human or "", turn.assistant or "") for turn in turns[:-1])
-    body = f"{_framed(system)}{history}### Human: {turns[-1].human}\n"
+    history, question = "", turns[-1].human
+    if preset is PromptPreset.UPSTREAM_CLI:
+        history = "".join(_past_turn(turn.human or "", turn.assistant or "") for turn in turns[:-1])
+    elif len(turns) > 1:
+        question = second_pass_query(turns[0].human or "", turns[0].assistant or "")
+    body = f"{_framed(system)}{history}### Human: {question}\n"
     return [
         TextChunk(f"### Human: {opening}"),
         MediaChunk(modality, 0),
@@ -220,9 +222,11 @@ def _check_upstream(turns: Sequence[Turn], preset: PromptPreset, continues: bool
             f"prompt preset {preset.value!r} requires exactly 1 picture or cloud, before the first "
             f"question; the conversation has {media}, {len(turns[0].media)} in the first turn"
         )
-    if preset is PromptPreset.UPSTREAM_BENCH and len(turns) != 1:
+    is_second_pass = len(turns) == 2 and turns[1].human == SECOND_QUESTION
+    if preset is PromptPreset.UPSTREAM_BENCH and len(turns) != 1 and not is_second_pass:
         raise PromptError(
-            f"prompt preset {preset.value!r} accepts 1 question; the conversation has {len(turns)}"
+            f"prompt preset {preset.value!r} accepts 1 question; the conversation has {len(turns)} "
+            f"(a second one can only be {SECOND_QUESTION!r})"
         )
     if turns[-1].assistant is not None:
         raise PromptError(

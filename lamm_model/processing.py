@@ -32,6 +32,7 @@ from lamm_model.media import PointCloud, PreparedMedia
 from lamm_model.preprocessing import prepare_image, prepare_point_cloud
 from lamm_model.prompt_pack import PACK_FILE
 from lamm_model.spec import CheckpointSpec
+from lamm_model.system_texts import NORMAL_TASK
 from lamm_model.tokenizer import LammTokenizer
 
 IGNORE_INDEX = -100
@@ -102,17 +103,17 @@ class LammProcessor:
         return inputs
 
     def encode_conversation(
-        self, turns: Sequence[Turn], system: str | None = None
+        self, turns: Sequence[Turn], system: str | None = None, task: str = NORMAL_TASK
     ) -> tuple[list[int], list[int]]:
         """Ids and labels of a conversation; labels are -100 except for answer tokens.
 
-        `system=None` uses the checkpoint's `normal` system text.
+        `system=None` uses the checkpoint's system text of `task`.
 
         Raises:
             PromptError: the checkpoint's prompt preset cannot express the conversation.
         """
         if system is None:
-            system = self.spec.system_text()
+            system = self.spec.system_text(task)
         ids, labels = [self.spec.bos_token_id], [IGNORE_INDEX]
         for chunk in render(turns, system, self.spec.prompt_preset):
             if isinstance(chunk, TextChunk):

@@ -15,8 +15,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lamm_model.conversation import NORMAL_SYSTEM, STOP_RULES, Modality, PromptPreset, StopRule
+from lamm_model.conversation import STOP_RULES, Modality, PromptPreset, StopRule
 from lamm_model.prompt_pack import PACK_FILE, PromptPack, PromptPackError
+from lamm_model.system_texts import NORMAL_TASK, system_text
 
 IMAGE_PRESETS = ("lamm-squash", "upstream-bench-centercrop")
 
@@ -107,10 +108,16 @@ class CheckpointSpec:
         """What ends an answer under this prompt preset."""
         return STOP_RULES[self.prompt_preset]
 
-    def system_text(self, task: str = "normal") -> str:
-        """The system text of a task; that of `normal` for an unknown task."""
-        normal = self.system_prompts.get("normal", NORMAL_SYSTEM)
-        return self.system_prompts.get(task, normal)
+    def system_text(self, task: str = NORMAL_TASK) -> str:
+        """The system text of a task; that of `normal` for a task without one."""
+        return system_text(self.system_prompts, self.prompt_preset, task)
+
+    def system_texts(self, tasks: Iterable[str]) -> dict[str, str]:
+        """The texts of `system_prompts`, and of those of `tasks` that have a text of their own."""
+        normal = self.system_text()
+        told = {task: self.system_text(task) for task in tasks}
+        own = {task: text for task, text in told.items() if text != normal}
+        return {**self.system_prompts, **own}
 
     @classmethod
     def from_pretrained(

@@ -11,12 +11,14 @@ from pydantic import Field, PositiveInt
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from benchmark.commands.options import Argument, Command, ServerOptions, one_of
+from benchmark.commands.options import Argument, Command, one_of
+from benchmark.commands.recipe_options import RecipeOptions
 from benchmark.http.batches import BatchClient
 from benchmark.http.client import Backend, ChatClient
 from benchmark.http.connection import open_http
-from benchmark.quality import controls_report, protocol_report, report
-from benchmark.quality.controls import Control, questions_of
+from benchmark.quality import controls_report, protocol_report, repetitions, report
+from benchmark.quality.controls import Control
+from benchmark.quality.identity import Mode
 from benchmark.quality.protocol_scores import (
     DEFAULT_PROTOCOLS,
     PROTOCOLS,
@@ -25,8 +27,8 @@ from benchmark.quality.protocol_scores import (
     require_protocols,
     score_protocols,
 )
-from benchmark.quality.run import QualityRun, rescore, run_quality
-from benchmark.quality.targets import Mode
+from benchmark.quality.recipe import RecipeRun
+from benchmark.quality.run import QualityRun, exams_of, rescore, run_quality
 from benchmark.quality.tree import open_suite
 from benchmark.report.provenance import keep_server_facts
 from benchmark.suite import Item, Suite
@@ -47,18 +49,19 @@ answers.
   lamm bench quality --data LAMM_Dataset --suite 2d --limit 200 --control blank-media
   lamm bench quality --data LAMM_Dataset --out results/lamm --rescore --protocol upstream-2023-07
   lamm bench quality --data LAMM_Dataset --backend openai-chat --url http://host:8000 --model llava
+  lamm bench quality --data LAMM_Dataset --suite 2d --recipe upstream-2023-07 --repetitions 3
 
-Decoding is greedy. Each answer is saved in OUT/answers.jsonl as soon as it arrives: if the run or
-the server dies, the same command continues where it stopped. --rescore scores the saved answers
-without a server. --through batch uploads the questions to /v1/batches, and the server answers when
-it has capacity; a client that was killed finds its batches again. A new checkpoint or prompt preset
-has a new fingerprint, so its questions are asked again. Writes OUT/scores.json, OUT/scores.md and
-OUT/gallery.html (hits and misses with their pictures). Exit status 1: broken records, or questions
-without an answer.
+Decoding is greedy, or as the --recipe says. Each answer is saved in OUT/answers.jsonl as soon as it
+arrives: if the run or the server dies, the same command continues where it stopped. --rescore
+scores the saved answers without a server. --through batch uploads the questions to /v1/batches, and
+the server answers when it has capacity; a client that was killed finds its batches again. A new
+checkpoint or prompt preset has a new fingerprint, so its questions are asked again. Writes
+OUT/scores.json, OUT/scores.md and OUT/gallery.html (hits and misses with their pictures). Exit
+status 1: broken records, or questions without an answer.
 """
 
 
-class QualityOptions(ServerOptions):
+class QualityOptions(RecipeOptions):
     """Options of `lamm bench quality`."""
 
     heading = "questions and answers"
@@ -119,33 +122,56 @@ def run(options: QualityOptions, console: Console) -> int:
     """
     if options.protocol:
         require_protocols()
+    recipe = _recipe(options)
     suite = open_suite(options.suite, options.data, options.limit, options.out)
     if options.rescore:
         result = rescore(suite, options.out)
     else:
-        result = asyncio.run(_ask(suite, options, console))
-    protocol_rows, missing = _protocol_rows(result, options)
+        result = asyncio.run(_ask(suite, options, recipe, console))
+    by_protocol, missing = _protocol_rows(result, options)
+    protocol_rows = by_protocol[0]
+    repeated = repetitions.over_repetitions(result.repetitions, by_protocol)
     print_whole(report.table(result), console)
     if (controls := controls_report.table(result.rows)) is not None:
         print_whole(controls, console)
     if protocol_rows:
         print_whole(protocol_report.table(protocol_rows), console)
+    if repeated:
+        print_whole(repetitions.table(repeated), console)
     notes = [*report.notes(result), *controls_report.notes(result.rows)]
     print_notes([*notes, *protocol_report.notes(protocol_rows), *missing], console)
     console.print(f"{result.asked} asked, {result.reused} kept from before", highlight=False)
-    print_written(report.write_reports(result, options.out, protocol_rows), console)
+    print_written(report.write_reports(result, options.out, protocol_rows, repeated), console)
     return SUCCESS if result.complete else FAILED
 
 
-async def _ask(suite: Suite, options: QualityOptions, console: Console) -> QualityRun:
+def _recipe(options: QualityOptions) -> RecipeRun | None:
+    if options.rescore:
+        options.refuse_recipe("--rescore, which scores what was asked")
+        return None
+    return options.followed(
+        {
+            f"--backend {options.backend}": options.backend is not Backend.LAMM,
+            f"--mode {options.mode}": options.mode is not Mode.TEXT,
+            # A question that is asked twice needs its first answer first.
+            f"--through {options.through}": options.through != "requests",
+            # Upstream's prompt has a place for exactly one medium.
+            f"--control {Control.TEXT_ONLY}": Control.TEXT_ONLY in options.control,
+        }
+    )
+
+
+async def _ask(
+    suite: Suite, options: QualityOptions, recipe: RecipeRun | None, console: Console
+) -> QualityRun:
     columns = TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn()
     progress = Progress(
         *columns, TimeRemainingColumn(), console=console, refresh_per_second=BARS_A_SECOND
     )
     totals: Counter[str] = Counter()
-    for row in suite.rows:
-        kinds = questions_of(row, options.control)
-        totals[row.name] = sum(len(questions) for questions in kinds.values())
+    for exam in exams_of(suite, options.control, recipe):
+        for row, kinds in zip(suite.rows, exam, strict=True):
+            totals[row.name] += sum(len(questions) for questions in kinds.values())
     with progress:
         bars = {name: progress.add_task(name, total=total) for name, total in totals.items()}
 
@@ -166,6 +192,7 @@ async def _ask(suite: Suite, options: QualityOptions, console: Console) -> Quali
                 mode=options.mode,
                 controls=options.control,
                 batches=BatchClient(http, client) if options.through == "batch" else None,
+                recipe=recipe,
             )
             await keep_server_facts(http, result.identity.model, options.out)
             return result
@@ -173,14 +200,19 @@ async def _ask(suite: Suite, options: QualityOptions, console: Console) -> Quali
 
 def _protocol_rows(
     run: QualityRun, options: QualityOptions
-) -> tuple[tuple[ProtocolRow, ...], list[str]]:
-    """The scores under the protocols; a note if sacrebleu is missing and no protocol was chosen."""
+) -> tuple[list[tuple[ProtocolRow, ...]], list[str]]:
+    """The scores of each repetition under the protocols: those chosen, by default also the one of
+    the recipe. A note if sacrebleu is missing and no protocol was chosen.
+    """
+    followed = run.identity.recipe
+    own = () if followed is None else (followed.recipe.protocol,)
+    names = options.protocol or (*DEFAULT_PROTOCOLS, *own)
     try:
-        return score_protocols(run.rows, options.protocol or DEFAULT_PROTOCOLS), []
+        return [score_protocols(rows, names) for rows in run.repetitions], []
     except ProtocolsMissingError as error:
         if options.protocol:
             raise
-        return (), [str(error)]
+        return [() for _ in run.repetitions], [str(error)]
 
 
 COMMAND = Command("quality", "task scores with intervals, resumable", _HELP, QualityOptions, run)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from http import HTTPStatus
 
 from benchmark.answers import Answer, AnswerStore, KeptAnswers
@@ -21,18 +22,12 @@ from benchmark.errors import (
     ServerGoneError,
 )
 from benchmark.quality.controls import Control, Question
-from benchmark.quality.targets import (
-    Mode,
-    ModelChangedError,
-    ModelIdentity,
-    Reply,
-    Target,
-    conditions,
-    refusal,
-)
+from benchmark.quality.identity import Mode, ModelIdentity
+from benchmark.quality.targets import ModelChangedError, Reply, Target, conditions, refusal
 from benchmark.suite import Item
+from lamm_model.tasks.upstream import keeps_its_spelling, two_pass_answer
 
-Place = tuple[Control | None, str, str]  # control, row and sample id
+Place = tuple[Control | None, int, str, str]  # control, repetition, row and sample id
 Books = Mapping[Control | None, KeptAnswers]
 # Each row's questions, unchanged and under controls.
 Exam = tuple[Mapping[Control | None, tuple[Question, ...]], ...]
@@ -112,7 +107,7 @@ class Asker:
                 # Looking up thousands of stored answers must not block the requests in flight.
                 await asyncio.sleep(0)
                 return
-            reply = await self._target.ask(question)
+            reply = await self._answered(question)
         except ModelChangedError:
             raise
         except BenchmarkError as error:
@@ -133,6 +128,30 @@ class Asker:
             self._target.identity, question, key, reply, time.perf_counter() - started
         )
         self._books[question.control].add(answer)
+
+    async def _answered(self, question: Question) -> Reply:
+        """The answer, after both requests of a question that is asked twice.
+
+        The first answer is stored by itself, so that a second run asks only what is missing.
+        """
+        asked = question.asked
+        if asked is None or not asked.twice:
+            return await self._target.ask(question)
+        first = replace(question, asked=asked.first())
+        key = self._finder.key(first)
+        kept = self._finder.kept(first, key)
+        if kept is None:
+            started = time.perf_counter()
+            reply = await self._target.ask(first)
+            seconds = time.perf_counter() - started
+            kept = answer_of(self._target.identity, first, key, reply, seconds)
+            self._books[question.control].add(kept)
+        if not keeps_its_spelling(kept.text):
+            raise RequestFailedError(
+                "its first answer spells a tag, which the server breaks up in the second request"
+            )
+        second = await self._target.ask(replace(question, asked=asked.second(kept.text)))
+        return replace(second, text=two_pass_answer(kept.text, second.text))
 
 
 def answer_of(
@@ -156,4 +175,5 @@ def answer_of(
 
 def place_of(question: Question) -> Place:
     """The identity of a question within a run."""
-    return question.control, question.item.row, question.item.sample.id
+    repetition = 0 if question.asked is None else question.asked.repetition
+    return question.control, repetition, question.item.row, question.item.sample.id

@@ -15,6 +15,7 @@ from enum import StrEnum
 from string import ascii_uppercase
 
 from benchmark.content import CLOUD_FORMATS, IMAGE_TYPES
+from benchmark.quality.recipe import Asked
 from benchmark.suite import Item, SuiteRow
 from lamm_model.tasks.vqa_choice import ChoiceInputs
 
@@ -36,11 +37,18 @@ class Question:
     """An item, unchanged (`control` None) or under a control.
 
     `item` is the changed item: without its media, or with its options in another order. A blank
-    medium is made when the question is sent (`controls_media`).
+    medium is made when the question is sent (`controls_media`). `asked` is how a recipe asks it.
     """
 
     item: Item
     control: Control | None = None
+    asked: Asked | None = None
+
+    @property
+    def text(self) -> str:
+        """The words that are sent; a recipe asks in those of the published file."""
+        sample = self.item.sample
+        return sample.question if self.asked is None else sample.query or sample.question
 
 
 def questions_of(

@@ -14,8 +14,9 @@ from typing import Any
 from rich.table import Table
 
 from benchmark.answers import write_whole
-from benchmark.quality import controls_report, protocol_report
+from benchmark.quality import controls_report, protocol_report, repetitions
 from benchmark.quality.protocol_scores import ProtocolRow
+from benchmark.quality.repetitions import RepeatedScore
 from benchmark.quality.run import QualityRun
 from benchmark.report.figures import number
 from benchmark.report.files import ITEMS_FILE
@@ -59,13 +60,16 @@ def notes(run: QualityRun) -> list[str]:
 
 
 def write_reports(
-    run: QualityRun, out: Path, protocol_rows: Sequence[ProtocolRow] = ()
+    run: QualityRun,
+    out: Path,
+    protocol_rows: Sequence[ProtocolRow] = (),
+    repeated: Sequence[RepeatedScore] = (),
 ) -> list[Path]:
     """Writes the result files to `out`; returns their paths."""
     gallery = make_gallery(run.rows)
     texts = {
-        "scores.json": json.dumps(as_json(run, protocol_rows), indent=2) + "\n",
-        "scores.md": as_markdown(run, protocol_rows),
+        "scores.json": json.dumps(as_json(run, protocol_rows, repeated), indent=2) + "\n",
+        "scores.md": as_markdown(run, protocol_rows, repeated),
         ITEMS_FILE: "".join(json.dumps(item, ensure_ascii=False) + "\n" for item in as_items(run)),
         GALLERY_FILE: gallery.model_dump_json() + "\n",
         "gallery.html": gallery_page(_title(run), gallery),
@@ -75,12 +79,17 @@ def write_reports(
     return [out / name for name in texts]
 
 
-def as_json(run: QualityRun, protocol_rows: Sequence[ProtocolRow] = ()) -> dict[str, Any]:
-    """Scores, counts and provenance as JSON."""
+def as_json(
+    run: QualityRun,
+    protocol_rows: Sequence[ProtocolRow] = (),
+    repeated: Sequence[RepeatedScore] = (),
+) -> dict[str, Any]:
+    """Scores, counts and provenance as JSON; `rows` and `protocols` are the first repetition."""
     return {
         "suite": run.suite.name,
         "suite_provenance": run.suite.provenance,
         "model": asdict(run.identity),
+        "recipe": recipe_facts(run),
         "client": client_facts(),
         "complete": run.complete,
         "rows": [
@@ -105,22 +114,44 @@ def as_json(run: QualityRun, protocol_rows: Sequence[ProtocolRow] = ()) -> dict[
             for row in run.rows
         ],
         "protocols": protocol_report.as_json(protocol_rows),
+        "repetitions": repetitions.as_json(repeated),
     }
 
 
-def as_markdown(run: QualityRun, protocol_rows: Sequence[ProtocolRow] = ()) -> str:
+def recipe_facts(run: QualityRun) -> dict[str, Any] | None:
+    """The recipe of a run with its sampling, seed and number of repetitions; None without one."""
+    followed = run.identity.recipe
+    if followed is None:
+        return None
+    recipe = followed.recipe
+    return {
+        **asdict(followed),
+        "sampling": followed.sampling,
+        "prompt_preset": recipe.prompt_preset,
+        "image_preset": recipe.image_preset,
+        "max_tokens": {"image": recipe.picture_tokens, "point_cloud": recipe.cloud_tokens},
+    }
+
+
+def as_markdown(
+    run: QualityRun,
+    protocol_rows: Sequence[ProtocolRow] = (),
+    repeated: Sequence[RepeatedScore] = (),
+) -> str:
     """The table and its notes as Markdown."""
     identity = run.identity
     lines = [
         f"# {cell(_title(run))}",
         "",
         f"Weights `{identity.fingerprint}` at {identity.url}, asked at {identity.asked_at}.",
+        *_recipe_lines(run),
         "",
         *markdown_table(COLUMNS, map(_cells, run.rows), _LEFT),
         "",
         *(f"- {cell(note)}" for note in notes(run)),
         *controls_report.as_markdown(run.rows),
         *protocol_report.as_markdown(protocol_rows),
+        *repetitions.as_markdown(repeated),
     ]
     return "\n".join(lines).rstrip() + "\n"
 
@@ -141,6 +172,20 @@ def as_items(run: QualityRun) -> Iterator[dict[str, Any]]:
                 "status": str(scored.status),
                 "hit": scored.hit,
             }
+
+
+def _recipe_lines(run: QualityRun) -> list[str]:
+    followed = run.identity.recipe
+    if followed is None:
+        return []
+    sampling = ", ".join(f"{name} {value:g}" for name, value in followed.sampling.items())
+    k = followed.repetitions
+    which = f"; the scores below are those of repetition 1 of {k}" if k > 1 else ""
+    return [
+        "",
+        f"Recipe `{followed.name}`: {followed.decoding} ({sampling}), seed {followed.seed}, "
+        f"k = {k}{which}.",
+    ]
 
 
 def _title(run: QualityRun) -> str:

@@ -1,4 +1,4 @@
-"""Runs a suite against a server: asks the questions greedily, stores the answers, scores them.
+"""Runs a suite against a server: asks the questions, stores the answers, scores them.
 
 Answers are stored in `OUT/answers.jsonl`, those under a blind control in
 `OUT/answers.CONTROL.jsonl`, and the model's identity in `OUT/run.json`. A second run asks only the
@@ -7,21 +7,23 @@ missing questions.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from benchmark.answers import AnswerStore, KeptAnswers, write_whole
+from benchmark.answers import AnswerStore, KeptAnswers
 from benchmark.content import MediaCache
-from benchmark.errors import BenchmarkError, BusyError, ServerGoneError
+from benchmark.errors import BusyError, ServerGoneError
 from benchmark.http.batches import BatchClient
 from benchmark.http.client import Backend, ChatClient
 from benchmark.quality.asker import Asker, Exam, Finder, Place, place_of
 from benchmark.quality.batch_asker import BatchAsker
 from benchmark.quality.controls import Control, Question, questions_of
-from benchmark.quality.targets import Mode, ModelIdentity, Target, identify, refusal
+from benchmark.quality.identity import Mode, ModelIdentity, identify
+from benchmark.quality.recipe import RecipeRun
+from benchmark.quality.recipe_server import check_server
+from benchmark.quality.targets import Target, refusal
 from benchmark.scoring import RowScore, order_check, score_row
 from benchmark.suite import Item, Suite, SuiteRow
 
@@ -30,19 +32,27 @@ RUN_FILE = "run.json"
 
 @dataclass(frozen=True, slots=True)
 class QualityRun:
-    """The scores of a suite. `reused` counts answers that were on disk already."""
+    """The scores of a suite. `reused` counts answers that were on disk already.
+
+    `rows` are the first of the `repetitions` of all rows, of which there is one without a recipe.
+    """
 
     suite: Suite
     identity: ModelIdentity
-    rows: tuple[RowScore, ...]
+    repetitions: tuple[tuple[RowScore, ...], ...]
     asked: int
     reused: int
     broken_lines: int
 
     @property
+    def rows(self) -> tuple[RowScore, ...]:
+        """The rows of the first repetition, under controls as well."""
+        return self.repetitions[0]
+
+    @property
     def complete(self) -> bool:
         """Whether all records are valid and answered."""
-        return all(row.complete for row in self.rows)
+        return all(row.complete for rows in self.repetitions for row in rows)
 
 
 async def run_quality(
@@ -58,40 +68,46 @@ async def run_quality(
     mode: Mode = Mode.TEXT,
     controls: Sequence[Control] = (),
     batches: BatchClient | None = None,
+    recipe: RecipeRun | None = None,
 ) -> QualityRun:
     """Asks the questions without an answer in `out`, then scores all answers.
 
     `workers` questions are in flight at once. `on_answer` is called for each finished question.
-    With `batches`, questions are sent through the batches API.
+    With `batches`, questions are sent through the batches API. With `recipe`, they are asked as it
+    says.
 
     Raises:
         ServerGoneError: the server stopped answering; the answers so far are stored.
-        BenchmarkError: the model changed during the run, the server refuses all requests, or
-            another run is writing to `out`.
+        BenchmarkError: the model changed during the run, the server refuses all requests, another
+            run is writing to `out`, or the server does not run what the recipe needs.
     """
-    exam = _exam(suite, controls)
+    exams = exams_of(suite, controls, recipe)
     media = MediaCache()
     with ExitStack() as stack:
         books = {
             control: stack.enter_context(AnswerStore(out / answers_file(control)))
             for control in (None, *dict.fromkeys(controls))
         }
-        identity = await identify(client, url, model, backend, mode)
-        write_whole(out / RUN_FILE, json.dumps(asdict(identity), indent=2) + "\n")
+        if recipe is not None:
+            model = model or await client.first_model()
+            await check_server(client, model, recipe.recipe, suite)
+        identity = await identify(client, url, model, backend, mode, recipe)
+        identity.save(out / RUN_FILE)
         finder = Finder(identity, media, books)
         target = Target(client, identity, media)
         asker: Asker | BatchAsker = Asker(target, finder, books, on_answer)
         if batches is not None:
             asker = BatchAsker(target, finder, books, on_answer, batches, out)
-        total = sum(len(questions) for row in exam for questions in row.values())
+        rows = tuple(row for exam in exams for row in exam)
+        total = sum(len(questions) for row in rows for questions in row.values())
         try:
-            await asker.ask_all(exam, workers)
+            await asker.ask_all(rows, workers)
         except (ServerGoneError, BusyError) as error:
             raise type(error)(
                 f"{error}; {asker.done} of {total} questions are done and their answers saved in "
                 f"{out}: run the same command again to continue"
             ) from None
-        return _score(suite, exam, finder, asker.failures, asker.asked)
+        return _score(suite, exams, finder, asker.failures, asker.asked)
 
 
 def rescore(suite: Suite, out: Path) -> QualityRun:
@@ -100,16 +116,13 @@ def rescore(suite: Suite, out: Path) -> QualityRun:
     Raises:
         BenchmarkError: `out` has no run.
     """
-    try:
-        identity = ModelIdentity(**json.loads((out / RUN_FILE).read_text(encoding="utf8")))
-    except (OSError, ValueError, TypeError) as error:
-        raise BenchmarkError(f"cannot read the run {out / RUN_FILE}: {error}") from None
+    identity = ModelIdentity.read(out / RUN_FILE)
     kept = {control: KeptAnswers(out / answers_file(control)) for control in (None, *Control)}
     # Controls that were asked of another model only are not missing here.
     controls = [c for c in Control if kept[c].holds_any_of(identity.fingerprint)]
     books = {control: kept[control] for control in (None, *controls)}
     finder = Finder(identity, MediaCache(), books)
-    return _score(suite, _exam(suite, controls), finder, {}, asked=0)
+    return _score(suite, exams_of(suite, controls, identity.recipe), finder, {}, asked=0)
 
 
 def answers_file(control: Control | None) -> str:
@@ -117,14 +130,55 @@ def answers_file(control: Control | None) -> str:
     return "answers.jsonl" if control is None else f"answers.{control}.jsonl"
 
 
-def _exam(suite: Suite, controls: Sequence[Control]) -> Exam:
-    """Each row's questions, in the suite's order."""
-    return tuple(questions_of(row, controls) for row in suite.rows)
+def exams_of(
+    suite: Suite, controls: Sequence[Control], recipe: RecipeRun | None
+) -> tuple[Exam, ...]:
+    """Each row's questions in the suite's order, once per repetition.
+
+    Controls are asked in the first repetition only.
+    """
+    if recipe is None:
+        return (tuple(questions_of(row, controls) for row in suite.rows),)
+    return tuple(
+        tuple(_by_recipe(row, () if number else controls, recipe, number) for row in suite.rows)
+        for number in range(recipe.repetitions)
+    )
+
+
+def _by_recipe(
+    row: SuiteRow, controls: Sequence[Control], recipe: RecipeRun, repetition: int
+) -> dict[Control | None, tuple[Question, ...]]:
+    return {
+        control: tuple(
+            replace(question, asked=recipe.asked(row, question.item, repetition))
+            for question in questions
+        )
+        for control, questions in questions_of(row, controls).items()
+    }
 
 
 def _score(
-    suite: Suite, exam: Exam, finder: Finder, failures: Mapping[Place, str], asked: int
+    suite: Suite,
+    exams: Sequence[Exam],
+    finder: Finder,
+    failures: Mapping[Place, str],
+    asked: int,
 ) -> QualityRun:
+    scored = [_score_exam(suite, exam, finder, failures) for exam in exams]
+    return QualityRun(
+        suite,
+        finder.identity,
+        tuple(rows for rows, _ in scored),
+        asked,
+        max(0, sum(answered for _, answered in scored) - asked),
+        sum(book.broken_lines for book in finder.books.values()),
+    )
+
+
+def _score_exam(
+    suite: Suite, exam: Exam, finder: Finder, failures: Mapping[Place, str]
+) -> tuple[tuple[RowScore, ...], int]:
+    """The rows, and the number of answers."""
     rows = []
     answered = 0
     for row, kinds in zip(suite.rows, exam, strict=True):
@@ -134,14 +188,7 @@ def _score(
         }
         answered += sum(len(score.scored) for score in scores.values())
         rows.append(_with_controls(scores))
-    return QualityRun(
-        suite,
-        finder.identity,
-        tuple(rows),
-        asked,
-        max(0, answered - asked),
-        sum(book.broken_lines for book in finder.books.values()),
-    )
+    return tuple(rows), answered
 
 
 def _score_kind(

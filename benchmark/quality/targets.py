@@ -9,18 +9,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from enum import StrEnum
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from benchmark.content import MediaCache, encode_chat, is_cloud, user_message
+from benchmark.content import MediaCache, encode_chat, is_cloud
 from benchmark.errors import BenchmarkError
 from benchmark.http.chat_answers import Usage, read_completion
-from benchmark.http.client import CHAT_PATH, Backend, ChatClient, server_root, shown
+from benchmark.http.client import CHAT_PATH, Backend, ChatClient
 from benchmark.quality.controls import Control, Question, seed_of
 from benchmark.quality.controls_media import blank_part
+from benchmark.quality.identity import Mode, ModelIdentity
 from benchmark.quality.likelihood_target import (
     can_be_ranked,
     encode_ranking,
@@ -29,30 +28,10 @@ from benchmark.quality.likelihood_target import (
     read_ranking,
 )
 from benchmark.suite import Item
+from lamm_model.tasks.upstream import keeps_its_spelling
 
 # A control that sends something else gets a new version, so that old answers are not reused.
 _CONTROL_VERSIONS = {Control.BLANK_MEDIA: "blank-media/2"}
-
-
-class Mode(StrEnum):
-    """How closed questions are answered: in text, or by the most likely option."""
-
-    TEXT = "text"
-    LIKELIHOOD = "likelihood"
-
-
-@dataclass(frozen=True, slots=True)
-class ModelIdentity:
-    """Identity of a model. `fingerprint` identifies weights and prompt preset if the server gives
-    one; for other backends it is the model id and the address.
-    """
-
-    url: str
-    model: str
-    fingerprint: str
-    asked_at: str
-    backend: str = Backend.LAMM.value
-    mode: str = Mode.TEXT.value
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +57,7 @@ class Target:
         self._media = media
 
     async def ask(self, question: Question) -> Reply:
-        """The greedy answer to a question.
+        """The answer to a question: greedy, or as its recipe says.
 
         Raises:
             ServerGoneError: no connection after every attempt.
@@ -108,8 +87,11 @@ class Target:
             if part is None:
                 raise BenchmarkError("a question without media cannot be answered by likelihood")
             return encode_ranking(item, part, self.identity.model)
-        fields = {"model": self.identity.model, "stream": False, **parameters(item)}
-        return encode_chat(item.sample.question, part, fields)
+        asked = question.asked
+        given = parameters(item) if asked is None else asked.fields()
+        fields = {"model": self.identity.model, "stream": False, **given}
+        later = () if asked is None else asked.later_messages()
+        return encode_chat(question.text, part, fields, later)
 
     def read(self, question: Question, content: bytes) -> Reply:
         """Parses the body of an answer.
@@ -151,37 +133,6 @@ class Target:
             )
 
 
-async def identify(
-    client: ChatClient, url: str, model: str | None, backend: Backend, mode: Mode
-) -> ModelIdentity:
-    """Identifies the model at `url`.
-
-    The answer of a LAMM service to a one-token request has its fingerprint; other servers are
-    identified by model id and address.
-
-    Raises:
-        ServerGoneError: no connection after every attempt.
-        RequestFailedError: refused, or no model is named.
-        BenchmarkError: the backend does not support the mode.
-    """
-    if mode is Mode.LIKELIHOOD and backend is not Backend.LAMM:
-        raise BenchmarkError(
-            f"--mode {mode} needs /v1/tasks, which --backend {backend} does not have"
-        )
-    url = shown(url)
-    name = model or await client.first_model()
-    now = datetime.now(UTC).isoformat(timespec="seconds")
-    if backend is not Backend.LAMM:
-        return ModelIdentity(
-            url, name, f"{name} at {server_root(url)}", now, backend.value, mode.value
-        )
-    message = user_message("Hello", None)
-    probe = await client.complete(
-        {"model": name, "messages": [message], "max_tokens": 1, "temperature": 0}
-    )
-    return ModelIdentity(url, name, probe.fingerprint or name, now, backend.value, mode.value)
-
-
 def parameters(item: Item) -> dict[str, Any]:
     """Sampling parameters of an item: greedy, with the token limit of its task."""
     return {"temperature": 0, "max_tokens": item.task.max_tokens}
@@ -189,7 +140,10 @@ def parameters(item: Item) -> dict[str, Any]:
 
 def conditions(question: Question, mode: Mode) -> dict[str, Any]:
     """The parameters on which an answer depends besides question and weights."""
-    found: dict[str, Any] = parameters(question.item)
+    asked = question.asked
+    found: dict[str, Any] = parameters(question.item) if asked is None else asked.conditions()
+    if question.text != question.item.sample.question:
+        found["question"] = question.text
     if asks_by_likelihood(question, mode):
         found = {"mode": mode.value, "inputs": ranked_inputs(question.item)}
     if question.control is not None:
@@ -212,6 +166,8 @@ def refusal(question: Question, identity: ModelIdentity) -> str | None:
         return f"not asked: --backend {identity.backend} cannot send point clouds"
     if item.media is None and asks_by_likelihood(question, Mode(identity.mode)):
         return f"not asked: --mode {identity.mode} needs a medium"
+    if question.asked is not None and not keeps_its_spelling(question.text):
+        return "not asked: it spells a tag or marks, which the server breaks up"
     return None
 
 

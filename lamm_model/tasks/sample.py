@@ -12,7 +12,8 @@ class Sample(BaseModel):
 
     `image` and `pcl` are paths relative to the suite's directory; `size` is the image's width and
     height in pixels. The form of `target` depends on the task, which reads it: a label, a count,
-    `[{"label", "bbox"}]`, `{"choice", "choices"}`, a word ...
+    `[{"label", "bbox"}]`, `{"choice", "choices"}`, a word ... `query` is set where a published file
+    asks in other words, which do not tell its questions apart.
     Unknown fields are ignored, so that readers may add notes.
     """
 
@@ -21,6 +22,7 @@ class Sample(BaseModel):
     id: str = Field(min_length=1)
     task: str
     question: str = Field(min_length=1)
+    query: str | None = Field(default=None, min_length=1)
     target: Any
     image: str | None = None
     pcl: str | None = None

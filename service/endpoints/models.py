@@ -42,5 +42,6 @@ def _card(model: ServedModel) -> ModelCard:
         ),
         digest=model.spec.digest,
         prompt_preset=PromptPresetCard(**asdict(prompt_identity(model.spec))),
+        image_preset=None if model.spec.image is None else model.spec.image.preset,
         provenance=dict(model.spec.provenance),
     )

@@ -146,7 +146,7 @@ class InputProcessor:
         self, body: ChatCompletionRequest, access: MediaAccess
     ) -> tuple[Conversation, Prompt, float]:
         continues = body.continue_final_message or False
-        return self.prompts.read(body.messages, access, continues=continues)
+        return self.prompts.read(body.messages, access, task=body.task, continues=continues)
 
     def _sequences(
         self,

@@ -14,6 +14,8 @@ from dataclasses import asdict, dataclass
 
 from lamm_model.conversation import Modality, Turn, neutralise, render
 from lamm_model.spec import CheckpointSpec
+from lamm_model.system_texts import NORMAL_TASK
+from lamm_model.tasks import TASKS
 from lamm_model.tokenizer import LammTokenizer
 from service.exceptions import ContextLengthError, RequestError
 from service.media.item import MediaItem
@@ -76,12 +78,18 @@ class PromptReader:
             )
 
     def read(
-        self, messages: Sequence[ChatMessage], access: MediaAccess, *, continues: bool = False
+        self,
+        messages: Sequence[ChatMessage],
+        access: MediaAccess,
+        *,
+        task: str | None = None,
+        continues: bool = False,
     ) -> tuple[Conversation, Prompt, float]:
         """The conversation, its prompt, and the seconds that looking up its media took.
 
-        With `continues`, the last message is an answer that the model goes on with. Blocks for
-        the disk if media are stored files.
+        `task` chooses the system text where the messages have none. With `continues`, the last
+        message is an answer that the model goes on with. Blocks for the disk if media are stored
+        files.
 
         Raises:
             RequestError, MediaRefusedError: as `read_messages`, or the model does not accept a
@@ -98,7 +106,9 @@ class PromptReader:
         )
         read_s = time.perf_counter() - started
         self._check_media(conversation.media)
-        return conversation, self._tokenize(conversation), read_s
+        if task is not None:
+            self._check_task(task, conversation.system)
+        return conversation, self._tokenize(conversation, task or NORMAL_TASK), read_s
 
     def _check_media(self, media: Sequence[MediaItem]) -> None:
         for item in media:
@@ -111,10 +121,25 @@ class PromptReader:
                     code="unsupported_modality",
                 )
 
-    def _tokenize(self, conversation: Conversation) -> Prompt:
+    def _check_task(self, task: str, system: str | None) -> None:
+        known = dict.fromkeys((*TASKS, *self.spec.system_prompts))
+        if task not in known:
+            raise RequestError(
+                f"task {task!r} is unknown to model {self._model_name!r}; it knows "
+                f"{', '.join(known)}",
+                param="task",
+            )
+        if system is not None:
+            raise RequestError(
+                f"task is {task!r}, which chooses the system text, but a message has a system "
+                "text as well; send one of the two",
+                param="task",
+            )
+
+    def _tokenize(self, conversation: Conversation, task: str) -> Prompt:
         """Token ids of the prompt, with each medium's placeholders."""
         system = conversation.system
-        system = self.spec.system_text() if system is None else neutralise(system)
+        system = self.spec.system_text(task) if system is None else neutralise(system)
         placeholders = [self.spec.placeholder(item.modality) for item in conversation.media]
         ids = self.tokenizer.encode_prompt(
             render(
@@ -158,10 +183,15 @@ class PromptReader:
 
 @dataclass(frozen=True, slots=True)
 class PromptIdentity:
-    """A prompt preset's name, and a digest of everything that it adds to a question."""
+    """A prompt preset's name, and a digest of everything that it adds to a question.
+
+    `system_texts` are the first 16 digits of the SHA-256 of each system text, by the `task` that
+    chooses it. Tasks that are not in it have the text of `normal`.
+    """
 
     name: str
     digest: str
+    system_texts: Mapping[str, str]
 
 
 def prompt_identity(spec: CheckpointSpec) -> PromptIdentity:
@@ -175,6 +205,11 @@ def prompt_identity(spec: CheckpointSpec) -> PromptIdentity:
         [asdict(chunk) for chunk in render([turn], spec.system_text(), spec.prompt_preset)]
         for turn in (Turn("question", None, (modality,)) for modality in Modality)
     ]
-    told = [questions, asdict(spec.stop_rule), sorted(spec.system_prompts.items())]
-    digest = hashlib.sha256(json.dumps(told).encode()).hexdigest()
-    return PromptIdentity(spec.prompt_preset.value, digest[:16])
+    texts = spec.system_texts(TASKS)
+    told = [questions, asdict(spec.stop_rule), sorted(texts.items())]
+    digests = {task: _digest(text) for task, text in sorted(texts.items())}
+    return PromptIdentity(spec.prompt_preset.value, _digest(json.dumps(told)), digests)
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -125,6 +125,7 @@ def translate_request(body: ResponsesRequest) -> Translated:
     chat = ChatCompletionRequest(
         **{name: getattr(body, name) for name in given},
         messages=[*system, *items],
+        task=body.task,
         max_tokens=body.max_output_tokens,
         response_format=None if body.text is None else _format(body.text.format),
         tools=chat_tools(body.tools),

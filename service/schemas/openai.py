@@ -58,6 +58,13 @@ class ResponseFormat(BaseModel):
 
 Penalty = Annotated[float, Field(ge=-2.0, le=2.0, allow_inf_nan=False)]
 Fraction = Annotated[float, Field(ge=0.0, le=1.0, allow_inf_nan=False)]
+TaskName = Annotated[
+    Annotated[Text, Field(max_length=128)] | None,
+    Field(
+        description="a task of /v1/tasks, or a name from the model's own table: the system text is "
+        "that of the task. Cannot be combined with a system message"
+    ),
+]
 StopString = Annotated[Text, Field(min_length=1, max_length=MAX_STOP_LENGTH)]
 
 
@@ -110,6 +117,7 @@ class ChatCompletionRequest(SamplingRequest):
     messages: Annotated[
         list[ChatMessage], Field(min_length=1, max_length=MAX_MESSAGES, fail_fast=True)
     ]
+    task: TaskName = None
     max_completion_tokens: Annotated[int, Field(ge=1, le=MAX_TOKENS)] | None = None
     continue_final_message: Annotated[
         bool | None,

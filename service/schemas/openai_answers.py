@@ -111,10 +111,15 @@ class Architecture(BaseModel):
 
 
 class PromptPresetCard(BaseModel):
-    """The prompt preset; the digest covers its layout and system prompts."""
+    """The prompt preset; the digest covers its layout and system prompts.
+
+    `system_texts` has the first 16 digits of the SHA-256 of each system text, by the `task` that
+    chooses it.
+    """
 
     name: str
     digest: str
+    system_texts: dict[str, str]
 
 
 class ModelCard(BaseModel):
@@ -128,6 +133,7 @@ class ModelCard(BaseModel):
     architecture: Architecture
     digest: str
     prompt_preset: PromptPresetCard
+    image_preset: str | None
     provenance: dict[str, Any]
 
 

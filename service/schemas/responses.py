@@ -12,7 +12,7 @@ from pydantic_core import PydanticCustomError
 from service.schemas.absent import Refused, Unread
 from service.schemas.batches import Metadata
 from service.schemas.messages import Text
-from service.schemas.openai import MAX_TOKENS, SamplingFields
+from service.schemas.openai import MAX_TOKENS, SamplingFields, TaskName
 from service.schemas.responses_input import Input
 from service.schemas.responses_tools import FunctionChoice, FunctionTools
 
@@ -51,6 +51,7 @@ class ResponsesRequest(SamplingFields):
     instructions: Annotated[Text, Field(description="a system message before the input")] | None = (
         None
     )
+    task: TaskName = None
     max_output_tokens: Annotated[int, Field(ge=1, le=MAX_TOKENS)] | None = None
     text: TextOptions | None = None
     include: Annotated[

@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from lamm_model.spec import CheckpointSpec, ImageSpec, PointSpec
+from lamm_model.tasks import TASKS
 from lamm_model.tokenizer import LammTokenizer
 from service.batches.service import Batches
 from service.config.settings import Settings
@@ -153,7 +154,7 @@ def _served_model(
     grammars: GrammarCompiler,
 ) -> ServedModel:
     spec = source.spec
-    prompts = f"{spec.prompt_preset}|{sorted(spec.system_prompts.items())}"
+    prompts = f"{spec.prompt_preset}|{sorted(spec.system_texts(TASKS).items())}"
     preset = spec.image.preset if spec.image else None
     # A client may cache answers by fingerprint, so it depends on the precision.
     identity = f"{spec.digest}|{prompts}|{preset}|{settings.dtype}"

@@ -117,6 +117,7 @@ async def _plan(question: TaskQuestion, default_max_tokens: int) -> PlannedReque
         form = await asyncio.to_thread(form_of, question.task, body.inputs, stops)
     chat = ChatCompletionRequest(
         model=question.model.name,
+        task=question.task.name,
         messages=[ChatMessage(role="user", content=[body.part(), text])],
         **{name: getattr(body, name) for name in SAMPLING_FIELDS},
     )

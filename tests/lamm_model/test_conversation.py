@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from lamm_model.conversation import (
     NORMAL_SYSTEM,
+    SECOND_QUESTION,
     STOP_RULES,
     MediaChunk,
     Modality,
@@ -18,8 +19,8 @@ from lamm_model.conversation import (
     neutralise,
     render,
     second_pass_query,
-    two_pass_answer,
 )
+from lamm_model.tasks.upstream import two_pass_answer
 
 IMAGE, CLOUD = Modality.IMAGE, Modality.POINT_CLOUD
 
@@ -199,6 +200,9 @@ def test_upstream_only_asks_and_its_benchmark_asks_once() -> None:
             render(answered, "S", preset)
     with pytest.raises(PromptError, match="accepts 1 question; the conversation has 2"):
         render([*answered, Turn("r")], "S", PromptPreset.UPSTREAM_BENCH)
+    three = [*answered, Turn(SECOND_QUESTION, "b"), Turn(SECOND_QUESTION)]
+    with pytest.raises(PromptError, match="accepts 1 question; the conversation has 3"):
+        render(three, "S", PromptPreset.UPSTREAM_BENCH)
 
 
 def test_the_two_passes_of_a_multiple_choice_question() -> None:
@@ -206,6 +210,14 @@ def test_the_two_passes_of_a_multiple_choice_question() -> None:
     assert second_pass_query("(A) cat (B) dog", first) == (
         "(A) cat (B) dogIt barks, so it is a dog.\n ###\nANSWER:"
     )
+    turns = [Turn("(A) cat (B) dog", first, (IMAGE,)), Turn(SECOND_QUESTION)]
+    assert render(turns, "S", PromptPreset.UPSTREAM_BENCH) == render(
+        [Turn(second_pass_query("(A) cat (B) dog", first), media=(IMAGE,))],
+        "S",
+        PromptPreset.UPSTREAM_BENCH,
+    )
+    # The demo has no second pass: there the same question is one of a conversation.
+    assert "###\nANSWER:" not in str(render(turns, "S", PromptPreset.UPSTREAM_CLI))
     assert two_pass_answer(first, "(B)") == "It barks, so it is a dog.\n\n The answer is (B)"
 
 

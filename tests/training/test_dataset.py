@@ -54,10 +54,12 @@ def test_the_task_type_chooses_the_system_text(tiny_base: Path, tmp_path: Path) 
         {"task_type": "VQA", "conversations": talk("q", "a")},
         {"task_type": "unheard of", "conversations": talk("q", "a")},
         {"conversations": talk("q", "a")},
+        # The registry's name, as the service's route has it.
+        {"task_type": "vqa_choice", "conversations": talk("q", "a")},
     )
     data = dataset(changed, source)
-    starts = [changed.decode(data[i].input_ids.tolist()).split("\n")[0] for i in range(3)]
-    assert starts == ["Be brief.", "Be kind.", "Be kind."]
+    starts = [changed.decode(data[i].input_ids.tolist()).split("\n")[0] for i in range(4)]
+    assert starts == ["Be brief.", "Be kind.", "Be kind.", "Be brief."]
 
 
 def _with_prompts(spec: CheckpointSpec, prompts: dict[str, str]) -> CheckpointSpec:

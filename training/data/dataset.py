@@ -27,7 +27,7 @@ from lamm_model.tokenizer import LammTokenizer
 from training.config import DataSource
 from training.data.feature_cache import FeatureCache
 from training.data.reading import READING_RULES, RecordError, SourceRecord, item_name, read_records
-from training.data.records import MediaFile, system_prompt
+from training.data.records import MediaFile
 from training.data.token_store import TokenStore
 
 logger = logging.getLogger(__name__)
@@ -191,11 +191,10 @@ class InstructionDataset(Dataset[Example]):
         if missing:
             encoders = ", ".join(sorted(missing))
             raise source.error(f"the base checkpoint has no {encoders} encoder")
-        system = system_prompt(self._processor.spec.system_prompts, source.record.task_type)
-        turns = source.record.turns()
+        turns, task = source.record.turns(), source.record.task_type
         # Only whole turns are dropped: a truncated answer would teach the model not to stop.
         for kept in range(len(turns), 0, -1):
-            ids, labels = self._processor.encode_conversation(turns[:kept], system)
+            ids, labels = self._processor.encode_conversation(turns[:kept], task=task)
             if len(ids) <= self._max_length:
                 store.append(item_name(source.file, source.item), ids, labels, source.media)
                 store.shortened += kept < len(turns)

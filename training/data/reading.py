@@ -31,7 +31,7 @@ ErrorKind = FaultKind | Literal["unreadable", "corrupt_media"]
 
 # To be raised when the same file is read as other texts or other records: token ids kept by earlier
 # versions are then made anew.
-READING_RULES = 2
+READING_RULES = 3
 
 _Record = TypeVar("_Record", bound=DatasetRecord)
 _MAX_SHOWN = 60

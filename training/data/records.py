@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -26,10 +26,11 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
-from lamm_model.conversation import NORMAL_SYSTEM, Modality, Turn, neutralise
+from lamm_model.conversation import Modality, Turn, neutralise
+from lamm_model.system_texts import NORMAL_TASK
 from training.data.placeholders import Placeholder, find_placeholders, without_placeholders
 
-DEFAULT_TASK_TYPE = "normal"
+DEFAULT_TASK_TYPE = NORMAL_TASK
 
 # Kinds of fault, as error types of the validators below and as `lamm data check` reports them.
 FaultKind = Literal[
@@ -196,11 +197,6 @@ class InstructionRecord(ConversationRecord):
         pictures = ((Modality.IMAGE, name) for name in self.image)
         clouds = ((Modality.POINT_CLOUD, name) for name in self.pcl)
         return (*pictures, *clouds)
-
-
-def system_prompt(prompts: Mapping[str, str], task_type: str) -> str:
-    """The system prompt for a task type; types without one get that of `normal`."""
-    return prompts.get(task_type, prompts.get(DEFAULT_TASK_TYPE, NORMAL_SYSTEM))
 
 
 _KEYS = {Modality.IMAGE: "image", Modality.POINT_CLOUD: "pcl"}

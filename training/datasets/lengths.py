@@ -13,10 +13,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
 
-from lamm_model.conversation import MediaChunk, Modality, Turn, render
+from lamm_model.conversation import MediaChunk, Modality, PromptPreset, Turn, render
 from lamm_model.spec import CheckpointSpec
+from lamm_model.system_texts import system_text
 from lamm_model.tokenizer import LammTokenizer
-from training.data.records import system_prompt
 
 # LAMM's sizes: CLIP ViT-L/14 at 224 pixels has 256 patches, and EPCL has 256 tokens.
 PUBLISHED_MEDIA_TOKENS: Mapping[Modality, int] = {Modality.IMAGE: 256, Modality.POINT_CLOUD: 256}
@@ -64,7 +64,7 @@ class LengthCounter:
 
     def measure(self, turns: Sequence[Turn], task_type: str, limit: int | None) -> RecordLength:
         """Tokens of a record, and the number of leading turns that fit `limit`."""
-        system = system_prompt(self._system_prompts, task_type)
+        system = system_text(self._system_prompts, PromptPreset.LAMM_TRAIN, task_type)
         tokens, kept, answered = 1, 0, 0
         for chunk in render(turns, system):
             if isinstance(chunk, MediaChunk):

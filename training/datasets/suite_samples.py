@@ -85,8 +85,8 @@ def samples_of(
         "chance": _chance(task, record, labels),
     }
     found = [
-        Sample.model_validate({**shared, "id": name + suffix, "question": question, "target": to})
-        for suffix, question, to in _asked(task, record, labels)
+        Sample.model_validate({**shared, "id": name + suffix, "target": target, **words})
+        for suffix, words, target in _asked(task, record, labels)
     ]
     for sample in found:
         # Parsed as a run parses it: a value that JSON cannot hold must fail here.
@@ -97,19 +97,20 @@ def samples_of(
 
 def _asked(
     task: str, record: QuestionRecord, labels: Sequence[str] | None
-) -> Iterator[tuple[str, str, Any]]:
-    """Suffix of the id, question and target of each sample."""
+) -> Iterator[tuple[str, dict[str, str], Any]]:
+    """Suffix of the id, the words of the question, and target of each sample."""
     target = _target(task, record, labels)
     if task != "keypoints":
-        yield "", record.query, target
+        yield "", {"question": record.query}, target
         return
     definition = TASKS[task]
     for number, joint in enumerate(JOINTS):
         # The published query has a gap for the joint; without it every question would be the same.
-        question = record.query.replace("{}", joint)
-        if question == record.query:
-            question = definition.prompt(definition.inputs_model.model_validate({"joint": joint}))
-        yield f"/{number:02d}", question, {"joint": joint, **target}
+        words = {"question": record.query.replace("{}", joint)}
+        if words["question"] == record.query:
+            inputs = definition.inputs_model.model_validate({"joint": joint})
+            words = {"question": definition.prompt(inputs), "query": record.query}
+        yield f"/{number:02d}", words, {"joint": joint, **target}
 
 
 def _target(task: str, record: PublishedRecord, labels: Sequence[str] | None) -> Any:  # noqa: PLR0911 - one line per form

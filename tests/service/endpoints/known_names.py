@@ -67,6 +67,8 @@ class KnownNames:
         body = case.body
         if "model" in body:
             body["model"] = MODEL
+        if isinstance(body.get("task"), str):
+            body["task"] = "detection"
         # Nor does the document know the model's context, which random numbers of tokens overrun.
         for name in ("max_tokens", "max_completion_tokens", "max_output_tokens", "min_tokens"):
             body.pop(name, None)
