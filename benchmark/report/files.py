@@ -64,6 +64,15 @@ class StoredRow(_File):
     problems: tuple[str, ...] = ()
 
 
+class StoredMetric(_File):
+    """One metric of a row under a protocol."""
+
+    value: float
+    low: float
+    high: float
+    n: int
+
+
 class StoredProtocolRow(_File):
     """A row under a protocol; `reason` says why the score is missing."""
 
@@ -76,6 +85,7 @@ class StoredProtocolRow(_File):
     interval_95: Interval | None = None
     chance: float | None = None
     unparsed: float = 0.0
+    metrics: dict[str, StoredMetric] = Field(default_factory=dict)
     faults: dict[str, int] = Field(default_factory=dict)
     reason: str = ""
 
