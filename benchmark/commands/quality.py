@@ -12,10 +12,12 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from benchmark.commands.options import Argument, Command, ServerOptions, one_of
+from benchmark.errors import BenchmarkError
 from benchmark.http.batches import BatchClient
 from benchmark.http.client import Backend, ChatClient
 from benchmark.http.connection import open_http
 from benchmark.quality import controls_report, protocol_report, report
+from benchmark.quality.answer_import import import_answers
 from benchmark.quality.controls import Control, questions_of
 from benchmark.quality.protocol_scores import (
     DEFAULT_PROTOCOLS,
@@ -33,6 +35,8 @@ from benchmark.suite import Item, Suite
 from benchmark.text import print_notes, print_whole, print_written
 
 SUCCESS, FAILED = 0, 1
+# Options that have no meaning for answers from files.
+_OF_SERVERS = frozenset({"backend", "concurrency", "control", "mode", "rescore", "through", "url"})
 # Drawing ten times per second would cost more than the requests.
 BARS_A_SECOND = 2
 _HELP = """\
@@ -47,6 +51,7 @@ answers.
   lamm bench quality --data LAMM_Dataset --suite 2d --limit 200 --control blank-media
   lamm bench quality --data LAMM_Dataset --out results/lamm --rescore --protocol upstream-2023-07
   lamm bench quality --data LAMM_Dataset --backend openai-chat --url http://host:8000 --model llava
+  lamm bench quality --data LAMM_Dataset --answers-from LAMM/answers --protocol upstream-2023-07
 
 Decoding is greedy. Each answer is saved in OUT/answers.jsonl as soon as it arrives: if the run or
 the server dies, the same command continues where it stopped. --rescore scores the saved answers
@@ -109,6 +114,11 @@ class QualityOptions(ServerOptions):
     rescore: bool = Field(
         default=False, description="score the answers saved in OUT, without a server"
     )
+    answers_from: Annotated[Path | None, Argument(metavar="DIR")] = Field(
+        default=None,
+        description="score the answer files of LAMM's own scripts (Task_Dataset.json) in DIR, "
+        "without a server",
+    )
 
 
 def run(options: QualityOptions, console: Console) -> int:
@@ -120,7 +130,11 @@ def run(options: QualityOptions, console: Console) -> int:
     if options.protocol:
         require_protocols()
     suite = open_suite(options.suite, options.data, options.limit, options.out)
-    if options.rescore:
+    if options.answers_from is not None:
+        _require_no_server(options)
+        import_answers(suite, options.answers_from, options.out, options.model)
+        result = rescore(suite, options.out)
+    elif options.rescore:
         result = rescore(suite, options.out)
     else:
         result = asyncio.run(_ask(suite, options, console))
@@ -135,6 +149,14 @@ def run(options: QualityOptions, console: Console) -> int:
     console.print(f"{result.asked} asked, {result.reused} kept from before", highlight=False)
     print_written(report.write_reports(result, options.out, protocol_rows), console)
     return SUCCESS if result.complete else FAILED
+
+
+def _require_no_server(options: QualityOptions) -> None:
+    useless = [name for name in sorted(_OF_SERVERS) if name in options.model_fields_set]
+    if useless:
+        raise BenchmarkError(
+            f"--{useless[0]} has no meaning with --answers-from: no server is asked"
+        )
 
 
 async def _ask(suite: Suite, options: QualityOptions, console: Console) -> QualityRun:

@@ -18,6 +18,7 @@ from benchmark.content import MediaCache
 from benchmark.errors import BenchmarkError, BusyError, ServerGoneError
 from benchmark.http.batches import BatchClient
 from benchmark.http.client import Backend, ChatClient
+from benchmark.quality.answer_import import AnswerImport, stored_import
 from benchmark.quality.asker import Asker, Exam, Finder, Place, place_of
 from benchmark.quality.batch_asker import BatchAsker
 from benchmark.quality.controls import Control, Question, questions_of
@@ -30,7 +31,10 @@ RUN_FILE = "run.json"
 
 @dataclass(frozen=True, slots=True)
 class QualityRun:
-    """The scores of a suite. `reused` counts answers that were on disk already."""
+    """The scores of a suite.
+
+    `reused` counts answers that were on disk already; `imported` says how answer files fit.
+    """
 
     suite: Suite
     identity: ModelIdentity
@@ -38,11 +42,13 @@ class QualityRun:
     asked: int
     reused: int
     broken_lines: int
+    imported: AnswerImport | None = None
 
     @property
     def complete(self) -> bool:
-        """Whether all records are valid and answered."""
-        return all(row.complete for row in self.rows)
+        """Whether all records are valid and answered, and all answers belong to records."""
+        fits = self.imported is None or self.imported.clean
+        return fits and all(row.complete for row in self.rows)
 
 
 async def run_quality(
@@ -98,7 +104,7 @@ def rescore(suite: Suite, out: Path) -> QualityRun:
     """Scores the answers in `out`, those under controls included, without a server.
 
     Raises:
-        BenchmarkError: `out` has no run.
+        BenchmarkError: `out` has no run, or a file of it is malformed.
     """
     try:
         identity = ModelIdentity(**json.loads((out / RUN_FILE).read_text(encoding="utf8")))
@@ -109,7 +115,12 @@ def rescore(suite: Suite, out: Path) -> QualityRun:
     controls = [c for c in Control if kept[c].holds_any_of(identity.fingerprint)]
     books = {control: kept[control] for control in (None, *controls)}
     finder = Finder(identity, MediaCache(), books)
-    return _score(suite, _exam(suite, controls), finder, {}, asked=0)
+    imported = stored_import(out, identity)
+    reasons: dict[Place, str] = {}
+    for file in imported.files if imported is not None else ():
+        reasons |= {(None, file.row, id_): reason for id_, reason in file.reasons.items()}
+    run = _score(suite, _exam(suite, controls), finder, reasons, asked=0)
+    return replace(run, imported=imported)
 
 
 def answers_file(control: Control | None) -> str:

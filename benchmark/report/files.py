@@ -90,6 +90,23 @@ class StoredProtocolRow(_File):
     reason: str = ""
 
 
+class StoredFileJoin(_File):
+    """How the answers of one file fit the records of its row."""
+
+    row: str
+    file: str | None
+    unknown: tuple[str, ...] = ()
+    repeated: tuple[str, ...] = ()
+    invalid: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+class StoredImport(_File):
+    """How answer files fit a suite."""
+
+    files: tuple[StoredFileJoin, ...]
+
+
 class StoredScores(_File):
     """`scores.json` of a quality run."""
 
@@ -98,6 +115,7 @@ class StoredScores(_File):
     model: dict[str, Any]
     client: dict[str, Any] = Field(default_factory=dict)
     complete: bool
+    answer_files: StoredImport | None = None
     rows: tuple[StoredRow, ...]
     protocols: tuple[StoredProtocolRow, ...] = ()
 
