@@ -114,11 +114,7 @@ def join(row: SuiteRow, file: AnswerFile) -> tuple[dict[str, str], FileJoin]:
         by_id[id_].append((position, text))
     joints = row.task.name == "keypoints"
     samples = [item.sample.id for item in row.items]
-    taken = {
-        position
-        for name in {_record(sample, joints)[0] for sample in samples}
-        if (position := _position(name, by_id)) is not None
-    }
+    taken = {_position(_record(sample, joints)[0], by_id) for sample in samples}
     texts: dict[str, str] = {}
     reasons: dict[str, str] = {}
     used: set[str] = set()
