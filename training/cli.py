@@ -102,6 +102,11 @@ DATA_COMMANDS: Mapping[str, tuple[str, str, str]] = {
     "mini-benchmark": (_MINI, "mini_benchmark", "alias of mini"),
     "check": (f"{_DATASETS}.check_cli", "check", "find bad records and media"),
     "suite": (f"{_DATASETS}.suite_cli", "suite", "make a benchmark suite from the published files"),
+    "finetune": (
+        f"{_DATASETS}.finetune_cli",
+        "finetune",
+        "split published files to fine-tune and test",
+    ),
 }
 
 

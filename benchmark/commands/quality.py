@@ -13,10 +13,12 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from benchmark.commands.options import Argument, Command, one_of
 from benchmark.commands.recipe_options import RecipeOptions
+from benchmark.errors import BenchmarkError
 from benchmark.http.batches import BatchClient
 from benchmark.http.client import Backend, ChatClient
 from benchmark.http.connection import open_http
 from benchmark.quality import controls_report, protocol_report, repetitions, report
+from benchmark.quality.answer_import import import_answers
 from benchmark.quality.controls import Control
 from benchmark.quality.identity import Mode
 from benchmark.quality.protocol_scores import (
@@ -35,6 +37,8 @@ from benchmark.suite import Item, Suite
 from benchmark.text import print_notes, print_whole, print_written
 
 SUCCESS, FAILED = 0, 1
+# Options that have no meaning for answers from files.
+_OF_SERVERS = frozenset({"backend", "concurrency", "control", "mode", "rescore", "through", "url"})
 # Drawing ten times per second would cost more than the requests.
 BARS_A_SECOND = 2
 _HELP = """\
@@ -50,6 +54,7 @@ answers.
   lamm bench quality --data LAMM_Dataset --out results/lamm --rescore --protocol upstream-2023-07
   lamm bench quality --data LAMM_Dataset --backend openai-chat --url http://host:8000 --model llava
   lamm bench quality --data LAMM_Dataset --suite 2d --recipe upstream-2023-07 --repetitions 3
+  lamm bench quality --data LAMM_Dataset --answers-from LAMM/answers --protocol upstream-2023-07
 
 Decoding is greedy, or as the --recipe says. Each answer is saved in OUT/answers.jsonl as soon as it
 arrives: if the run or the server dies, the same command continues where it stopped. --rescore
@@ -112,6 +117,11 @@ class QualityOptions(RecipeOptions):
     rescore: bool = Field(
         default=False, description="score the answers saved in OUT, without a server"
     )
+    answers_from: Annotated[Path | None, Argument(metavar="DIR")] = Field(
+        default=None,
+        description="score the answer files of LAMM's own scripts (Task_Dataset.json) in DIR, "
+        "without a server",
+    )
 
 
 def run(options: QualityOptions, console: Console) -> int:
@@ -124,7 +134,11 @@ def run(options: QualityOptions, console: Console) -> int:
         require_protocols()
     recipe = _recipe(options)
     suite = open_suite(options.suite, options.data, options.limit, options.out)
-    if options.rescore:
+    if options.answers_from is not None:
+        _require_no_server(options)
+        import_answers(suite, options.answers_from, options.out, options.model)
+        result = rescore(suite, options.out)
+    elif options.rescore:
         result = rescore(suite, options.out)
     else:
         result = asyncio.run(_ask(suite, options, recipe, console))
@@ -149,6 +163,9 @@ def _recipe(options: QualityOptions) -> RecipeRun | None:
     if options.rescore:
         options.refuse_recipe("--rescore, which scores what was asked")
         return None
+    if options.answers_from is not None:
+        options.refuse_recipe("--answers-from, which asks nothing")
+        return None
     return options.followed(
         {
             f"--backend {options.backend}": options.backend is not Backend.LAMM,
@@ -159,6 +176,14 @@ def _recipe(options: QualityOptions) -> RecipeRun | None:
             f"--control {Control.TEXT_ONLY}": Control.TEXT_ONLY in options.control,
         }
     )
+
+
+def _require_no_server(options: QualityOptions) -> None:
+    useless = [name for name in sorted(_OF_SERVERS) if name in options.model_fields_set]
+    if useless:
+        raise BenchmarkError(
+            f"--{useless[0]} has no meaning with --answers-from: no server is asked"
+        )
 
 
 async def _ask(

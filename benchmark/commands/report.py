@@ -11,16 +11,18 @@ from pydantic import Field
 from rich.console import Console
 
 from benchmark.answers import write_whole
-from benchmark.commands.options import Argument, Command, Options
+from benchmark.commands.options import Argument, Command, Options, one_of
 from benchmark.load.plot import require_matplotlib
 from benchmark.report.document import as_json, as_markdown, make_report
 from benchmark.report.files import Findings, read_findings
 from benchmark.report.gallery import shortened
 from benchmark.report.page import Plot, RunGallery, report_page
-from benchmark.report.published import load_published
+from benchmark.report.published import PublishedResults, load_published
 from benchmark.report.stamps import stamps_of
 from benchmark.text import print_written
 
+# The revisions in published_results.yaml; read when the report is written, not for --help.
+REVISIONS = ("2023-06-11", "2023-07-28")
 # Misses and hits per row on the page; gallery.html of a run has more.
 SHOWN = 3
 _HELP = """\
@@ -32,7 +34,8 @@ works offline, has a light and a dark theme, and prints.
 
 DIR is the output of `lamm bench quality`, `lamm bench load --save-result` or `lamm bench judge`;
 LABEL= before it names it in the report. The published tables of LAMM get a column for each quality
-run; a run on a suite other than the published one is marked as not comparable.
+run, and LAMM's own column once per revision of its README; --revision DATE shows only one. A run on
+a suite other than the published one is marked as not comparable.
 """
 
 
@@ -43,6 +46,13 @@ class ReportOptions(Options):
         tuple[str, ...], Argument("directories", nargs="+", metavar="[LABEL=]DIR")
     ] = Field(description="results to show")
     out: Path = Field(default=Path("results/report"), description="directory of the report")
+    revision: Annotated[
+        tuple[Annotated[str, one_of(REVISIONS)], ...], Argument(action="append", metavar="DATE")
+    ] = Field(
+        default=(),
+        description="show the published results of this revision of LAMM's README; may be "
+        f"repeated: {', '.join(REVISIONS)} (default: all)",
+    )
 
 
 def run(options: ReportOptions, console: Console) -> int:
@@ -53,13 +63,16 @@ def run(options: ReportOptions, console: Console) -> int:
     """
     findings = read_findings(options.directories)
     written_at = datetime.now(UTC).isoformat(timespec="seconds")
-    print_written(write_report(findings, options.out, written_at), console)
+    published = load_published().shown(options.revision)
+    print_written(write_report(findings, published, options.out, written_at), console)
     return 0
 
 
-def write_report(findings: Findings, out: Path, written_at: str) -> list[Path]:
+def write_report(
+    findings: Findings, published: PublishedResults, out: Path, written_at: str
+) -> list[Path]:
     """Writes `report.md`, `report.json` and `report.html` to `out`; returns their paths."""
-    report = make_report(findings, load_published(), written_at)
+    report = make_report(findings, published, written_at)
     galleries = [
         RunGallery(run.label, shortened(run.gallery, SHOWN), stamps_of(run))
         for run in findings.runs

@@ -93,7 +93,8 @@ def score(task: str, protocol: Protocol | str, stored: Sequence[Stored]) -> Prot
 def scorer_of(task: str, protocol: Protocol) -> Scorer:
     """The scorer of a task under a protocol.
 
-    The June rules differ from the July rules only in the sets that Binary-Locating pools.
+    The June rules differ from the July rules in the sets that Binary-Locating pools, and have one
+    threshold for ScanRefer.
     `corrected-v1` counts the hits of a task that the LAMM-Benchmark does not have.
 
     Raises:
@@ -103,7 +104,11 @@ def scorer_of(task: str, protocol: Protocol) -> Scorer:
         return locating_scorer(protocol)
     if protocol is Protocol.CORRECTED_V1:
         return CORRECTED.get(task, HitScorer)()
-    found = upstream_scorer(task, repaired=protocol is Protocol.UPSTREAM_INTENDED)
+    found = upstream_scorer(
+        task,
+        repaired=protocol is Protocol.UPSTREAM_INTENDED,
+        before_july=protocol is Protocol.UPSTREAM_2023_06,
+    )
     if found is None:
         raise ValueError(f"protocol {protocol} has no rule for task {task!r}")
     return found

@@ -56,7 +56,7 @@ def notes(run: QualityRun) -> list[str]:
             lines.append(f"{row.row.name}: no valid records")
     if run.broken_lines:
         lines.append(f"{run.broken_lines} stored answers were truncated and asked again")
-    return lines
+    return lines if run.imported is None else [*lines, *run.imported.notes()]
 
 
 def write_reports(
@@ -92,6 +92,8 @@ def as_json(
         "recipe": recipe_facts(run),
         "client": client_facts(),
         "complete": run.complete,
+        "answer_files": run.imported
+        and run.imported.model_dump(mode="json", exclude={"files": {"__all__": {"reasons"}}}),
         "rows": [
             {
                 "name": row.row.name,

@@ -17,6 +17,7 @@ from benchmark.content import MediaCache
 from benchmark.errors import BusyError, ServerGoneError
 from benchmark.http.batches import BatchClient
 from benchmark.http.client import Backend, ChatClient
+from benchmark.quality.answer_import import AnswerImport, stored_import
 from benchmark.quality.asker import Asker, Exam, Finder, Place, place_of
 from benchmark.quality.batch_asker import BatchAsker
 from benchmark.quality.controls import Control, Question, questions_of
@@ -32,9 +33,10 @@ RUN_FILE = "run.json"
 
 @dataclass(frozen=True, slots=True)
 class QualityRun:
-    """The scores of a suite. `reused` counts answers that were on disk already.
+    """The scores of a suite.
 
-    `rows` are the first of the `repetitions` of all rows, of which there is one without a recipe.
+    `reused` counts answers that were on disk already; `imported` says how answer files fit. `rows`
+    are the first of the `repetitions` of all rows, of which there is one without a recipe.
     """
 
     suite: Suite
@@ -43,6 +45,7 @@ class QualityRun:
     asked: int
     reused: int
     broken_lines: int
+    imported: AnswerImport | None = None
 
     @property
     def rows(self) -> tuple[RowScore, ...]:
@@ -51,8 +54,9 @@ class QualityRun:
 
     @property
     def complete(self) -> bool:
-        """Whether all records are valid and answered."""
-        return all(row.complete for rows in self.repetitions for row in rows)
+        """Whether all records are valid and answered, and all answers belong to records."""
+        fits = self.imported is None or self.imported.clean
+        return fits and all(row.complete for rows in self.repetitions for row in rows)
 
 
 async def run_quality(
@@ -114,7 +118,7 @@ def rescore(suite: Suite, out: Path) -> QualityRun:
     """Scores the answers in `out`, those under controls included, without a server.
 
     Raises:
-        BenchmarkError: `out` has no run.
+        BenchmarkError: `out` has no run, or a file of it is malformed.
     """
     identity = ModelIdentity.read(out / RUN_FILE)
     kept = {control: KeptAnswers(out / answers_file(control)) for control in (None, *Control)}
@@ -122,7 +126,13 @@ def rescore(suite: Suite, out: Path) -> QualityRun:
     controls = [c for c in Control if kept[c].holds_any_of(identity.fingerprint)]
     books = {control: kept[control] for control in (None, *controls)}
     finder = Finder(identity, MediaCache(), books)
-    return _score(suite, exams_of(suite, controls, identity.recipe), finder, {}, asked=0)
+    imported = stored_import(out, identity)
+    reasons: dict[Place, str] = {}
+    for file in imported.files if imported is not None else ():
+        reasons |= {(None, 0, file.row, id_): reason for id_, reason in file.reasons.items()}
+    exams = exams_of(suite, controls, identity.recipe)
+    run = _score(suite, exams, finder, reasons, asked=0)
+    return replace(run, imported=imported)
 
 
 def answers_file(control: Control | None) -> str:

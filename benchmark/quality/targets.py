@@ -30,6 +30,8 @@ from benchmark.quality.likelihood_target import (
 from benchmark.suite import Item
 from lamm_model.tasks.upstream import keeps_its_spelling
 
+# `ModelIdentity.backend` of answers that were read from files.
+ANSWER_FILES = "answer-files"
 # A control that sends something else gets a new version, so that old answers are not reused.
 _CONTROL_VERSIONS = {Control.BLANK_MEDIA: "blank-media/2"}
 
@@ -162,7 +164,8 @@ def asks_by_likelihood(question: Question, mode: Mode) -> bool:
 def refusal(question: Question, identity: ModelIdentity) -> str | None:
     """The reason why the server cannot answer a question, or None."""
     item = question.item
-    if identity.backend != Backend.LAMM and item.media is not None and is_cloud(item.media):
+    is_chat = identity.backend == Backend.OPENAI_CHAT
+    if is_chat and item.media is not None and is_cloud(item.media):
         return f"not asked: --backend {identity.backend} cannot send point clouds"
     if item.media is None and asks_by_likelihood(question, Mode(identity.mode)):
         return f"not asked: --mode {identity.mode} needs a medium"

@@ -13,7 +13,7 @@ from pydantic import TypeAdapter
 from benchmark.report.figures import Figure
 from benchmark.report.files import Findings, Run
 from benchmark.report.load_tables import judgement_table, load_table
-from benchmark.report.published import PublishedResults
+from benchmark.report.published import PublishedResults, Revision
 from benchmark.report.stamps import Stamp, stamps_on
 from benchmark.report.tables import Cell, CellKind, ReportTable, published_tables, score_table
 
@@ -48,7 +48,7 @@ def make_report(findings: Findings, published: PublishedResults, written_at: str
     notes: tuple[str, ...] = ()
     if findings.runs:
         tables += [*published_tables(findings, published), score_table(findings.runs)]
-        notes = published.notes
+        notes = (*map(_revision, published.revisions), *published.notes)
     if findings.judgements:
         tables.append(judgement_table(findings.judgements))
     if findings.loads:
@@ -88,6 +88,10 @@ def as_markdown(report: Report) -> str:
         ]
         lines += [f"| {_plain(key)} | {_plain(value)} |" for key, value in run.facts.items()]
     return "\n".join(lines).rstrip() + "\n"
+
+
+def _revision(revision: Revision) -> str:
+    return f"{revision.date}: {revision.source}; {revision.change}."
 
 
 def _provenance(run: Run) -> Provenance:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
@@ -13,6 +14,7 @@ OWN = "task's own"
 _ORDER = ("upstream-2023-06", "upstream-2023-07", "upstream-intended", "corrected-v1", OWN)
 # Errors are in objects, BLEU is in percent already; all other metrics are shares.
 _COUNTS, _PERCENT = ERROR_METRICS, "bleu"
+_AT = re.compile(r"(.+)@[\d.]+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +25,15 @@ class ControlFigure:
     score: float
     interval: Interval | None
     n: int
+
+
+@dataclass(frozen=True, slots=True)
+class ThresholdFigure:
+    """The same metric at another threshold, such as accuracy@0.25 beside accuracy@0.5."""
+
+    metric: str
+    score: float
+    interval: Interval
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +52,7 @@ class Figure:
     controls: tuple[ControlFigure, ...] = ()
     order_check: OrderCheck | None = None
     reason: str = ""
+    thresholds: tuple[ThresholdFigure, ...] = ()
 
     @property
     def headline(self) -> str:
@@ -63,7 +75,11 @@ class Figure:
             none_read = ["no answer could be parsed"] if self.n and self.unparsed >= 1 else []
             why = [self.reason] if self.reason else none_read
             return (*answered, *why, *missing) or ("no answers",)
-        found = [*answered, *missing]
+        also = [
+            f"{one.metric} {number(one.score, one.metric)}{span(one.interval, one.metric)}"
+            for one in self.thresholds
+        ]
+        found = [*also, *answered, *missing]
         if self.chance is not None:
             found.append(f"chance {number(self.chance, self.metric)}")
         if self.target is not None:
@@ -142,7 +158,18 @@ def _under(row: StoredProtocolRow) -> Figure:
         unparsed=row.unparsed,
         chance=row.chance,
         reason=row.reason,
+        thresholds=tuple(
+            ThresholdFigure(name, metric.value, (metric.low, metric.high))
+            for name, metric in row.metrics.items()
+            if name != row.metric and _same_but_threshold(name, row.metric)
+        ),
     )
+
+
+def _same_but_threshold(name: str, other: str) -> bool:
+    """Whether two metrics have the form NAME@NUMBER with the same NAME."""
+    found, mine = _AT.fullmatch(name), _AT.fullmatch(other)
+    return found is not None and mine is not None and found[1] == mine[1]
 
 
 def _joined(own: list[Figure], under: list[Figure]) -> list[Figure]:

@@ -64,6 +64,15 @@ class StoredRow(_File):
     problems: tuple[str, ...] = ()
 
 
+class StoredMetric(_File):
+    """One metric of a row under a protocol."""
+
+    value: float
+    low: float
+    high: float
+    n: int
+
+
 class StoredProtocolRow(_File):
     """A row under a protocol; `reason` says why the score is missing."""
 
@@ -76,8 +85,26 @@ class StoredProtocolRow(_File):
     interval_95: Interval | None = None
     chance: float | None = None
     unparsed: float = 0.0
+    metrics: dict[str, StoredMetric] = Field(default_factory=dict)
     faults: dict[str, int] = Field(default_factory=dict)
     reason: str = ""
+
+
+class StoredFileJoin(_File):
+    """How the answers of one file fit the records of its row."""
+
+    row: str
+    file: str | None
+    unknown: tuple[str, ...] = ()
+    repeated: tuple[str, ...] = ()
+    invalid: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+class StoredImport(_File):
+    """How answer files fit a suite."""
+
+    files: tuple[StoredFileJoin, ...]
 
 
 class StoredScores(_File):
@@ -88,6 +115,7 @@ class StoredScores(_File):
     model: dict[str, Any]
     client: dict[str, Any] = Field(default_factory=dict)
     complete: bool
+    answer_files: StoredImport | None = None
     rows: tuple[StoredRow, ...]
     protocols: tuple[StoredProtocolRow, ...] = ()
 

@@ -1,9 +1,10 @@
-"""The published results in LAMM's README, from `published_results.yaml`."""
+"""The published results in LAMM's README by revision, from `published_results.yaml`."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from importlib.resources import files
-from typing import Literal, Self
+from typing import Literal, NamedTuple, Self
 
 import yaml
 from pydantic import BaseModel, ConfigDict, model_validator
@@ -16,6 +17,14 @@ class _Strict(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
+class Revision(_Strict):
+    """A revision of the README: its date (YYYY-MM-DD), the source, and what it changed."""
+
+    date: str
+    source: str
+    change: str
+
+
 class PublishedResult(_Strict):
     """One line of a published table.
 
@@ -24,7 +33,8 @@ class PublishedResult(_Strict):
         computed: what the published scorer computes, if it differs from the metric's name.
         unit: percent, or a number of objects.
         direction: direction of better values.
-        values: by system; systems without a published value are left out.
+        values: by system, in the first revision; systems without a published value are left out.
+        revised: by date of a later revision, the values that it replaced.
     """
 
     id: str
@@ -36,13 +46,30 @@ class PublishedResult(_Strict):
     direction: Literal["up", "down"] = "up"
     rows: tuple[str, ...]
     values: dict[str, Value]
+    revised: dict[str, dict[str, Value]] = {}
 
-    def best(self, systems: tuple[str, ...]) -> float | None:
-        """The best number among some systems, or None."""
-        numbers = [v for s in systems if isinstance(v := self.values.get(s), float)]
+    def value(self, column: Column) -> Value:
+        """The value of a system in a revision; None if there is none."""
+        value = self.values.get(column.system)
+        for date, replaced in sorted(self.revised.items()):
+            if column.date is not None and date <= column.date:
+                value = replaced.get(column.system, value)
+        return value
+
+    def best(self, columns: Sequence[Column]) -> float | None:
+        """The best number among some columns, or None."""
+        numbers = [v for column in columns if isinstance(v := self.value(column), float)]
         if not numbers:
             return None
         return max(numbers) if self.direction == "up" else min(numbers)
+
+
+class Column(NamedTuple):
+    """A system in a published table; `date` is that of the revision if its values were replaced."""
+
+    system: str
+    title: str
+    date: str | None = None
 
 
 class PublishedTable(_Strict):
@@ -55,9 +82,15 @@ class PublishedTable(_Strict):
 
 
 class PublishedResults(_Strict):
-    """All published results. `systems` maps ids to names; `notes` list errors in the README."""
+    """All published results.
 
-    source: str
+    Attributes:
+        revisions: the revisions to show, oldest first.
+        systems: names by id.
+        notes: errors of the README, and facts that it does not state.
+    """
+
+    revisions: tuple[Revision, ...]
     systems: dict[str, str]
     results: tuple[PublishedResult, ...]
     tables: tuple[PublishedTable, ...]
@@ -71,7 +104,41 @@ class PublishedResults(_Strict):
                 raise ValueError(f"table {table.id}: unknown results {sorted(missing)}")
             if missing := set(table.columns) - set(self.systems):
                 raise ValueError(f"table {table.id}: unknown systems {sorted(missing)}")
+        dates = {revision.date for revision in self.revisions}
+        for result in self.results:
+            if missing := set(result.revised) - dates:
+                raise ValueError(f"result {result.id}: unknown revisions {sorted(missing)}")
         return self
+
+    @property
+    def dates(self) -> tuple[str, ...]:
+        """The dates of the revisions, oldest first."""
+        return tuple(revision.date for revision in self.revisions)
+
+    def shown(self, dates: Sequence[str]) -> Self:
+        """The results with only some revisions as columns; all of them without dates.
+
+        Raises:
+            ValueError: there is no revision of a date.
+        """
+        if missing := [date for date in dates if date not in self.dates]:
+            raise ValueError(f"revision {missing[0]!r} is not one of {', '.join(self.dates)}")
+        kept = tuple(one for one in self.revisions if not dates or one.date in dates)
+        return self.model_copy(update={"revisions": kept})
+
+    def columns(self, table: PublishedTable) -> tuple[Column, ...]:
+        """The columns of a table: one per revision for systems whose values were replaced."""
+        results = self.of(table)
+        found: list[Column] = []
+        for system in table.columns:
+            name = self.systems[system]
+            if any(system in values for one in results for values in one.revised.values()):
+                # The newest first: it is the one that the published checkpoints belong to.
+                dates = reversed(self.dates)
+                found += [Column(system, f"{name}, {date}", date) for date in dates]
+            else:
+                found.append(Column(system, name))
+        return tuple(found)
 
     def of(self, table: PublishedTable) -> tuple[PublishedResult, ...]:
         """The results of a table in order."""

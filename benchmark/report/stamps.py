@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from benchmark.report.files import Run, StoredScores
+from benchmark.report.files import Run, StoredImport, StoredScores
 from benchmark.suite import TAKEN
 
 # Suites with this project's own pictures; the second one uses the published file names.
@@ -55,12 +55,28 @@ def stamps_of(run: Run) -> tuple[Stamp, ...]:
             "no answer is unparsed; other runs and the published results parse generated text."
         )
         found.append(Stamp((run.label,), text, grave=False))
+    if run.scores.answer_files is not None:
+        text = _from_files(run.scores.answer_files)
+        found.append(Stamp((run.label,), text, grave=False))
     if not run.scores.complete:
         missing = sum(len(row.unanswered) for row in run.scores.rows)
         broken = sum(len(row.problems) for row in run.scores.rows)
         text = f"Incomplete: {missing} questions have no answer, {broken} records are invalid."
         found.append(Stamp((run.label,), text, grave=False))
     return tuple(found)
+
+
+def _from_files(answers: StoredImport) -> str:
+    """Says that the answers come from files, and how many entries were not used."""
+    counts = {
+        "ids without a record": sum(len(one.unknown) for one in answers.files),
+        "repeated ids": sum(len(one.repeated) for one in answers.files),
+        "entries that are no answers": sum(len(one.invalid) for one in answers.files),
+    }
+    told = [f"{count} {what}" for what, count in counts.items() if count]
+    told += [f"{one.row}: {note}" for one in answers.files for note in one.notes]
+    words = "Answers read from files, joined by id; prompts and sampling are those of their author."
+    return f"{words} {'; '.join(told)}." if told else words
 
 
 def _parts(scores: StoredScores) -> list[str]:

@@ -11,12 +11,18 @@ from enum import StrEnum
 
 from benchmark.report.figures import Figure, figures_of
 from benchmark.report.files import Findings, Run, StoredJudgement
-from benchmark.report.published import PublishedResult, PublishedResults, PublishedTable, Value
+from benchmark.report.published import (
+    Column,
+    PublishedResult,
+    PublishedResults,
+    PublishedTable,
+)
 from benchmark.report.stamps import Stamp, stamps_on
 
 NOT_MEASURED = "not measured"
 NOT_PUBLISHED = "n/a"
 GPT_METRIC = "gpt_metric"
+_HEADS = ("task", "data set", "published metric")
 
 
 class CellKind(StrEnum):
@@ -96,13 +102,13 @@ def _published(
     published: PublishedResults,
     stamps: tuple[Stamp, ...],
 ) -> ReportTable:
-    systems = tuple(published.systems[column] for column in table.columns)
+    columns = published.columns(table)
     rows = tuple(
         (
             Cell(result.task, CellKind.HEAD),
             Cell(result.dataset, CellKind.HEAD),
             _metric(result),
-            *(_value(result, column, table.columns) for column in table.columns),
+            *(_value(result, column, columns) for column in columns),
             *(_measured(run, result, findings.judgements) for run in findings.runs),
         )
         for result in published.of(table)
@@ -115,9 +121,10 @@ def _published(
     return ReportTable(
         id=table.id,
         title=table.title,
-        caption=f"Published: {published.source}, in percent except MAE; the best of the compared "
-        "models is marked. Ours: 95 % intervals in brackets, with the rule of each score.",
-        columns=("task", "data set", "published metric", *systems, *ours),
+        caption=f"Published: README of LAMM, {' and '.join(published.dates)}, in percent except "
+        "MAE; the best of the compared models is marked. Ours: 95 % intervals in brackets, with "
+        "the rule of each score.",
+        columns=(*_HEADS, *(column.title for column in columns), *ours),
         rows=rows,
         heads=3,
         stamps=stamps,
@@ -130,14 +137,15 @@ def _metric(result: PublishedResult) -> Cell:
     return Cell(result.metric, CellKind.HEAD, note=f"{arrow}{computed}")
 
 
-def _value(result: PublishedResult, system: str, columns: tuple[str, ...]) -> Cell:
-    value: Value = result.values.get(system)
+def _value(result: PublishedResult, column: Column, columns: Sequence[Column]) -> Cell:
+    value = result.value(column)
     if value is None:
         return Cell(NOT_PUBLISHED, CellKind.ABSENT)
     if value == "failed":
         return Cell("failed", CellKind.FAILED)
-    compared = tuple(column for column in columns if column != "sota")
-    best = len(compared) > 2 and value == result.best(compared) and system != "sota"
+    compared = [other for other in columns if other.system != "sota"]
+    several = len({other.system for other in compared}) > 2
+    best = several and value == result.best(compared) and column.system != "sota"
     return Cell(f"{value:g}", CellKind.BEST if best else CellKind.PUBLISHED)
 
 

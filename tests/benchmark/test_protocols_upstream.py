@@ -268,6 +268,17 @@ def test_grounding_takes_the_first_box_and_loses_minus_signs_without_brackets() 
     assert value(JULY, "grounding_3d", target, "-2, 1, 0, 1, 1, 1") == 0.0
 
 
+def test_grounding_has_a_second_threshold_since_july() -> None:
+    # Half a metre apart: IoU 1/3.
+    near = [stored("grounding_3d", [0.0, 0.0, 0.0, 1.0, 1.0, 1.0], "[0.5, 0, 0, 1, 1, 1]")]
+    far = [stored("grounding_3d", [0.0, 0.0, 0.0, 1.0, 1.0, 1.0], "[0.7, 0, 0, 1, 1, 1]")]
+    for protocol in (JULY, "upstream-intended"):
+        metrics = score("grounding_3d", protocol, near).metrics
+        assert (metrics["accuracy@0.5"].value, metrics["accuracy@0.25"].value) == (0.0, 1.0)
+        assert score("grounding_3d", protocol, far).metrics["accuracy@0.25"].value == 0.0
+    assert list(score("grounding_3d", "upstream-2023-06", near).metrics) == ["accuracy@0.5"]
+
+
 def test_labels_outside_the_table_are_named() -> None:
     result = score("classification", JULY, [stored("classification", "zebra", "two zebras")])
     assert result.metrics["accuracy"].value == 1.0

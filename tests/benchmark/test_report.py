@@ -13,6 +13,7 @@ import httpx
 import pytest
 
 from benchmark.cli import bench
+from benchmark.commands.report import REVISIONS
 from benchmark.errors import BenchmarkError
 from benchmark.report.document import as_json, as_markdown, make_report
 from benchmark.report.figures import Figure, figures_of, number
@@ -20,7 +21,7 @@ from benchmark.report.files import read_findings
 from benchmark.report.load_tables import load_table
 from benchmark.report.plots import load_plot, score_plot
 from benchmark.report.provenance import client_facts, keep_server_facts
-from benchmark.report.published import load_published
+from benchmark.report.published import Column, load_published
 from benchmark.report.stamps import stamps_of
 
 HOSTILE = "<script>alert(1)</script> | **dog** [x](y)"
@@ -323,6 +324,75 @@ def test_the_published_numbers_have_their_metrics_the_right_way_round() -> None:
     assert "exchanged" in " ".join(published.notes)
     text = as_markdown(make_report(read_findings([]), published, "now"))
     assert text.startswith("# LAMM benchmark report")
+
+
+# The README's numbers of each revision, in the order of its tables.
+ZERO_SHOT = {
+    "2023-06-11": [34.5, 4.82, 47.15, 19.5, 0.7, 13, 53.97, 4.2, 51.3, 30.48, "failed",
+                   9.3, "failed", 26.54, 31.2, 89],
+    "2023-07-28": [37.9, 7.2, 49.88, 20.92, 2.56, 18.23, 46.88, 29.14, 57.6, 56.96, "failed",
+                   8.2, "failed", 24.9, 36.53, 89],
+}  # fmt: skip
+
+
+def test_each_revision_has_its_own_values() -> None:
+    published = load_published()
+    assert published.dates == tuple(ZERO_SHOT) == REVISIONS
+    for date, values in ZERO_SHOT.items():
+        column = Column("lamm_zero_shot", "", date)
+        assert [result.value(column) for result in published.results] == values
+    tuned = [result.value(Column("lamm_finetune", "")) for result in published.results]
+    assert [value for value in tuned if value is not None] == [
+        91.2, 13.48, 74.27, 11.89, 3.38, 99.89
+    ]  # fmt: skip
+    with pytest.raises(ValueError, match="revision '2023-07-27' is not one of 2023-06-11"):
+        published.shown(["2023-07-27"])
+
+
+def test_the_revision_asked_for_stands_beside_ours(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "run", [row("Classification_CIFAR10")])
+
+    def comparison(*given: str) -> dict[str, Any]:
+        _, markdown, values = pages(tmp_path, f"ours={run}", *given)
+        dates = given[1::2] or REVISIONS
+        assert all(f"- {date}: README of LAMM, commit" in markdown for date in dates)
+        return next(table for table in values["tables"] if table["id"] == "comparison_2d")
+
+    both = comparison()
+    june, july = "LAMM zero-shot, 2023-06-11", "LAMM zero-shot, 2023-07-28"
+    assert both["columns"][-3:] == [july, june, "ours (ours)"]
+    cells = [[cell["text"] for cell in line[-3:-1]] for line in both["rows"]]
+    assert cells[0] == ["37.9", "34.5"]
+    assert cells[10] == ["failed", "failed"]
+    assert "README of LAMM, 2023-06-11 and 2023-07-28" in both["caption"]
+    old = comparison("--revision", "2023-06-11")
+    assert old["columns"][-2:] == [june, "ours (ours)"]
+    assert july not in old["columns"]
+    # Hair: LLaVA's 46.42 is the best until LAMM's 56.96.
+    hair = next(line for line in old["rows"] if line[1]["text"] == "CelebA (hair)")
+    assert [cell["text"] for cell in hair if cell["kind"] == "best"] == ["46.42"]
+    new = comparison("--revision", "2023-07-28")
+    hair = next(line for line in new["rows"] if line[1]["text"] == "CelebA (hair)")
+    assert [cell["text"] for cell in hair if cell["kind"] == "best"] == ["56.96"]
+
+
+def test_an_unknown_revision_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        bench(["report", "x", "--revision", "2024-01-01"])
+    assert "'2024-01-01' is not one of 2023-06-11, 2023-07-28" in capsys.readouterr().err
+
+
+def test_other_thresholds_of_a_metric_are_told(tmp_path: Path) -> None:
+    def metric(value: float) -> dict[str, Any]:
+        return {"value": value, "low": value - 0.1, "high": value + 0.1, "n": 40, "note": ""}
+
+    metrics = {"accuracy@0.5": metric(0.3), "accuracy@0.25": metric(0.5),
+               "accuracy@0.25_unique": metric(0.6), "f1@0.25": metric(0.7)}  # fmt: skip
+    grounding = under("VG_ScanRefer", "upstream-2023-07", 0.3, "accuracy@0.5", metrics=metrics)
+    run = write_run(tmp_path / "run", [row("VG_ScanRefer", 0.2, "accuracy@0.5")], [grounding])
+    [figure, _] = figures_of(read_findings([str(run)]).runs[0], ["VG_ScanRefer"])
+    assert figure.details[:2] == ("accuracy@0.25 50.0 [40.0, 60.0]", "n 40")
+    assert not any("unique" in text or "f1" in text for text in figure.details)
 
 
 def test_a_report_without_runs_has_no_published_tables(tmp_path: Path) -> None:

@@ -41,25 +41,26 @@ def suite(argv: Sequence[str]) -> int:
     try:
         report = write_suite(arguments.root, arguments.out, options)
     except (SuiteError, OSError) as error:
-        _say(err, f"lamm data suite: {error}")
+        say(err, f"lamm data suite: {error}")
         return NOTHING_WRITTEN
     left_out = LEFT_OUT if report.complaints.total(ERRORS) else 0
     if arguments.quiet:
         return left_out
     for kind, total in report.complaints.by_kind().items():
-        _say(err, f"{kind}: {total} ({'left out' if kind in ERRORS else 'warning'})")
+        say(err, f"{kind}: {total} ({'left out' if kind in ERRORS else 'warning'})")
         examples = report.complaints.examples(kind)
         for complaint in examples:
-            _say(err, f"  {complaint}")
+            say(err, f"  {complaint}")
         if total > len(examples):
-            _say(err, f"  ... and {total - len(examples)} more")
+            say(err, f"  ... and {total - len(examples)} more")
     for row in report.rows:
-        _say(out, f"{row.name}: {row.samples} samples ({row.records} records can be used)")
-    _say(out, f"{report.path}\nnext: lamm bench quality --suite {report.path}")
+        say(out, f"{row.name}: {row.samples} samples ({row.records} records can be used)")
+    say(out, f"{report.path}\nnext: lamm bench quality --suite {report.path}")
     return left_out
 
 
-def _say(console: Console, text: str) -> None:
+def say(console: Console, text: str) -> None:
+    """Prints a line as it is."""
     # Brackets in file names and messages are not markup.
     console.print(text, markup=False, highlight=False, soft_wrap=True)
 
