@@ -34,7 +34,8 @@ from benchmark.http.client import Backend, ChatClient
 from benchmark.http.connection import open_http
 from benchmark.quality.asker import Asker, Finder
 from benchmark.quality.controls import Control, questions_of
-from benchmark.quality.targets import Mode, Target, identify
+from benchmark.quality.identity import Mode, identify
+from benchmark.quality.targets import Target
 from benchmark.suite import Suite
 from benchmark.suite_reader import load_suite
 

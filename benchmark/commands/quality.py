@@ -7,17 +7,21 @@ from collections import Counter
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, PositiveInt
+from pydantic import BeforeValidator, Field, PositiveInt
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from benchmark.commands.options import Argument, Command, ServerOptions, one_of
+from benchmark.errors import BenchmarkError
 from benchmark.http.batches import BatchClient
 from benchmark.http.client import Backend, ChatClient
 from benchmark.http.connection import open_http
 from benchmark.quality import controls_report, protocol_report, report
 from benchmark.quality.controls import Control, questions_of
+from benchmark.quality.examples import MAX_EXAMPLES, ExamplePlan, Retriever, refuse_encoders
+from benchmark.quality.identity import Mode
 from benchmark.quality.protocol_scores import (
+    CHEF_PROTOCOLS,
     DEFAULT_PROTOCOLS,
     PROTOCOLS,
     ProtocolRow,
@@ -26,7 +30,6 @@ from benchmark.quality.protocol_scores import (
     score_protocols,
 )
 from benchmark.quality.run import QualityRun, rescore, run_quality
-from benchmark.quality.targets import Mode
 from benchmark.quality.tree import open_suite
 from benchmark.report.provenance import keep_server_facts
 from benchmark.suite import Item, Suite
@@ -94,7 +97,20 @@ class QualityOptions(ServerOptions):
     mode: Mode = Field(
         default=Mode.TEXT,
         description="text, or likelihood: answer multiple-choice and closed-set questions by the "
-        "most likely option, through /v1/tasks",
+        "most likely option, through /v1/tasks; chef: the same with the prompts, answer texts and "
+        "means per token of ChEF, through /v1/likelihoods",
+    )
+    examples: Annotated[int, Field(ge=0, le=MAX_EXAMPLES)] = Field(
+        default=0,
+        description="with --mode chef: in-context examples before each ranked question, other "
+        f"records of its row; at most {MAX_EXAMPLES}",
+    )
+    retriever: Annotated[Retriever, BeforeValidator(refuse_encoders)] = Field(
+        default=Retriever.RANDOM,
+        description="with --examples: random draws them for each question, fixed once for a row",
+    )
+    examples_seed: Annotated[int, Field(ge=0, lt=1 << 32)] = Field(
+        default=1, description="random seed of the examples"
     )
     control: Annotated[tuple[Control, ...], Argument(action="append")] = Field(
         default=(), description="ask everything again under a blind control; may be repeated"
@@ -104,11 +120,17 @@ class QualityOptions(ServerOptions):
     ] = Field(
         default=(),
         description=f"also score under this protocol; may be repeated: {', '.join(PROTOCOLS)} "
-        f"(default: {', '.join(DEFAULT_PROTOCOLS)})",
+        f"(default: {', '.join(DEFAULT_PROTOCOLS)}; with --mode chef also "
+        f"{', '.join(CHEF_PROTOCOLS)})",
     )
     rescore: bool = Field(
         default=False, description="score the answers saved in OUT, without a server"
     )
+
+    @property
+    def plan(self) -> ExamplePlan:
+        """How in-context examples are drawn."""
+        return ExamplePlan(self.examples, self.retriever.value, self.examples_seed)
 
 
 def run(options: QualityOptions, console: Console) -> int:
@@ -119,6 +141,7 @@ def run(options: QualityOptions, console: Console) -> int:
     """
     if options.protocol:
         require_protocols()
+    _check_chef(options)
     suite = open_suite(options.suite, options.data, options.limit, options.out)
     if options.rescore:
         result = rescore(suite, options.out)
@@ -135,6 +158,24 @@ def run(options: QualityOptions, console: Console) -> int:
     console.print(f"{result.asked} asked, {result.reused} kept from before", highlight=False)
     print_written(report.write_reports(result, options.out, protocol_rows), console)
     return SUCCESS if result.complete else FAILED
+
+
+def _check_chef(options: QualityOptions) -> None:
+    """Refuses options that do not go together.
+
+    Raises:
+        BenchmarkError: options of examples that would have no effect, or --mode chef in batches.
+    """
+    if options.mode is Mode.CHEF and options.through == "batch":
+        raise BenchmarkError("--mode chef cannot be combined with --through batch")
+    given = sorted(options.model_fields_set & {"examples", "retriever", "examples_seed"})
+    flags = ", ".join(f"--{name.replace('_', '-')}" for name in given)
+    if given and options.rescore:
+        raise BenchmarkError(f"{flags} cannot be given with --rescore, which uses the run's own")
+    if given and options.mode is not Mode.CHEF:
+        raise BenchmarkError(f"{flags} needs --mode chef, which adds the examples")
+    if given and not options.examples:
+        raise BenchmarkError(f"{flags} has no effect: --examples is 0")
 
 
 async def _ask(suite: Suite, options: QualityOptions, console: Console) -> QualityRun:
@@ -166,6 +207,7 @@ async def _ask(suite: Suite, options: QualityOptions, console: Console) -> Quali
                 mode=options.mode,
                 controls=options.control,
                 batches=BatchClient(http, client) if options.through == "batch" else None,
+                examples=options.plan,
             )
             await keep_server_facts(http, result.identity.model, options.out)
             return result
@@ -176,7 +218,9 @@ def _protocol_rows(
 ) -> tuple[tuple[ProtocolRow, ...], list[str]]:
     """The scores under the protocols; a note if sacrebleu is missing and no protocol was chosen."""
     try:
-        return score_protocols(run.rows, options.protocol or DEFAULT_PROTOCOLS), []
+        chef = CHEF_PROTOCOLS if run.identity.mode == Mode.CHEF else ()
+        names = options.protocol or (*DEFAULT_PROTOCOLS, *chef)
+        return score_protocols(run.rows, names), []
     except ProtocolsMissingError as error:
         if options.protocol:
             raise

@@ -36,11 +36,13 @@ class Question:
     """An item, unchanged (`control` None) or under a control.
 
     `item` is the changed item: without its media, or with its options in another order. A blank
-    medium is made when the question is sent (`controls_media`).
+    medium is made when the question is sent (`controls_media`). `examples` come before it in the
+    prompt, unchanged.
     """
 
     item: Item
     control: Control | None = None
+    examples: tuple[Item, ...] = ()
 
 
 def questions_of(

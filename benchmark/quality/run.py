@@ -21,7 +21,9 @@ from benchmark.http.client import Backend, ChatClient
 from benchmark.quality.asker import Asker, Exam, Finder, Place, place_of
 from benchmark.quality.batch_asker import BatchAsker
 from benchmark.quality.controls import Control, Question, questions_of
-from benchmark.quality.targets import Mode, ModelIdentity, Target, identify, refusal
+from benchmark.quality.examples import NO_EXAMPLES, ExamplePlan
+from benchmark.quality.identity import Mode, ModelIdentity, identify
+from benchmark.quality.targets import Target, asks_as_chef, refusal
 from benchmark.scoring import RowScore, order_check, score_row
 from benchmark.suite import Item, Suite, SuiteRow
 
@@ -58,25 +60,27 @@ async def run_quality(
     mode: Mode = Mode.TEXT,
     controls: Sequence[Control] = (),
     batches: BatchClient | None = None,
+    examples: ExamplePlan = NO_EXAMPLES,
 ) -> QualityRun:
     """Asks the questions without an answer in `out`, then scores all answers.
 
     `workers` questions are in flight at once. `on_answer` is called for each finished question.
-    With `batches`, questions are sent through the batches API.
+    With `batches`, questions are sent through the batches API. `examples` are added to questions of
+    mode `chef`.
 
     Raises:
         ServerGoneError: the server stopped answering; the answers so far are stored.
         BenchmarkError: the model changed during the run, the server refuses all requests, or
-            another run is writing to `out`.
+            another run is writing to `out`; a row has too few records for its examples.
     """
-    exam = _exam(suite, controls)
+    exam = _exam(suite, controls, mode, examples)
     media = MediaCache()
     with ExitStack() as stack:
         books = {
             control: stack.enter_context(AnswerStore(out / answers_file(control)))
             for control in (None, *dict.fromkeys(controls))
         }
-        identity = await identify(client, url, model, backend, mode)
+        identity = await identify(client, url, model, backend, mode, examples)
         write_whole(out / RUN_FILE, json.dumps(asdict(identity), indent=2) + "\n")
         finder = Finder(identity, media, books)
         target = Target(client, identity, media)
@@ -109,7 +113,8 @@ def rescore(suite: Suite, out: Path) -> QualityRun:
     controls = [c for c in Control if kept[c].holds_any_of(identity.fingerprint)]
     books = {control: kept[control] for control in (None, *controls)}
     finder = Finder(identity, MediaCache(), books)
-    return _score(suite, _exam(suite, controls), finder, {}, asked=0)
+    exam = _exam(suite, controls, Mode(identity.mode), identity.plan)
+    return _score(suite, exam, finder, {}, asked=0)
 
 
 def answers_file(control: Control | None) -> str:
@@ -117,9 +122,30 @@ def answers_file(control: Control | None) -> str:
     return "answers.jsonl" if control is None else f"answers.{control}.jsonl"
 
 
-def _exam(suite: Suite, controls: Sequence[Control]) -> Exam:
+def _exam(suite: Suite, controls: Sequence[Control], mode: Mode, plan: ExamplePlan) -> Exam:
     """Each row's questions, in the suite's order."""
-    return tuple(questions_of(row, controls) for row in suite.rows)
+    return tuple(_with_examples(row, questions_of(row, controls), mode, plan) for row in suite.rows)
+
+
+def _with_examples(
+    row: SuiteRow,
+    kinds: Mapping[Control | None, tuple[Question, ...]],
+    mode: Mode,
+    plan: ExamplePlan,
+) -> Mapping[Control | None, tuple[Question, ...]]:
+    """The questions of a row, with examples where the options are ranked as in ChEF."""
+    if not plan.count or not any(asks_as_chef(question, mode) for question in kinds[None]):
+        return kinds
+    examples = plan.examples_of(row)
+    return {
+        control: tuple(
+            replace(question, examples=examples[question.item.sample.id])
+            if asks_as_chef(question, mode)
+            else question
+            for question in questions
+        )
+        for control, questions in kinds.items()
+    }
 
 
 def _score(

@@ -9,18 +9,24 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from enum import StrEnum
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from benchmark.content import MediaCache, encode_chat, is_cloud, user_message
+from benchmark.content import MediaCache, encode_chat, is_cloud
 from benchmark.errors import BenchmarkError
 from benchmark.http.chat_answers import Usage, read_completion
-from benchmark.http.client import CHAT_PATH, Backend, ChatClient, server_root, shown
+from benchmark.http.client import CHAT_PATH, Backend, ChatClient
+from benchmark.quality import chef_prompts
+from benchmark.quality.chef_target import (
+    LIKELIHOODS_PATH,
+    encode_likelihoods,
+    read_likelihoods,
+    whole_prompt,
+)
 from benchmark.quality.controls import Control, Question, seed_of
 from benchmark.quality.controls_media import blank_part
+from benchmark.quality.identity import Mode, ModelIdentity
 from benchmark.quality.likelihood_target import (
     can_be_ranked,
     encode_ranking,
@@ -32,27 +38,6 @@ from benchmark.suite import Item
 
 # A control that sends something else gets a new version, so that old answers are not reused.
 _CONTROL_VERSIONS = {Control.BLANK_MEDIA: "blank-media/2"}
-
-
-class Mode(StrEnum):
-    """How closed questions are answered: in text, or by the most likely option."""
-
-    TEXT = "text"
-    LIKELIHOOD = "likelihood"
-
-
-@dataclass(frozen=True, slots=True)
-class ModelIdentity:
-    """Identity of a model. `fingerprint` identifies weights and prompt preset if the server gives
-    one; for other backends it is the model id and the address.
-    """
-
-    url: str
-    model: str
-    fingerprint: str
-    asked_at: str
-    backend: str = Backend.LAMM.value
-    mode: str = Mode.TEXT.value
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +77,8 @@ class Target:
 
     def path(self, question: Question) -> str:
         """The path for a question."""
+        if asks_as_chef(question, Mode(self.identity.mode)):
+            return LIKELIHOODS_PATH
         if asks_by_likelihood(question, Mode(self.identity.mode)):
             return ranking_path(question.item)
         return CHAT_PATH
@@ -104,6 +91,9 @@ class Target:
             OSError: the medium cannot be read.
         """
         item, part = question.item, self._part(question)
+        if asks_as_chef(question, Mode(self.identity.mode)):
+            parts = [*self._example_parts(question), *([] if part is None else [part])]
+            return encode_likelihoods(item, question.examples, parts, self.identity.model)
         if asks_by_likelihood(question, Mode(self.identity.mode)):
             if part is None:
                 raise BenchmarkError("a question without media cannot be answered by likelihood")
@@ -118,8 +108,10 @@ class Target:
             RequestFailedError: malformed answer.
             ModelChangedError: the answer comes from other weights.
         """
-        if asks_by_likelihood(question, Mode(self.identity.mode)):
-            ranking = read_ranking(question.item, content)
+        mode = Mode(self.identity.mode)
+        if asks_as_chef(question, mode) or asks_by_likelihood(question, mode):
+            read = read_likelihoods if mode is Mode.CHEF else read_ranking
+            ranking = read(question.item, content)
             self._check(ranking.fingerprint)
             return Reply(ranking.text, ranking.finish_reason, ranking.usage, ranking.options)
         result = read_completion(content)
@@ -139,6 +131,13 @@ class Target:
         seed = seed_of(question.item)
         return self._media.part(path, f"blank {seed}", partial(_blank, seed))
 
+    def _example_parts(self, question: Question) -> list[bytes]:
+        """The media of the examples; none if the question itself is asked without."""
+        if question.item.media is None:
+            return []
+        paths = [example.media for example in question.examples]
+        return [self._media.part(path) for path in paths if path is not None]
+
     def _check(self, fingerprint: str | None) -> None:
         """For LAMM services only: others return arbitrary fingerprints."""
         identity = self.identity
@@ -151,37 +150,6 @@ class Target:
             )
 
 
-async def identify(
-    client: ChatClient, url: str, model: str | None, backend: Backend, mode: Mode
-) -> ModelIdentity:
-    """Identifies the model at `url`.
-
-    The answer of a LAMM service to a one-token request has its fingerprint; other servers are
-    identified by model id and address.
-
-    Raises:
-        ServerGoneError: no connection after every attempt.
-        RequestFailedError: refused, or no model is named.
-        BenchmarkError: the backend does not support the mode.
-    """
-    if mode is Mode.LIKELIHOOD and backend is not Backend.LAMM:
-        raise BenchmarkError(
-            f"--mode {mode} needs /v1/tasks, which --backend {backend} does not have"
-        )
-    url = shown(url)
-    name = model or await client.first_model()
-    now = datetime.now(UTC).isoformat(timespec="seconds")
-    if backend is not Backend.LAMM:
-        return ModelIdentity(
-            url, name, f"{name} at {server_root(url)}", now, backend.value, mode.value
-        )
-    message = user_message("Hello", None)
-    probe = await client.complete(
-        {"model": name, "messages": [message], "max_tokens": 1, "temperature": 0}
-    )
-    return ModelIdentity(url, name, probe.fingerprint or name, now, backend.value, mode.value)
-
-
 def parameters(item: Item) -> dict[str, Any]:
     """Sampling parameters of an item: greedy, with the token limit of its task."""
     return {"temperature": 0, "max_tokens": item.task.max_tokens}
@@ -192,6 +160,13 @@ def conditions(question: Question, mode: Mode) -> dict[str, Any]:
     found: dict[str, Any] = parameters(question.item)
     if asks_by_likelihood(question, mode):
         found = {"mode": mode.value, "inputs": ranked_inputs(question.item)}
+    if asks_as_chef(question, mode):
+        found = {
+            "mode": mode.value,
+            "prompt": whole_prompt(question.item, question.examples),
+            "prefix": chef_prompts.prefix(question.item),
+            "continuations": chef_prompts.option_texts(question.item),
+        }
     if question.control is not None:
         found["control"] = _CONTROL_VERSIONS.get(question.control, question.control.value)
     return found
@@ -203,6 +178,11 @@ def asks_by_likelihood(question: Question, mode: Mode) -> bool:
     /v1/tasks needs a medium, so the text-only control has no likelihoods (see `refusal`).
     """
     return mode is Mode.LIKELIHOOD and can_be_ranked(question.item)
+
+
+def asks_as_chef(question: Question, mode: Mode) -> bool:
+    """Whether the options of a question are ranked as ChEF ranks them."""
+    return mode is Mode.CHEF and chef_prompts.is_ranked(question.item)
 
 
 def refusal(question: Question, identity: ModelIdentity) -> str | None:

@@ -26,8 +26,9 @@ from benchmark.quality.controls import (
     without_options,
 )
 from benchmark.quality.controls_media import BLANK_SIZE, blank_cloud, blank_part, blank_picture
+from benchmark.quality.identity import Mode
 from benchmark.quality.run import QualityRun, rescore, run_quality
-from benchmark.quality.targets import Mode, conditions
+from benchmark.quality.targets import conditions
 from benchmark.suite import Item
 from benchmark.suite_reader import load_suite
 

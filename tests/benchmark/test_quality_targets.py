@@ -22,9 +22,10 @@ from benchmark.errors import BenchmarkError, RequestFailedError
 from benchmark.http.client import Backend, ChatClient, RetryPolicy
 from benchmark.quality import report
 from benchmark.quality.controls import Control, Question
+from benchmark.quality.identity import Mode
 from benchmark.quality.likelihood_target import can_be_ranked
 from benchmark.quality.run import QualityRun, rescore, run_quality
-from benchmark.quality.targets import Mode, conditions
+from benchmark.quality.targets import conditions
 from benchmark.quality.tree import open_suite
 from benchmark.suite_reader import load_suite
 from tests.benchmark.conftest import FakeServer
