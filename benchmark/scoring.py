@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from benchmark.answers import Answer
 from benchmark.suite import Item, SuiteRow
@@ -15,12 +15,16 @@ from lamm_model.tasks.metrics import proportion
 
 @dataclass(frozen=True, slots=True)
 class ScoredItem:
-    """One answered item with its parse status and whether it is a hit."""
+    """One answered item with its parse status and whether it is a hit.
+
+    `options` are those of the answer (`Answer.options`).
+    """
 
     item: Item
     text: str
     status: ParseStatus
     hit: bool
+    options: Sequence[Mapping[str, Any]] | None = None
 
 
 class ControlScore(NamedTuple):
@@ -138,7 +142,7 @@ def score_row(
         result = row.task.parse(answer.text, item.inputs)
         pairs.append((result.answer, item.target))
         hit = row.task.is_hit(result.answer, item.target)
-        scored.append(ScoredItem(item, answer.text, result.status, hit))
+        scored.append(ScoredItem(item, answer.text, result.status, hit, answer.options))
     metrics = row.task.score(pairs)
     refused = frozenset(unanswered.keys() & refusals.keys())
     return RowScore(row, metrics.get(row.metric), metrics, tuple(scored), unanswered, refused)

@@ -19,6 +19,7 @@ from service.endpoints import (
     completions,
     docs,
     files,
+    likelihoods,
     models,
     probes,
     requests,
@@ -74,8 +75,8 @@ def create_app(
     )
     app.state.services = services
     for router in (
-        chat.router, completions.router, responses.router, tokenize.router, requests.router,
-        files.router, batches.router, models.router, probes.router, docs.router,
+        chat.router, completions.router, responses.router, likelihoods.router, tokenize.router,
+        requests.router, files.router, batches.router, models.router, probes.router, docs.router,
     ):  # fmt: skip
         app.include_router(router)
     app.include_router(tasks.create_router())

@@ -1,44 +1,38 @@
-"""`lamm bench quality`: its options, and the function that runs it."""
+"""`lamm bench quality`: the function that runs it; `quality_options` holds its options."""
 
 from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from pathlib import Path
-from typing import Annotated, Literal
 
-from pydantic import Field, PositiveInt
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from benchmark.commands.options import Argument, Command, one_of
-from benchmark.commands.recipe_options import RecipeOptions
-from benchmark.errors import BenchmarkError
+from benchmark.commands.options import Command
+from benchmark.commands.quality_options import QualityOptions
 from benchmark.http.batches import BatchClient
-from benchmark.http.client import Backend, ChatClient
+from benchmark.http.client import ChatClient
 from benchmark.http.connection import open_http
 from benchmark.quality import controls_report, protocol_report, repetitions, report
 from benchmark.quality.answer_import import import_answers
-from benchmark.quality.controls import Control
+from benchmark.quality.exams import exams_of
 from benchmark.quality.identity import Mode
 from benchmark.quality.protocol_scores import (
+    CHEF_PROTOCOLS,
     DEFAULT_PROTOCOLS,
-    PROTOCOLS,
     ProtocolRow,
     ProtocolsMissingError,
     require_protocols,
     score_protocols,
 )
 from benchmark.quality.recipe import RecipeRun
-from benchmark.quality.run import QualityRun, exams_of, rescore, run_quality
+from benchmark.quality.run import QualityRun, rescore, run_quality
 from benchmark.quality.tree import open_suite
 from benchmark.report.provenance import keep_server_facts
 from benchmark.suite import Item, Suite
 from benchmark.text import print_notes, print_whole, print_written
 
 SUCCESS, FAILED = 0, 1
-# Options that have no meaning for answers from files.
-_OF_SERVERS = frozenset({"backend", "concurrency", "control", "mode", "rescore", "through", "url"})
 # Drawing ten times per second would cost more than the requests.
 BARS_A_SECOND = 2
 _HELP = """\
@@ -66,64 +60,6 @@ status 1: broken records, or questions without an answer.
 """
 
 
-class QualityOptions(RecipeOptions):
-    """Options of `lamm bench quality`."""
-
-    heading = "questions and answers"
-
-    suite: Annotated[str | None, Argument(metavar="NAME")] = Field(
-        default=None,
-        description="'mini', or the directory of a suite; with --data a part of it: all, 2d, 3d or "
-        "a task (default: all of --data if given, else mini)",
-    )
-    data: Annotated[Path | None, Argument(metavar="ROOT")] = Field(
-        default=None,
-        description="directory with 2D_Benchmark or 3D_Benchmark in the published layout, or the "
-        "directory of a suite",
-    )
-    limit: PositiveInt | None = Field(
-        default=None,
-        description="ask only N records per row: the first N of a suite, a seeded sample of a "
-        "published file",
-    )
-    concurrency: PositiveInt = Field(default=8, description="questions in flight at once")
-    out: Annotated[Path, Argument(metavar="DIR")] = Field(
-        default=Path("results/quality"), description="directory of answers and reports"
-    )
-    backend: Backend = Field(
-        default=Backend.LAMM,
-        description="lamm, or openai-chat for any other server with that API: sends standard "
-        "fields only, and no point clouds",
-    )
-    through: Literal["requests", "batch"] = Field(
-        default="requests",
-        description="send --concurrency requests at once, or files to /v1/batches",
-    )
-    mode: Mode = Field(
-        default=Mode.TEXT,
-        description="text, or likelihood: answer multiple-choice and closed-set questions by the "
-        "most likely option, through /v1/tasks",
-    )
-    control: Annotated[tuple[Control, ...], Argument(action="append")] = Field(
-        default=(), description="ask everything again under a blind control; may be repeated"
-    )
-    protocol: Annotated[
-        tuple[Annotated[str, one_of(PROTOCOLS)], ...], Argument(action="append", metavar="NAME")
-    ] = Field(
-        default=(),
-        description=f"also score under this protocol; may be repeated: {', '.join(PROTOCOLS)} "
-        f"(default: {', '.join(DEFAULT_PROTOCOLS)})",
-    )
-    rescore: bool = Field(
-        default=False, description="score the answers saved in OUT, without a server"
-    )
-    answers_from: Annotated[Path | None, Argument(metavar="DIR")] = Field(
-        default=None,
-        description="score the answer files of LAMM's own scripts (Task_Dataset.json) in DIR, "
-        "without a server",
-    )
-
-
 def run(options: QualityOptions, console: Console) -> int:
     """Asks or rescores, prints and writes; returns 1 if something was not measured.
 
@@ -132,10 +68,10 @@ def run(options: QualityOptions, console: Console) -> int:
     """
     if options.protocol:
         require_protocols()
-    recipe = _recipe(options)
+    recipe = options.recipe_run()
+    options.refuse_contradictions()
     suite = open_suite(options.suite, options.data, options.limit, options.out)
     if options.answers_from is not None:
-        _require_no_server(options)
         import_answers(suite, options.answers_from, options.out, options.model)
         result = rescore(suite, options.out)
     elif options.rescore:
@@ -159,33 +95,6 @@ def run(options: QualityOptions, console: Console) -> int:
     return SUCCESS if result.complete else FAILED
 
 
-def _recipe(options: QualityOptions) -> RecipeRun | None:
-    if options.rescore:
-        options.refuse_recipe("--rescore, which scores what was asked")
-        return None
-    if options.answers_from is not None:
-        options.refuse_recipe("--answers-from, which asks nothing")
-        return None
-    return options.followed(
-        {
-            f"--backend {options.backend}": options.backend is not Backend.LAMM,
-            f"--mode {options.mode}": options.mode is not Mode.TEXT,
-            # A question that is asked twice needs its first answer first.
-            f"--through {options.through}": options.through != "requests",
-            # Upstream's prompt has a place for exactly one medium.
-            f"--control {Control.TEXT_ONLY}": Control.TEXT_ONLY in options.control,
-        }
-    )
-
-
-def _require_no_server(options: QualityOptions) -> None:
-    useless = [name for name in sorted(_OF_SERVERS) if name in options.model_fields_set]
-    if useless:
-        raise BenchmarkError(
-            f"--{useless[0]} has no meaning with --answers-from: no server is asked"
-        )
-
-
 async def _ask(
     suite: Suite, options: QualityOptions, recipe: RecipeRun | None, console: Console
 ) -> QualityRun:
@@ -194,7 +103,7 @@ async def _ask(
         *columns, TimeRemainingColumn(), console=console, refresh_per_second=BARS_A_SECOND
     )
     totals: Counter[str] = Counter()
-    for exam in exams_of(suite, options.control, recipe):
+    for exam in exams_of(suite, options.control, recipe, options.mode, options.plan):
         for row, kinds in zip(suite.rows, exam, strict=True):
             totals[row.name] += sum(len(questions) for questions in kinds.values())
     with progress:
@@ -218,6 +127,7 @@ async def _ask(
                 controls=options.control,
                 batches=BatchClient(http, client) if options.through == "batch" else None,
                 recipe=recipe,
+                examples=options.plan,
             )
             await keep_server_facts(http, result.identity.model, options.out)
             return result
@@ -233,6 +143,8 @@ def _protocol_rows(
     own = () if followed is None else (followed.recipe.protocol,)
     names = options.protocol or (*DEFAULT_PROTOCOLS, *own)
     try:
+        chef = CHEF_PROTOCOLS if run.identity.mode == Mode.CHEF else ()
+        names = options.protocol or (*DEFAULT_PROTOCOLS, *own, *chef)
         return [score_protocols(rows, names) for rows in run.repetitions], []
     except ProtocolsMissingError as error:
         if options.protocol:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 
 from benchmark.protocols.binary_locating import binary_locating, locating_scorer
+from benchmark.protocols.chef import chef_scorer
 from benchmark.protocols.corrected import ClassScorer, HitScorer, SmileScorer
 from benchmark.protocols.corrected_places import (
     COCO_THRESHOLDS,
@@ -83,10 +84,11 @@ def score(task: str, protocol: Protocol | str, stored: Sequence[Stored]) -> Prot
         protocol=protocol,
         task=task,
         primary=scorer.rules[0].name,
-        metrics=measure(items, scorer.rules),
+        metrics={**measure(items, scorer.rules), **scorer.further(items)},
         items=tuple(items),
         chance=scorer.chance(stored),
         faults=Counter(fault for item in items for fault in item.faults),
+        shown=tuple(scorer.shown),
     )
 
 
@@ -100,15 +102,19 @@ def scorer_of(task: str, protocol: Protocol) -> Scorer:
     Raises:
         ValueError: the protocol has no rule for the task.
     """
-    if task == "locating":
-        return locating_scorer(protocol)
-    if protocol is Protocol.CORRECTED_V1:
-        return CORRECTED.get(task, HitScorer)()
-    found = upstream_scorer(
-        task,
-        repaired=protocol is Protocol.UPSTREAM_INTENDED,
-        before_july=protocol is Protocol.UPSTREAM_2023_06,
-    )
+    found: Scorer | None
+    if protocol is Protocol.CHEF:
+        found = chef_scorer(task)
+    elif task == "locating":
+        found = locating_scorer(protocol)
+    elif protocol is Protocol.CORRECTED_V1:
+        found = CORRECTED.get(task, HitScorer)()
+    else:
+        found = upstream_scorer(
+            task,
+            repaired=protocol is Protocol.UPSTREAM_INTENDED,
+            before_july=protocol is Protocol.UPSTREAM_2023_06,
+        )
     if found is None:
         raise ValueError(f"protocol {protocol} has no rule for task {task!r}")
     return found

@@ -31,14 +31,19 @@ class Protocol(StrEnum):
     UPSTREAM_2023_06 = "upstream-2023-06"
     UPSTREAM_INTENDED = "upstream-intended"
     CORRECTED_V1 = "corrected-v1"
+    CHEF = "chef-ea57136"
 
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """A record and the answer of a model."""
+    """A record and the answer of a model.
+
+    `options` are the options with their likelihoods if the answer was chosen by them.
+    """
 
     sample: Sample
     text: str
+    options: Sequence[Mapping[str, Any]] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +89,7 @@ class ProtocolScore:
     items: tuple[ItemScore, ...]
     chance: float | None
     faults: Mapping[str, int] = field(default_factory=dict)
+    shown: tuple[str, ...] = ()
 
     @property
     def n(self) -> int:
@@ -130,9 +136,10 @@ class Rule:
 
 
 class Scorer(ABC):
-    """Scores one task under one protocol. The first of `rules` is shown in tables."""
+    """Scores one task under one protocol. Tables show the first of `rules`, and `shown` ones."""
 
     rules: Sequence[Rule]
+    shown: Sequence[str] = ()
 
     @abstractmethod
     def item(self, stored: Stored) -> ItemScore:
@@ -145,6 +152,10 @@ class Scorer(ABC):
     def items(self, stored: Sequence[Stored]) -> list[ItemScore]:
         """Scores all answers; overridden if the score of an item depends on others."""
         return [self.item(one) for one in stored]
+
+    def further(self, items: Sequence[ItemScore]) -> Mapping[str, Metric]:  # noqa: ARG002
+        """Metrics that are no function of sums over the items."""
+        return {}
 
     def chance(self, stored: Sequence[Stored]) -> float | None:  # noqa: ARG002 - for subclasses
         """Score of guessing on the first rule; None if unknown."""

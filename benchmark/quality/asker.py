@@ -45,8 +45,12 @@ class Finder:
     def key(self, question: Question) -> str:
         """See `Item.key`."""
         item = question.item
+        shown = [one.media for one in question.examples if one.media is not None and item.media]
+        found = conditions(question, self._mode)
+        if shown:
+            found["examples"] = [self._media.digest(path) for path in shown]
         digest = None if item.media is None else self._media.digest(item.media)
-        return item.key(self.identity.fingerprint, conditions(question, self._mode), digest)
+        return item.key(self.identity.fingerprint, found, digest)
 
     def answer(self, question: Question) -> Answer | None:
         """The stored answer; None if there is none, or if the medium cannot be read."""

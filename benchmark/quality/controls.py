@@ -38,11 +38,13 @@ class Question:
 
     `item` is the changed item: without its media, or with its options in another order. A blank
     medium is made when the question is sent (`controls_media`). `asked` is how a recipe asks it.
+    `examples` come before it in the prompt, unchanged.
     """
 
     item: Item
     control: Control | None = None
     asked: Asked | None = None
+    examples: tuple[Item, ...] = ()
 
     @property
     def text(self) -> str:

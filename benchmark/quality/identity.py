@@ -19,20 +19,25 @@ from benchmark.answers import write_whole
 from benchmark.content import image_part, media_part, user_message
 from benchmark.errors import BenchmarkError, RequestFailedError
 from benchmark.http.client import Backend, ChatClient, server_root, shown
+from benchmark.quality.chef_target import LIKELIHOODS_PATH
+from benchmark.quality.examples import NO_EXAMPLES, ExamplePlan, Retriever
+from benchmark.quality.likelihood_target import TASKS_PATH
 from benchmark.quality.recipe import Decoding, RecipeRun
 
 
 class Mode(StrEnum):
-    """How closed questions are answered: in text, or by the most likely option."""
+    """How closed questions are answered: in text, by the most likely option, or as in ChEF."""
 
     TEXT = "text"
     LIKELIHOOD = "likelihood"
+    CHEF = "chef"
 
 
 @dataclass(frozen=True, slots=True)
 class ModelIdentity:
     """Identity of a model. `fingerprint` identifies weights and prompt preset if the server gives
-    one; for other backends it is the model id and the address. `recipe` is how it is asked.
+    one; for other backends it is the model id and the address. `recipe` is how it is asked;
+    `examples`, `retriever` and `examples_seed` are those of `ExamplePlan`.
     """
 
     url: str
@@ -42,6 +47,14 @@ class ModelIdentity:
     backend: str = Backend.LAMM.value
     mode: str = Mode.TEXT.value
     recipe: RecipeRun | None = None
+    examples: int = 0
+    retriever: str = Retriever.RANDOM.value
+    examples_seed: int = 1
+
+    @property
+    def plan(self) -> ExamplePlan:
+        """How examples are drawn."""
+        return ExamplePlan(self.examples, self.retriever, self.examples_seed)
 
     def save(self, path: Path) -> None:
         """Writes the identity as JSON.
@@ -76,6 +89,7 @@ async def identify(
     backend: Backend,
     mode: Mode,
     recipe: RecipeRun | None = None,
+    plan: ExamplePlan = NO_EXAMPLES,
 ) -> ModelIdentity:
     """Identifies the model at `url`.
 
@@ -87,10 +101,9 @@ async def identify(
         RequestFailedError: refused, or no model is named.
         BenchmarkError: the backend does not support the mode.
     """
-    if mode is Mode.LIKELIHOOD and backend is not Backend.LAMM:
-        raise BenchmarkError(
-            f"--mode {mode} needs /v1/tasks, which --backend {backend} does not have"
-        )
+    if mode is not Mode.TEXT and backend is not Backend.LAMM:
+        path = LIKELIHOODS_PATH if mode is Mode.CHEF else TASKS_PATH
+        raise BenchmarkError(f"--mode {mode} needs {path}, which --backend {backend} does not have")
     url = shown(url)
     name = model or await client.first_model()
     now = datetime.now(UTC).isoformat(timespec="seconds")
@@ -98,7 +111,18 @@ async def identify(
         fingerprint = f"{name} at {server_root(url)}"
     else:
         fingerprint = await _fingerprint(client, name)
-    return ModelIdentity(url, name, fingerprint, now, backend.value, mode.value, recipe)
+    return ModelIdentity(
+        url,
+        name,
+        fingerprint,
+        now,
+        backend.value,
+        mode.value,
+        recipe,
+        examples=plan.count,
+        retriever=plan.retriever,
+        examples_seed=plan.seed,
+    )
 
 
 async def _fingerprint(client: ChatClient, model: str) -> str:

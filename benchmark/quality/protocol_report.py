@@ -15,14 +15,16 @@ from benchmark.text import cell, column_table, markdown_table
 COLUMNS = ("row", "protocol", "n", "metric", "score", "95 %", "chance", "unparsed")
 _LEFT = frozenset({"row", "protocol", "metric"})
 NAMED_FAULTS = 5
+# Further metrics whose chance level is that of the primary one.
+_OF_CHANCE = frozenset({"ppl_accuracy"})
 
 
 def table(rows: Sequence[ProtocolRow]) -> Table:
-    """One line per row and protocol, with the protocol's first metric."""
+    """One line per row, protocol and shown metric."""
     title = "protocols (scores under different protocols are not comparable)"
     result = column_table(title, COLUMNS, _LEFT)
-    for row in rows:
-        result.add_row(*_cells(row))
+    for cells in _lines(rows):
+        result.add_row(*cells)
     return result
 
 
@@ -48,47 +50,67 @@ def as_markdown(rows: Sequence[ProtocolRow]) -> list[str]:
         "",
         "## Protocols",
         "",
-        *markdown_table(COLUMNS, map(_cells, rows), _LEFT),
+        *markdown_table(COLUMNS, _lines(rows), _LEFT),
         "",
         *(f"- {cell(note)}" for note in notes(rows)),
     ]
 
 
 def as_json(rows: Sequence[ProtocolRow]) -> list[dict[str, Any]]:
-    """All metrics of all rows, unrounded; `score` is null if there is a `reason`."""
-    return [_entry(row) for row in rows]
+    """An entry per row, protocol and shown metric, unrounded; the first has all `metrics`.
+
+    `score` is null if there is a `reason`.
+    """
+    return [_entry(row, name) for row in rows for name in _shown(row)]
 
 
-def _entry(row: ProtocolRow) -> dict[str, Any]:
+def _shown(row: ProtocolRow) -> list[str]:
+    """The primary metric, and further ones that have a value."""
+    score = row.score
+    if score is None:
+        return [""]
+    return [score.primary, *(name for name in score.shown if name in score.metrics)]
+
+
+def _entry(row: ProtocolRow, name: str) -> dict[str, Any]:
     entry: dict[str, Any] = {"row": row.row, "task": row.task, "protocol": row.protocol}
     score = row.score
     if score is None:
         return entry | {"n": 0, "score": None, "reason": row.reason}
-    first = score.metrics.get(score.primary)
-    return entry | {
-        "n": score.n,
-        "metric": score.primary,
-        "score": first and first.value,
-        "interval_95": first and [first.low, first.high],
-        "chance": score.chance,
+    shown = score.metrics.get(name)
+    first = name == score.primary
+    entry |= {
+        "n": score.n if first or shown is None else shown.n,
+        "metric": name,
+        "score": shown and shown.value,
+        "interval_95": shown and [shown.low, shown.high],
+        "chance": score.chance if first or name in _OF_CHANCE else None,
         "unparsed": score.unparsed,
-        "metrics": {name: asdict(metric) for name, metric in score.metrics.items()},
-        "faults": dict(score.faults),
     }
+    if not first:
+        return entry
+    metrics = {key: asdict(metric) for key, metric in score.metrics.items()}
+    return entry | {"metrics": metrics, "faults": dict(score.faults)}
 
 
-def _cells(row: ProtocolRow) -> tuple[str, ...]:
+def _lines(rows: Sequence[ProtocolRow]) -> list[tuple[str, ...]]:
+    return [_cells(row, name) for row in rows for name in _shown(row)]
+
+
+def _cells(row: ProtocolRow, name: str) -> tuple[str, ...]:
     score = row.score
     if score is None:
         return row.row, row.protocol, "0", "-", "-", "-", "-", "-"
-    first, name = score.metrics.get(score.primary), score.primary
+    shown = score.metrics.get(name)
+    first = name == score.primary
+    chance = score.chance if first or name in _OF_CHANCE else None
     return (
         row.row,
         row.protocol,
-        str(score.n),
+        str(score.n if first or shown is None else shown.n),
         name,
-        "-" if first is None else number(first.value, name),
-        "-" if first is None else f"{number(first.low, name)}-{number(first.high, name)}",
-        "-" if score.chance is None else number(score.chance, name),
+        "-" if shown is None else number(shown.value, name),
+        "-" if shown is None else f"{number(shown.low, name)}-{number(shown.high, name)}",
+        "-" if chance is None else number(chance, name),
         f"{100 * score.unparsed:.1f}",
     )

@@ -16,8 +16,12 @@ if TYPE_CHECKING:
     from benchmark.protocols import ProtocolScore, Stored
 
 # The values of `benchmark.protocols.Protocol`, which the options must not import.
-PROTOCOLS = ("corrected-v1", "upstream-2023-07", "upstream-2023-06", "upstream-intended")
+PROTOCOLS = (
+    "corrected-v1", "upstream-2023-07", "upstream-2023-06", "upstream-intended", "chef-ea57136",
+)  # fmt: skip
 DEFAULT_PROTOCOLS = ("corrected-v1",)
+# Added to the default for answers that were asked as in ChEF.
+CHEF_PROTOCOLS = ("chef-ea57136",)
 BINARY_LOCATING = "Binary-Locating"
 # The forms of Binary-Locating per protocol; the other protocols have both.
 _FORMS: Mapping[str, tuple[str, ...]] = {
@@ -78,7 +82,7 @@ def score_protocols(rows: Sequence[RowScore], names: Sequence[str]) -> tuple[Pro
 def _stored(row: RowScore) -> list[Stored]:
     from benchmark.protocols import Stored  # noqa: PLC0415
 
-    return [Stored(item.item.sample, item.text) for item in row.scored]
+    return [Stored(item.item.sample, item.text, item.options) for item in row.scored]
 
 
 def _score_row(row: RowScore, name: str, stored: Sequence[Stored]) -> ProtocolRow:

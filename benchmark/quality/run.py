@@ -20,7 +20,9 @@ from benchmark.http.client import Backend, ChatClient
 from benchmark.quality.answer_import import AnswerImport, stored_import
 from benchmark.quality.asker import Asker, Exam, Finder, Place, place_of
 from benchmark.quality.batch_asker import BatchAsker
-from benchmark.quality.controls import Control, Question, questions_of
+from benchmark.quality.controls import Control, Question
+from benchmark.quality.examples import NO_EXAMPLES, ExamplePlan
+from benchmark.quality.exams import exams_of
 from benchmark.quality.identity import Mode, ModelIdentity, identify
 from benchmark.quality.recipe import RecipeRun
 from benchmark.quality.recipe_server import check_server
@@ -73,19 +75,21 @@ async def run_quality(
     controls: Sequence[Control] = (),
     batches: BatchClient | None = None,
     recipe: RecipeRun | None = None,
+    examples: ExamplePlan = NO_EXAMPLES,
 ) -> QualityRun:
     """Asks the questions without an answer in `out`, then scores all answers.
 
     `workers` questions are in flight at once. `on_answer` is called for each finished question.
     With `batches`, questions are sent through the batches API. With `recipe`, they are asked as it
-    says.
+    says. `examples` are added to questions of mode `chef`.
 
     Raises:
         ServerGoneError: the server stopped answering; the answers so far are stored.
         BenchmarkError: the model changed during the run, the server refuses all requests, another
-            run is writing to `out`, or the server does not run what the recipe needs.
+            run is writing to `out`, the server does not run what the recipe needs, or a row has too
+            few records for its examples.
     """
-    exams = exams_of(suite, controls, recipe)
+    exams = exams_of(suite, controls, recipe, mode, examples)
     media = MediaCache()
     with ExitStack() as stack:
         books = {
@@ -95,7 +99,7 @@ async def run_quality(
         if recipe is not None:
             model = model or await client.first_model()
             await check_server(client, model, recipe.recipe, suite)
-        identity = await identify(client, url, model, backend, mode, recipe)
+        identity = await identify(client, url, model, backend, mode, recipe, examples)
         identity.save(out / RUN_FILE)
         finder = Finder(identity, media, books)
         target = Target(client, identity, media)
@@ -130,7 +134,7 @@ def rescore(suite: Suite, out: Path) -> QualityRun:
     reasons: dict[Place, str] = {}
     for file in imported.files if imported is not None else ():
         reasons |= {(None, 0, file.row, id_): reason for id_, reason in file.reasons.items()}
-    exams = exams_of(suite, controls, identity.recipe)
+    exams = exams_of(suite, controls, identity.recipe, Mode(identity.mode), identity.plan)
     run = _score(suite, exams, finder, reasons, asked=0)
     return replace(run, imported=imported)
 
@@ -138,33 +142,6 @@ def rescore(suite: Suite, out: Path) -> QualityRun:
 def answers_file(control: Control | None) -> str:
     """Name of the answer file for unchanged questions, or for those under a control."""
     return "answers.jsonl" if control is None else f"answers.{control}.jsonl"
-
-
-def exams_of(
-    suite: Suite, controls: Sequence[Control], recipe: RecipeRun | None
-) -> tuple[Exam, ...]:
-    """Each row's questions in the suite's order, once per repetition.
-
-    Controls are asked in the first repetition only.
-    """
-    if recipe is None:
-        return (tuple(questions_of(row, controls) for row in suite.rows),)
-    return tuple(
-        tuple(_by_recipe(row, () if number else controls, recipe, number) for row in suite.rows)
-        for number in range(recipe.repetitions)
-    )
-
-
-def _by_recipe(
-    row: SuiteRow, controls: Sequence[Control], recipe: RecipeRun, repetition: int
-) -> dict[Control | None, tuple[Question, ...]]:
-    return {
-        control: tuple(
-            replace(question, asked=recipe.asked(row, question.item, repetition))
-            for question in questions
-        )
-        for control, questions in questions_of(row, controls).items()
-    }
 
 
 def _score(

@@ -17,6 +17,13 @@ from benchmark.content import MediaCache, encode_chat, is_cloud
 from benchmark.errors import BenchmarkError
 from benchmark.http.chat_answers import Usage, read_completion
 from benchmark.http.client import CHAT_PATH, Backend, ChatClient
+from benchmark.quality import chef_prompts
+from benchmark.quality.chef_target import (
+    LIKELIHOODS_PATH,
+    encode_likelihoods,
+    read_likelihoods,
+    whole_prompt,
+)
 from benchmark.quality.controls import Control, Question, seed_of
 from benchmark.quality.controls_media import blank_part
 from benchmark.quality.identity import Mode, ModelIdentity
@@ -73,6 +80,8 @@ class Target:
 
     def path(self, question: Question) -> str:
         """The path for a question."""
+        if asks_as_chef(question, Mode(self.identity.mode)):
+            return LIKELIHOODS_PATH
         if asks_by_likelihood(question, Mode(self.identity.mode)):
             return ranking_path(question.item)
         return CHAT_PATH
@@ -85,6 +94,9 @@ class Target:
             OSError: the medium cannot be read.
         """
         item, part = question.item, self._part(question)
+        if asks_as_chef(question, Mode(self.identity.mode)):
+            parts = [*self._example_parts(question), *([] if part is None else [part])]
+            return encode_likelihoods(item, question.examples, parts, self.identity.model)
         if asks_by_likelihood(question, Mode(self.identity.mode)):
             if part is None:
                 raise BenchmarkError("a question without media cannot be answered by likelihood")
@@ -102,8 +114,10 @@ class Target:
             RequestFailedError: malformed answer.
             ModelChangedError: the answer comes from other weights.
         """
-        if asks_by_likelihood(question, Mode(self.identity.mode)):
-            ranking = read_ranking(question.item, content)
+        mode = Mode(self.identity.mode)
+        if asks_as_chef(question, mode) or asks_by_likelihood(question, mode):
+            read = read_likelihoods if mode is Mode.CHEF else read_ranking
+            ranking = read(question.item, content)
             self._check(ranking.fingerprint)
             return Reply(ranking.text, ranking.finish_reason, ranking.usage, ranking.options)
         result = read_completion(content)
@@ -122,6 +136,13 @@ class Target:
             return self._media.part(path)
         seed = seed_of(question.item)
         return self._media.part(path, f"blank {seed}", partial(_blank, seed))
+
+    def _example_parts(self, question: Question) -> list[bytes]:
+        """The media of the examples; none if the question itself is asked without."""
+        if question.item.media is None:
+            return []
+        paths = [example.media for example in question.examples]
+        return [self._media.part(path) for path in paths if path is not None]
 
     def _check(self, fingerprint: str | None) -> None:
         """For LAMM services only: others return arbitrary fingerprints."""
@@ -148,6 +169,13 @@ def conditions(question: Question, mode: Mode) -> dict[str, Any]:
         found["question"] = question.text
     if asks_by_likelihood(question, mode):
         found = {"mode": mode.value, "inputs": ranked_inputs(question.item)}
+    if asks_as_chef(question, mode):
+        found = {
+            "mode": mode.value,
+            "prompt": whole_prompt(question.item, question.examples),
+            "prefix": chef_prompts.prefix(question.item),
+            "continuations": chef_prompts.option_texts(question.item),
+        }
     if question.control is not None:
         found["control"] = _CONTROL_VERSIONS.get(question.control, question.control.value)
     return found
@@ -159,6 +187,11 @@ def asks_by_likelihood(question: Question, mode: Mode) -> bool:
     /v1/tasks needs a medium, so the text-only control has no likelihoods (see `refusal`).
     """
     return mode is Mode.LIKELIHOOD and can_be_ranked(question.item)
+
+
+def asks_as_chef(question: Question, mode: Mode) -> bool:
+    """Whether the options of a question are ranked as ChEF ranks them."""
+    return mode is Mode.CHEF and chef_prompts.is_ranked(question.item)
 
 
 def refusal(question: Question, identity: ModelIdentity) -> str | None:

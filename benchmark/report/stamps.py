@@ -12,7 +12,10 @@ from benchmark.suite import TAKEN
 # Suites with this project's own pictures; the second one uses the published file names.
 OWN_SUITES = frozenset({"mini", "mini-benchmark"})
 _FLAG = "comparable_with_published_results"
-_LIKELIHOOD = "likelihood"
+_LIKELIHOODS = {
+    "likelihood": "by the most likely option",
+    "chef": "by the option with the highest mean log-likelihood, with ChEF's prompts",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,11 +52,14 @@ def stamps_of(run: Run) -> tuple[Stamp, ...]:
             )
         )
     found += [Stamp((run.label,), text, grave=False) for text in _parts(run.scores)]
-    if run.scores.model.get("mode") == _LIKELIHOOD:
+    if (how := _LIKELIHOODS.get(str(run.scores.model.get("mode")))) is not None:
         text = (
-            "Multiple-choice and closed-set questions were answered by the most likely option, so "
-            "no answer is unparsed; other runs and the published results parse generated text."
+            f"Multiple-choice and closed-set questions were answered {how}, so no answer is "
+            "unparsed; other runs and the published results parse generated text."
         )
+        found.append(Stamp((run.label,), text, grave=False))
+    if count := run.scores.model.get("examples"):
+        text = f"Ranked questions were asked with {count} examples of their own row before them."
         found.append(Stamp((run.label,), text, grave=False))
     if run.scores.answer_files is not None:
         text = _from_files(run.scores.answer_files)

@@ -7,13 +7,23 @@ and encoded media.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import dataclasses
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from lamm_model.tokenizer import LammTokenizer
-from service.engine.base import Engine, GenerationRequest, RequestFailedError, RequestTimings
+from service.engine.base import (
+    Engine,
+    EngineError,
+    FinishReason,
+    GenerationRequest,
+    RequestFailedError,
+    RequestTimings,
+)
 from service.exceptions import FirstTokenTimeoutError
+from service.metrics import Metrics
 
 # Options that run at once, so that a question with many options leaves seats free.
 _MAX_CONCURRENT = 8
@@ -21,11 +31,12 @@ _MAX_CONCURRENT = 8
 
 @dataclass(frozen=True, slots=True)
 class OptionScore:
-    """Sum of the natural-log probabilities of an option's tokens, and their number."""
+    """Natural-log probabilities of an option's tokens: their sum, their number, and each one."""
 
     logprob: float
     num_tokens: int
     timings: RequestTimings = field(default=RequestTimings(), compare=False)
+    logprobs: tuple[float, ...] = field(default=(), compare=False)
 
 
 async def option_logprobs(
@@ -85,6 +96,33 @@ def continuation_ids(tokenizer: LammTokenizer, text: str) -> tuple[int, ...]:
     return tuple(tokenizer.encode(text))
 
 
+@contextlib.contextmanager
+def scoring(
+    metrics: Metrics, arrived: float
+) -> Iterator[Callable[[Sequence[RequestTimings]], None]]:
+    """Reports the end of the scoring in its body to the metrics; the body passes the timings.
+
+    The options share a prompt and count as one sequence. `arrived` is a `time.perf_counter` value.
+    """
+    reason, timings = "abort", list[RequestTimings]()
+
+    def finished(found: Sequence[RequestTimings]) -> None:
+        nonlocal reason
+        reason = FinishReason.STOP.value
+        timings.extend(found)
+
+    try:
+        yield finished
+    except EngineError:
+        reason = "error"
+        raise
+    finally:
+        metrics.finished(reason, time.perf_counter() - arrived, timings[0] if timings else None)
+        # Each option is a request to the engine; usually the first one fills the cache.
+        for medium in (medium for one in timings for medium in one.encoded_media):
+            metrics.media_encoded(medium.modality, medium.seconds)
+
+
 async def _first_score(
     engine: Engine, request: GenerationRequest, option: tuple[int, ...], timeout_s: float | None
 ) -> OptionScore:
@@ -101,14 +139,13 @@ async def _first_score(
 async def _score(
     engine: Engine, request: GenerationRequest, option: tuple[int, ...], number: int
 ) -> OptionScore:
-    scoring = dataclasses.replace(
+    request = dataclasses.replace(
         request, request_id=f"{request.request_id}-option-{number}", continuation_token_ids=option
     )
-    total, count, timings = 0.0, 0, RequestTimings()
-    async for chunk in engine.generate(scoring):
-        total += sum(entry.logprob for entry in chunk.logprobs)
-        count += len(chunk.logprobs)
+    logprobs, timings = list[float](), RequestTimings()
+    async for chunk in engine.generate(request):
+        logprobs += [entry.logprob for entry in chunk.logprobs]
         timings = chunk.timings
-    if count != len(option):
-        raise RequestFailedError(f"{count} log-probabilities came for {len(option)} tokens")
-    return OptionScore(total, count, timings)
+    if len(logprobs) != len(option):
+        raise RequestFailedError(f"{len(logprobs)} log-probabilities came for {len(option)} tokens")
+    return OptionScore(sum(logprobs), len(logprobs), timings, tuple(logprobs))

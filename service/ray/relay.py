@@ -28,7 +28,8 @@ logger = logging.getLogger(__name__)
 _ATTEMPTS = 3
 # Requests that may be repeated: a lost answer has changed nothing.
 _REPEATABLE_POST = re.compile(
-    r"/v1/(chat/completions(/estimate)?|completions|responses|tasks/[^/]+|files)|/(de)?tokenize"
+    r"/v1/(chat/completions(/estimate)?|completions|responses|likelihoods|tasks/[^/]+|files)"
+    r"|/(de)?tokenize"
 )
 _EVENT_STREAM = b"text/event-stream"
 

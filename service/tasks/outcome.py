@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -13,9 +12,8 @@ from lamm_model.tasks import AnyTask, ParseResult
 from lamm_model.tasks.base import Option, ParseStatus
 from lamm_model.tokenizer import LammTokenizer
 from service.answer.generation import Generation
-from service.answer.likelihood import OptionScore, continuation_ids, option_logprobs
+from service.answer.likelihood import OptionScore, continuation_ids, option_logprobs, scoring
 from service.dependencies import ServedModel, Timeouts
-from service.engine.base import EngineError, FinishReason, RequestTimings
 from service.keys.auth import Caller
 from service.plan.input_processor import PlannedRequest
 from service.schemas.openai_answers import PromptTokensDetails, Usage
@@ -98,7 +96,7 @@ async def score(
     if question.caller.account is not None:
         # All tokens are work for the engine, even if the request fails later.
         question.caller.account.reserve(len(request.prompt_token_ids) + sum(map(len, every)))
-    with _reported(question) as finished:
+    with scoring(model.metrics, question.arrived) as finished:
         scored = await option_logprobs(
             model.engine, request, every, queue_timeout_s=timeouts.queue_s
         )
@@ -132,34 +130,6 @@ def _beginnings(
     """Token ids of each option's texts, and all distinct ones."""
     begun = [[continuation_ids(tokenizer, text) for text in one.texts] for one in options]
     return begun, list(dict.fromkeys(ids for beginnings in begun for ids in beginnings))
-
-
-@contextlib.contextmanager
-def _reported(
-    question: TaskQuestion,
-) -> Iterator[Callable[[Sequence[RequestTimings]], None]]:
-    """Reports the end of the scoring in its body to the metrics; the body passes the timings.
-
-    The options share a prompt and count as one sequence.
-    """
-    metrics, arrived = question.model.metrics, question.arrived
-    reason, timings = "abort", list[RequestTimings]()
-
-    def finished(found: Sequence[RequestTimings]) -> None:
-        nonlocal reason
-        reason = FinishReason.STOP.value
-        timings.extend(found)
-
-    try:
-        yield finished
-    except EngineError:
-        reason = "error"
-        raise
-    finally:
-        metrics.finished(reason, time.perf_counter() - arrived, timings[0] if timings else None)
-        # Each option is a request to the engine; usually the first one fills the cache.
-        for medium in (medium for one in timings for medium in one.encoded_media):
-            metrics.media_encoded(medium.modality, medium.seconds)
 
 
 def _listed(

@@ -60,13 +60,16 @@ def expected(
         start = len(request.prompt_token_ids) - 1
         logprobs = torch.log_softmax(logits[start : start + len(option)].float(), dim=-1)
         values = logprobs[torch.arange(len(option)), torch.tensor(option)]
-        scores.append(OptionScore(float(values.sum()), len(option)))
+        each = tuple(float(value) for value in values)
+        scores.append(OptionScore(float(values.sum()), len(option), logprobs=each))
     return scores
 
 
 def close(found: Sequence[OptionScore], wanted: Sequence[OptionScore]) -> bool:
     return [s.num_tokens for s in found] == [s.num_tokens for s in wanted] and all(
-        abs(a.logprob - b.logprob) < 1e-4 for a, b in zip(found, wanted, strict=True)
+        abs(a.logprob - b.logprob) < 1e-4
+        and all(abs(x - y) < 1e-4 for x, y in zip(a.logprobs, b.logprobs, strict=True))
+        for a, b in zip(found, wanted, strict=True)
     )
 
 
