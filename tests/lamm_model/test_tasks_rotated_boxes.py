@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import random
+import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -162,6 +163,7 @@ BOX = (1.0, 2.0, 0.5, 1.0, 2.0, 3.0)
         ("{x: 1, y: 2, z: 0.5, w: 2, heading: 0.3, l: 1, h: 3}", (0.3,), "ok"),
         ("(x, y, z, l, w, h, yaw): [1, 2, 0.5, 1, 2, 3, 0.3]", (0.3,), "ok"),
         ('{"center": [1, 2, 0.5], "size": [1, 2, 3], "yaw": 0.3}', (0.3,), "ok"),
+        ('{\n  "center": [1, 2, 0.5],\n  "size": [1, 2, 3],\n\n  "yaw": 0.3\n}', (0.3,), "ok"),
         ("[1, 2, 0.5, 1, 2, 3] with a yaw of 0.3 rad.", (0.3,), "ok"),
         ("[1, 2, 0.5, 1, 2, 3], rotation: 0.3", (0.3,), "partial"),
         # A rotation that no box has taken is not passed over.
@@ -177,6 +179,14 @@ def test_a_text_s_yaw(text: str, yaw: Numbers, status: str) -> None:
     task = TASKS["grounding_3d"]
     result = task.parse(text, task.inputs_model(description="the chair"))
     assert (result.answer, result.status) == (Box3DAnswer(bbox=(*BOX, *yaw)), status)
+
+
+@pytest.mark.parametrize("words", ["yaw ", "rotation of ", "yaw: ", "[1, 2, 3, 1, 1, 1], yaw "])
+def test_a_text_of_nothing_but_such_words_is_read_in_no_time(words: str) -> None:
+    task = TASKS["grounding_3d"]
+    started = time.perf_counter()
+    task.parse("[1, 2, 3, 1, 1, 1] " + words * 4000, task.inputs_model(description="the chair"))
+    assert time.perf_counter() - started < 5
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,12 @@ from lamm_model.tasks.reading.units import ANGLE, DEGREES, NUMBER, kind_of
 _SURE = r"yaw|heading"
 # In a room these can only be the yaw, but the text does not say so.
 _GUESSED = r"rotation|rotated|turned|angle|theta|orientation"
-_GAP = r"[\s,:=\"']*(?:\b(?:and|with|its|a|an|the|of|at|is|by|angle|rotation|yaw)\b[\s,:=\"']*)*"
+# Bounded, so that a text of nothing but such words takes no time.
+_MARKS = r"[\s,:=\"']{0,8}"
+_GAP = (
+    rf"{_MARKS}"
+    rf"(?:\b(?:and|with|its|a|an|the|of|at|is|by|angle|rotation|yaw)\b{_MARKS}){{0,4}}"
+)
 _AFTER_BOX = re.compile(
     rf"{_GAP}\b(?:(?P<sure>{_SURE})|{_GUESSED})\b{_GAP}(?P<number>{NUMBER})\s?(?P<unit>{ANGLE})?"
     r"(?![\w.]*\w)",
