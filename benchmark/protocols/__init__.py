@@ -30,7 +30,8 @@ from benchmark.protocols.results import (
     measure,
 )
 from benchmark.protocols.upstream import upstream_scorer
-from lamm_model.tasks.metrics import box_3d_iou, box_iou
+from lamm_model.tasks.metrics import box_iou
+from lamm_model.tasks.rotated_boxes import box_3d_iou
 
 __all__ = [
     "ItemScore",

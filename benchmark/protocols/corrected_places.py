@@ -26,8 +26,9 @@ from benchmark.protocols.results import (
     share,
 )
 from lamm_model.tasks import TASKS
-from lamm_model.tasks.metrics import box_3d_iou, match_count
+from lamm_model.tasks.metrics import match_count
 from lamm_model.tasks.reading.classes import class_index
+from lamm_model.tasks.rotated_boxes import box_3d_iou
 from lamm_model.tasks.targets import LocatingAnswer, region_counts
 
 COCO_THRESHOLDS = tuple(round(0.5 + 0.05 * step, 2) for step in range(10))

@@ -77,6 +77,7 @@ def _detection(stored: Stored, repaired: bool) -> tuple[Numbers, Sequence[str]]:
 def _detection_3d(stored: Stored, repaired: bool) -> tuple[Numbers, Sequence[str]]:
     predicted = read.numbers(stored.text, 6)
     hits, faults = 0, _approximated([there["label"] for there in stored.sample.target])
+    faults += _unknown_yaws(stored, [there["bbox"] for there in stored.sample.target])
     for there in stored.sample.target:
         if read.mentions(there["label"], stored.text, repaired=repaired):
             found, stopped = _first_overlap(there["bbox"], predicted, repaired)
@@ -91,7 +92,7 @@ def _grounding(stored: Stored, repaired: bool) -> tuple[Numbers, Sequence[str]]:
     first = read.numbers(stored.text, 6)[:1]
     found, faults = _first_overlap(bbox, first, repaired)
     loose, _ = _first_overlap(bbox, first, repaired, LOOSE_IOU)
-    return {"hits": found, "loose_hits": loose}, faults
+    return {"hits": found, "loose_hits": loose}, [*faults, *_unknown_yaws(stored, [bbox])]
 
 
 def _choice(stored: Stored, repaired: bool) -> tuple[Numbers, Sequence[str]]:
@@ -182,6 +183,18 @@ def _first_overlap(
         except ZeroDivisionError:
             return False, ["upstream fails: division by zero for two empty boxes"]
     return False, []
+
+
+def _unknown_yaws(stored: Stored, targets: Sequence[Sequence[float]]) -> list[str]:
+    """What upstream, which knows boxes of six numbers only, makes of a yaw."""
+    faults = []
+    if any(len(box) == 7 for box in targets):
+        faults.append("upstream knows no yaw: targets count as unrotated")
+    task = TASKS[stored.sample.task]
+    answer = task.parse(stored.text, task.read_sample(stored.sample)[0]).answer
+    if answer is not None and any(len(place.values) == 7 for place in answer.places()):
+        faults.append("upstream cuts an answer into sixes: boxes after a yaw are shifted")
+    return faults
 
 
 def _approximated(labels: Sequence[str]) -> list[str]:

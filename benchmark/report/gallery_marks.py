@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from pydantic import BaseModel, ConfigDict
 
-from lamm_model.tasks.metrics import Box, Box3D
+from lamm_model.tasks.metrics import Box
 from lamm_model.tasks.models import AnswerModel
+from lamm_model.tasks.rotated_boxes import Box3D
 
 Point = tuple[float, float]
 
@@ -30,7 +31,7 @@ class PointMark(_Mark):
 
 
 class Box3DMark(_Mark):
-    """A box [x, y, z, l, w, h] in metres around its centre."""
+    """A box [x, y, z, l, w, h] or [x, y, z, l, w, h, yaw] in metres, see `rotated_boxes`."""
 
     box: Box3D
 

@@ -16,6 +16,7 @@ from benchmark.report.gallery import BONES, Gallery, GalleryItem
 from benchmark.report.gallery_marks import Box3DMark, Marks
 from benchmark.report.gallery_media import View
 from benchmark.report.stamps import Stamp
+from lamm_model.tasks.rotated_boxes import Point3D, edges
 
 # Longer texts are truncated in a card; items.jsonl has the full text.
 LONGEST_TEXT = 400
@@ -37,6 +38,17 @@ class RunGallery:
     label: str
     gallery: Gallery
     stamps: tuple[Stamp, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Wire:
+    """The edges of a box as an SVG path, and the rectangle around them, in pixels of a view."""
+
+    path: str
+    x: float
+    y: float
+    width: float
+    height: float
 
 
 def report_page(report: Report, plots: Sequence[Plot], galleries: Sequence[RunGallery]) -> str:
@@ -87,12 +99,18 @@ def _count(marks: Marks) -> str:
     return ", ".join(f"{count} {name}" for name, count in kinds.items() if count)
 
 
-def _projected(view: View, mark: Box3DMark) -> tuple[float, float, float, float]:
-    """The rectangle (x, y, width, height) of a box in pixels of a view."""
+def _projected(view: View, mark: Box3DMark) -> Wire:
+    """The lines of a box in pixels of a view; those that coincide are drawn once."""
     scale = view.width / (view.high[0] - view.low[0])
     right, up = view.axes
-    centre, extent = mark.box[:3], mark.box[3:]
-    width, height = extent[right] * scale, extent[up] * scale
-    x = (centre[right] - view.low[0]) * scale - width / 2
-    y = (view.high[1] - centre[up]) * scale - height / 2
-    return round(x, 1), round(y, 1), round(width, 1), round(height, 1)
+
+    def pixel(point: Point3D) -> tuple[float, float]:
+        x, y = (point[right] - view.low[0]) * scale, (view.high[1] - point[up]) * scale
+        return round(x, 1), round(y, 1)
+
+    lines = {frozenset(map(pixel, edge)) for edge in edges(mark.box)}
+    pairs = sorted(sorted(line) for line in lines if len(line) > 1)
+    corners = [corner for line in lines for corner in line]
+    xs, ys = [x for x, _ in corners], [y for _, y in corners]
+    path = "".join(f"M{a} {b}L{c} {d}" for (a, b), (c, d) in pairs)
+    return Wire(path, min(xs), min(ys), max(xs) - min(xs), max(ys) - min(ys))

@@ -1,6 +1,7 @@
-"""Boxes in a point cloud, [x, y, z, l, w, h] in metres: detection and visual grounding.
+"""Boxes in a point cloud: detection and visual grounding.
 
-x, y, z is the centre; l, w, h are the extents along the axes of the cloud.
+A box is [x, y, z, l, w, h] in metres, or [x, y, z, l, w, h, yaw] if it is rotated, as
+`rotated_boxes` defines them. An answer has a yaw exactly where its text states one.
 """
 
 from __future__ import annotations
@@ -10,12 +11,12 @@ from typing_extensions import override
 
 from lamm_model.conversation import Modality
 from lamm_model.tasks.classification import LABELS_EXAMPLE
-from lamm_model.tasks.metrics import Box3D
 from lamm_model.tasks.models import AnswerModel, CloudBox, Label, TaskModel
 from lamm_model.tasks.places.base import ReadText
 from lamm_model.tasks.places.listed import PlacesTask, SoughtInputs
 from lamm_model.tasks.places.notations import CloudBoxes
 from lamm_model.tasks.places.single import OnePlaceTask
+from lamm_model.tasks.rotated_boxes import Box3D, box_3d_fault
 from lamm_model.tasks.sample import Sample
 
 
@@ -26,9 +27,9 @@ class Box3DAnswer(AnswerModel):
 
     @field_validator("bbox")
     @classmethod
-    def _extents(cls, bbox: Box3D) -> Box3D:
-        if min(bbox[3:]) < 0:
-            raise ValueError(f"bbox {bbox} has a negative extent")
+    def _is_box(cls, bbox: Box3D) -> Box3D:
+        if fault := box_3d_fault(bbox):
+            raise ValueError(fault)
         return bbox
 
 
@@ -76,7 +77,7 @@ class Detection3DTask(PlacesTask[Detection3DInputs, Detection3DAnswer]):
 
     @override
     def read_sample(self, sample: Sample) -> tuple[Detection3DInputs, Detection3DAnswer]:
-        """Target: `[{"label", "bbox": [x, y, z, l, w, h]}, ...]`."""
+        """Target: `[{"label", "bbox": [x, y, z, l, w, h] and optionally yaw}, ...]`."""
         if not isinstance(sample.target, list):
             raise ValueError(f"target is {sample.target!r}; expected a list of label and bbox")
         objects = tuple(Object3D.model_validate(item) for item in sample.target)
@@ -103,7 +104,7 @@ class GroundingTask(OnePlaceTask[GroundingInputs, Box3DAnswer]):
 
     @override
     def read_sample(self, sample: Sample) -> tuple[GroundingInputs, GroundingTarget]:
-        """Target: six numbers, or `{"bbox": six numbers, "unique": true or false}`."""
+        """Target: six or seven numbers, or `{"bbox": the numbers, "unique": true or false}`."""
         target = sample.target if isinstance(sample.target, dict) else {"bbox": sample.target}
         answer = GroundingTarget.model_validate(target)
         return GroundingInputs(description=sample.question), answer

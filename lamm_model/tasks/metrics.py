@@ -14,7 +14,6 @@ RESAMPLES = 1000
 T = TypeVar("T")
 S = TypeVar("S")
 Box = tuple[float, float, float, float]
-Box3D = tuple[float, float, float, float, float, float]
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,20 +84,6 @@ def box_centre(box: Sequence[float]) -> tuple[float, float]:
 def box_area(box: Box) -> float:
     """Area of a box with x1 <= x2 and y1 <= y2."""
     return (box[2] - box[0]) * (box[3] - box[1])
-
-
-def box_3d_iou(first: Box3D, second: Box3D) -> float:
-    """Intersection over union of two axis-aligned boxes [x, y, z, l, w, h]; 0 when both are empty.
-
-    x, y, z is the centre. Boxes that are disjoint along any axis do not overlap.
-    """
-    overlap = 1.0
-    for axis in range(3):
-        upper = min(first[axis] + first[axis + 3] / 2, second[axis] + second[axis + 3] / 2)
-        lower = max(first[axis] - first[axis + 3] / 2, second[axis] - second[axis + 3] / 2)
-        overlap *= max(0.0, upper - lower)
-    union = math.prod(first[3:]) + math.prod(second[3:]) - overlap
-    return min(1.0, overlap / union) if union > 0 else 0.0
 
 
 def match_count(candidates: Sequence[Sequence[int]]) -> int:

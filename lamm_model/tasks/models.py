@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Annotated, Any, get_args
@@ -11,9 +11,10 @@ from typing import Annotated, Any, get_args
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from pydantic.fields import FieldInfo
 
-from lamm_model.tasks.metrics import Box, Box3D
+from lamm_model.tasks.metrics import Box
 from lamm_model.tasks.reading.coordinates import Point
 from lamm_model.tasks.reading.places import label_pattern_fault
+from lamm_model.tasks.rotated_boxes import Box3D
 
 Numbers = tuple[float, ...]
 
@@ -29,7 +30,7 @@ class PlaceKind(StrEnum):
 # Types of the fields that hold a place. A field may also be a tuple of any length of one of them.
 PictureBox = Annotated[Box, PlaceKind.BOX]
 PicturePoint = Annotated[Point, PlaceKind.POINT]
-CloudBox = Annotated[Box3D, PlaceKind.BOX_3D]
+CloudBox = Annotated[Box3D, Field(min_length=6, max_length=7), PlaceKind.BOX_3D]
 
 
 def _separable(label: str) -> str:
@@ -50,7 +51,7 @@ class Mark:
         text: the label or the words; may be empty.
         box: x1, y1, x2, y2 as shares of the picture's sides, from the top left.
         point: x, y as shares of the picture's sides.
-        box_3d: x, y, z, l, w, h in metres, z up; x, y, z is the centre.
+        box_3d: x, y, z, l, w, h in metres, z up, and optionally yaw; see `rotated_boxes`.
         reach: distance from `point` within which an answer is right, as shares of each side.
         joints: the 14 points of a body as shares, in the order of `JOINTS`.
     """
@@ -123,13 +124,17 @@ class AnswerModel(TaskModel):
 
 
 def _place_field(info: FieldInfo) -> PlaceField | None:
+    if (kind := _kind(info.metadata)) is not None:
+        return PlaceField(kind, None, many=False)
     arguments = get_args(info.annotation)
     many = len(arguments) == 2 and arguments[1] is Ellipsis
-    marked = get_args(arguments[0])[1:] if many else info.metadata
     model = arguments[0] if many else info.annotation
-    kind = next((one for one in marked if isinstance(one, PlaceKind)), None)
-    if kind is not None:
+    if many and (kind := _kind(get_args(model)[1:])) is not None:
         return PlaceField(kind, None, many)
     if isinstance(model, type) and issubclass(model, AnswerModel) and model.place_fields():
         return PlaceField(None, model, many)
     return None
+
+
+def _kind(marked: Iterable[Any]) -> PlaceKind | None:
+    return next((one for one in marked if isinstance(one, PlaceKind)), None)

@@ -31,10 +31,13 @@ _COLOURS = "property uchar red\nproperty uchar green\nproperty uchar blue\n"
 
 @dataclass(frozen=True, slots=True)
 class BoxMark:
-    """A box [x, y, z, l, w, h] in metres, z up: centre and extents. Equal `text`, equal colour."""
+    """A box [x, y, z, l, w, h] in metres, z up, and its yaw in radians if it has seven numbers.
+
+    Marks with the same `text` have the same colour.
+    """
 
     text: str
-    box: tuple[float, float, float, float, float, float]
+    box: tuple[float, ...]
 
 
 def overlay_ply(cloud: PointCloud, boxes: Sequence[BoxMark], units: str) -> bytes:
@@ -103,8 +106,12 @@ def _plain(name: str) -> str:
 
 def _corners(boxes: Sequence[BoxMark]) -> npt.NDArray[np.float64]:
     """[boxes, 8, 3]."""
-    numbers = np.array([mark.box for mark in boxes], np.float64).reshape(-1, 6)
-    return numbers[:, None, :3] + _CORNERS * numbers[:, None, 3:]
+    numbers = np.array([mark.box[:6] for mark in boxes], np.float64).reshape(-1, 6)
+    yaws = np.array([sum(mark.box[6:]) for mark in boxes], np.float64)
+    cos, sin, zero, one = np.cos(yaws), np.sin(yaws), np.zeros_like(yaws), np.ones_like(yaws)
+    # Row i is where axis i of a box points.
+    axes = np.array([[cos, sin, zero], [-sin, cos, zero], [zero, zero, one]]).transpose(2, 0, 1)
+    return np.asarray(numbers[:, None, :3] + (_CORNERS * numbers[:, None, 3:]) @ axes)
 
 
 def _frames(corners: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:

@@ -41,8 +41,11 @@ _COMPONENTS = "#/components/schemas/{model}"
 _PIXEL_BOX = "x1, y1, x2, y2 in pixels of the picture as a viewer shows it, from the top left"
 _SHARE_BOX = "the same in shares of the picture's sides, 0 to 1"
 _PIXEL_POINT = "x, y in pixels of the picture as a viewer shows it, from the top left"
-_METRE_BOX = "centre x, y, z and extents l, w, h in metres, along the axes of the file"
-_UNIT_BOX = "the same in the units of the file"
+_METRE_BOX = (
+    "centre x, y, z and extents l, w, h in metres, along the axes of the file; "
+    "for a rotated box also its yaw in radians about the up axis, counter-clockwise from above"
+)
+_UNIT_BOX = "the same in the units of the file; the yaw stays in radians"
 _OUTSIDE = "whether no part of the box lies within the bounds of the cloud"
 
 _CONSTRAIN = Field(
@@ -51,7 +54,7 @@ _CONSTRAIN = Field(
 )
 
 _Box = tuple[float, float, float, float]
-_Box3D = tuple[float, float, float, float, float, float]
+_Box3D = Annotated[tuple[float, ...], Field(min_length=6, max_length=7)]
 _Point = tuple[float, float]
 
 

@@ -15,6 +15,7 @@ from lamm_model.media import METRES
 from lamm_model.tasks import AnyTask
 from lamm_model.tasks.models import AnswerModel, TaskModel
 from lamm_model.tasks.reading.coordinates import Size
+from lamm_model.tasks.rotated_boxes import is_outside
 
 _MAX_WRITTEN = 200
 _TOLERANCE = 1e-9
@@ -86,7 +87,7 @@ class CloudFrame:
     shift: Sequence[float] = (0.0, 0.0, 0.0)
 
     def unshifted(self, box: Sequence[float]) -> list[float]:
-        """A box (centre and extents) in the model's frame -> where it is in the cloud as sent."""
+        """A box in the model's frame -> where it is in the cloud as sent; yaw stays as it is."""
         moved = [value - by for value, by in zip(box, self.shift, strict=False)]
         return [*moved, *box[3:]]
 
@@ -106,21 +107,19 @@ class CloudFrame:
         return name, f"{name}_in_units", "outside_cloud"
 
     def fields(self, name: str, values: Sequence[float]) -> dict[str, Any]:
-        """A box in metres and in the file's units, and whether it is outside the cloud."""
+        """A box in metres and in the file's units, and whether it is outside the cloud.
+
+        A yaw is the same in all frames: it is about the up axis, and what is up stays up.
+        """
         values = self.unshifted(values)
-        extents = values[3:]
+        extents, yaw = values[3:6], [round(angle, 6) for angle in values[6:]]
         if self.up_axis == "y":
             extents = [extents[0], extents[2], extents[1]]
         box = [*self.along_file(values[:3]), *extents]
-        low, high = self.bounds
-        outside = any(
-            values[i] + values[i + 3] / 2 < low[i] or values[i] - values[i + 3] / 2 > high[i]
-            for i in range(3)
-        )
         return {
-            name: [round(v, 6) for v in box],
-            f"{name}_in_units": [round(v / METRES[self.units], 6) for v in box],
-            "outside_cloud": outside,
+            name: [round(v, 6) for v in box] + yaw,
+            f"{name}_in_units": [round(v / METRES[self.units], 6) for v in box] + yaw,
+            "outside_cloud": is_outside(values, *self.bounds),
         }
 
 

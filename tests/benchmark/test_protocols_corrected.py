@@ -203,6 +203,17 @@ def test_boxes_in_space_with_a_clamped_overlap() -> None:
     assert (value(shifted, "f1@0.25"), value(shifted, "f1@0.5")) == (1.0, 0.0)
 
 
+def test_rotated_boxes_overlap_as_they_are_rotated() -> None:
+    box = [0, 0, 0, 4, 1, 1, 0.785]
+    target = [{"label": "table", "bbox": box}]
+    assert value(run("detection_3d", (target, "table [0, 0, 0, 1, 4, 1, -0.786]")), "f1@0.5") == 1.0
+    for wrong in ("table [0, 0, 0, 4, 1, 1, -0.785]", "table [0, 0, 0, 4, 1, 1]"):
+        assert value(run("detection_3d", (target, wrong)), "f1@0.25") == 0.0
+    found = run("grounding_3d", (box, "[0, 0, 0, 4, 1, 1, 0.785]"))
+    assert value(found, "accuracy@0.5") == 1.0
+    assert value(run("grounding_3d", (box, "[0, 0, 0, 4, 1, 1]")), "accuracy@0.25") == 0.0
+
+
 def test_grounding_splits_unique_from_multiple() -> None:
     box = [0, 0, 0, 1, 1, 1]
     result = run(

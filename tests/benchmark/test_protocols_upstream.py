@@ -279,6 +279,20 @@ def test_grounding_has_a_second_threshold_since_july() -> None:
     assert list(score("grounding_3d", "upstream-2023-06", near).metrics) == ["accuracy@0.5"]
 
 
+def test_upstream_knows_no_yaw_and_says_so() -> None:
+    turned = [0, 0, 0, 4, 1, 1, 1.57]
+    result = score("grounding_3d", INTENDED, [stored("grounding_3d", turned, "[0, 0, 0, 4, 1, 1]")])
+    assert result.metrics["accuracy@0.5"].value == 1.0
+    assert list(result.faults) == ["upstream knows no yaw: targets count as unrotated"]
+    target = [{"label": "chair", "bbox": [0, 0, 0, 1, 1, 1]}]
+    text = "bed [5, 5, 5, 1, 1, 1, 0.50]; chair [0, 0, 0, 1, 1, 1]"
+    result = score("detection_3d", INTENDED, [stored("detection_3d", target, text)])
+    assert result.metrics["recall@0.5"].value == 0.0
+    assert list(result.faults) == [
+        "upstream cuts an answer into sixes: boxes after a yaw are shifted"
+    ]
+
+
 def test_labels_outside_the_table_are_named() -> None:
     result = score("classification", JULY, [stored("classification", "zebra", "two zebras")])
     assert result.metrics["accuracy"].value == 1.0

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import base64
 import json
+import math
+import re
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -11,7 +13,7 @@ from typing import Any
 import httpx
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageDraw
 
 from benchmark.cli import bench
 from benchmark.report.gallery import Gallery, shortened
@@ -64,16 +66,49 @@ def test_a_cloud_is_drawn_from_three_sides_and_boxes_meet_its_points(tmp_path: P
         pixels = np.asarray(decoded(view.url))
         assert pixels.shape == (view.height, view.width, 4)
         rows, columns = np.nonzero(pixels[..., 3])
-        x, y, width, height = _projected(view, Box3DMark(box=(0, 0, 0.25, 4, 2, 0.5)))
-        assert x == pytest.approx(columns.min(), abs=3)
-        assert y == pytest.approx(rows.min(), abs=3)
-        assert width == pytest.approx(np.ptp(columns) + 1, abs=4)
-        assert height == pytest.approx(np.ptp(rows) + 1, abs=4)
+        wire = _projected(view, Box3DMark(box=(0, 0, 0.25, 4, 2, 0.5)))
+        assert wire.x == pytest.approx(columns.min(), abs=3)
+        assert wire.y == pytest.approx(rows.min(), abs=3)
+        assert wire.width == pytest.approx(np.ptp(columns) + 1, abs=4)
+        assert wire.height == pytest.approx(np.ptp(rows) + 1, abs=4)
+        assert wire.path.count("M") == 4
     np.save(tmp_path / "coloured.npy", np.c_[points, np.tile([1.0, 0.0, 0.0], (4000, 1))])
     coloured = draw_media(tmp_path / "coloured.npy")
     assert isinstance(coloured, Cloud)
     pixels = np.asarray(decoded(coloured.views[0].url))
     assert {tuple(pixel) for pixel in pixels[pixels[..., 3] > 0]} == {(255, 0, 0, 255)}
+
+
+def test_a_rotated_box_is_drawn_around_its_points(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    yaw = 0.6
+    along, across = rng.uniform(-2, 2, 6000), rng.uniform(-0.5, 0.5, 6000)
+    points = np.stack(
+        [
+            along * math.cos(yaw) - across * math.sin(yaw),
+            along * math.sin(yaw) + across * math.cos(yaw),
+            rng.uniform(0, 1, 6000),
+        ],
+        axis=1,
+    )
+    np.save(tmp_path / "c.npy", points)
+    cloud = draw_media(tmp_path / "c.npy")
+    assert isinstance(cloud, Cloud)
+    top, front, side = (
+        _projected(v, Box3DMark(box=(0, 0, 0.5, 4, 1, 1, yaw))) for v in cloud.views
+    )
+    # From above four lines; from the front and the side the upright edges lie apart.
+    assert [wire.path.count("M") for wire in (top, front, side)] == [4, 12, 12]
+    view = cloud.views[0]
+    drawn = Image.new("1", (view.width, view.height))
+    numbers = [float(number) for number in re.findall(r"[\d.]+", top.path)]
+    corners = sorted({(x, y) for x, y in zip(numbers[::2], numbers[1::2], strict=True)})
+    centre = np.mean(corners, axis=0)
+    corners.sort(key=lambda corner: math.atan2(corner[1] - centre[1], corner[0] - centre[0]))
+    ImageDraw.Draw(drawn).polygon(corners, fill=1)
+    inside, shown = np.asarray(drawn), np.asarray(decoded(view.url))[..., 3] > 0
+    assert (inside & shown).sum() > 0.95 * shown.sum()
+    assert (inside & shown).sum() > 0.95 * inside.sum()
 
 
 def test_media_that_cannot_be_drawn_become_notes(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_valida
 from pydantic_core import PydanticCustomError
 
 from lamm_model.tasks.label_sets import JOINTS
+from lamm_model.tasks.rotated_boxes import Box3D, yaw_fault
 from training.data.records import Text
 from training.datasets.complaints import Kind
 from training.datasets.published_records import (
@@ -28,7 +29,7 @@ from training.datasets.published_records import (
 _FRAME_SLACK = 0.01
 
 Box2D = tuple[float, float, float, float]
-Box3D = tuple[float, float, float, float, float, float]
+BoxInRoom = Annotated[Box3D, Field(min_length=6, max_length=7)]
 
 
 class Classification(PictureRecord, QuestionRecord):
@@ -142,9 +143,9 @@ class Detection(PictureRecord, QuestionRecord):
 
 
 class RoomObject(_Labelled):
-    """A labelled box [x, y, z, length, width, height] around a centre, in metres."""
+    """A labelled box [x, y, z, l, w, h] in metres, optionally with yaw; see `rotated_boxes`."""
 
-    bbox: Box3D
+    bbox: BoxInRoom
 
 
 class RoomDetection(CloudRecord, QuestionRecord):
@@ -154,18 +155,25 @@ class RoomDetection(CloudRecord, QuestionRecord):
 
     def doubts(self) -> Iterator[Doubt]:
         for number, found in enumerate(self.object):
-            if min(found.bbox[3:]) <= 0:
-                yield Doubt(Kind.BOX, f"object[{number}]: box {_plain(found.bbox)} has no volume")
+            for doubt in _box_doubts(found.bbox):
+                yield Doubt(Kind.BOX, f"object[{number}]: {doubt}")
 
 
 class Grounding(CloudRecord, QuestionRecord):
     """ScanRefer: the box of the one object that the query describes, in metres."""
 
-    object: Box3D
+    object: BoxInRoom
 
     def doubts(self) -> Iterator[Doubt]:
-        if min(self.object[3:]) <= 0:
-            yield Doubt(Kind.BOX, f"box {_plain(self.object)} has no volume")
+        for doubt in _box_doubts(self.object):
+            yield Doubt(Kind.BOX, doubt)
+
+
+def _box_doubts(box: Box3D) -> Iterator[str]:
+    if min(box[3:6]) <= 0:
+        yield f"box {_plain(box)} has no volume"
+    if fault := yaw_fault(box):
+        yield fault
 
 
 def _plain(numbers: Sequence[float]) -> str:

@@ -10,7 +10,7 @@ from typing import ClassVar
 from typing_extensions import override
 
 from lamm_model.tasks import grammar
-from lamm_model.tasks.metrics import box_3d_iou, box_centre, box_iou
+from lamm_model.tasks.metrics import box_centre, box_iou
 from lamm_model.tasks.models import Numbers
 from lamm_model.tasks.reading.coordinates import (
     Group,
@@ -21,6 +21,9 @@ from lamm_model.tasks.reading.coordinates import (
     shares,
 )
 from lamm_model.tasks.reading.named_numbers import Role
+from lamm_model.tasks.reading.units import DEGREES
+from lamm_model.tasks.reading.yaw import with_yaws
+from lamm_model.tasks.rotated_boxes import box_3d_iou, is_yaw, yaw_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,15 +132,29 @@ class PicturePoints(Notation):
 
 
 class CloudBoxes(Notation):
-    """[x, y, z, l, w, h] in metres; a negative extent is made positive."""
+    """[x, y, z, l, w, h] in metres, optionally with yaw; a negative extent is made positive.
+
+    A yaw in degrees, or of more than one turn, makes a box unusable: nothing is converted. The
+    pattern has no yaw, which the models that are constrained by it have not learned.
+    """
 
     half = 3
     pattern = rf"/\[({grammar.METRES}, ){{3}}{grammar.EXTENT}(, {grammar.EXTENT}){{2}}\]/"
     overlap = staticmethod(box_3d_iou)
 
     @override
+    def numbers(self, text: str) -> list[Group]:
+        return with_yaws(super().numbers(text), text)
+
+    @override
+    def is_place(self, group: Group) -> bool:
+        return len(group.values) in {6, 7}
+
+    @override
     def read(self, group: Group, scale: Scale) -> Reading:
-        box = (*group.values[:3], *map(abs, group.values[3:]))
+        if group.unit == DEGREES or not is_yaw(yaw_of(group.values)):
+            return Reading(group.values)
+        box = (*group.values[:3], *map(abs, group.values[3:6]), *group.values[6:])
         intact = box == group.values and group.unit in {None, "m"} and group.sure
         return Reading(group.values, box, intact)
 

@@ -20,6 +20,7 @@ from lamm_model.tasks.reading.named_numbers import (
     names_in,
     without_names,
 )
+from lamm_model.tasks.reading.units import ANGLE, NUMBER, UNIT, is_angle, kind_of
 from lamm_model.tasks.reading.words import plain
 
 # A share outside 0-1 by at most this is clipped; beyond it the numbers are in another frame.
@@ -30,14 +31,12 @@ Size = tuple[int, int]
 Point = tuple[float, float]
 Scale = tuple[float, float] | None
 
-_NUMBER = r"[-+]?(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][-+]?\d+)?"
-_UNIT = r"(?:%|px|pixels?|m|metres?|meters?)"
-_TOKEN = re.compile(rf"({_NUMBER})({_UNIT})?|({_UNIT})")
-_BRACKET = re.compile(rf"[\[({{<]([^\[\](){{}}<>]*)[\])}}>](?:\s?({_UNIT})\b)?")
+_TOKEN = re.compile(rf"({NUMBER})({UNIT}|{ANGLE})?|({UNIT}|{ANGLE})")
+_BRACKET = re.compile(rf"[\[({{<]([^\[\](){{}}<>]*)[\])}}>](?:\s?({UNIT})\b)?")
 _SPLIT = re.compile(r"\s*[,;]\s*|\s+")
 _BARE = re.compile(
-    rf"(?<![\w.]){_NUMBER}{_UNIT}?(?:(?:\s*[,;]\s*(?:and\s+)?|\s+(?:(?:and|by)\s+)?){_NUMBER}{_UNIT}?)+"
-    r"(?![\w])"
+    rf"(?<![\w.]){NUMBER}{UNIT}?(?:(?:\s*[,;]\s*(?:and\s+)?|\s+(?:(?:and|by)\s+)?){NUMBER}{UNIT}?)+"
+    rf"(?:\s?{ANGLE})?(?![\w])"
 )
 _JOINT = re.compile(
     r"[\s,:\"'-]*(?:\b(?:to|and|with|its|a|the|of|is|are|at|by|x|sizes?|dimensions?|extents?"
@@ -61,13 +60,16 @@ _EXTENT = re.compile(
 _ROLES = ((_CENTRE, Role.CENTRE), (_CORNER, Role.LOW), (_EXTENT, Role.EXTENT))
 _TO = re.compile(r"\b(?:to|max|corner)\b", re.IGNORECASE)
 _WORDS_BEFORE = 40
+# Seven numbers are a box in a room with its yaw, which alone may have the unit of an angle.
+_YAW_AT = 7
 
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """Adjacent numbers, `text[start:end]`; `unit` is "%", "px", "m" or None.
+    """Adjacent numbers, `text[start:end]`; `unit` is "%", "px", "m", "deg" or None.
 
-    Numbers with names are reordered to [x1, y1, x2, y2] (picture) or [x, y, z, l, w, h] (room).
+    Numbers with names are reordered to [x1, y1, x2, y2] (picture) or [x, y, z, l, w, h] (room),
+    the latter with yaw if there are seven. "deg" is the unit of a yaw; one in radians has none.
     `role` is the role of two or three numbers, if the text gives it; `sure` is whether all names
     of numbers were understood.
     """
@@ -223,14 +225,15 @@ def _group(
         if read[1] is not None:
             values.append(float(read[1]))
         if unit := read[2] or read[3]:
+            if is_angle(unit) and len(values) != _YAW_AT:
+                return None
             units.append(unit)
     if unit_after:
         units.append(unit_after)
     # A larger number is not a coordinate, and its square may overflow.
     if not values or any(abs(value) > 1e9 for value in values):
         return None
-    kind = None if not units else "%" if units[0] == "%" else "px" if units[0][0] == "p" else "m"
-    return Group(tuple(values), kind, match.start(), match.end(), bracketed)
+    return Group(tuple(values), kind_of(units), match.start(), match.end(), bracketed)
 
 
 def _fits(group: Group, size: Size) -> bool:

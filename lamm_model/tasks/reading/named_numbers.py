@@ -14,15 +14,16 @@ from types import MappingProxyType
 
 _NAME = (
     r"[\"']?(?:(?:c|cent(?:er|re)[_ ]?)[xyz]|[xyz](?:[0-9]|[_ ]?(?:min|max|cent(?:er|re)|c))?"
-    r"|left|top|right|bottom|upper|lower|length|width|height|depth|[lwhd])[\"']?"
+    r"|left|top|right|bottom|upper|lower|length|width|height|depth|yaw|heading|[lwhd])[\"']?"
 )
 # "x is" in a sentence names a number as `x=` does.
 _BEFORE_NUMBER = re.compile(rf"(?<!\w)({_NAME})\s*(?:[=:]|\bis\b)(?=\s*[-+.\d])", re.IGNORECASE)
 # A legend starts with a coordinate, unlike "left, right" in a sentence.
 _LEGEND = re.compile(
-    rf"(?<!\w)(?=[\"']?(?:c|x|y)){_NAME}(?:\s*,\s*(?:and\s+)?{_NAME}){{2,5}}(?!\w)", re.IGNORECASE
+    rf"(?<!\w)(?=[\"']?(?:c|x|y)){_NAME}(?:\s*,\s*(?:and\s+)?{_NAME}){{2,6}}(?!\w)", re.IGNORECASE
 )
 _ONE_NAME = re.compile(_NAME, re.IGNORECASE)
+_YAWS = frozenset({"yaw", "heading"})
 # Sums are rounded to this many decimals to hide floating-point error.
 _DECIMALS = 9
 
@@ -83,8 +84,10 @@ def by_name(names: Sequence[str], values: Sequence[float]) -> Reading | None:
     """Numbers ordered by their names; None if the names do not define their meaning.
 
     Two or three numbers become a point or a size, four a box [x1, y1, x2, y2], six a box
-    [x, y, z, l, w, h] around its centre.
+    [x, y, z, l, w, h] around its centre, and seven such a box with its yaw.
     """
+    if len(values) == 7:
+        return _with_yaw(names, values)
     dims = 3 if len(values) % 3 == 0 else 2
     placed: list[list[tuple[Role, float]]] = [[] for _ in range(dims)]
     for name, value in zip(_resolved(names, dims), values, strict=True):
@@ -119,6 +122,15 @@ def centred(low: Sequence[float], high: Sequence[float]) -> tuple[float, ...]:
         [(a + b) / 2 for a, b in zip(low, high, strict=True)],
         [abs(b - a) for a, b in zip(low, high, strict=True)],
     )
+
+
+def _with_yaw(names: Sequence[str], values: Sequence[float]) -> Reading | None:
+    at = [index for index, name in enumerate(names) if name.strip("\"'").casefold() in _YAWS]
+    if len(at) != 1:
+        return None
+    [yaw] = at
+    box = by_name([*names[:yaw], *names[yaw + 1 :]], [*values[:yaw], *values[yaw + 1 :]])
+    return None if box is None else Reading((*box.values, values[yaw]), None)
 
 
 def _point(placed: Sequence[Sequence[tuple[Role, float]]]) -> Reading | None:

@@ -22,8 +22,11 @@ export function colours(labels) {
   );
 }
 
-/** [[from, to], ...] with z up, of {centre, size} along the file's axes. */
-export function edges({ centre, size }, upAxis) {
+/**
+ * [[from, to], ...] with z up, of {centre, size, yaw} along the file's axes. `yaw` in radians turns
+ * the box about the up axis, counter-clockwise from above.
+ */
+export function edges({ centre, size, yaw = 0 }, upAxis) {
   const [c, s] =
     upAxis === "y"
       ? [
@@ -31,7 +34,11 @@ export function edges({ centre, size }, upAxis) {
           [size[0], size[2], size[1]],
         ]
       : [centre, size];
-  const corner = (bits) => c.map((value, axis) => value + s[axis] * (((bits >> axis) & 1) - 0.5));
+  const [cos, sin] = [Math.cos(yaw), Math.sin(yaw)];
+  const corner = (bits) => {
+    const [x, y, z] = s.map((side, axis) => side * (((bits >> axis) & 1) - 0.5));
+    return [c[0] + x * cos - y * sin, c[1] + x * sin + y * cos, c[2] + z];
+  };
   const pairs = [];
   for (let bits = 0; bits < 8; bits++) {
     for (let axis = 0; axis < 3; axis++) {

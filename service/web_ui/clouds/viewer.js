@@ -9,8 +9,8 @@ import { edges } from "./boxes.js";
 const MAX_RATIO = 2;
 
 /**
- * `cloud` as `readCloud` gives it. `boxes` are {centre, size, label, colour} in the file's units
- * and along its axes.
+ * `cloud` as `readCloud` gives it. `boxes` are {centre, size, yaw, label, colour} in the file's
+ * units and along its axes; `yaw` is in radians.
  */
 export class CloudViewer {
   constructor(cloud, { upAxis = "z", units = "m", boxes = [], name = "cloud" } = {}) {

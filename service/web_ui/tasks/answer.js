@@ -49,7 +49,7 @@ function choiceText(index, options, asked) {
 
 function table(places, rows) {
   const unit = places[0].metres
-    ? "metres: centre, extents"
+    ? `metres: centre, extents${places.some(({ metres }) => metres.length > 6) ? ", yaw in radians" : ""}`
     : places[0].bbox
       ? "pixels: x1 y1 x2 y2"
       : "pixels: x y";

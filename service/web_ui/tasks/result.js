@@ -65,7 +65,8 @@ export class TaskResult {
         .filter((place) => place.inUnits)
         .map(({ inUnits, label, colour, ink }) => ({
           centre: inUnits.slice(0, 3),
-          size: inUnits.slice(3),
+          size: inUnits.slice(3, 6),
+          yaw: inUnits[6] ?? 0,
           label: label ?? "",
           colour,
           ink,

@@ -172,6 +172,28 @@ async def test_boxes_of_a_cloud_are_in_its_own_frame(client: httpx.AsyncClient, 
     assert media["center"] == pytest.approx([2.0, 1.5, 1.0])
 
 
+async def test_a_rotated_box_has_seven_numbers_and_others_have_six(
+    client: httpx.AsyncClient, says: Says
+) -> None:
+    says(
+        "chair [1.0, 0.5, 0.25, 0.4, 0.6, 0.8, 1.57]; lamp [1, 1, 1, 1, 1, 1]; "
+        "bed [0, 0, 0, 1, 1, 1, 90]"
+    )
+    answer = await answered(client, "detection_3d", {**points(units="cm"), "overlay": "ply"})
+    chair, lamp = answer["answer"]["objects"]
+    assert chair["bbox"] == [1.0, 0.5, 0.25, 0.4, 0.6, 0.8, 1.57]
+    assert chair["bbox_in_units"] == [100.0, 50.0, 25.0, 40.0, 60.0, 80.0, 1.57]
+    assert lamp["bbox"] == [1.0, 1.0, 1.0, 1.0, 1.0, 1.0]
+    assert (answer["parse_status"], answer["dropped"]) == ("partial", ["[0, 0, 0, 1, 1, 1, 90]"])
+    corners = decode_overlay(answer["overlay"], "cm", "z").xyz[3:11]
+    # A quarter of a turn: what is 0.4 long lies along y.
+    np.testing.assert_allclose(np.ptp(corners, axis=0), [0.6, 0.4, 0.8], atol=2e-3)
+    schema = (await client.get("/openapi.json")).json()["components"]["schemas"]
+    bbox = schema["PlacedBox3DAnswer"]["properties"]["bbox"]
+    assert (bbox["minItems"], bbox["maxItems"], bbox["items"]) == (6, 7, {"type": "number"})
+    assert "yaw in radians about the up axis, counter-clockwise from above" in bbox["description"]
+
+
 async def test_boxes_of_a_georeferenced_cloud_are_in_the_frame_of_the_file(
     client: httpx.AsyncClient, says: Says
 ) -> None:

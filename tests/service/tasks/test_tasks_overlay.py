@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from lamm_model.tasks.boxes_3d import Box3DAnswer, Detection3DAnswer, GroundingI
 from lamm_model.tasks.counting import CountingAnswer, CountingInputs
 from lamm_model.tasks.detection import DetectedObject, DetectionAnswer, DetectionInputs
 from lamm_model.tasks.keypoints import KeypointInputs, PointAnswer
+from lamm_model.tasks.rotated_boxes import footprint
 from lamm_model.tasks.vqa_choice import ChoiceAnswer, ChoiceInputs
 from service.media.overlay_cloud import MAX_POINTS, BoxMark, overlay_ply
 from service.media.overlay_picture import MAX_SIDE, PALETTE, Mark, draw_marks, overlay_png
@@ -141,6 +143,24 @@ def test_a_cloud_comes_back_with_its_boxes_in_the_frame_it_was_sent_in() -> None
     assert (first.sum(axis=1) >= 2).all()
 
 
+@pytest.mark.parametrize("up_axis", ["y", "z"])
+def test_a_rotated_box_is_drawn_rotated_in_every_frame(up_axis: str) -> None:
+    box = (1.0, -2.0, 0.5, 2.0, 0.4, 1.0, 0.7)
+    cloud = PointCloud(np.zeros((5, 3), np.float32), up_axis=up_axis)
+    file = overlay_ply(cloud, [BoxMark("bed", (5, 5, 5, 1, 1, 1)), BoxMark("chair", box)], "cm")
+    back = decode_point_cloud(file, "ply", "cm", up_axis)
+    corners = {tuple(np.round(corner, 4).tolist()) for corner in back.xyz[13:21].astype(float)}
+    assert corners == {(round(x, 4), round(y, 4), z) for x, y in footprint(box) for z in (0.0, 1.0)}
+    # The rows of the second frame lie on its edges.
+    rows = np.split(back.xyz[21:].astype(float), 2)[1] - box[:3]
+    cos, sin = math.cos(0.7), math.sin(0.7)
+    own = np.stack(
+        [rows[:, 0] * cos + rows[:, 1] * sin, rows[:, 1] * cos - rows[:, 0] * sin, rows[:, 2]], 1
+    )
+    on_faces = np.isclose(np.abs(own), (1.0, 0.2, 0.5), atol=1e-4)
+    assert (on_faces.sum(axis=1) >= 2).all()
+
+
 def test_a_large_cloud_is_thinned() -> None:
     xyz = np.zeros((MAX_POINTS + 10, 3), np.float32)
     file = overlay_ply(PointCloud(xyz, np.full_like(xyz, 7)), [], "m")
@@ -173,3 +193,7 @@ def test_answers_become_marks() -> None:
     answer, asked = Box3DAnswer(bbox=(0, 0, 0, 1, 1, 1)), GroundingInputs(description="x")
     box = marks_of(TASKS["grounding_3d"], answer, asked, CLOUD)
     assert box == [{"text": "", "box": (0, 0, 0, 1, 1, 1)}]
+    rotated = Box3DAnswer(bbox=(0, 0, 0, 1, 1, 1, 0.5))
+    moved = CloudFrame("m", "z", ((0, 0, 0), (1, 1, 1)), (1.0, 2.0, 0.0))
+    box = marks_of(TASKS["grounding_3d"], rotated, asked, moved)
+    assert box == [{"text": "", "box": (-1, -2, 0, 1, 1, 1, 0.5)}]

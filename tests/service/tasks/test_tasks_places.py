@@ -14,6 +14,7 @@ from lamm_model.preprocessing import prepare_image
 from lamm_model.spec import ImageSpec
 from lamm_model.tasks import TASKS
 from lamm_model.tasks.detection import DetectionInputs
+from lamm_model.tasks.rotated_boxes import footprint
 from service.tasks.options import option_logprobs_of, probabilities
 from service.tasks.places import CloudFrame, PictureFrame, placed, repairs
 
@@ -78,6 +79,39 @@ def test_a_box_in_a_shifted_cloud_is_where_the_file_has_it() -> None:
     assert frame.fields("bbox", (3.0, -0.5, 2.0, 0.1, 0.2, 0.3))["outside_cloud"]
 
 
+def test_a_rotated_box_keeps_its_yaw_in_every_frame() -> None:
+    yaw, size = 0.5, (2.0, 0.4, 0.6)
+    box = (1.0, -1.0, 2.0, *size, yaw)
+    flat = CloudFrame("mm", "z", ((0.0, -2.0, 0.0), (4.0, 0.0, 3.0))).fields("bbox", box)
+    assert flat["bbox"] == [1.0, -1.0, 2.0, 2.0, 0.4, 0.6, 0.5]
+    assert flat["bbox_in_units"] == [1000.0, -1000.0, 2000.0, 2000.0, 400.0, 600.0, 0.5]
+    frame = CloudFrame("m", "y", ((0.0, -2.0, 0.0), (4.0, 0.0, 3.0)), (0.5, 0.25, 0.0))
+    x, y, z, length, height, width, turn = frame.fields("bbox", box)["bbox"]
+    assert (length, height, width, turn) == (2.0, 0.6, 0.4, 0.5)
+    # The corners of the box as the file's axes describe it are those of the model's box, moved:
+    # from above (against y), x to the right and -z up, `turn` is counter-clockwise.
+    cos, sin = math.cos(turn), math.sin(turn)
+    described = sorted(
+        (round(x + a * cos - b * sin, 9), round(z - a * sin - b * cos, 9))
+        for a in (-length / 2, length / 2)
+        for b in (-width / 2, width / 2)
+    )
+    moved = [(cx - 0.5, cy - 0.25, 0.0) for cx, cy in footprint(box)]
+    expected = sorted((round(p[0], 9), round(p[2], 9)) for p in map(frame.along_file, moved))
+    assert described == expected
+    assert y == 2.0
+
+
+def test_a_rotated_box_is_outside_only_if_all_of_it_is() -> None:
+    frame = CloudFrame("m", "z", ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0)))
+    # Beyond a corner: its upright extents reach the cloud, the rotated box does not.
+    beyond = (1.4, 1.4, 0.5, 2.0, 0.2, 1.0)
+    assert not frame.fields("bbox", (*beyond, math.pi / 4))["outside_cloud"]
+    assert frame.fields("bbox", (*beyond, -math.pi / 4))["outside_cloud"]
+    assert frame.fields("bbox", (1.4, 0.5, 0.5, 0.2, 2.0, 1.0))["outside_cloud"]
+    assert not frame.fields("bbox", (1.4, 0.5, 0.5, 0.2, 2.0, 1.0, math.pi / 2))["outside_cloud"]
+
+
 def found(task: str, text: str, **inputs: Any) -> tuple[Any, list[str], dict[str, Any] | None]:
     known = TASKS[task]
     asked = known.inputs_model(**inputs)
@@ -111,6 +145,8 @@ def found(task: str, text: str, **inputs: Any) -> tuple[Any, list[str], dict[str
         ("grounding_3d", "[1, 2, 3, 0.5, -0.5, 0.5]", {"description": "x"},
          [("bbox", (1, 2, 3, 0.5, -0.5, 0.5), (1, 2, 3, 0.5, 0.5, 0.5))], []),
         ("detection_3d", "bed [1, 2, 3, 1, 1, 1]; sofa [1, 2]", {}, [], ["[1, 2]"]),
+        ("detection_3d", "bed [1, 2, 3, 1, -1, 1, 0.5]", {},
+         [("objects[0].bbox", (1, 2, 3, 1, -1, 1, 0.5), (1, 2, 3, 1, 1, 1, 0.5))], []),
         ("counting", "3 [0.1, 0.2, 0.3, 7]", {}, [], []),
     ],
 )  # fmt: skip

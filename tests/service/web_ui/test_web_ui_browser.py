@@ -8,7 +8,7 @@ import os
 import shutil
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from PIL import Image
 from playwright.sync_api import Browser, FilePayload, Page, Route, expect, sync_playwright
 
 from lamm_model.media import decode_point_cloud
+from lamm_model.tasks.rotated_boxes import edges
 from service.config.settings import Settings
 from tests.lamm_model.formats import mesh_files
 from tests.lamm_model.formats.point_files import pcd as pcd_file
@@ -277,6 +278,31 @@ def test_boxes_in_a_cloud_can_be_turned(page: Page, server: Visited) -> None:
     while canvas.evaluate("canvas => canvas.toDataURL()") == before:
         assert time.monotonic() < deadline, "the cloud stood still"
     expect(page.locator(".stage figcaption")).to_contain_text("cm")
+
+
+def test_a_rotated_box_is_drawn_as_the_service_means_it(page: Page, server: Visited) -> None:
+    server.engine.say("plant [0.30, 0.80, 0.60, 0.60, 0.60, 1.20, 0.50].")
+    choose_task(page, "detection_3d")
+    run(page)
+    expect(page.locator("thead")).to_contain_text("yaw in radians")
+    expect(page.locator("tbody .numbers span").last).to_have_text("0.50")
+    box = (1.0, 2.0, 0.5, 3.0, 0.5, 1.0, 0.7)
+    x, y, z, length, width, height, yaw = box
+    expected = {frozenset(map(_rounded, line)) for line in edges(box)}
+    # The same box along the axes of a file with z up, and of one with y up.
+    for up, centre, size in (
+        ("z", [x, y, z], [length, width, height]),
+        ("y", [x, z, -y], [length, height, width]),
+    ):
+        drawn = page.evaluate(
+            "async ([box, up]) => (await import('./ui/clouds/boxes.js')).edges(box, up)",
+            [{"centre": centre, "size": size, "yaw": yaw}, up],
+        )
+        assert {frozenset(map(_rounded, line)) for line in drawn} == expected
+
+
+def _rounded(point: Sequence[float]) -> tuple[float, ...]:
+    return tuple(round(value, 9) + 0.0 for value in point)
 
 
 def test_options_are_shown_by_their_probability(page: Page) -> None:

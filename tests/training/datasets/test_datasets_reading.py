@@ -206,7 +206,8 @@ FAULTS: list[tuple[str, Mapping[str, Any], Kind, str]] = [
         Kind.SCHEMA,
         "gt_joints has 13 joints; expected 14",
     ),
-    ("VG_ScanRefer.json", {"object": [1, 2, 3]}, Kind.SCHEMA, "object[3] is missing"),
+    ("VG_ScanRefer.json", {"object": [1, 2, 3]}, Kind.SCHEMA, "at least 6 items"),
+    ("VG_ScanRefer.json", {"object": [1] * 9}, Kind.SCHEMA, "at most 7 items"),
     ("Detection_ScanNet.json", {"pcl": None}, Kind.SCHEMA, "pcl is missing"),
 ]
 
@@ -245,6 +246,7 @@ DOUBTS: list[tuple[str, Mapping[str, Any], Kind, str]] = [
     ),
     ("Locating_FSC147.json", {"num": 3}, Kind.BOX, "num is 3, but points has 2 points"),
     ("VG_ScanRefer.json", {"object": [0, 0, 0, 1, 0, 1]}, Kind.BOX, "has no volume"),
+    ("VG_ScanRefer.json", {"object": [0, 0, 0, 1, 1, 1, 90]}, Kind.BOX, "yaw 90; expected radians"),
     (
         "Detection_ScanNet.json",
         {"object": [{"label": "bed", "bbox": [0, 0, 0, 1, -1, 1]}]},

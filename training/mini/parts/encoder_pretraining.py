@@ -14,7 +14,7 @@ from transformers import CLIPVisionConfig, CLIPVisionModel
 from lamm_model.config import EpclConfig
 from lamm_model.encoders.epcl import EpclEncoder
 from lamm_model.processing import CLIP_MEAN, CLIP_STD
-from lamm_model.tasks.metrics import box_3d_iou
+from lamm_model.tasks.rotated_boxes import box_3d_iou
 from training.mini.parts.initialise import initialise
 from training.mini.parts.pretrain import DenseTask
 from training.mini.scenes import clouds, drawn_scenes, pictures
@@ -206,7 +206,7 @@ class PointTask(DenseTask):
             for number, placed in enumerate(room.objects):
                 mine = said[owner == number]
                 box = tuple(map(float, mine.mean(0))) if len(mine) else (0.0,) * 6
-                found.append(box_3d_iou(box, (*placed.centre, *placed.size)) >= 0.5)  # type: ignore[arg-type]
+                found.append(box_3d_iou(box, (*placed.centre, *placed.size)) >= 0.5)
         return float(np.mean(found))
 
     def _encode(self, scenes: list[clouds.CloudScene]) -> Tensor:
