@@ -1,9 +1,9 @@
 """Prompt presets: how a conversation is written as the chunks that a LAMM checkpoint expects.
 
-No other module spells the prompt format; serving and training both call `render`. Each chunk is
-tokenised separately (`lamm_model.tokenizer`), as in LAMM's own training (OpenLAMM
-`src/model/openlamm.py` @ d5ca246), whose layout is `lamm-train`. The two other presets reproduce
-the prompts of upstream's benchmark (`src/inference_2d.py`) and terminal demo (`src/cli_demo.py`).
+Serving and training both call `render`. Each chunk is tokenised separately
+(`lamm_model.tokenizer`), as in LAMM's own training. `lamm-train` and `llama2-chat` are the layouts
+of that training (`prompt_layouts`). The two other presets reproduce the prompts of upstream's
+benchmark (OpenLAMM `src/inference_2d.py` @ d5ca246) and terminal demo (`src/cli_demo.py`).
 """
 
 from __future__ import annotations
@@ -13,10 +13,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
+from lamm_model.prompt_layouts import LLAMA2_CHAT, VICUNA, PromptLayout
+
 NORMAL_SYSTEM = (
     "A chat between a curious human and an artificial intelligence assistant. "
     "The assistant gives helpful, detailed, and polite answers to the human's questions."
 )
+# The code that trained on Llama 2 begins the same text with two more words.
+LLAMA2_NORMAL_SYSTEM = f"This is a{NORMAL_SYSTEM[1:]}"
 STOP_STRINGS = ("\n###", "###")
 # What upstream's benchmark writes after its own answer to have it named by a letter.
 SECOND_QUESTION = "ANSWER:"
@@ -30,11 +34,20 @@ class Modality(StrEnum):
 
 
 class PromptPreset(StrEnum):
-    """Named prompt formats. LAMM checkpoints were trained with `lamm-train`."""
+    """Named prompt formats. LAMM checkpoints were trained with `lamm-train`.
+
+    The one on Llama 2 chat was trained with `llama2-chat`.
+    """
 
     LAMM_TRAIN = "lamm-train"
+    LLAMA2_CHAT = "llama2-chat"
     UPSTREAM_BENCH = "upstream-bench"
     UPSTREAM_CLI = "upstream-cli"
+
+    @property
+    def trains(self) -> bool:
+        """Whether the format has a place for answers, and checkpoints are trained with it."""
+        return self in _LAYOUTS
 
     @property
     def strips(self) -> bool:
@@ -42,7 +55,7 @@ class PromptPreset(StrEnum):
 
         Upstream's programs keep it; their questions end in blanks.
         """
-        return self is PromptPreset.LAMM_TRAIN
+        return self.trains
 
 
 class PromptError(ValueError):
@@ -56,7 +69,7 @@ class StopRule:
     The answer ends before any of `strings`. `token_ids` are upstream's own rule, in LLaMA's
     vocabulary: generation stops after either sequence ("##" "#", or "###" at a word border) and the
     text is cut afterwards. Each sequence spells "###", so `strings` stop at the same point or
-    earlier and give the same text.
+    earlier and give the same text. The sequence of BOS and EOS stops wherever EOS does.
     """
 
     strings: tuple[str, ...]
@@ -91,11 +104,26 @@ class MediaChunk:
     index: int
 
 
-Chunk = TextChunk | MediaChunk
+@dataclass(frozen=True, slots=True)
+class SpecialChunk:
+    """Special tokens, by their pieces in the vocabulary. They end an answer and train with it."""
+
+    pieces: tuple[str, ...]
+
+
+Chunk = TextChunk | MediaChunk | SpecialChunk
+
+_LAYOUTS: Mapping[PromptPreset, PromptLayout] = {
+    PromptPreset.LAMM_TRAIN: VICUNA,
+    PromptPreset.LLAMA2_CHAT: LLAMA2_CHAT,
+}
 
 STOP_RULES: Mapping[PromptPreset, StopRule] = {
     # Training ended each answer with a line break and the marks; neither is part of the answer.
     PromptPreset.LAMM_TRAIN: StopRule(STOP_STRINGS),
+    # EOS ends these answers. Upstream also stops at the marks, whatever the template, and its
+    # programs keep the line break that training wrote before EOS.
+    PromptPreset.LLAMA2_CHAT: StopRule(STOP_STRINGS, ((2277, 29937), (835,), (1, 2))),
     # Upstream's benchmark cuts at the marks alone, which keeps the line break.
     PromptPreset.UPSTREAM_BENCH: StopRule(("###",)),
     # Upstream's demo shows the text before a line break and two marks.
@@ -108,12 +136,14 @@ _TAGS: Mapping[Modality, tuple[str, str]] = {
 }
 _SPELLED_PLACEHOLDER = re.compile(r"</?(?:img|pcl|image|point_?cloud)>", re.IGNORECASE)
 _SPELLED_TURN = re.compile(r"#{3,}")
+_SPELLED_ROLE = re.compile(r"\[/?INST\]|<</?SYS>>")
 
 
 def neutralise(text: str) -> str:
     """User text in which no media tag and no turn marker can be spelled."""
     text = _SPELLED_PLACEHOLDER.sub(lambda m: m[0].replace("<", "< ").replace(">", " >"), text)
-    return _SPELLED_TURN.sub(lambda m: " ".join(m[0]), text)
+    text = _SPELLED_TURN.sub(lambda m: " ".join(m[0]), text)
+    return _SPELLED_ROLE.sub(lambda m: f"{m[0][0]} {m[0][1:-1]} {m[0][-1]}", text)
 
 
 def render(
@@ -128,9 +158,9 @@ def render(
     Args:
         turns: at least one; every turn except the last has an answer. Texts are not escaped:
             the caller applies `neutralise` to untrusted text.
-        system: `lamm-train` writes it before the first `### Human:`; "" omits it, as training
-            without `--use_system` did. The other presets write it in the human turn, after the
-            medium.
+        system: the layouts of training write it before the first question; "" omits it, as
+            training without `--use_system` did. The other presets write it in the human turn,
+            after the medium.
         preset: the prompt format. `upstream-bench` accepts one unanswered turn, or an answered one
             and the question `SECOND_QUESTION` (see `second_pass_query`); `upstream-cli` any number
             of turns. Both require exactly one medium, before the first question.
@@ -153,8 +183,8 @@ def render(
             raise ValueError(f"turn {number} has no question; only the first turn may have none")
     if continues and turns[-1].assistant is None:
         raise ValueError("the last turn has no answer to continue")
-    if preset is PromptPreset.LAMM_TRAIN:
-        return _render_train(turns, system, continues)
+    if preset in _LAYOUTS:
+        return _render_train(turns, system, _LAYOUTS[preset], continues)
     return _render_upstream(turns, system, preset, continues)
 
 
@@ -167,27 +197,31 @@ def second_pass_query(query: str, first_answer: str) -> str:
     return f"{query}{first_answer} ###\n{SECOND_QUESTION}"
 
 
-def _render_train(turns: Sequence[Turn], system: str, continues: bool) -> list[Chunk]:
+def _render_train(
+    turns: Sequence[Turn], system: str, layout: PromptLayout, continues: bool
+) -> list[Chunk]:
     chunks: list[Chunk] = []
     # Training always began with a question; without one, the assistant's role follows the system
     # text in the same layout.
-    opening_role = "" if turns[0].human is None else "### Human: "
-    pending = f"{system}\n\n{opening_role}" if system else opening_role
+    opening_role = "" if turns[0].human is None else layout.first_human
+    header = f"{layout.before_system}{system}{layout.after_system}" if system else ""
+    pending = header + opening_role
     count = 0
-    for turn in turns:
+    for number, turn in enumerate(turns):
         for modality in turn.media:
             opening, closing = _TAGS[modality]
             chunks += [TextChunk(pending + opening), MediaChunk(modality, count)]
             # Training wrote one space between the closing tag and the question.
             pending, count = closing + " ", count + 1
         question = "" if turn.human is None else f"{turn.human}\n"
-        chunks.append(TextChunk(f"{pending}{question}### Assistant:"))
-        if turn.assistant is not None:
-            chunks.append(TextChunk(f"{turn.assistant}\n###", trains=True))
-        # The "###" that ended this answer also begins the next turn.
-        pending = "Human: "
-    if continues:
-        chunks[-1] = TextChunk(turns[-1].assistant or "")
+        chunks.append(TextChunk(f"{pending}{question}{layout.assistant}"))
+        if continues and number == len(turns) - 1:
+            chunks.append(TextChunk(turn.assistant or ""))
+        elif turn.assistant is not None:
+            chunks.append(TextChunk(turn.assistant + layout.answer_end, trains=True))
+            if layout.end_tokens:
+                chunks.append(SpecialChunk(layout.end_tokens))
+        pending = layout.human
     return chunks
 
 

@@ -24,6 +24,7 @@ from lamm_model.conversation import (
     NORMAL_SYSTEM,
     Modality,
     PromptPreset,
+    SpecialChunk,
     TextChunk,
     Turn,
     render,
@@ -119,6 +120,9 @@ class LammProcessor:
             if isinstance(chunk, TextChunk):
                 piece = self.tokenizer.encode(chunk.text)
                 labels += piece if chunk.trains else [IGNORE_INDEX] * len(piece)
+            elif isinstance(chunk, SpecialChunk):
+                piece = self.tokenizer.special_ids(chunk)
+                labels += piece
             else:
                 token_id, count = self.spec.placeholder(chunk.modality)
                 piece = [token_id] * count
@@ -156,6 +160,7 @@ def write_processor_config(
     config: LammConfig,
     *,
     num_points: int | None = None,
+    prompt_preset: PromptPreset = PromptPreset.LAMM_TRAIN,
     system_prompts: dict[str, str] | None = None,
     max_offset: tuple[float, float, float] | None = None,
 ) -> None:
@@ -188,7 +193,7 @@ def write_processor_config(
         }
     value = {
         "processor_class": "LammProcessor",
-        "prompt_preset": "lamm-train",
+        "prompt_preset": prompt_preset.value,
         "system_prompts": system_prompts or {"normal": NORMAL_SYSTEM},
         "image": image,
         "points": points,

@@ -276,7 +276,7 @@ def _packed_prompts(pack: PromptPack | None, preset: PromptPreset) -> Mapping[st
     """The pack's system texts for a preset; the demo has a single text for all tasks."""
     if pack is None:
         return {}
-    if preset is PromptPreset.LAMM_TRAIN:
+    if preset.trains:
         return pack.train
     if preset is PromptPreset.UPSTREAM_BENCH:
         return pack.benchmark

@@ -16,7 +16,7 @@ from tokenizers.normalizers import Prepend, Replace
 from tokenizers.normalizers import Sequence as NormalizerSequence
 from tokenizers.pre_tokenizers import Metaspace
 
-from lamm_model.conversation import Chunk, TextChunk
+from lamm_model.conversation import Chunk, PromptError, SpecialChunk, TextChunk
 
 WORD_BORDER = "▁"
 
@@ -77,12 +77,36 @@ class LammTokenizer:
     def encode_prompt(
         self, chunks: Sequence[Chunk], bos_token_id: int, media_ids: Sequence[Sequence[int]]
     ) -> list[int]:
-        """Ids of BOS and all chunks; medium i becomes its placeholders `media_ids[i]`."""
+        """Ids of BOS and all chunks; medium i becomes its placeholders `media_ids[i]`.
+
+        Raises:
+            PromptError: the vocabulary lacks a special token of the prompt format.
+        """
         ids = [bos_token_id]
         for chunk in chunks:
-            ids += (
-                self.encode(chunk.text) if isinstance(chunk, TextChunk) else media_ids[chunk.index]
-            )
+            if isinstance(chunk, TextChunk):
+                ids += self.encode(chunk.text)
+            elif isinstance(chunk, SpecialChunk):
+                ids += self.special_ids(chunk)
+            else:
+                ids += media_ids[chunk.index]
+        return ids
+
+    def special_ids(self, chunk: SpecialChunk) -> list[int]:
+        """Ids of special tokens.
+
+        Raises:
+            PromptError: the vocabulary lacks one.
+        """
+        ids: list[int] = []
+        for piece in chunk.pieces:
+            token_id = self._tokenizer.token_to_id(piece)
+            if token_id is None:
+                raise PromptError(
+                    f"the prompt format writes the token {piece!r} after an answer, which the "
+                    "checkpoint's tokenizer does not have"
+                )
+            ids.append(int(token_id))
         return ids
 
 

@@ -1,8 +1,9 @@
-"""The base language model: its configuration, its fingerprint, and whether it is Vicuna v0.
+"""The base language model: its configuration, its fingerprint, and whether it is a delta's base.
 
-LAMM's published adapters were trained on Vicuna v0. With any other Vicuna they give nonsense
-without an error, because the sizes agree. `objections` lists what tells the versions apart. The
-digest of Vicuna v0 is not known; it is recorded, and compared if the caller supplies one.
+LAMM's published adapters were trained on Vicuna v0, one on Llama 2 chat. With any other model of
+the same sizes they give nonsense without an error. `objections` lists what tells the models apart.
+The digests of the right ones are not known; a digest is recorded, and compared if the caller
+supplies one.
 """
 
 from __future__ import annotations
@@ -18,21 +19,14 @@ from typing import Any
 import torch
 from transformers import LlamaConfig
 
+from lamm_model.checkpoint.base_families import FAMILIES, BaseFamily
 from lamm_model.checkpoint.tensor_sources import TensorRecipe, TensorSource, open_weights
 from lamm_model.spec import CheckpointError, read_json
 
-# Vicuna v0 is LLaMA-1 with one row for a padding token; v1.1, later versions and LLaMA itself have
-# 32000 rows (FastChat issue 363).
-VICUNA_V0_FACTS: Mapping[str, tuple[int | float, str]] = {
-    "vocab_size": (32001, "v1.1, v1.3, v1.5 and LLaMA itself have 32000"),
-    "max_position_embeddings": (2048, "v1.5 and Llama 2 have 4096"),
-    "rms_norm_eps": (1e-6, "v1.5 and Llama 2 have 1e-05"),
-}
 _REQUIRED_SIZES = (
     "vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads"
 )  # fmt: skip
 _SIZES = (*_REQUIRED_SIZES, "max_position_embeddings", "rms_norm_eps")
-_OTHER_MODEL = re.compile(r"v1\.[0-9]|llama-?[23]|alpaca|koala", re.IGNORECASE)
 # Buffers that old versions of transformers saved; they follow from the sizes.
 _DROPPED = re.compile(r"model\.layers\.\d+\.self_attn\.rotary_emb\.inv_freq$")
 _SAMPLED_ROWS = 64
@@ -81,12 +75,13 @@ def open_base(path: Path, bos_token_id: int, eos_token_id: int) -> BaseModel:
     return BaseModel(path, config, raw, recipes, _fingerprint(path, config, source))
 
 
-def objections(base: BaseModel, sibling_config: Mapping[str, Any]) -> list[str]:
-    """Reasons why this is not the base of a delta; empty if there are none.
+def objections(base: BaseModel, sibling_config: Mapping[str, Any], family: BaseFamily) -> list[str]:
+    """Reasons why this is not the base of a delta on `family`; empty if there are none.
 
     `sibling_config` is the language model's config.json saved with the delta; its values take
-    precedence over `VICUNA_V0_FACTS`.
+    precedence over what is known of the family.
     """
+    facts = FAMILIES[family]
     found = []
     for name in _SIZES:
         have = getattr(base.config, name)
@@ -95,17 +90,17 @@ def objections(base: BaseModel, sibling_config: Mapping[str, Any]) -> list[str]:
                 found.append(
                     f"{name} is {have}; the config.json of the delta has {sibling_config[name]}"
                 )
-        elif name in VICUNA_V0_FACTS:
-            wanted, others = VICUNA_V0_FACTS[name]
+        elif name in facts.config:
+            wanted, others = facts.config[name]
             if have != wanted:
-                found.append(f"{name} is {have}; Vicuna v0 has {wanted} ({others})")
+                found.append(f"{name} is {have}; {facts.title} has {wanted} ({others})")
     rope = base.config.rope_parameters or {}
     if rope.get("rope_type", "default") != "default" or rope.get("rope_theta", 1e4) != 1e4:
-        found.append(f"rope is {rope}; Vicuna v0 has the default type with theta 10000")
+        found.append(f"rope is {rope}; {facts.title} has the default type with theta 10000")
     if base.config.num_key_value_heads != base.config.num_attention_heads:
-        found.append("key and value heads are grouped; those of Vicuna v0 are not")
+        found.append(f"key and value heads are grouped; those of {facts.title} are not")
     for name in {str(base.raw_config.get("_name_or_path", "")), base.path.resolve().name}:
-        if match := _OTHER_MODEL.search(name):
+        if match := facts.other_names.search(name):
             found.append(f"the name {name!r} contains {match[0]!r}")
     return found
 

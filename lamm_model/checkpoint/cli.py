@@ -9,6 +9,7 @@ from pathlib import Path
 
 from safetensors import SafetensorError
 
+from lamm_model.checkpoint.base_families import BaseFamily
 from lamm_model.checkpoint.export.cli import add_export
 from lamm_model.checkpoint.inspection import describe
 from lamm_model.spec import CheckpointError
@@ -53,16 +54,16 @@ def _parser() -> argparse.ArgumentParser:
 def _add_convert(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     converting = commands.add_parser(
         "convert",
-        help="convert a published LAMM delta with Vicuna and CLIP or EPCL",
+        help="convert a published LAMM delta with its base and CLIP or EPCL",
         description="Convert a published LAMM delta. All keys and shapes are checked, and that the "
-        "language model is Vicuna v0, on which the delta was trained. Tensors are written one by "
+        "language model is the one on which the delta was trained. Tensors are written one by "
         "one, so memory use is that of a few tensors. An interrupted conversion resumes when the "
         "same command runs again. Without --merge, OUT contains base/ and adapter/, the inputs of "
         "`lamm model merge`.",
     )
     add = converting.add_argument
     add("--delta", type=Path, required=True, help="LAMM's pytorch_model.pt")
-    add("--llm", type=Path, required=True, help="Vicuna v0 in Hugging Face layout")
+    add("--llm", type=Path, required=True, help="the delta's language model in Hugging Face layout")
     encoder = converting.add_mutually_exclusive_group(required=True)
     encoder.add_argument("--vision", type=Path, help="CLIP directory, or OpenAI's ViT-L-14.pt")
     encoder.add_argument("--points", type=Path, help="EPCL's .pth file, for a 3D delta")
@@ -78,9 +79,16 @@ def _add_convert(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
     )
     add("--force", action="store_true", help="replace --out if it exists")
     add(
+        "--base-family",
+        type=BaseFamily,
+        choices=list(BaseFamily),
+        help="language model that the delta was trained on (default: llama2-chat if the delta's "
+        "directory or its config.json names Llama 2, otherwise vicuna-v0)",
+    )
+    add(
         "--force-base",
         action="store_true",
-        help="convert even if the language model does not look like Vicuna v0",
+        help="convert even if the language model does not look like that one",
     )
     add("--expect-base-digest", metavar="DIGEST", help="required language model digest")
     converting.set_defaults(run=_convert)
@@ -168,11 +176,13 @@ def _convert(arguments: argparse.Namespace) -> int:
             dtype=getattr(torch, arguments.dtype),
             lora_alpha=arguments.lora_alpha,
             replace=arguments.force,
+            base_family=arguments.base_family,
             force_base=arguments.force_base,
             expect_base_digest=arguments.expect_base_digest,
         )
     )
     base = provenance["base"]
+    print(f"base family: {base['family']}")
     for reason in base["forced_against"]:
         print(f"lamm model convert: warning: {reason}", file=sys.stderr)
     print(f"{arguments.out}: {provenance['dtype']}, digest {provenance['digest']}")

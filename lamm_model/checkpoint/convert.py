@@ -1,4 +1,4 @@
-"""Conversion of a published LAMM delta with Vicuna and CLIP or EPCL into a checkpoint directory.
+"""Conversion of a published LAMM delta with its base and CLIP or EPCL into a checkpoint directory.
 
 All inputs are opened and checked against the model's names and shapes before anything is written,
 tensor by tensor. With `merge` the result is a checkpoint directory. Otherwise it has `base/`, a
@@ -17,6 +17,7 @@ from lamm_model.checkpoint.adapters.fitted import LoraUpdate
 from lamm_model.checkpoint.adapters.injection import lora_config
 from lamm_model.checkpoint.adapters.stored import DOWN, PREFIX, UP
 from lamm_model.checkpoint.adapters.trained import Adapter, write_adapter
+from lamm_model.checkpoint.base_families import FAMILIES
 from lamm_model.checkpoint.clip_keys import ClipTower
 from lamm_model.checkpoint.convert_inputs import ConvertOptions, OpenedInputs, open_inputs
 from lamm_model.checkpoint.official_delta import LORA_DROPOUT, TARGETS, OfficialDelta
@@ -39,10 +40,6 @@ from lamm_model.config import LammConfig
 from lamm_model.processing import write_processor_config
 from lamm_model.spec import PROVENANCE
 
-LICENCE = (
-    "LAMM's weights: CC BY-NC 4.0 by its README (its hub cards disagree). Vicuna v0 is derived "
-    "from LLaMA-1: Meta's LLaMA licence, no commercial use."
-)
 # Points that upstream's loader samples from every cloud.
 _NUM_POINTS = 40_000
 
@@ -52,7 +49,7 @@ def convert(options: ConvertOptions) -> dict[str, Any]:
 
     Raises:
         CheckpointError: an input cannot be read or does not match the others, the language model
-            is not Vicuna v0, or the disk has too little space.
+            is not the delta's base, or the disk has too little space.
         FileExistsError: `out` exists and `replace` is false.
     """
     opened = open_inputs(options)
@@ -71,7 +68,14 @@ def convert(options: ConvertOptions) -> dict[str, Any]:
         written = write_weights(folder, tensors, work, options.max_shard_bytes)
         points = None if isinstance(tower, ClipTower) else _NUM_POINTS
         write_config(folder, config, options.dtype)
-        write_processor_config(folder, config, num_points=points)
+        facts = FAMILIES[opened.family]
+        write_processor_config(
+            folder,
+            config,
+            num_points=points,
+            prompt_preset=facts.prompt_preset,
+            system_prompts={"normal": facts.normal_system},
+        )
         (folder / "tokenizer.json").write_text(opened.tokenizer, encoding="utf8")
         provenance = _provenance(options, opened, written.digest)
         write_json(folder / PROVENANCE, provenance)
@@ -119,6 +123,7 @@ def _plan(options: ConvertOptions, recipes: Mapping[str, TensorRecipe]) -> dict[
         "merge": options.merge,
         "dtype": str(options.dtype),
         "lora_alpha": options.lora_alpha,
+        "base_family": options.base_family,
         "max_shard_bytes": options.max_shard_bytes,
     }
 
@@ -131,8 +136,9 @@ def _provenance(options: ConvertOptions, opened: OpenedInputs, digest: str) -> d
         "format": "lamm-checkpoint/1",
         "digest": digest,
         "dtype": str(options.dtype).removeprefix("torch."),
-        "licence": LICENCE,
+        "licence": FAMILIES[opened.family].licence,
         "base": {
+            "family": opened.family.value,
             "language_model": asdict(opened.base.fingerprint),
             "forced_against": list(opened.objections),
         },
@@ -165,7 +171,7 @@ def _write_adapter(
     config.base_model_name_or_path = opened.base.fingerprint.name
     adapter_provenance = {
         "format": "lamm-adapter/1",
-        "licence": LICENCE,
+        "licence": FAMILIES[opened.family].licence,
         "base": {
             "name": "base",
             "digest": provenance["digest"],

@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 from tokenizers import Tokenizer
 
+from lamm_model.checkpoint.base_families import FAMILIES, BaseFamily, family_of
 from lamm_model.checkpoint.base_llm import BaseModel, objections, open_base
 from lamm_model.checkpoint.clip_keys import ClipTower, open_clip
 from lamm_model.checkpoint.epcl_keys import EpclTower, open_epcl
@@ -20,7 +21,11 @@ from lamm_model.spec import CheckpointError
 
 @dataclass(frozen=True, slots=True)
 class ConvertOptions:
-    """Options of a conversion. Exactly one of `vision` and `points` is set."""
+    """Options of a conversion. Exactly one of `vision` and `points` is set.
+
+    `base_family` is the language model that the delta was trained on; None reads it from the
+    delta's directory.
+    """
 
     delta: Path
     llm: Path
@@ -32,6 +37,7 @@ class ConvertOptions:
     dtype: torch.dtype = torch.float16
     lora_alpha: float = LORA_ALPHA
     replace: bool = False
+    base_family: BaseFamily | None = None
     force_base: bool = False
     expect_base_digest: str | None = None
     max_shard_bytes: int = MAX_SHARD_BYTES
@@ -43,6 +49,7 @@ class OpenedInputs:
 
     delta: OfficialDelta
     base: BaseModel
+    family: BaseFamily
     tower: ClipTower | EpclTower
     tokenizer: str
     objections: tuple[str, ...]
@@ -58,7 +65,7 @@ def open_inputs(options: ConvertOptions) -> OpenedInputs:
 
     Raises:
         CheckpointError: an input cannot be read, the inputs do not match, or the language model
-            is not Vicuna v0.
+            is not the one that the delta was trained on.
     """
     if (options.vision is None) == (options.points is None):
         raise CheckpointError(
@@ -69,7 +76,8 @@ def open_inputs(options: ConvertOptions) -> OpenedInputs:
     tokenizer = _tokenizer_text(places)
     bos, eos = _special_ids(tokenizer)
     base = open_base(options.llm, bos, eos)
-    against = tuple(_check_base(options, base, delta))
+    family = options.base_family or family_of(options.delta, delta.sibling_config)
+    against = tuple(_check_base(options, base, delta, family))
     tower: ClipTower | EpclTower
     if options.vision is not None:
         tower = open_clip(options.vision)
@@ -81,10 +89,12 @@ def open_inputs(options: ConvertOptions) -> OpenedInputs:
             f"{delta.path}: the projector has input width {delta.encoder_width}, but the encoder "
             f"has output width {tower.config.hidden_size}"
         )
-    return OpenedInputs(delta, base, tower, tokenizer, against)
+    return OpenedInputs(delta, base, family, tower, tokenizer, against)
 
 
-def _check_base(options: ConvertOptions, base: BaseModel, delta: OfficialDelta) -> list[str]:
+def _check_base(
+    options: ConvertOptions, base: BaseModel, delta: OfficialDelta, family: BaseFamily
+) -> list[str]:
     """Reasons against the base, if `force_base` overrides them; otherwise they are raised."""
     pairs = (
         ("hidden_size", base.config.hidden_size, delta.hidden_size),
@@ -101,13 +111,17 @@ def _check_base(options: ConvertOptions, base: BaseModel, delta: OfficialDelta) 
         raise CheckpointError(
             f"{base.path}: the digest is {base.fingerprint.digest}; expected {expected}"
         )
-    against = objections(base, delta.sibling_config)
+    against = objections(base, delta.sibling_config, family)
     if not options.force_base:
+        others = ", ".join(other for other in BaseFamily if other is not family)
         refuse(
-            f"{base.path}: not Vicuna v0, on which the delta was trained; with another base the "
-            "model answers nonsense without an error",
+            f"{base.path}: not {FAMILIES[family].title}, on which the delta was trained; with "
+            "another base the model answers nonsense without an error",
             {"reasons": against},
-            ("use --force-base to convert anyway",),
+            (
+                f"use --base-family if the delta was trained on another base ({others}), or "
+                "--force-base to convert anyway",
+            ),
         )
     return against
 

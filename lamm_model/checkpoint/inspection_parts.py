@@ -59,6 +59,7 @@ def _restrictions(path: Path) -> Iterator[str]:
 
 def describe_base(path: Path) -> Iterator[str]:
     """Describes a LLaMA directory."""
+    from lamm_model.checkpoint.base_families import BaseFamily  # noqa: PLC0415
     from lamm_model.checkpoint.base_llm import objections, open_base  # noqa: PLC0415 - torch
 
     base = open_base(path, 1, 2)
@@ -69,9 +70,11 @@ def describe_base(path: Path) -> Iterator[str]:
     yield f"  digest      {base.fingerprint.digest} (sampled; for --expect-base-digest)"
     yield f"  weights     {total:,} parameters"
     yield f"  sizes       {sizes}"
-    against = objections(base, {})
-    yield f"  Vicuna v0   {'no:' if against else 'possible; sizes and name agree'}"
-    yield from (f"    {reason}" for reason in against)
+    for family in BaseFamily:
+        against = objections(base, {}, family)
+        said = "no:" if against else "possible; sizes and name agree"
+        yield f"  {family.value:<12}{said}"
+        yield from (f"    {reason}" for reason in against)
 
 
 def describe_clip(path: Path) -> Iterator[str]:
@@ -127,10 +130,11 @@ def _describe_epcl(path: Path) -> Iterator[str]:
 
 
 def _describe_delta(path: Path) -> Iterator[str]:
-    from lamm_model.checkpoint.convert import LICENCE  # noqa: PLC0415 - torch
-    from lamm_model.checkpoint.official_delta import TARGETS, open_delta  # noqa: PLC0415
+    from lamm_model.checkpoint.base_families import FAMILIES, family_of  # noqa: PLC0415
+    from lamm_model.checkpoint.official_delta import TARGETS, open_delta  # noqa: PLC0415 - torch
 
     delta = open_delta(path)
+    facts = FAMILIES[family_of(path, delta.sibling_config)]
     yield f"{path}"
     yield "  kind        LAMM delta; input of `lamm model convert --delta`"
     yield f"  digest      {delta.sha256}"
@@ -143,7 +147,8 @@ def _describe_delta(path: Path) -> Iterator[str]:
         f"modality)"
     )
     yield f"  weights     {delta.num_keys} tensors, {str(delta.dtype).removeprefix('torch.')}"
-    yield f"  licence     {LICENCE}"
+    yield f"  base        {facts.title}, unless its directory's name misleads (--base-family)"
+    yield f"  licence     {facts.licence}"
 
 
 def _unexpected(names: tuple[str, ...]) -> Iterator[str]:

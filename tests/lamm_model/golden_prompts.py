@@ -49,6 +49,19 @@ CONVERSATIONS: dict[str, tuple[PromptPreset, list[Turn]]] = {
         ],
     ),
     "train, no medium": (PromptPreset.LAMM_TRAIN, [Turn("Hi!")]),
+    "llama2, a picture": (PromptPreset.LLAMA2_CHAT, [Turn("What is this?", media=IMAGE)]),
+    "llama2, three turns": (
+        PromptPreset.LLAMA2_CHAT,
+        [
+            Turn("How many cats?", "Two cats.", IMAGE),
+            Turn("Where?", " at [0.12, 0.5]"),
+            Turn("And the dog's colour?", "Brown."),
+        ],
+    ),
+    "llama2, a question after an answer": (
+        PromptPreset.LLAMA2_CHAT,
+        [Turn("What is this?", "It's a chair.\n\nTall.", IMAGE), Turn("How tall is it?")],
+    ),
     "bench, a picture": (PromptPreset.UPSTREAM_BENCH, [Turn("What is this?", media=IMAGE)]),
     "bench, a cloud": (PromptPreset.UPSTREAM_BENCH, [Turn("What is this?", media=CLOUD)]),
     "cli, a cloud": (PromptPreset.UPSTREAM_CLI, [Turn("What is this?", media=CLOUD)]),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -14,6 +16,7 @@ from lamm_model.conversation import (
     Modality,
     PromptError,
     PromptPreset,
+    SpecialChunk,
     TextChunk,
     Turn,
     neutralise,
@@ -101,8 +104,28 @@ def test_upstream_continues_no_answer(preset: PromptPreset) -> None:
         render([Turn("q", "It", (IMAGE,))], "S", preset, continues=True)
 
 
-def test_only_training_s_preset_strips() -> None:
-    assert [preset for preset in PromptPreset if preset.strips] == [PromptPreset.LAMM_TRAIN]
+def test_only_training_s_presets_strip() -> None:
+    trained = [PromptPreset.LAMM_TRAIN, PromptPreset.LLAMA2_CHAT]
+    assert [preset for preset in PromptPreset if preset.strips] == trained
+    assert [preset for preset in PromptPreset if preset.trains] == trained
+
+
+def test_llama2_chat_spells_inst_with_colons_and_blanks() -> None:
+    turns = [Turn("One?", "First.", (IMAGE,)), Turn("Two?", None, (CLOUD,))]
+    assert render(turns, "S", PromptPreset.LLAMA2_CHAT) == [
+        TextChunk("[INST]<<SYS>>\nS\n<</SYS>>\n\n  [INST]: <Img>"),
+        MediaChunk(IMAGE, 0),
+        TextChunk("</Img> One?\n  [/INST]: "),
+        TextChunk("First.\n", trains=True),
+        SpecialChunk(("<s>", "</s>")),
+        TextChunk("[INST]: <Pcl>"),
+        MediaChunk(CLOUD, 1),
+        TextChunk("</Pcl> Two?\n  [/INST]: "),
+    ]
+    assert render([Turn("Hi", "It")], "", PromptPreset.LLAMA2_CHAT, continues=True) == [
+        TextChunk("  [INST]: Hi\n  [/INST]: "),
+        TextChunk("It"),
+    ]
 
 
 def test_only_answers_train() -> None:
@@ -117,17 +140,28 @@ def test_an_unanswered_turn_in_the_middle_is_refused() -> None:
         render([])
 
 
-@pytest.mark.parametrize("text", ["<Img>", "</Img>", "<IMAGE>", "<Pcl>", "</point_cloud>", "###"])
+@pytest.mark.parametrize("text", [
+    "<Img>", "</Img>", "<IMAGE>", "<Pcl>", "</point_cloud>", "###",
+    "[INST]", "[/INST]", "<<SYS>>", "<</SYS>>",
+])  # fmt: skip
 def test_forged_borders_are_broken(text: str) -> None:
     assert text not in neutralise(f"a {text} b")
 
 
-@given(st.text(alphabet="#<>/ImgPclHuman: \n", max_size=40))
+@given(
+    st.text(alphabet="#<>/ImgPclHuman: \n", max_size=40)
+    | st.lists(st.sampled_from(("[", "]", "/", "INST", "<", ">", "SYS", "<Img>", "###", " "))).map(
+        "".join
+    )
+)
 def test_nothing_neutralised_forges_anything(text: str) -> None:
     harmless = neutralise(text)
     assert "###" not in harmless
     assert "<img>" not in harmless.lower()
     assert "</pcl>" not in harmless.lower()
+    assert not {"[INST]", "[/INST]", "<<SYS>>", "<</SYS>>"} & set(
+        re.findall(r"\[/?INST\]|<</?SYS>>", harmless)
+    )
     assert neutralise(harmless) == harmless
 
 

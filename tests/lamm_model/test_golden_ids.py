@@ -16,11 +16,21 @@ from tokenizers import Tokenizer
 from tokenizers.models import BPE
 from tokenizers.pre_tokenizers import Metaspace
 
-from lamm_model.conversation import STOP_RULES, PromptPreset, render
+from lamm_model.conversation import (
+    STOP_RULES,
+    MediaChunk,
+    PromptError,
+    PromptPreset,
+    SpecialChunk,
+    TextChunk,
+    render,
+)
 from lamm_model.tokenizer import LammTokenizer
+from tests.lamm_model.golden_llama2 import GOLDEN as LLAMA2
 from tests.lamm_model.golden_prompts import (
     CONVERSATIONS,
     GOLDEN,
+    IMAGE,
     SYSTEM,
     build_tokenizer,
     chunk_texts,
@@ -92,6 +102,49 @@ def test_lamm_train_ends_answers_with_the_stop_ids(tokenizer: LammTokenizer) -> 
 
 
 @pytest.mark.parametrize(
+    "name", [name for name, (preset, _) in CONVERSATIONS.items() if preset == "llama2-chat"]
+)
+def test_llama2_chat_has_the_ids_of_upstream_s_own_functions(
+    tokenizer: LammTokenizer, name: str
+) -> None:
+    upstream = json.loads(LLAMA2.read_text(encoding="utf8"))[name]
+    assert _prompt(tokenizer, name) == [
+        BOS, *upstream["start_ids"], IMAGE_ID, *upstream["ids"],
+    ]  # fmt: skip
+    preset, turns = CONVERSATIONS[name]
+    first, medium, *chunks = render(turns, SYSTEM, preset)
+    assert (first, medium) == (TextChunk(upstream["start"]), MediaChunk(IMAGE[0], 0))
+    ids: list[int] = []
+    targets: list[int] = []
+    for chunk in chunks:
+        assert not isinstance(chunk, MediaChunk)
+        if isinstance(chunk, SpecialChunk):
+            piece, trains = tokenizer.special_ids(chunk), True
+        else:
+            piece, trains = tokenizer.encode(chunk.text), chunk.trains
+        ids += piece
+        targets += piece if trains else [-100] * len(piece)
+    assert (ids, targets) == (upstream["ids"], upstream["targets"])
+
+
+def test_llama2_chat_ends_answers_with_bos_and_eos(tokenizer: LammTokenizer) -> None:
+    ids = _prompt(tokenizer, "llama2, three turns")
+    ends = [k for k in range(len(ids)) if ids[k : k + 2] == [1, 2]]
+    assert len(ends) == 3
+    # A line break before them, and a word border after them: "[INST]:".
+    assert all(ids[k - 1] == 13 for k in ends)
+    assert [ids[k + 2] for k in ends[:-1]] == [518, 518]
+    assert ids[-2:] == [1, 2]
+
+
+def test_a_vocabulary_without_the_end_tokens_is_refused(golden: dict[str, Any]) -> None:
+    tokenizer = LammTokenizer(Tokenizer(BPE({"a": 0, "<s>": 1}, [])))
+    chunks = render(CONVERSATIONS["llama2, three turns"][1], "", PromptPreset.LLAMA2_CHAT)
+    with pytest.raises(PromptError, match="the token '</s>' after an answer"):
+        tokenizer.encode_prompt(chunks, BOS, [[IMAGE_ID]])
+
+
+@pytest.mark.parametrize(
     ("name", "placeholder"), [("bench, a picture", IMAGE_ID), ("bench, a cloud", CLOUD_ID)]
 )
 def test_upstream_bench_has_the_system_text_in_the_second_human_turn(
@@ -120,9 +173,11 @@ def test_stop_ids_spell_the_marks(golden: dict[str, Any], tokenizer: LammTokeniz
     assert tokenizer.encode("\n###") == [29871, 13, 2277, 29937]
     for preset in PromptPreset:
         rule = STOP_RULES[preset]
-        assert rule.token_ids == ((2277, 29937), (835,))
+        marks = ((2277, 29937), (835,))
+        # Upstream added BOS and EOS with the template of Llama 2.
+        assert rule.token_ids == (*marks, *[(1, 2)] * (preset is PromptPreset.LLAMA2_CHAT))
         # So the strings end an answer wherever upstream's ids would.
-        for ids in rule.token_ids:
+        for ids in marks:
             assert any(stop in tokenizer.decode([29871, *ids]) for stop in rule.strings)
 
 

@@ -77,10 +77,11 @@ class InstructionDataset(Dataset[Example]):
     ) -> None:
         """`token_folder` caches token ids for later runs with the same files and tokenizer."""
         preset = processor.spec.prompt_preset
-        if preset is not PromptPreset.LAMM_TRAIN:
+        if not preset.trains:
+            known = " or ".join(repr(one.value) for one in PromptPreset if one.trains)
             raise DatasetError(
                 f"{processor.spec.path} has prompt preset {preset.value!r}, which has no place for "
-                f"answers; expected {PromptPreset.LAMM_TRAIN.value!r}"
+                f"answers; expected {known}"
             )
         self._media_processor, self._max_length = processor, max_length
         self._processor = LammProcessor(

@@ -13,7 +13,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
 
-from lamm_model.conversation import MediaChunk, Modality, PromptPreset, Turn, render
+from lamm_model.conversation import (
+    MediaChunk,
+    Modality,
+    PromptPreset,
+    SpecialChunk,
+    Turn,
+    render,
+)
 from lamm_model.spec import CheckpointSpec
 from lamm_model.system_texts import system_text
 from lamm_model.tokenizer import LammTokenizer
@@ -39,9 +46,11 @@ class LengthCounter:
         tokenizer: LammTokenizer,
         system_prompts: Mapping[str, str],
         media_tokens: Mapping[Modality, int],
+        preset: PromptPreset = PromptPreset.LAMM_TRAIN,
     ) -> None:
         """`system_prompts` by task type, `media_tokens` by modality."""
         self._system_prompts, self._media_tokens = system_prompts, media_tokens
+        self._preset = preset
         # System prompts and templated questions repeat.
         self._count_text = functools.lru_cache(maxsize=1 << 14)(
             lambda text: len(tokenizer.encode(text))
@@ -60,20 +69,26 @@ class LengthCounter:
             return cls(tokenizer, {}, PUBLISHED_MEDIA_TOKENS)
         spec = CheckpointSpec.from_pretrained(directory)
         tokens = {modality: spec.placeholder(modality)[1] for modality in spec.modalities}
-        return cls(tokenizer, spec.system_prompts, tokens)
+        preset = spec.prompt_preset if spec.prompt_preset.trains else PromptPreset.LAMM_TRAIN
+        return cls(tokenizer, spec.system_prompts, tokens, preset)
 
     def measure(self, turns: Sequence[Turn], task_type: str, limit: int | None) -> RecordLength:
         """Tokens of a record, and the number of leading turns that fit `limit`."""
         system = system_text(self._system_prompts, PromptPreset.LAMM_TRAIN, task_type)
         tokens, kept, answered = 1, 0, 0
-        for chunk in render(turns, system):
+        for chunk in render(turns, system, self._preset):
             if isinstance(chunk, MediaChunk):
                 tokens += self._media_tokens.get(chunk.modality, 0)
                 continue
-            tokens += self._count_text(chunk.text)
-            if chunk.trains:
-                answered += 1
-                kept = answered if limit is None or tokens <= limit else kept
+            if isinstance(chunk, SpecialChunk):  # they belong to the answer before them
+                tokens += len(chunk.pieces)
+            else:
+                tokens += self._count_text(chunk.text)
+                answered += chunk.trains
+            if limit is None or tokens <= limit:
+                kept = answered
+            elif isinstance(chunk, SpecialChunk) and kept == answered:
+                kept -= 1
         if turns and turns[-1].assistant is None:
             kept = len(turns) if limit is None or tokens <= limit else 0
         return RecordLength(tokens, len(turns), kept)

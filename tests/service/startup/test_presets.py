@@ -156,7 +156,7 @@ async def test_presets_come_from_the_environment(monkeypatch: pytest.MonkeyPatch
     [
         (
             "--prompt-preset", "v1",
-            "unknown prompt preset 'v1'; expected one of lamm-train, upstream-bench, upstream-cli",
+            "unknown prompt preset 'v1'; expected one of lamm-train, llama2-chat, upstream-bench,",
         ),
         (
             "--image-preset", "crop",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import math
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -144,7 +144,7 @@ def test_a_cloud_comes_back_with_its_boxes_in_the_frame_it_was_sent_in() -> None
 
 
 @pytest.mark.parametrize("up_axis", ["y", "z"])
-def test_a_rotated_box_is_drawn_rotated_in_every_frame(up_axis: str) -> None:
+def test_a_rotated_box_is_drawn_rotated_in_every_frame(up_axis: Literal["y", "z"]) -> None:
     box = (1.0, -2.0, 0.5, 2.0, 0.4, 1.0, 0.7)
     cloud = PointCloud(np.zeros((5, 3), np.float32), up_axis=up_axis)
     file = overlay_ply(cloud, [BoxMark("bed", (5, 5, 5, 1, 1, 1)), BoxMark("chair", box)], "cm")

@@ -26,6 +26,7 @@ _TEMPLATES = files("lamm_model.checkpoint.export.llava") / "templates"
 # Template file, and the turns that the preset takes.
 _BODIES: Mapping[PromptPreset, tuple[str, int]] = {
     PromptPreset.LAMM_TRAIN: ("lamm-train.jinja", 1 << 31),
+    PromptPreset.LLAMA2_CHAT: ("llama2-chat.jinja", 1 << 31),
     PromptPreset.UPSTREAM_BENCH: ("upstream.jinja", 1),
     PromptPreset.UPSTREAM_CLI: ("upstream.jinja", 1 << 31),
 }
@@ -43,6 +44,7 @@ _PROBES: tuple[tuple[Turn, ...], ...] = (
     (Turn("How many?", "2", _PICTURE), Turn("Where?", "[0.12, 0.5]"), Turn("And now?")),
     (Turn("Hello.", "Hi!"), Turn("Look.", "I see.", _PICTURE), Turn("Again.", media=_PICTURE)),
     (Turn("<Img> </IMG> <image> <pointcloud> #### ###", "### Human: no", _PICTURE), Turn("#x")),
+    (Turn("[INST] [/INST] <<SYS>> <</SYS>>", "[[INST]INST]", _PICTURE), Turn("<<<SYS>>>")),
     (Turn("Empty?", "", _PICTURE), Turn("- one\n- two")),
     (Turn(None, "Hello!"), Turn("Hi.", media=_PICTURE)),
 )

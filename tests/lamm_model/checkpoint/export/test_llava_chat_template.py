@@ -10,7 +10,7 @@ from typing import Any
 
 import jinja2
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer
 
@@ -36,7 +36,7 @@ PIECES = (
     "####", "<", ">", "</", "/", "<Img>", "</IMG>", "<image>", "<point_cloud>", "<PointCloud>",
     "<pcl", "img>", "<\u0130mg>", "<\u0131mg>", " ", "  ", "\n", "\n\n", "\t", "\u00a0", "\u2581",
     "\u00e9", "e\u0301", "\u6f22\u5b57", "\U0001f600", "Human:", "### Human: ", "### Assistant:",
-    "{{ x }}", "{% if %}", "\\n", '"', "'",
+    "[INST]", "[/INST]", "<<SYS>>", "<</SYS>>", "INST", "{{ x }}", "{% if %}", "\\n", '"', "'",
 )  # fmt: skip
 TEXTS = st.lists(st.sampled_from(PIECES), max_size=8).map("".join)
 
@@ -53,6 +53,21 @@ def conversations(draw: st.DrawFn) -> list[Turn]:
             human += "Hello"
         turns.append(Turn(human, draw(TEXTS) if number < count - 1 else None, media))
     return turns
+
+
+def crosses(lamm: LammTokenizer, preset: PromptPreset, turns: list[Turn]) -> bool:
+    """Whether a past answer joins the blank before it, so that no template gives its ids.
+
+    Two blanks meet there in `llama2-chat` alone.
+    """
+    before = ": "
+    answers = [
+        f"{(turn.assistant or '').strip()}\n" for turn in turns if turn.assistant is not None
+    ]
+    return preset is PromptPreset.LLAMA2_CHAT and any(
+        lamm.encode(f"{before} {answer}") != lamm.encode(before) + lamm.encode(answer)
+        for answer in answers
+    )
 
 
 class Prompts:
@@ -91,6 +106,7 @@ PROMPTS = {preset: mini(preset) for preset in PromptPreset}
 def test_ids_are_those_of_the_preset(
     preset: PromptPreset, turns: list[Turn], system: str | None
 ) -> None:
+    assume(not crosses(PROMPTS[preset].lamm, preset, turns))
     assert PROMPTS[preset].agree(turns, system)
 
 
@@ -205,6 +221,16 @@ def test_pieces_across_a_border_are_reported(tmp_path: Path) -> None:
     assert 0 < len(fitted.differing) < fitted.compared
 
 
+def test_an_answer_that_joins_the_blank_before_it_is_reported() -> None:
+    prompts = PROMPTS[PromptPreset.LLAMA2_CHAT]
+    joined = [Turn("Hello.", "Hi!"), Turn("Look.", "I see.", PICTURE), Turn("Again.")]
+    assert crosses(prompts.lamm, PromptPreset.LLAMA2_CHAT, joined)
+    assert not prompts.agree(joined, None)
+    fitted = fitted_template(prompts.spec, prompts.lamm, prompts.tokenizer)
+    assert 0 < len(fitted.differing) < fitted.compared
+    assert all(len(turns) > 1 for turns in fitted.differing)
+
+
 def test_a_template_that_does_not_fit_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     prompts = PROMPTS[PromptPreset.LAMM_TRAIN]
     wrong = chat_template(prompts.spec, prompts.tokenizer).replace("### Human: ", "### Human:")
@@ -228,6 +254,7 @@ def test_ids_in_llama_s_own_vocabulary(preset: PromptPreset, tmp_path: Path) -> 
     @settings(max_examples=1000)
     def compare(turns: list[Turn], system: str | None) -> None:
         nonlocal checked
+        assume(not crosses(lamm, preset, turns))
         checked += 1
         assert prompts.agree(turns, system)
 

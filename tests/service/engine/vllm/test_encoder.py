@@ -13,7 +13,7 @@ from torch import Tensor
 
 from lamm_model.media import PreparedMedia
 from service.engine.base import MediaSpan, RequestFailedError
-from service.engine.config import EngineConfig
+from service.engine.config import DeviceKind, EngineConfig
 from service.engine.loading.model_source import ModelSource
 from service.engine.media_encoder import MediaEncoder
 from service.engine.vllm.encoder import EncodedRequest, RequestEncoder
@@ -49,7 +49,7 @@ def runs(monkeypatch: pytest.MonkeyPatch) -> SlowRuns:
 @pytest.fixture
 async def encoder(checkpoint: Path) -> AsyncIterator[RequestEncoder]:
     source = ModelSource.from_pretrained(checkpoint, "tiny")
-    made = RequestEncoder([source], EngineConfig(device="cpu"))
+    made = RequestEncoder([source], EngineConfig(device=DeviceKind.CPU))
     await made.load()
     yield made
     made.close()
