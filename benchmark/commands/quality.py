@@ -94,7 +94,8 @@ class QualityOptions(ServerOptions):
     mode: Mode = Field(
         default=Mode.TEXT,
         description="text, or likelihood: answer multiple-choice and closed-set questions by the "
-        "most likely option, through /v1/tasks",
+        "most likely option, or task: ask in the tasks' own words and keep the scores of the "
+        "answers; both through /v1/tasks",
     )
     control: Annotated[tuple[Control, ...], Argument(action="append")] = Field(
         default=(), description="ask everything again under a blind control; may be repeated"

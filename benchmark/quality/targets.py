@@ -21,13 +21,8 @@ from benchmark.http.chat_answers import Usage, read_completion
 from benchmark.http.client import CHAT_PATH, Backend, ChatClient, server_root, shown
 from benchmark.quality.controls import Control, Question, seed_of
 from benchmark.quality.controls_media import blank_part
-from benchmark.quality.likelihood_target import (
-    can_be_ranked,
-    encode_ranking,
-    ranked_inputs,
-    ranking_path,
-    read_ranking,
-)
+from benchmark.quality.likelihood_target import can_be_ranked, encode_ranking, read_ranking
+from benchmark.quality.task_target import encode_task, read_task, task_inputs, task_path
 from benchmark.suite import Item
 
 # A control that sends something else gets a new version, so that old answers are not reused.
@@ -35,10 +30,13 @@ _CONTROL_VERSIONS = {Control.BLANK_MEDIA: "blank-media/2"}
 
 
 class Mode(StrEnum):
-    """How closed questions are answered: in text, or by the most likely option."""
+    """How questions are asked: as the suite words them, closed ones by the most likely option, or
+    in the tasks' own words, whose answers have scores.
+    """
 
     TEXT = "text"
     LIKELIHOOD = "likelihood"
+    TASK = "task"
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,12 +55,18 @@ class ModelIdentity:
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """The text of an answer; `options` with log-probabilities if it was chosen by likelihood."""
+    """The text of an answer; `options` with log-probabilities if it was chosen by likelihood.
+
+    `score`, `scores` and `logprobs` are as in `Answer`.
+    """
 
     text: str
     finish_reason: str | None
     usage: Usage
     options: Sequence[Mapping[str, Any]] | None = None
+    score: float | None = None
+    scores: Mapping[str, float] | None = None
+    logprobs: Mapping[str, Mapping[str, float]] | None = None
 
 
 class ModelChangedError(BenchmarkError):
@@ -76,6 +80,7 @@ class Target:
         self.identity = identity
         self._client = client
         self._media = media
+        self._mode = Mode(identity.mode)
 
     async def ask(self, question: Question) -> Reply:
         """The greedy answer to a question.
@@ -92,9 +97,7 @@ class Target:
 
     def path(self, question: Question) -> str:
         """The path for a question."""
-        if asks_by_likelihood(question, Mode(self.identity.mode)):
-            return ranking_path(question.item)
-        return CHAT_PATH
+        return task_path(question.item) if asks_task(question, self._mode) else CHAT_PATH
 
     def body(self, question: Question) -> bytes:
         """The JSON body for a question.
@@ -104,10 +107,11 @@ class Target:
             OSError: the medium cannot be read.
         """
         item, part = question.item, self._part(question)
-        if asks_by_likelihood(question, Mode(self.identity.mode)):
+        if asks_task(question, self._mode):
             if part is None:
-                raise BenchmarkError("a question without media cannot be answered by likelihood")
-            return encode_ranking(item, part, self.identity.model)
+                raise BenchmarkError("a question without media cannot be asked of a task's route")
+            encode = encode_ranking if self._mode is Mode.LIKELIHOOD else encode_task
+            return encode(item, part, self.identity.model)
         fields = {"model": self.identity.model, "stream": False, **parameters(item)}
         return encode_chat(item.sample.question, part, fields)
 
@@ -118,10 +122,17 @@ class Target:
             RequestFailedError: malformed answer.
             ModelChangedError: the answer comes from other weights.
         """
-        if asks_by_likelihood(question, Mode(self.identity.mode)):
-            ranking = read_ranking(question.item, content)
-            self._check(ranking.fingerprint)
-            return Reply(ranking.text, ranking.finish_reason, ranking.usage, ranking.options)
+        if asks_task(question, self._mode):
+            if self._mode is Mode.LIKELIHOOD:
+                ranking = read_ranking(question.item, content)
+                self._check(ranking.fingerprint)
+                return Reply(ranking.text, ranking.finish_reason, ranking.usage, ranking.options)
+            told = read_task(content)
+            self._check(told.fingerprint)
+            return Reply(
+                told.text, told.finish_reason, told.usage, None, told.score, told.scores,
+                told.logprobs,
+            )  # fmt: skip
         result = read_completion(content)
         self._check(result.fingerprint)
         return Reply(result.text, result.finish_reason, result.usage)
@@ -164,7 +175,7 @@ async def identify(
         RequestFailedError: refused, or no model is named.
         BenchmarkError: the backend does not support the mode.
     """
-    if mode is Mode.LIKELIHOOD and backend is not Backend.LAMM:
+    if mode is not Mode.TEXT and backend is not Backend.LAMM:
         raise BenchmarkError(
             f"--mode {mode} needs /v1/tasks, which --backend {backend} does not have"
         )
@@ -190,19 +201,19 @@ def parameters(item: Item) -> dict[str, Any]:
 def conditions(question: Question, mode: Mode) -> dict[str, Any]:
     """The parameters on which an answer depends besides question and weights."""
     found: dict[str, Any] = parameters(question.item)
-    if asks_by_likelihood(question, mode):
-        found = {"mode": mode.value, "inputs": ranked_inputs(question.item)}
+    if asks_task(question, mode):
+        found = {"mode": mode.value, "inputs": task_inputs(question.item)}
     if question.control is not None:
         found["control"] = _CONTROL_VERSIONS.get(question.control, question.control.value)
     return found
 
 
-def asks_by_likelihood(question: Question, mode: Mode) -> bool:
-    """Whether the options of a question are ranked; open questions are answered in text.
+def asks_task(question: Question, mode: Mode) -> bool:
+    """Whether a question is asked at its task's route: all, or those whose options are ranked.
 
-    /v1/tasks needs a medium, so the text-only control has no likelihoods (see `refusal`).
+    /v1/tasks needs a medium, so the text-only control is not asked there (see `refusal`).
     """
-    return mode is Mode.LIKELIHOOD and can_be_ranked(question.item)
+    return mode is Mode.TASK or (mode is Mode.LIKELIHOOD and can_be_ranked(question.item))
 
 
 def refusal(question: Question, identity: ModelIdentity) -> str | None:
@@ -210,7 +221,7 @@ def refusal(question: Question, identity: ModelIdentity) -> str | None:
     item = question.item
     if identity.backend != Backend.LAMM and item.media is not None and is_cloud(item.media):
         return f"not asked: --backend {identity.backend} cannot send point clouds"
-    if item.media is None and asks_by_likelihood(question, Mode(identity.mode)):
+    if item.media is None and asks_task(question, Mode(identity.mode)):
         return f"not asked: --mode {identity.mode} needs a medium"
     return None
 
