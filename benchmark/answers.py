@@ -20,7 +20,9 @@ class Answer:
     """A model's answer to one item. `key` identifies model, question and parameters (`Item.key`).
 
     `options` are the options with their log-probabilities, as the server sent them, if the answer
-    was chosen by likelihood.
+    was chosen by likelihood. `score` is that of the whole answer and `scores` maps the paths of its
+    places to theirs, if the answer came from a task's route; `logprobs` are the log-probabilities
+    from which these follow, by path, those of the answer under "".
     """
 
     key: str
@@ -34,6 +36,9 @@ class Answer:
     completion_tokens: int
     seconds: float
     options: Sequence[Mapping[str, Any]] | None = None
+    score: float | None = None
+    scores: Mapping[str, float] | None = None
+    logprobs: Mapping[str, Mapping[str, float]] | None = None
 
 
 _FIELDS = tuple(field.name for field in fields(Answer))

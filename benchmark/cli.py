@@ -9,7 +9,7 @@ from typing import Any
 
 from rich.console import Console
 
-from benchmark.commands import faults, judge, load, quality, report, soak
+from benchmark.commands import calibrate, faults, judge, load, quality, report, soak
 from benchmark.commands.arguments import Parser, add_arguments, read_options
 from benchmark.commands.options import Command
 from benchmark.errors import BenchmarkError
@@ -22,6 +22,7 @@ COMMANDS: tuple[Command[Any], ...] = (
     faults.COMMAND,
     report.COMMAND,
     judge.COMMAND,
+    calibrate.COMMAND,
 )
 
 

@@ -14,6 +14,7 @@ from typing import Annotated, Any
 from fastapi import Depends, Request
 
 from lamm_model.spec import CheckpointSpec
+from lamm_model.tasks.calibration import Calibration
 from lamm_model.tokenizer import LammTokenizer
 from service.batches.service import Batches
 from service.engine.base import Engine
@@ -30,7 +31,10 @@ from service.schemas.unknown_fields import UnknownFields
 
 @dataclass(frozen=True, slots=True)
 class ServedModel:
-    """One served model: its identity, limits, engine and input processor."""
+    """One served model: its identity, limits, engine and input processor.
+
+    `calibration` is that of its task scores, None without a file beside the weights.
+    """
 
     name: str
     spec: CheckpointSpec
@@ -43,6 +47,7 @@ class ServedModel:
     tokenizer: LammTokenizer
     processor: InputProcessor
     metrics: Metrics
+    calibration: Calibration | None = None
 
     def check_characters(self, text: str, param: str) -> None:
         """Refuses a text that cannot fit the context, before it is tokenized.

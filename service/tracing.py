@@ -127,6 +127,7 @@ class TracedEngine(Engine):
 
     def __init__(self, engine: Engine, tracer: Tracer) -> None:
         self._engine, self._tracer = engine, tracer
+        self.grammar_logprobs = engine.grammar_logprobs
 
     async def start(self) -> EngineInfo:
         return await self._engine.start()

@@ -58,7 +58,8 @@ class QualityOptions(RecipeOptions):
         default=Mode.TEXT,
         description="text, or likelihood: answer multiple-choice and closed-set questions by the "
         "most likely option, through /v1/tasks; chef: the same with the prompts, answer texts and "
-        "means per token of ChEF, through /v1/likelihoods",
+        "means per token of ChEF, through /v1/likelihoods; task: ask in the tasks' own words and "
+        "keep the scores of the answers, through /v1/tasks",
     )
     examples: Annotated[int, Field(ge=0, le=MAX_EXAMPLES)] = Field(
         default=0,

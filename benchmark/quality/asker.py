@@ -174,6 +174,9 @@ def answer_of(
         completion_tokens=reply.usage.completion_tokens,
         seconds=round(seconds, 4),
         options=reply.options,
+        score=reply.score,
+        scores=reply.scores,
+        logprobs=reply.logprobs,
     )
 
 

@@ -21,16 +21,19 @@ from benchmark.errors import BenchmarkError, RequestFailedError
 from benchmark.http.client import Backend, ChatClient, server_root, shown
 from benchmark.quality.chef_target import LIKELIHOODS_PATH
 from benchmark.quality.examples import NO_EXAMPLES, ExamplePlan, Retriever
-from benchmark.quality.likelihood_target import TASKS_PATH
 from benchmark.quality.recipe import Decoding, RecipeRun
+from benchmark.quality.task_target import TASKS_PATH
 
 
 class Mode(StrEnum):
-    """How closed questions are answered: in text, by the most likely option, or as in ChEF."""
+    """How questions are asked: as the suite words them; closed ones by the most likely option, or
+    as in ChEF; or in the tasks' own words, whose answers have scores.
+    """
 
     TEXT = "text"
     LIKELIHOOD = "likelihood"
     CHEF = "chef"
+    TASK = "task"
 
 
 @dataclass(frozen=True, slots=True)

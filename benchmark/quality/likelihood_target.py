@@ -15,10 +15,8 @@ from pydantic import ValidationError
 
 from benchmark.errors import RequestFailedError
 from benchmark.http.chat_answers import Usage
-from benchmark.quality.controls import without_options
+from benchmark.quality.task_target import encode_task
 from benchmark.suite import Item
-
-TASKS_PATH = "/v1/tasks"
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,25 +35,9 @@ def can_be_ranked(item: Item) -> bool:
     return bool(item.task.options(item.inputs))
 
 
-def ranked_inputs(item: Item) -> dict[str, Any]:
-    """The inputs of the request. The endpoint appends the options to the question itself."""
-    inputs: dict[str, Any] = item.inputs.model_dump(mode="json", exclude_none=True)
-    if "choices" in inputs:
-        inputs["question"] = without_options(inputs["question"], inputs["choices"])
-    return inputs
-
-
-def ranking_path(item: Item) -> str:
-    """The task's route."""
-    return f"{TASKS_PATH}/{item.task.name}"
-
-
 def encode_ranking(item: Item, part: bytes, model: str) -> bytes:
     """A request body that contains an encoded content part of `MediaCache`."""
-    fields = {"model": model, "mode": "likelihood", "inputs": ranked_inputs(item)}
-    # A part is {"type":"image_url","image_url":{...}}; a task takes the field without the type.
-    medium = part[part.index(b",") + 1 : -1]
-    return b"".join([json.dumps(fields).encode()[:-1], b",", medium, b"}"])
+    return encode_task(item, part, model, "likelihood")
 
 
 def read_ranking(item: Item, body: bytes) -> Ranking:

@@ -27,13 +27,8 @@ from benchmark.quality.chef_target import (
 from benchmark.quality.controls import Control, Question, seed_of
 from benchmark.quality.controls_media import blank_part
 from benchmark.quality.identity import Mode, ModelIdentity
-from benchmark.quality.likelihood_target import (
-    can_be_ranked,
-    encode_ranking,
-    ranked_inputs,
-    ranking_path,
-    read_ranking,
-)
+from benchmark.quality.likelihood_target import Ranking, can_be_ranked, encode_ranking, read_ranking
+from benchmark.quality.task_target import encode_task, read_task, task_inputs, task_path
 from benchmark.suite import Item
 from lamm_model.tasks.upstream import keeps_its_spelling
 
@@ -45,12 +40,18 @@ _CONTROL_VERSIONS = {Control.BLANK_MEDIA: "blank-media/2"}
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """The text of an answer; `options` with log-probabilities if it was chosen by likelihood."""
+    """The text of an answer; `options` with log-probabilities if it was chosen by likelihood.
+
+    `score`, `scores` and `logprobs` are as in `Answer`.
+    """
 
     text: str
     finish_reason: str | None
     usage: Usage
     options: Sequence[Mapping[str, Any]] | None = None
+    score: float | None = None
+    scores: Mapping[str, float] | None = None
+    logprobs: Mapping[str, Mapping[str, float]] | None = None
 
 
 class ModelChangedError(BenchmarkError):
@@ -64,6 +65,7 @@ class Target:
         self.identity = identity
         self._client = client
         self._media = media
+        self._mode = Mode(identity.mode)
 
     async def ask(self, question: Question) -> Reply:
         """The answer to a question: greedy, or as its recipe says.
@@ -80,11 +82,9 @@ class Target:
 
     def path(self, question: Question) -> str:
         """The path for a question."""
-        if asks_as_chef(question, Mode(self.identity.mode)):
+        if asks_as_chef(question, self._mode):
             return LIKELIHOODS_PATH
-        if asks_by_likelihood(question, Mode(self.identity.mode)):
-            return ranking_path(question.item)
-        return CHAT_PATH
+        return task_path(question.item) if asks_task(question, self._mode) else CHAT_PATH
 
     def body(self, question: Question) -> bytes:
         """The JSON body for a question.
@@ -94,13 +94,14 @@ class Target:
             OSError: the medium cannot be read.
         """
         item, part = question.item, self._part(question)
-        if asks_as_chef(question, Mode(self.identity.mode)):
+        if asks_as_chef(question, self._mode):
             parts = [*self._example_parts(question), *([] if part is None else [part])]
             return encode_likelihoods(item, question.examples, parts, self.identity.model)
-        if asks_by_likelihood(question, Mode(self.identity.mode)):
+        if asks_task(question, self._mode):
             if part is None:
-                raise BenchmarkError("a question without media cannot be answered by likelihood")
-            return encode_ranking(item, part, self.identity.model)
+                raise BenchmarkError("a question without media cannot be asked of a task's route")
+            encode = encode_ranking if self._mode is Mode.LIKELIHOOD else encode_task
+            return encode(item, part, self.identity.model)
         asked = question.asked
         given = parameters(item) if asked is None else asked.fields()
         fields = {"model": self.identity.model, "stream": False, **given}
@@ -114,12 +115,17 @@ class Target:
             RequestFailedError: malformed answer.
             ModelChangedError: the answer comes from other weights.
         """
-        mode = Mode(self.identity.mode)
-        if asks_as_chef(question, mode) or asks_by_likelihood(question, mode):
-            read = read_likelihoods if mode is Mode.CHEF else read_ranking
-            ranking = read(question.item, content)
-            self._check(ranking.fingerprint)
-            return Reply(ranking.text, ranking.finish_reason, ranking.usage, ranking.options)
+        if asks_as_chef(question, self._mode):
+            return self._ranked(read_likelihoods(question.item, content))
+        if asks_task(question, self._mode):
+            if self._mode is Mode.LIKELIHOOD:
+                return self._ranked(read_ranking(question.item, content))
+            told = read_task(content)
+            self._check(told.fingerprint)
+            return Reply(
+                told.text, told.finish_reason, told.usage, None, told.score, told.scores,
+                told.logprobs,
+            )  # fmt: skip
         result = read_completion(content)
         self._check(result.fingerprint)
         return Reply(result.text, result.finish_reason, result.usage)
@@ -144,6 +150,10 @@ class Target:
         paths = [example.media for example in question.examples]
         return [self._media.part(path) for path in paths if path is not None]
 
+    def _ranked(self, ranking: Ranking) -> Reply:
+        self._check(ranking.fingerprint)
+        return Reply(ranking.text, ranking.finish_reason, ranking.usage, ranking.options)
+
     def _check(self, fingerprint: str | None) -> None:
         """For LAMM services only: others return arbitrary fingerprints."""
         identity = self.identity
@@ -167,8 +177,8 @@ def conditions(question: Question, mode: Mode) -> dict[str, Any]:
     found: dict[str, Any] = parameters(question.item) if asked is None else asked.conditions()
     if question.text != question.item.sample.question:
         found["question"] = question.text
-    if asks_by_likelihood(question, mode):
-        found = {"mode": mode.value, "inputs": ranked_inputs(question.item)}
+    if asks_task(question, mode):
+        found = {"mode": mode.value, "inputs": task_inputs(question.item)}
     if asks_as_chef(question, mode):
         found = {
             "mode": mode.value,
@@ -181,12 +191,12 @@ def conditions(question: Question, mode: Mode) -> dict[str, Any]:
     return found
 
 
-def asks_by_likelihood(question: Question, mode: Mode) -> bool:
-    """Whether the options of a question are ranked; open questions are answered in text.
+def asks_task(question: Question, mode: Mode) -> bool:
+    """Whether a question is asked at its task's route: all, or those whose options are ranked.
 
-    /v1/tasks needs a medium, so the text-only control has no likelihoods (see `refusal`).
+    /v1/tasks needs a medium, so the text-only control is not asked there (see `refusal`).
     """
-    return mode is Mode.LIKELIHOOD and can_be_ranked(question.item)
+    return mode is Mode.TASK or (mode is Mode.LIKELIHOOD and can_be_ranked(question.item))
 
 
 def asks_as_chef(question: Question, mode: Mode) -> bool:
@@ -200,7 +210,7 @@ def refusal(question: Question, identity: ModelIdentity) -> str | None:
     is_chat = identity.backend == Backend.OPENAI_CHAT
     if is_chat and item.media is not None and is_cloud(item.media):
         return f"not asked: --backend {identity.backend} cannot send point clouds"
-    if item.media is None and asks_by_likelihood(question, Mode(identity.mode)):
+    if item.media is None and asks_task(question, Mode(identity.mode)):
         return f"not asked: --mode {identity.mode} needs a medium"
     if question.asked is not None and not keeps_its_spelling(question.text):
         return "not asked: it spells a tag or marks, which the server breaks up"

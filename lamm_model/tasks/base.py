@@ -80,6 +80,19 @@ class WrittenPlace:
     used: Numbers | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class PlaceSpan:
+    """Where a text writes one place of its answer: ranges of the text after `tidy`.
+
+    Attributes:
+        place: the numbers, with the brackets around them.
+        label: the words of its label, which places may share; None without any.
+    """
+
+    place: tuple[int, int]
+    label: tuple[int, int] | None = None
+
+
 class Task(ABC, Generic[InputsT, AnswerT]):
     """One vision task. Instances are stateless; the registry holds one of each.
 
@@ -171,6 +184,23 @@ class Task(ABC, Generic[InputsT, AnswerT]):
 
     def written_places(self, text: str, inputs: InputsT) -> list[WrittenPlace]:  # noqa: ARG002
         """Each group of numbers in a text that may be a place, and how `parse` reads it."""
+        return []
+
+    def place_spans(self, text: str, inputs: InputsT) -> list[PlaceSpan]:  # noqa: ARG002
+        """Where each place of `parse`'s answer is written, in the order of `answer.places()`."""
+        return []
+
+    def place_hits(
+        self,
+        answer: AnswerT,  # noqa: ARG002 - for subclasses
+        target: AnswerT,  # noqa: ARG002
+        inputs: InputsT,  # noqa: ARG002
+        order: Sequence[int],  # noqa: ARG002
+    ) -> list[bool]:
+        """Whether each place of an answer is right; `order` is the surest place first.
+
+        A target is matched by one place, so of two places on one object the later one is wrong.
+        """
         return []
 
     @property

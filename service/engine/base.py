@@ -235,7 +235,12 @@ class EngineStats:
 
 
 class Engine(ABC):
-    """A batching text generator. One contract test runs against every implementation."""
+    """A batching text generator. One contract test runs against every implementation.
+
+    `grammar_logprobs`: whether it gives log-probabilities of answers with a grammar.
+    """
+
+    grammar_logprobs: bool = True
 
     @abstractmethod
     async def start(self) -> EngineInfo:

@@ -158,6 +158,33 @@ class ClippedPlace(BaseModel):
     used: list[float]
 
 
+class Score(BaseModel):
+    """How probable it is that an answer or a place is right, 0 to 1.
+
+    If `calibrated`, `value` is a probability that was measured on held-out questions. Otherwise it
+    follows from the model's own probabilities and only ranks answers of one task. `logprob` is the
+    sum of the log-probabilities of the tokens (in mode `likelihood`: of the option's share).
+    """
+
+    value: Annotated[float, Field(ge=0, le=1)]
+    calibrated: bool
+    logprob: float
+
+
+class PlaceScore(BaseModel):
+    """The score of one place: right label, and near enough to be counted by the benchmark.
+
+    `path` is the place in `answer`, as in `clipped`; `value` and `calibrated` are as in `Score`.
+    `logprob` is that of its numbers, `label_logprob` that of its label, null if no words give one.
+    """
+
+    path: str
+    value: Annotated[float, Field(ge=0, le=1)]
+    calibrated: bool
+    logprob: float
+    label_logprob: float | None
+
+
 class OptionLogprob(BaseModel):
     """One option of a closed set, and its probability.
 
@@ -178,8 +205,10 @@ class TaskResponse(BaseModel):
 
     `text` is the model's text (in mode `likelihood`: the best option's most probable wording).
     `clipped` lists places that were moved into range, `dropped` the text of places that could not
-    be used. `options` is set only in mode `likelihood`, in the order of the labels or choices.
-    `overlay` is a `data:` URL, or null if there is nothing to draw.
+    be used. `score` is that of the whole answer, null without an answer; `scores` has one entry per
+    place, in the order of `answer`. Both are null if the engine gives no log-probabilities.
+    `options` is set only in mode `likelihood`, in the order of the labels or choices. `overlay` is
+    a `data:` URL, or null if there is nothing to draw.
     """
 
     id: str
@@ -197,6 +226,8 @@ class TaskResponse(BaseModel):
     media: PictureMedia | CloudMedia
     clipped: list[ClippedPlace] = []
     dropped: list[str] = []
+    score: Score | None = None
+    scores: list[PlaceScore] | None = None
     options: list[OptionLogprob] | None = None
     overlay: str | None = None
 

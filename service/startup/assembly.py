@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from lamm_model.spec import CheckpointSpec, ImageSpec, PointSpec
 from lamm_model.tasks import TASKS
+from lamm_model.tasks.calibration import Calibration
 from lamm_model.tokenizer import LammTokenizer
 from service.batches.service import Batches
 from service.config.settings import Settings
@@ -60,7 +61,8 @@ def build_services(
         tracing: wraps the engines and the media pools, if given.
 
     Raises:
-        CheckpointError, EngineConfigError, ValueError, OSError: as `app.create_app`.
+        CheckpointError, CalibrationError, EngineConfigError, ValueError, OSError: as
+            `app.create_app`.
     """
     presets = Presets(settings.prompt_preset, settings.image_preset, settings.prompt_pack)
     sources = read_checkpoint_flags(settings.checkpoint, settings.served_model_name, presets)
@@ -181,6 +183,7 @@ def _served_model(
         tokenizer=tokenizer,
         processor=InputProcessor(spec, tokenizer, source.name, limits, media, grammars),
         metrics=own_metrics,
+        calibration=Calibration.beside(source.adapter or spec.path, spec.digest),
     )
 
 

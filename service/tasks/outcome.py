@@ -14,14 +14,13 @@ from lamm_model.tokenizer import LammTokenizer
 from service.answer.generation import Generation
 from service.answer.likelihood import OptionScore, continuation_ids, option_logprobs, scoring
 from service.dependencies import ServedModel, Timeouts
+from service.engine.base import TokenLogprob
 from service.keys.auth import Caller
 from service.plan.input_processor import PlannedRequest
 from service.schemas.openai_answers import PromptTokensDetails, Usage
 from service.schemas.tasks import OptionLogprob, TaskRequest
 from service.tasks.options import TokenIds, option_logprobs_of, probabilities
-
-# JSON has no infinity; OpenAI's value for an impossible token.
-_LEAST_LOGPROB = -9999.0
+from service.tasks.scores import LEAST_LOGPROB
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +37,10 @@ class TaskQuestion:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """The model's answer; `read` and `options` are set in mode `likelihood`."""
+    """The model's answer; `read` and `options` are set in mode `likelihood`.
+
+    `tokens` are those of the text, without any if the plan asks for no log-probabilities.
+    """
 
     text: str
     finish_reason: Literal["stop", "length"] | None
@@ -46,6 +48,7 @@ class Outcome:
     timing: str
     read: ParseResult[Any] | None = None
     options: list[OptionLogprob] | None = None
+    tokens: tuple[TokenLogprob, ...] = ()
 
 
 async def generate(question: TaskQuestion, planned: PlannedRequest, timeouts: Timeouts) -> Outcome:
@@ -64,16 +67,24 @@ async def generate(question: TaskQuestion, planned: PlannedRequest, timeouts: Ti
         queue_timeout_s=timeouts.queue_s,
     )
     texts: list[str] = []
+    tokens: list[TokenLogprob] = []
     reason: Literal["stop", "length"] | None = None
     try:
         await generation.start(timeouts.keepalive_s)
         async for delta in generation.deltas():
             if delta is not None:
                 texts.append(delta.text)
+                tokens += delta.logprobs
                 reason = delta.finish_reason.value if delta.finish_reason else reason
     finally:
         await generation.close()
-    return Outcome("".join(texts), reason, generation.usage(), generation.server_timing())
+    return Outcome(
+        "".join(texts),
+        reason,
+        generation.usage(),
+        generation.server_timing(),
+        tokens=tuple(tokens),
+    )
 
 
 async def score(
@@ -142,8 +153,8 @@ def _listed(
     return [
         OptionLogprob(
             option=option.name,
-            logprob=max(logprob, _LEAST_LOGPROB),
-            mean_logprob=max(score.logprob / score.num_tokens, _LEAST_LOGPROB),
+            logprob=max(logprob, LEAST_LOGPROB),
+            mean_logprob=max(score.logprob / score.num_tokens, LEAST_LOGPROB),
             probability=probability,
             num_tokens=score.num_tokens,
         )

@@ -25,14 +25,17 @@ from service.schemas.tasks import (
     ClippedPlace,
     CloudTaskRequest,
     PictureMedia,
+    PlaceScore,
+    Score,
     TaskRequest,
     TaskResponse,
 )
 from service.tasks.answer_grammar import form_of
 from service.tasks.marks import marks_of
 from service.tasks.models import SAMPLING_FIELDS
-from service.tasks.outcome import TaskQuestion, generate, score
+from service.tasks.outcome import Outcome, TaskQuestion, generate, score
 from service.tasks.places import CloudFrame, Frame, PictureFrame, placed, repairs
+from service.tasks.scores import Scorer, calibration_for
 
 _OVERLAY_TYPES = {"png": "image/png", "ply": "application/octet-stream"}
 
@@ -53,7 +56,7 @@ async def answer_task(
     """
     task, body, model = question.task, question.body, question.model
     options = await asyncio.to_thread(_options, task, body)
-    planned = await _plan(question, 1 if options else task.max_tokens)
+    planned = await _plan(question, likelihood=bool(options))
     if body.overlay is None:
         body.forget_medium()
         release()
@@ -66,6 +69,9 @@ async def answer_task(
     read = outcome.read
     if read is None:
         read = await asyncio.to_thread(task.parse, outcome.text, inputs)
+    scored, scores = await asyncio.to_thread(
+        _scores, question, planned, outcome, inputs, read.answer
+    )
     clipped, dropped = await asyncio.to_thread(repairs, task, outcome.text, inputs, read.answer)
     overlay = await _overlay(question, planned, read.answer, inputs, frame)
     model.metrics.task_answered(task.name, read.status)
@@ -84,6 +90,8 @@ async def answer_task(
         media=_media(frame, planned),
         clipped=[ClippedPlace(**asdict(one)) for one in clipped],
         dropped=dropped,
+        score=scored,
+        scores=scores,
         options=outcome.options,
         overlay=overlay,
     )
@@ -108,8 +116,9 @@ def _options(task: AnyTask, body: TaskRequest) -> tuple[Option, ...]:
     return options
 
 
-async def _plan(question: TaskQuestion, default_max_tokens: int) -> PlannedRequest:
+async def _plan(question: TaskQuestion, *, likelihood: bool) -> PlannedRequest:
     body = question.body
+    has_logprobs = not body.constrain or question.model.engine.grammar_logprobs
     text = TextPart(type="text", text=question.task.prompt(body.inputs))
     form = None
     if body.constrain:
@@ -119,13 +128,15 @@ async def _plan(question: TaskQuestion, default_max_tokens: int) -> PlannedReque
         model=question.model.name,
         task=question.task.name,
         messages=[ChatMessage(role="user", content=[body.part(), text])],
+        # Those of the chosen tokens, for the scores.
+        logprobs=has_logprobs and not likelihood,
         **{name: getattr(body, name) for name in SAMPLING_FIELDS},
     )
     with _own_params(body):
         return await question.model.processor.plan(
             chat,
             question.owner,
-            default_max_tokens=default_max_tokens,
+            default_max_tokens=1 if likelihood else question.task.max_tokens,
             keep_media=body.overlay is not None,
             form=form,
             patient=question.caller.patient,
@@ -142,6 +153,24 @@ def _own_params(body: TaskRequest) -> Iterator[None]:
             _, found, rest = error.param.partition(f".{body.medium}")
             error.param = f"{body.medium}{rest}" if found else "inputs"
         raise
+
+
+def _scores(
+    question: TaskQuestion,
+    planned: PlannedRequest,
+    outcome: Outcome,
+    inputs: TaskModel,
+    answer: AnswerModel | None,
+) -> tuple[Score | None, list[PlaceScore] | None]:
+    """The scores of the answer and of its places; no answer has no score."""
+    body, params = question.body, planned.sequences[0].sampling_params
+    calibration = calibration_for(params, body.constrain, question.model.calibration)
+    scorer = Scorer(question.task, calibration)
+    if answer is None:
+        return None, []
+    if outcome.options is not None:
+        return scorer.of_option(max(one.probability for one in outcome.options)), []
+    return scorer.of_text(outcome.text, outcome.tokens, inputs, answer)
 
 
 def _frame(body: TaskRequest, planned: PlannedRequest) -> Frame:

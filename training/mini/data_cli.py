@@ -11,6 +11,8 @@ from training.arguments import positive
 from training.mini.mixture import MIXTURE, Mixture
 from training.mini.sources import PACKAGES, SourceError, Split, fetch
 
+_SEED_HELP = "random seed of other samples (default: that of the published scores)"
+
 
 def fetch_sources(argv: Sequence[str]) -> int:
     parser = _parser(
@@ -66,14 +68,15 @@ def mini_suite(argv: Sequence[str]) -> int:
     add = parser.add_argument
     add("out", type=Path, help="output folder")
     add("--count", type=int, default=500, help="samples per row (default: %(default)s)")
+    add("--seed", type=int, help=_SEED_HELP)
     args = parser.parse_args(argv)
 
     def write() -> Iterator[Path]:
         from training.mini.corpus import Pools  # noqa: PLC0415 - as above
-        from training.mini.writers.quality_suite import write_suite  # noqa: PLC0415
+        from training.mini.writers.quality_suite import SEED, write_suite  # noqa: PLC0415
 
-        pools = Pools.load(args.sources, "test")
-        yield write_suite(pools, args.out, args.count, {"sources": PACKAGES})
+        pools, seed = Pools.load(args.sources, "test"), SEED if args.seed is None else args.seed
+        yield write_suite(pools, args.out, args.count, {"sources": PACKAGES}, seed)
 
     return _run(parser, args, write)
 
@@ -88,13 +91,18 @@ def mini_benchmark(argv: Sequence[str]) -> int:
     add = parser.add_argument
     add("out", type=Path, help="output folder")
     add("--count", type=positive, default=200, help="samples per file (default: %(default)s)")
+    add("--seed", type=int, help=_SEED_HELP)
     args = parser.parse_args(argv)
 
     def write() -> Iterator[Path]:
         from training.mini.corpus import Pools  # noqa: PLC0415 - as above
-        from training.mini.writers.published_benchmark import write_benchmark  # noqa: PLC0415
+        from training.mini.writers.published_benchmark import (  # noqa: PLC0415
+            SEED,
+            write_benchmark,
+        )
 
-        yield write_benchmark(Pools.load(args.sources, "test"), args.out, args.count, PACKAGES)
+        pools, seed = Pools.load(args.sources, "test"), SEED if args.seed is None else args.seed
+        yield write_benchmark(pools, args.out, args.count, PACKAGES, seed=seed)
 
     return _run(parser, args, write)
 

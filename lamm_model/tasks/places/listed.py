@@ -8,7 +8,7 @@ from typing import ClassVar
 from pydantic import Field
 from typing_extensions import override
 
-from lamm_model.tasks.base import AnswerT, InputsT, ParseResult
+from lamm_model.tasks.base import AnswerT, InputsT, ParseResult, PlaceSpan
 from lamm_model.tasks.classification import MAX_LABELS, ClassificationInputs
 from lamm_model.tasks.grammar import any_of
 from lamm_model.tasks.metrics import (
@@ -19,6 +19,7 @@ from lamm_model.tasks.metrics import (
 )
 from lamm_model.tasks.models import Numbers
 from lamm_model.tasks.places.base import PlaceTask
+from lamm_model.tasks.places.spans import label_span
 from lamm_model.tasks.reading.places import (
     cut_short,
     label_pattern_fault,
@@ -100,6 +101,38 @@ class PlacesTask(PlaceTask[InputsT, AnswerT]):
         if not written:
             return f"There are no {self.things}."
         return "; ".join(f"{label} {place}" if label else place for label, place in written)
+
+    @override
+    def place_spans(self, text: str, inputs: InputsT) -> list[PlaceSpan]:
+        read, labels = self._read(text, inputs), self._labels(inputs)
+        usable = list(read.places)
+        found = [
+            ((label, used), group)
+            for label, group in labelled(read.text, usable, labels)
+            if (used := read.places[group].used) is not None
+        ]
+        # `_chosen` filters, so its places are found again by identity, in order.
+        rest = iter(found)
+        spans: list[PlaceSpan] = []
+        for one in self._chosen([place for place, _ in found], inputs):
+            group = next(group for place, group in rest if place is one)
+            label = label_span(read.text, usable, group, one[0], labels)
+            spans.append(PlaceSpan((group.start, group.end), label))
+        return spans
+
+    @override
+    def place_hits(
+        self, answer: AnswerT, target: AnswerT, inputs: InputsT, order: Sequence[int]
+    ) -> list[bool]:
+        """At the last of the thresholds: each place is a hit if it adds to the match."""
+        places = [(place.label, place.values) for place in answer.places()]
+        hits, tried, matched = [False] * len(places), list[FoundPlace](), 0
+        for index in order:
+            tried.append(places[index])
+            counts = self.counts(self._answer(tried, inputs), target, self.thresholds[-1])
+            right = counts.true_positives
+            hits[index], matched = right > matched, right
+        return hits
 
     @override
     def is_hit(self, answer: AnswerT | None, target: AnswerT) -> bool:

@@ -8,7 +8,7 @@ from typing import ClassVar
 
 from typing_extensions import override
 
-from lamm_model.tasks.base import AnswerT, InputsT, ParseResult
+from lamm_model.tasks.base import AnswerT, InputsT, ParseResult, PlaceSpan
 from lamm_model.tasks.metrics import Estimate, proportion
 from lamm_model.tasks.places.base import PlaceTask, ReadText
 from lamm_model.tasks.reading.coordinates import Group
@@ -47,6 +47,18 @@ class OnePlaceTask(PlaceTask[InputsT, AnswerT]):
         """`[0.512, 0.340]`, the place alone."""
         [place] = answer.places()
         return self.notation.write(place.values)
+
+    @override
+    def place_spans(self, text: str, inputs: InputsT) -> list[PlaceSpan]:
+        read = self._read(text, inputs)
+        found = (group for group, one in read.places.items() if one.used is not None)
+        return [PlaceSpan((group.start, group.end)) for group in found][:1]
+
+    @override
+    def place_hits(
+        self, answer: AnswerT, target: AnswerT, inputs: InputsT, order: Sequence[int]
+    ) -> list[bool]:
+        return [self.is_hit(answer, target)]
 
     @override
     def is_hit(self, answer: AnswerT | None, target: AnswerT) -> bool:

@@ -46,6 +46,9 @@ _log = logging.getLogger(__name__)
 class VllmEngine(Engine):
     """Models that share a language model, which a vLLM server runs."""
 
+    # vLLM computes them after the grammar has excluded tokens.
+    grammar_logprobs = False
+
     def __init__(
         self,
         models: Seq[ModelSource],

@@ -19,11 +19,17 @@ from training.mini.corpus import Pools
 from training.mini.writers.benchmark_sets import MINI_SETS, Fields
 from training.mini.writers.media_files import write_atomic
 
-_SEED = 20230701
+# The seed of the published scores.
+SEED = 20230701
 
 
 def write_benchmark(
-    pools: Pools, out: Path, count: int, sources: Mapping[str, str], progress: bool = True
+    pools: Pools,
+    out: Path,
+    count: int,
+    sources: Mapping[str, str],
+    progress: bool = True,
+    seed: int = SEED,
 ) -> Path:
     """Writes `count` samples for each of the 14 2D and 3 3D files to `out`; returns `out`.
 
@@ -37,7 +43,7 @@ def write_benchmark(
         stem = first.names[0].removesuffix(".json")
         bar = tqdm(range(count), desc=stem, unit="sample", disable=None if progress else True)
         for index in bar:
-            content, fields = mini.make(pools, np.random.default_rng((_SEED, number, index)))
+            content, fields = mini.make(pools, np.random.default_rng((seed, number, index)))
             media = f"{first.media_folders[0]}/{number:02d}-{index:05d}.{suffix}"
             write_atomic(out / first.folder / media, content)
             # The published 3D files prefix their paths with "./".
@@ -50,7 +56,7 @@ def write_benchmark(
             text = json.dumps(records[file], ensure_ascii=False, indent=1)
             write_atomic(out / dataset.folder / META_FOLDER / file, text.encode())
     write_atomic(
-        out / "provenance.json", json.dumps(_provenance(count, sources), indent=2).encode()
+        out / "provenance.json", json.dumps(_provenance(count, sources, seed), indent=2).encode()
     )
     return out
 
@@ -59,12 +65,12 @@ def _dataset(name: str) -> DatasetFile:
     return next(dataset for dataset in PUBLISHED_FILES if name in dataset.names)
 
 
-def _provenance(count: int, sources: Mapping[str, str]) -> Fields:
+def _provenance(count: int, sources: Mapping[str, str], seed: int) -> Fields:
     return {
         "name": "mini-benchmark",
         "comparable_with_published_results": False,
         "samples_per_file": count,
-        "seed": _SEED,
+        "seed": seed,
         "sets": {
             file: {"shows": mini.shows, "drawn": mini.drawn}
             for mini in MINI_SETS

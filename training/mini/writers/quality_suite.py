@@ -19,7 +19,8 @@ from training.mini.talk import cloud_questions, exchanges, picture_questions, wo
 from training.mini.writers.benchmark_sets import labelled_boxes
 from training.mini.writers.media_files import npy_bytes, png_bytes, write_atomic
 
-_SEED = 20230606
+# The seed of the published scores.
+SEED = 20230606
 
 # Question, target, content of the picture or cloud, and extra fields of the sample.
 Made = tuple[str, Any, bytes, dict[str, Any]]
@@ -37,15 +38,17 @@ class Row:
     cloud: bool = False
 
 
-def write_suite(pools: corpus.Pools, out: Path, count: int, provenance: dict[str, Any]) -> Path:
+def write_suite(
+    pools: corpus.Pools, out: Path, count: int, provenance: dict[str, Any], seed: int = SEED
+) -> Path:
     """Writes `count` samples per row to `out`, then `suite.json`; returns the path of that.
 
-    Sample `i` of a row depends only on the suite's seed and `i`.
+    Sample `i` of a row depends only on the seed and `i`.
     """
     for number, row in enumerate(ROWS):
         lines = []
         for index in tqdm(range(count), desc=row.name, unit="sample", mininterval=5):
-            rng = np.random.default_rng((_SEED, number, index))
+            rng = np.random.default_rng((seed, number, index))
             question, target, content, extra = row.make(pools, rng)
             media = f"{row.name}/{index:05d}.{'npy' if row.cloud else 'png'}"
             write_atomic(out / media, content)
@@ -64,6 +67,7 @@ def write_suite(pools: corpus.Pools, out: Path, count: int, provenance: dict[str
         | {"chance": row.chance, "target": row.target}
         for row in ROWS
     ]
+    provenance = {**provenance, "seed": seed}
     path, suite = out / "suite.json", {"name": "mini", "rows": rows, "provenance": provenance}
     write_atomic(path, json.dumps(suite, indent=2).encode())
     return path

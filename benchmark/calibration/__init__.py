@@ -1,0 +1,1 @@
+"""Calibration of a checkpoint's scores: questions are asked, curves fitted, checked, and drawn."""

@@ -1,0 +1,167 @@
+"""`lamm bench calibrate`: its options, and the function that runs it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field, PositiveInt
+from rich.console import Console
+from rich.progress import Progress
+
+from benchmark.answers import Answer, write_whole
+from benchmark.calibration import report
+from benchmark.calibration.fit import fitted
+from benchmark.calibration.plot import save_plot
+from benchmark.calibration.questions import Questions, ask, check_disjoint
+from benchmark.calibration.samples import Key, gathered
+from benchmark.commands.options import Argument, Command, ServerOptions
+from benchmark.errors import BenchmarkError
+from benchmark.http.client import ChatClient
+from benchmark.http.connection import open_http
+from benchmark.quality.identity import Mode
+from benchmark.report.provenance import server_facts
+from benchmark.suite import Item
+from benchmark.text import print_notes, print_whole, print_written
+from lamm_model.tasks.calibration import CALIBRATION_FILE, Calibration, Curve, Scored
+
+_HELP = """\
+Makes the calibration of a checkpoint's scores: asks the questions of --fit at /v1/tasks, fits a
+curve per task from log-probabilities to the share of right answers, and checks it on the questions
+of --held-out, which must be others.
+
+  lamm data mini data/fit --count 500 --seed 1
+  lamm data mini data/held-out --count 500 --seed 2
+  lamm serve --checkpoint checkpoints/lamm-mini
+  lamm bench calibrate --fit data/fit --held-out data/held-out
+  cp results/calibration/calibration.json checkpoints/lamm-mini/
+
+Both may be given several times; each is a suite or a tree in the published layout. Closed questions
+are asked in text and by likelihood. Answers are saved in OUT as they arrive: the same command
+continues where it stopped, and asks nothing twice. Writes OUT/calibration.json,
+OUT/calibration.md and OUT/reliability.png. The service reads calibration.json beside the weights,
+and refuses that of other weights.
+"""
+
+
+class CalibrateOptions(ServerOptions):
+    """Options of `lamm bench calibrate`."""
+
+    heading = "questions and answers"
+
+    fit: Annotated[tuple[Path, ...], Argument(action="append", metavar="DATA")] = Field(
+        default=(), description="questions to fit the curves on; may be repeated"
+    )
+    held_out: Annotated[tuple[Path, ...], Argument(action="append", metavar="DATA")] = Field(
+        default=(), description="other questions to check them on; may be repeated"
+    )
+    mode: Annotated[tuple[Literal["task", "likelihood"], ...], Argument(action="append")] = Field(
+        default=(),
+        description="task: ask for text; likelihood: rank the options of closed questions; may be "
+        "repeated (default: both)",
+    )
+    limit: PositiveInt = Field(default=500, description="questions per task and DATA")
+    concurrency: PositiveInt = Field(default=8, description="questions in flight at once")
+    out: Annotated[Path, Argument(metavar="DIR")] = Field(
+        default=Path("results/calibration"), description="directory of answers and files"
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """Answers to the questions of the fit and to others, and the model that gave them."""
+
+    fit: list[tuple[Item, Answer]]
+    held_out: list[tuple[Item, Answer]]
+    model: str
+    checkpoint: str
+
+
+def run(options: CalibrateOptions, console: Console) -> int:
+    """Asks what is missing, fits, checks, prints and writes; returns 0.
+
+    Raises:
+        BenchmarkError: no questions, the same ones in both, no answers with scores, or a server
+            that does not name its weights.
+    """
+    if not options.fit:
+        raise BenchmarkError("no questions to fit on: give --fit DATA")
+    fit = _questions(options.fit, options, "fit")
+    held_out = _questions(options.held_out, options, "held-out")
+    check_disjoint(fit, held_out)
+    asked = asyncio.run(_ask(fit, held_out, options, console))
+    samples, others = gathered(asked.fit), gathered(asked.held_out)
+    if not samples:
+        raise BenchmarkError(f"no answer of {asked.model} has a score")
+    curves = fitted(samples, others)
+    print_whole(report.table(curves), console)
+    print_notes(report.notes(samples), console)
+    made = Calibration(
+        checkpoint=asked.checkpoint,
+        fit=tuple(one.described() for one in fit),
+        held_out=tuple(one.described() for one in held_out),
+        tasks=_by_task(curves),
+    )
+    written = [options.out / CALIBRATION_FILE, options.out / "calibration.md"]
+    write_whole(written[0], made.written())
+    write_whole(written[1], report.as_markdown(curves, asked.model, asked.checkpoint))
+    plot = save_plot(curves, others, options.out / "reliability.png")
+    print_written([*written, *([plot] if plot else [])], console)
+    return 0
+
+
+def _questions(
+    data: Sequence[Path], options: CalibrateOptions, folder: str
+) -> tuple[Questions, ...]:
+    return tuple(
+        Questions.of(path, options.out / folder / f"{number}-{path.resolve().name}", options.limit)
+        for number, path in enumerate(data, 1)
+    )
+
+
+async def _ask(
+    fit: Sequence[Questions],
+    held_out: Sequence[Questions],
+    options: CalibrateOptions,
+    console: Console,
+) -> _Asked:
+    async with open_http(options.url, options.timeout, options.api_key) as http:
+        client = ChatClient(http, options.concurrency)
+        found: list[list[tuple[Item, Answer]]] = []
+        model = options.model
+        with Progress(console=console, refresh_per_second=2) as progress:
+            for questions in (*fit, *held_out):
+                bar = progress.add_task(str(questions.data), total=None)
+                answered, model = await ask(
+                    questions,
+                    client,
+                    options.url,
+                    options.concurrency,
+                    model,
+                    [Mode(one) for one in options.mode] or [Mode.TASK, Mode.LIKELIHOOD],
+                    lambda _item, bar=bar: progress.advance(bar),  # type: ignore[misc]
+                )
+                found.append(answered)
+        facts = await server_facts(http, str(model))
+    digest = (facts.get("model_card") or {}).get("digest")
+    if not digest:
+        raise BenchmarkError(f"{options.url} does not tell the digest of {model}'s weights")
+    return _Asked(
+        [pair for one in found[: len(fit)] for pair in one],
+        [pair for one in found[len(fit) :] for pair in one],
+        str(model),
+        str(digest),
+    )
+
+
+def _by_task(curves: dict[Key, Curve]) -> dict[str, dict[Scored, Curve]]:
+    tasks: dict[str, dict[Scored, Curve]] = {}
+    for (task, kind), curve in curves.items():
+        tasks.setdefault(task, {})[kind] = curve
+    return tasks
+
+
+COMMAND = Command("calibrate", "calibration of a checkpoint's scores", _HELP, CalibrateOptions, run)

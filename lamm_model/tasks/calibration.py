@@ -1,0 +1,189 @@
+"""Calibration of answers' scores: from log-probabilities to the probability of being right.
+
+`lamm bench calibrate` fits a checkpoint's `calibration.json` on held-out questions; the service
+reads it beside the weights. Torch-free.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from enum import StrEnum
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+CALIBRATION_FILE = "calibration.json"
+
+_LIMIT = 30.0  # of a logit, where a float64 probability is 0 or 1 for any purpose
+_LEAST = 1e-6
+
+
+class CalibrationError(ValueError):
+    """A calibration file cannot be used; the message names the file and the reason."""
+
+
+class Scored(StrEnum):
+    """What a score is about, and which log-probabilities it follows from."""
+
+    ANSWER = "answer"
+    PLACE = "place"
+    LIKELIHOOD = "likelihood"
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class HeldOut(_Part):
+    """Check on `n` scores of other questions.
+
+    `ece` is the expected calibration error, `raw_ece` that of the scores before calibration, and
+    `auroc` the area under the ROC curve (None if all answers are right, or none is).
+    """
+
+    n: int = Field(ge=1)
+    hits: int = Field(ge=0)
+    ece: float = Field(ge=0, le=1)
+    raw_ece: float = Field(ge=0, le=1)
+    auroc: float | None = Field(ge=0, le=1)
+
+
+class Curve(_Part):
+    """Logistic regression of being right on `features` (Platt scaling), fitted on `n` scores."""
+
+    intercept: float
+    weights: Mapping[str, float]
+    n: int = Field(ge=1)
+    hits: int = Field(ge=0)
+    held_out: HeldOut | None = None
+
+    def __call__(self, features: Mapping[str, float]) -> float:
+        """The probability that an answer or a place with these features is right."""
+        logit = self.intercept + sum(w * features[name] for name, w in self.weights.items())
+        return 1 / (1 + math.exp(-min(max(logit, -_LIMIT), _LIMIT)))
+
+
+class Suite(_Part):
+    """Questions of a fit: the suite's name and seed, as its provenance states them."""
+
+    name: str
+    seed: int | None = None
+
+
+class Calibration(_Part):
+    """The curves of one checkpoint by task and kind of score."""
+
+    format: Literal["lamm-calibration/1"] = "lamm-calibration/1"
+    method: Literal["logistic"] = "logistic"
+    checkpoint: str = Field(description="digest of the weights")
+    fit: tuple[Suite, ...]
+    held_out: tuple[Suite, ...] = ()
+    tasks: Mapping[str, Mapping[Scored, Curve]]
+
+    def curve(self, task: str, kind: Scored) -> Curve | None:
+        """The curve of a task; None if it was not fitted."""
+        return self.tasks.get(task, {}).get(kind)
+
+    @classmethod
+    def beside(cls, directory: Path, digest: str) -> Calibration | None:
+        """The calibration in a checkpoint's directory; None without the file.
+
+        Args:
+            directory: the checkpoint, or an adapter.
+            digest: digest of the weights that are served.
+
+        Raises:
+            CalibrationError: the file is malformed, or belongs to other weights.
+        """
+        path = directory / CALIBRATION_FILE
+        try:
+            text = path.read_text(encoding="utf8")
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except (OSError, UnicodeError) as error:
+            raise CalibrationError(f"{path} cannot be read: {error}") from error
+        try:
+            found = cls.model_validate_json(text)
+            _check_features(found)
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(str(part) for part in first["loc"]) or "the file"
+            raise CalibrationError(f"{path}: {where}: {first['msg']}") from error
+        except ValueError as error:
+            raise CalibrationError(f"{path}: {error}") from error
+        if found.checkpoint != digest:
+            raise CalibrationError(
+                f"{path} belongs to the weights {found.checkpoint}, but those served have the "
+                f"digest {digest}; make it again with `lamm bench calibrate`, or remove it"
+            )
+        return found
+
+    def written(self) -> str:
+        """The file's text."""
+        value: dict[str, Any] = self.model_dump(mode="json", exclude_none=True)
+        return json.dumps(value, indent=1) + "\n"
+
+
+def answer_features(logprob: float) -> dict[str, float]:
+    """Features of a whole answer.
+
+    Args:
+        logprob: sum over all generated tokens, the end included.
+    """
+    return {"logprob": logprob}
+
+
+def place_features(logprob: float, label_logprob: float | None) -> dict[str, float]:
+    """Features of a place.
+
+    Args:
+        logprob: sum over the tokens of its numbers.
+        label_logprob: sum over the tokens of its label; None without words for one.
+    """
+    label = 0.0 if label_logprob is None else label_logprob
+    return {"logprob": logprob, "label_logprob": label, "label_probability": math.exp(label)}
+
+
+def likelihood_features(probability: float) -> dict[str, float]:
+    """Features of the best option, from its share of the options' probability."""
+    share = min(max(probability, _LEAST), 1 - _LEAST)
+    return {"logit": math.log(share / (1 - share))}
+
+
+def raw_answer(logprob: float) -> float:
+    """The model's own probability of an answer's words, and of nothing after them."""
+    return math.exp(min(logprob, 0.0))
+
+
+def raw_place(logprob: float, label_logprob: float | None, numbers: int) -> float:
+    """The probability of the label times the geometric mean of those of the place's numbers.
+
+    The mean, because near numbers are about as right as the ones written: their product is far
+    below the probability that the place is right.
+
+    Args:
+        logprob: sum over the tokens of the place.
+        label_logprob: sum over the tokens of its label; None without words for one.
+        numbers: how many numbers the place has.
+    """
+    return math.exp(min((label_logprob or 0.0) + logprob / numbers, 0.0))
+
+
+_FEATURES = {
+    Scored.ANSWER: frozenset(answer_features(0.0)),
+    Scored.PLACE: frozenset(place_features(0.0, None)),
+    Scored.LIKELIHOOD: frozenset(likelihood_features(0.0)),
+}
+
+
+def _check_features(found: Calibration) -> None:
+    for task, curves in found.tasks.items():
+        for kind, curve in curves.items():
+            if unknown := curve.weights.keys() - _FEATURES[kind]:
+                known = ", ".join(sorted(_FEATURES[kind]))
+                raise ValueError(
+                    f"tasks.{task}.{kind} has a weight of {sorted(unknown)[0]!r}; expected {known}"
+                )
