@@ -42,7 +42,8 @@ def main() -> int:
         record, differences = trace(Path(directory), args.dtype)
     exceeded = over_limit(record)
     print(record.table())
-    print(f"\ndevices compared without torch: {dict(record.unchecked) or 'none'}")
+    print(f"\nkernels of Triton: {dict(record.kernels) or 'none'}")
+    print(f"devices compared without torch: {dict(record.unchecked) or 'none'}")
     for line in (*record.refused, *differences, *exceeded):
         print(f"FAILED {line}")
     print(
