@@ -47,11 +47,15 @@ class SamplingRow:
 
 @dataclass(frozen=True, slots=True)
 class SampledToken:
-    """A token; if `logprobs` is set, its log-probability and the best (id, value) pairs."""
+    """A token; if `logprobs` is set, its log-probability and the best (id, value) pairs.
+
+    `is_finite` is false if the row's logits are NaN or infinite; the token means nothing then.
+    """
 
     token_id: int
     logprob: float | None = None
     top: tuple[tuple[int, float], ...] = ()
+    is_finite: bool = True
 
 
 class Sampler:
@@ -63,13 +67,17 @@ class Sampler:
         raw_RV = logits_RV.float()
         # Reported log-probabilities do not include penalties and temperature.
         shaped_RV = self._shape(raw_RV, rows)
-        tokens: list[int] = shaped_RV.argmax(dim=-1).tolist()
+        best_R = shaped_RV.argmax(dim=-1)
+        # The most likely token's logit suffices: in a row that was computed from non-finite values,
+        # none is finite. Both come in one copy, because a copy waits for the device.
+        finite_R = raw_RV.gather(1, best_R[:, None])[:, 0].isfinite()
+        tokens, finite = torch.stack([best_R, finite_R.to(best_R.dtype)]).tolist()
         drawn = [i for i, row in enumerate(rows) if not row.params.greedy]
         if drawn:
             picked = self._draw(shaped_RV[_index(raw_RV, drawn)], [rows[i] for i in drawn])
             for i, token in zip(drawn, picked, strict=True):
                 tokens[i] = token
-        return self._with_logprobs(raw_RV, rows, tokens)
+        return self._with_logprobs(raw_RV, rows, tokens, list(map(bool, finite)))
 
     def _shape(self, logits_RV: Tensor, rows: Sequence[SamplingRow]) -> Tensor:
         """Logits with penalties, biases and bans; the input is not changed."""
@@ -108,10 +116,17 @@ class Sampler:
         return tokens
 
     def _with_logprobs(
-        self, logits_RV: Tensor, rows: Sequence[SamplingRow], tokens: Sequence[int]
+        self,
+        logits_RV: Tensor,
+        rows: Sequence[SamplingRow],
+        tokens: Sequence[int],
+        finite: Sequence[bool],
     ) -> list[SampledToken]:
         wanted = [i for i, row in enumerate(rows) if row.params.logprobs is not None]
-        sampled = [SampledToken(token) for token in tokens]
+        sampled = [
+            SampledToken(token, is_finite=known)
+            for token, known in zip(tokens, finite, strict=True)
+        ]
         if not wanted:
             return sampled
         logprobs = torch.log_softmax(logits_RV[_index(logits_RV, wanted)], dim=-1)
@@ -124,7 +139,7 @@ class Sampler:
         )
         for i, value, ids, values in lists:
             top = tuple(zip(ids, values, strict=True))[: rows[i].params.logprobs]
-            sampled[i] = SampledToken(tokens[i], value, top)
+            sampled[i] = SampledToken(tokens[i], value, top, finite[i])
         return sampled
 
 

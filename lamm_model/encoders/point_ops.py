@@ -1,4 +1,4 @@
-"""Farthest-point sampling, ball query and grouping in plain torch, for CPU and GPU.
+"""Farthest-point sampling, ball query and grouping, for CPU and GPU.
 
 The functions follow the CUDA operations of EPCL's training (OpenLAMM
 `src/model/EPCL/third_party/pointnet2/_ext_src` @ d5ca246), including the choice between equally far
@@ -6,12 +6,15 @@ points and the precision of comparisons. Distances are float32 sums of squares, 
 operation rounded. A compiler that fuses the kernel's multiplications and additions may differ in
 the last bit, and so choose another of two points that are almost equally far.
 
+All is plain torch, except that a GPU samples by a kernel of `sampling_kernel`, if Triton is there.
+
 Shapes: B clouds, N points, M sampled points, K neighbours, C channels, P pairs.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from types import ModuleType
 
 import numpy as np
 import torch
@@ -33,27 +36,18 @@ def farthest_point_sample(xyz_BN3: Tensor, num_samples: int) -> Tensor:
     Points with |p|^2 <= 1e-3 are skipped; index 0 repeats if all are. Ties are resolved as in the
     kernel (see `_kernel_order`). Computed in float32 for all input dtypes.
     """
-    batch, count, _ = xyz_BN3.shape
-    order_N = _kernel_order(count).to(xyz_BN3.device)
+    order_N = _kernel_order(xyz_BN3.shape[1]).to(xyz_BN3.device)
     # One contiguous row per axis is three times faster than rows of three.
-    axes = [axis.contiguous() for axis in xyz_BN3.detach().float()[:, order_N].unbind(-1)]
-    squared_norm_BN = (axes[0] * axes[0] + axes[1] * axes[1]).add_(axes[2] * axes[2])
+    axes_3BN = xyz_BN3.detach().float()[:, order_N].permute(2, 0, 1).contiguous()
+    x_BN, y_BN, z_BN = axes_3BN
+    squared_norm_BN = (x_BN * x_BN + y_BN * y_BN).add_(z_BN * z_BN)
     nearest_BN = torch.full_like(squared_norm_BN, 1e10)
     # A skipped point keeps distance -1, the kernel's initial best, so it is never chosen.
     # The kernel compares with a double, which is below the float32 value of 1e-3.
     nearest_BN[squared_norm_BN.double() <= ORIGIN_SQUARED_RADIUS] = -1.0
-    distance_BN, gap_BN = torch.empty_like(nearest_BN), torch.empty_like(nearest_BN)
-    places_BM = torch.zeros(batch, num_samples, dtype=torch.long, device=xyz_BN3.device)
-    for step in range(1, num_samples):
-        last_B1 = places_BM[:, step - 1 : step]
-        torch.sub(axes[0], axes[0].gather(1, last_B1), out=distance_BN)
-        distance_BN.mul_(distance_BN)
-        for axis_BN in axes[1:]:
-            torch.sub(axis_BN, axis_BN.gather(1, last_B1), out=gap_BN)
-            distance_BN.add_(gap_BN.mul_(gap_BN))
-        torch.minimum(nearest_BN, distance_BN, out=nearest_BN)
-        places_BM[:, step] = _first_largest(nearest_BN)
-    return order_N[places_BM]
+    kernel = _triton_kernel(xyz_BN3.device)
+    sample = _sample if kernel is None else kernel.sample
+    return order_N[sample(axes_3BN, nearest_BN, num_samples)]
 
 
 def ball_query(radius: float, num_samples: int, xyz_BN3: Tensor, centre_BM3: Tensor) -> Tensor:
@@ -81,6 +75,34 @@ def group(features_BNC: Tensor, index_BMK: Tensor) -> Tensor:
     # Copies whole rows; `Tensor.gather` would look up an index per channel.
     rows = features_BNC.reshape(batch * count, channels).index_select(0, flat)
     return rows.view(*index_BMK.shape, channels)
+
+
+def _triton_kernel(device: torch.device) -> ModuleType | None:
+    """The module of the kernel for this device; None if there is none."""
+    if device.type != "cuda":
+        return None
+    try:
+        from lamm_model.encoders import sampling_kernel  # noqa: PLC0415 - Triton is optional
+    except ImportError:
+        return None
+    return sampling_kernel if sampling_kernel.is_usable(device) else None
+
+
+def _sample(axes_3BN: Tensor, nearest_BN: Tensor, num_samples: int) -> Tensor:
+    """See `sampling_kernel.sample`."""
+    places_BM = axes_3BN.new_zeros(axes_3BN.shape[1], num_samples, dtype=torch.long)
+    distance_BN, gap_BN = torch.empty_like(nearest_BN), torch.empty_like(nearest_BN)
+    first_BN, *other_axes = axes_3BN
+    for step in range(1, num_samples):
+        last_B1 = places_BM[:, step - 1 : step]
+        torch.sub(first_BN, first_BN.gather(1, last_B1), out=distance_BN)
+        distance_BN.mul_(distance_BN)
+        for axis_BN in other_axes:
+            torch.sub(axis_BN, axis_BN.gather(1, last_B1), out=gap_BN)
+            distance_BN.add_(gap_BN.mul_(gap_BN))
+        torch.minimum(nearest_BN, distance_BN, out=nearest_BN)
+        places_BM[:, step] = _first_largest(nearest_BN)
+    return places_BM
 
 
 def _kernel_order(count: int) -> Tensor:

@@ -17,10 +17,11 @@ from service.config.settings import Settings
 from service.config.storage import StorageSettings
 
 _MIB = 1 << 20
-# List settings whose singular form is a flag too.
-_REPEATED = {
+# Settings that have a second flag: the singular form of a list, or a shorter one.
+_ALIASES = {
     "allowed_media_hosts": ("--allowed-media-host",),
     "vllm_args": ("--vllm-arg",),
+    "vllm_wait_s": ("--vllm-wait",),
 }
 # Headings of the help, and the settings under each.
 _GROUPS: tuple[tuple[str, type[BaseModel]], ...] = (
@@ -85,7 +86,7 @@ def _add_flag(parser: argparse._ActionsContainer, name: str, field: FieldInfo) -
         options |= {"action": "append", "metavar": "PATH" if name == "checkpoint" else "TEXT"}
     else:
         options["metavar"] = _metavar(field.annotation)
-    parser.add_argument(*_REPEATED.get(name, ()), flag_of(name), **options)
+    parser.add_argument(*_ALIASES.get(name, ()), flag_of(name), **options)
 
 
 def _shown(name: str, default: Any) -> str:

@@ -138,6 +138,10 @@ class VllmSettings(BaseModel):
     vllm_start_timeout_s: PositiveFloat = Field(
         default=600.0, description="seconds for vLLM to load the model"
     )
+    vllm_wait_s: float = Field(
+        default=300.0, ge=0, le=86400,
+        description="seconds to wait for the server at --vllm-url, which may still be loading",
+    )  # fmt: skip
 
 
 class EngineSettings(BaseModel):

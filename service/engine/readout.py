@@ -44,8 +44,8 @@ class Readout:
         """A token per sampling sequence; the next tokens' log-probabilities per scoring sequence.
 
         Raises:
-            RequestFailedError: a sequence's logits are unusable, see `_check_finite` and
-                `GrammarState.allowed`.
+            RequestFailedError: a sequence's logits are NaN or infinite, or its grammar cannot go on
+                (see `GrammarState.allowed`).
         """
         sampling: list[Sequence] = []
         scoring: list[tuple[Sequence, int]] = []
@@ -68,7 +68,8 @@ class Readout:
             # No copy unless a sequence is scored, which is rare.
             own_RV = _take(logits_RV, rows_of_sampling) if scoring else logits_RV
             tokens = self._sampler.sample(own_RV, [self._sampling_row(s) for s in sampling])
-            _check_finite(own_RV, tokens)
+            if not all(token.is_finite for token in tokens):
+                raise RequestFailedError("the model's logits for this request are not finite")
             sampled.update(zip(sampling, tokens, strict=True))
         if not scoring:
             return sampled, {}
@@ -102,17 +103,6 @@ class Readout:
 
 def _take(logits_RV: Tensor, rows: Seq[int]) -> Tensor:
     return logits_RV[upload(rows, logits_RV.device)]
-
-
-def _check_finite(logits_RV: Tensor, tokens: Seq[SampledToken]) -> None:
-    """Refuses tokens of rows with NaN or infinite logits.
-
-    The sampled token's logit suffices: in a row that was computed from non-finite values, none is
-    finite.
-    """
-    ids_R = upload([token.token_id for token in tokens], logits_RV.device)
-    if not bool(logits_RV.gather(1, ids_R[:, None]).isfinite().all()):
-        raise RequestFailedError("the model's logits for this request are not finite")
 
 
 def _score(logits_RV: Tensor, scoring: Seq[tuple[Sequence, int]]) -> dict[Sequence, list[float]]:

@@ -46,6 +46,7 @@ def vllm_options(settings: Settings) -> VllmOptions:
         model_dir=settings.vllm_model,
         arguments=settings.vllm_args,
         start_timeout_s=settings.vllm_start_timeout_s,
+        wait_s=settings.vllm_wait_s,
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from typing import Any
+from unittest import mock
 
 import pytest
 import torch
@@ -141,3 +142,34 @@ def test_a_tiny_temperature_takes_the_likeliest_token(temperature: float) -> Non
     logits[0, 7] = 30.0
     row = SamplingRow(SamplingParams(temperature=temperature), 3, 0, (), ())
     assert [token.token_id for token in Sampler().sample(logits, [row])] == [7]
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+@pytest.mark.parametrize("temperature", [0.0, 1.0])
+def test_rows_without_finite_logits_say_so(value: float, temperature: float) -> None:
+    logits = torch.randn(3, 8, generator=torch.Generator().manual_seed(0))
+    logits[1] = value
+    # Excluded tokens are no fault of the model.
+    logits[2, 4:] = -math.inf
+    rows = [row(temperature=temperature, banned=(1,), logprobs=1) for _ in range(3)]
+    assert [token.is_finite for token in SAMPLER.sample(logits, rows)] == [True, False, True]
+
+
+def test_greedy_tokens_and_their_check_come_in_one_copy() -> None:
+    logits = torch.randn(4, 8)
+    copies: list[str] = []
+
+    def counted(name: str) -> Any:
+        original = getattr(torch.Tensor, name)
+
+        def count(self: torch.Tensor, *arguments: Any) -> Any:
+            copies.append(name)
+            return original(self, *arguments)
+
+        return count
+
+    names = ("tolist", "item", "cpu", "numpy", "__bool__", "__int__", "__float__")
+    with mock.patch.multiple(torch.Tensor, **{name: counted(name) for name in names}):
+        tokens = SAMPLER.sample(logits, [row() for _ in range(4)])
+    assert copies == ["tolist"]
+    assert [token.token_id for token in tokens] == logits.argmax(-1).tolist()

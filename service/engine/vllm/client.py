@@ -58,10 +58,25 @@ class VllmClient:
     async def is_healthy(self) -> bool:
         """Whether the server answers, and its engine lives."""
         try:
-            answer = await self._http.get("/health", timeout=_PROBE_TIMEOUT_S)
-        except httpx.HTTPError:
+            return await self.unreadiness() is None
+        except VllmRefusal:
             return False
-        return answer.status_code == httpx.codes.OK
+
+    async def unreadiness(self) -> str | None:
+        """Why requests cannot be sent yet; None if they can.
+
+        Raises:
+            VllmRefusal: the server refuses the probe, so it is not vLLM, and waiting is no use.
+        """
+        try:
+            answer = await self._http.get("/health", timeout=_PROBE_TIMEOUT_S)
+        except httpx.TimeoutException:
+            return f"no answer within {_PROBE_TIMEOUT_S:g} s"
+        except httpx.HTTPError as error:
+            return f"no connection ({str(error) or type(error).__name__})"
+        if answer.is_client_error:
+            raise VllmRefusal(answer.status_code, _reason(answer))
+        return None if answer.is_success else f"status {answer.status_code}"
 
     async def get(self, path: str) -> Any:
         """The JSON of a GET.

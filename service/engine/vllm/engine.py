@@ -100,6 +100,7 @@ class VllmEngine(Engine):
             ServerChecker(self._client, self._models, self._max_len),
             None if self._launch is None else self._launch.process,
             start_timeout_s=options.start_timeout_s,
+            wait_s=options.wait_s,
             on_death=lambda: self._end_streams("the vLLM server died"),
         )
         loading = asyncio.create_task(self._encoder.load())

@@ -20,7 +20,7 @@ from service.engine.config import EngineConfig
 from service.engine.device import choose_device, choose_dtype
 from service.engine.kv.plan import available_host_bytes
 from service.engine.loading.model_source import ModelSource
-from service.engine.vllm.adapters import RANKS, write_adapter
+from service.engine.vllm.adapters import lora_flags, write_adapter
 from service.engine.vllm.environment import find_environment
 from service.engine.vllm.flags import SERVER_FLAGS, VARIABLES
 from service.engine.vllm.options import VllmOptions
@@ -75,14 +75,6 @@ class Launch:
     def clean_up(self) -> None:
         """Removes the temporary files; idempotent."""
         shutil.rmtree(self.directory, ignore_errors=True)
-
-
-def max_loras(adapters: int) -> int:
-    """The value of `--max-loras`.
-
-    vLLM 0.32 on CPUs applies the last slot's adapter to requests without one, so it stays empty.
-    """
-    return adapters + 1
 
 
 def _base(models: Sequence[ModelSource]) -> ModelSource:
@@ -142,14 +134,8 @@ def _adapter_flags(models: Sequence[ModelSource], directory: Path) -> list[str]:
     for number, (model, adapter) in enumerate(adapted):
         written = directory / f"adapter-{number}"
         ranks.append(write_adapter(model.base, adapter, written))
-        named.append(f"{model.name}={written}")
-    rank = next(size for size in RANKS if size >= max(ranks))
-    return [
-        "--enable-lora",
-        *("--max-loras", str(max_loras(len(named)))),
-        *("--max-lora-rank", str(rank)),
-        *("--lora-modules", *named),
-    ]
+        named.append((model.name, written))
+    return lora_flags(named, ranks)
 
 
 def _memory_flags(config: EngineConfig, device: torch.device) -> list[str]:

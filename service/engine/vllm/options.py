@@ -15,7 +15,8 @@ class VllmOptions:
     `url` is an HTTP address without a path; `api_key` is sent to it as a Bearer token. `model_dir`
     is a directory that `lamm model export --format llava-hf --for vllm` wrote, `environment` a
     Python environment with vLLM, `arguments` additional arguments of `vllm serve`. Loading the
-    model may take `start_timeout_s` seconds.
+    model may take `start_timeout_s` seconds. A server that already runs is waited for `wait_s`
+    seconds: it may still be loading.
 
     Raises:
         EngineConfigError: the address is not an HTTP address.
@@ -27,6 +28,7 @@ class VllmOptions:
     model_dir: Path | None = None
     arguments: tuple[str, ...] = ()
     start_timeout_s: float = 600.0
+    wait_s: float = 300.0
 
     def __post_init__(self) -> None:
         if self.url is not None and not self.url.startswith(("http://", "https://")):

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from service.engine.base import EngineError, EngineStoppedError
 from service.engine.config import EngineConfigError
 from service.engine.vllm.checks import ServerChecker, ServerFacts
-from service.engine.vllm.client import VllmClient
+from service.engine.vllm.client import VllmClient, VllmRefusal
 from service.engine.vllm.process import VllmProcess
 
 _log = logging.getLogger(__name__)
@@ -25,6 +25,7 @@ _MISSED_PROBES = 3
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 1.0, 60.0
 # A server that ran this long before it died is restarted without the pauses of earlier deaths.
 _STEADY_S = 600.0
+_REPORT_S = 10.0
 
 
 class Supervisor:
@@ -37,11 +38,15 @@ class Supervisor:
         process: VllmProcess | None,
         *,
         start_timeout_s: float,
+        wait_s: float,
         on_death: Callable[[], None],
     ) -> None:
-        """`on_death` is called whenever the server dies; its requests will not be answered."""
+        """`on_death` is called whenever the server dies; its requests will not be answered.
+
+        Our server has `start_timeout_s` seconds to load, another's is waited for `wait_s` seconds.
+        """
         self._client, self._checker, self._process = client, checker, process
-        self._start_timeout_s, self._on_death = start_timeout_s, on_death
+        self._start_timeout_s, self._wait_s, self._on_death = start_timeout_s, wait_s, on_death
         self._suspected = asyncio.Event()
         self._watching: asyncio.Task[None] | None = None
         self._alive = False
@@ -58,14 +63,12 @@ class Supervisor:
         """Starts our server, or reaches the other one, and checks it.
 
         Raises:
-            EngineConfigError: it cannot serve the models; the message says what to change.
-            EngineStoppedError: it cannot be reached, or ended while it loaded.
+            EngineConfigError: it does not answer in time, or cannot serve the models; the message
+                says what to change.
+            EngineStoppedError: it cannot be reached any more, or ended while it loaded.
         """
-        if self._process is None and not await self._client.is_healthy():
-            raise EngineConfigError(
-                f"no vLLM server answers at {self._client.url}/health; start it, or check "
-                "--vllm-url"
-            )
+        if self._process is None:
+            await self._wait_reachable()
         facts = await self._bring_up()
         self._watching = asyncio.create_task(self._watch())
         return facts
@@ -94,6 +97,33 @@ class Supervisor:
             )
         self._facts, self._alive = facts, True
         return facts
+
+    async def _wait_reachable(self) -> None:
+        """Waits for another's server, which answers only once its model is loaded."""
+        clock, url = asyncio.get_running_loop().time, f"{self._client.url}/health"
+        started, reported = clock(), -_REPORT_S
+        while (why := await self._probe(url)) is not None:
+            waited = clock() - started
+            if waited >= self._wait_s:
+                raise EngineConfigError(
+                    f"no vLLM server answers at {url} after {self._wait_s:g} s: {why}; start it, "
+                    "check --vllm-url, or raise --vllm-wait"
+                )
+            if waited - reported >= _REPORT_S:
+                reported = waited
+                _log.info(
+                    "waiting for vLLM at %s: %s (%.0f of at most %g s)",
+                    url, why, waited, self._wait_s,
+                )  # fmt: skip
+            await asyncio.sleep(min(_INTERVAL_S, self._wait_s - waited))
+
+    async def _probe(self, url: str) -> str | None:
+        try:
+            return await self._client.unreadiness()
+        except VllmRefusal as refusal:
+            raise EngineConfigError(
+                f"{url} answers with status {refusal.status}; is it vLLM? Check --vllm-url"
+            ) from None
 
     async def _wait_loaded(self, process: VllmProcess) -> None:
         try:

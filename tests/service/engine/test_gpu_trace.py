@@ -44,3 +44,5 @@ def test_no_gpu_would_refuse_the_engine(dtype: str) -> None:
     # Every kind of step ran.
     for stage in ("decode step", "encode cloud", "load prefix", "readout: grammar"):
         assert f"\n{stage} " in traced.stdout
+    # Clouds were sampled by the kernel, which every CUDA build of torch for Linux can run.
+    assert "kernels of Triton: {'_sample': " in traced.stdout

@@ -25,7 +25,7 @@ _MEMORY_BYTES = 1 << 30
 # Waits for the device per call: a readout returns tokens to the host, the rest of a step nothing
 # but the check of new features.
 _MOST_SYNCS = {
-    "readout: greedy": 2, "readout: ": 5, "decode step": 0, "prefill step": 1, "encode image": 0,
+    "readout: greedy": 1, "readout: ": 4, "decode step": 0, "prefill step": 1, "encode image": 0,
     "save prefix": 0, "load prefix": 0,
 }  # fmt: skip
 
@@ -42,7 +42,8 @@ def main() -> int:
         record, differences = trace(Path(directory), args.dtype)
     exceeded = over_limit(record)
     print(record.table())
-    print(f"\ndevices compared without torch: {dict(record.unchecked) or 'none'}")
+    print(f"\nkernels of Triton: {dict(record.kernels) or 'none'}")
+    print(f"devices compared without torch: {dict(record.unchecked) or 'none'}")
     for line in (*record.refused, *differences, *exceeded):
         print(f"FAILED {line}")
     print(

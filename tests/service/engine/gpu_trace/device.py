@@ -7,8 +7,9 @@ what the code computes; kernels, their rounding and their time remain unseen.
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
 from unittest import mock
 
@@ -239,6 +240,7 @@ def traced_device(record: Record, total_bytes: int) -> Iterator[None]:
         "max_memory_reserved": lambda *_: 1 << 20,
     }
     with (
+        _interpreted_kernels(record),
         FakeTensorMode(allow_non_fake_inputs=True) as fake,
         DeviceMode(fake, record),
         mock.patch.multiple("torch.cuda", **answers),
@@ -246,4 +248,26 @@ def traced_device(record: Record, total_bytes: int) -> Iterator[None]:
         mock.patch("torch.__future__.get_overwrite_module_params_on_conversion", return_value=True),
         mock.patch("service.engine.model_runner.choose_device", return_value=torch.device("cuda")),
     ):
+        yield
+
+
+@contextmanager
+def _interpreted_kernels(record: Record) -> Iterator[None]:
+    """Runs Triton's kernels on the values of device tensors, if Triton is there."""
+
+    def launch(kernel: Any, grid: Any, arguments: Any, block: int, num_warps: int) -> None:
+        name = kernel.fn.__name__
+        record.op()
+        record.kernels[name] += 1
+        for one in arguments:
+            if isinstance(one, Tensor) and not isinstance(one, DeviceTensor):
+                record.refuse(f"{name}: a tensor is on the CPU")
+                raise WrongDeviceError(f"{name}: a tensor is on the CPU")
+        with _disable_current_modes(), torch.no_grad():
+            kernel[grid](*(_on_host(one) for one in arguments), BLOCK=block, num_warps=num_warps)
+
+    with ExitStack() as stack:
+        if importlib.util.find_spec("triton") is not None:
+            name = "lamm_model.encoders.sampling_kernel.launch"
+            stack.enter_context(mock.patch(name, launch))
         yield

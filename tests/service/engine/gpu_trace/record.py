@@ -38,13 +38,15 @@ class Stage:
 
 class Record:
     """Stages by name; `refused` lists what a GPU would refuse, `unchecked` counts the
-    operators whose devices the trace compares itself, because torch cannot check them.
+    operators whose devices the trace compares itself, because torch cannot check them, `kernels`
+    the launches of kernels that are not torch's.
     """
 
     def __init__(self) -> None:
         self.stages: dict[str, Stage] = {}
         self.refused: list[str] = []
         self.unchecked: Counter[str] = Counter()
+        self.kernels: Counter[str] = Counter()
         self._current: list[Stage] = []
 
     @contextmanager

@@ -111,9 +111,9 @@ class FakeVllm:
 
 
 @contextlib.asynccontextmanager
-async def listening(fake: FakeVllm) -> AsyncIterator[str]:
-    """The address of the fake server while it runs."""
-    config = uvicorn.Config(fake.app(), port=0, log_config=None, lifespan="off")
+async def listening(fake: FakeVllm, port: int = 0) -> AsyncIterator[str]:
+    """The address of the fake server while it runs; port 0 is any that is free."""
+    config = uvicorn.Config(fake.app(), port=port, log_config=None, lifespan="off")
     server = uvicorn.Server(config)
     task = asyncio.create_task(server.serve())
     try:

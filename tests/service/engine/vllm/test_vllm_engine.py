@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import AsyncIterator
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import replace
@@ -21,6 +22,7 @@ from service.engine.base import (
 )
 from service.engine.config import EngineConfig, EngineConfigError
 from service.engine.loading.model_source import ModelSource
+from service.engine.vllm import supervisor
 from service.engine.vllm.engine import VllmEngine
 from service.engine.vllm.options import VllmOptions
 from tests.service.engine.harness import RequestMaker, cloud, collect, picture, tokens_of, until
@@ -203,10 +205,67 @@ async def test_a_server_that_cannot_serve_is_refused_at_the_start(
 
 
 async def test_no_server_at_the_address(source: ModelSource) -> None:
-    engine = VllmEngine([source], EngineConfig(), VllmOptions(url="http://127.0.0.1:9"))
-    with pytest.raises(EngineConfigError, match="no vLLM server answers at http://127"):
+    options = VllmOptions(url="http://127.0.0.1:9", wait_s=0.2)
+    engine = VllmEngine([source], EngineConfig(), options)
+    message = r"at http://127.0.0.1:9/health after 0.2 s: no connection .*raise --vllm-wait"
+    with pytest.raises(EngineConfigError, match=message):
         await engine.start()
     await engine.stop()
+
+
+async def test_a_server_that_is_still_loading_is_waited_for(
+    source: ModelSource,
+    fake: FakeVllm,
+    make_request: RequestMaker,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(supervisor, "_INTERVAL_S", 0.05)
+    monkeypatch.setattr(supervisor, "_REPORT_S", 0.2)
+    caplog.set_level("INFO", "service.engine.vllm.supervisor")
+    port = _free_port()
+    config = EngineConfig(device="cpu", max_num_seqs=4)  # type: ignore[arg-type]
+    engine = VllmEngine([source], config, VllmOptions(url=f"http://127.0.0.1:{port}"))
+    starting = asyncio.create_task(engine.start())
+    await until(lambda: "no connection" in caplog.text)
+    fake.healthy = False
+    async with listening(fake, port):
+        await until(lambda: "status 503" in caplog.text)
+        assert not starting.done()
+        fake.healthy = True
+        await starting
+        assert await tokens_of(engine, make_request(9, max_tokens=2)) == [5, 6]
+        await engine.stop()
+    [first, *_] = [line for line in caplog.messages if line.startswith("waiting")]
+    assert first.startswith(f"waiting for vLLM at http://127.0.0.1:{port}/health: no connection (")
+    assert first.endswith("(0 of at most 300 s)")
+
+
+async def test_a_server_that_never_becomes_ready_is_refused_by_name(
+    source: ModelSource, fake: FakeVllm
+) -> None:
+    fake.healthy = False
+    async with listening(fake) as url:
+        engine = VllmEngine([source], EngineConfig(), VllmOptions(url=url, wait_s=0.2))
+        with pytest.raises(EngineConfigError, match=r"/health after 0.2 s: status 503; start it"):
+            await engine.start()
+        await engine.stop()
+
+
+async def test_a_server_without_the_probe_is_not_waited_for(
+    source: ModelSource, fake: FakeVllm
+) -> None:
+    async with listening(fake) as url:
+        engine = VllmEngine([source], EngineConfig(), VllmOptions(url=f"{url}/elsewhere"))
+        with pytest.raises(EngineConfigError, match="answers with status 404; is it vLLM"):
+            await asyncio.wait_for(engine.start(), 30)
+        await engine.stop()
+
+
+def _free_port() -> int:
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        return int(one.getsockname()[1])
 
 
 def test_an_address_is_http() -> None:
