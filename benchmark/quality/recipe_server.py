@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from benchmark.errors import BenchmarkError
-from benchmark.http.client import ChatClient
+from benchmark.http.client import CHAT_PATH, ChatClient
+from benchmark.quality.controls import Question
 from benchmark.quality.recipe import Recipe, row_faults
+from benchmark.quality.targets import Target
 from benchmark.suite import Suite
 
 
@@ -19,7 +21,35 @@ async def check_server(client: ChatClient, model: str, recipe: Recipe, suite: Su
         BenchmarkError: the message names everything that the server, or the suite, does not have.
     """
     card = await _card(client, model)
-    faults = [*row_faults(recipe, suite.rows), *_card_faults(card, recipe, suite)]
+    _refuse([*row_faults(recipe, suite.rows), *_card_faults(card, recipe, suite)], recipe, model)
+
+
+async def check_room(
+    client: ChatClient, target: Target, recipe: Recipe, questions: Iterable[Question]
+) -> None:
+    """Checks that prompt and longest answer fit the model's context, for one question of each row.
+
+    Raises:
+        ServerGoneError, RequestFailedError: no answer.
+        BenchmarkError: the message names the rows that do not fit.
+    """
+    faults = []
+    for question in questions:
+        try:
+            body = target.body(question)
+        except (BenchmarkError, OSError):
+            continue  # asked, it fails by its own name
+        told = (await client.post(f"{CHAT_PATH}/estimate", body)).json()
+        if not told["fits"]:
+            faults.append(
+                f"row {question.item.row}: a prompt of {told['prompt_tokens']} tokens and an "
+                f"answer of up to {told['max_tokens']} do not fit its context of "
+                f"{told['max_model_len']}"
+            )
+    _refuse(faults, recipe, target.identity.model)
+
+
+def _refuse(faults: Sequence[str], recipe: Recipe, model: str) -> None:
     if faults:
         raise BenchmarkError(
             f"--recipe {recipe.name} cannot be followed with model {model!r}:\n"

@@ -25,7 +25,7 @@ from benchmark.quality.examples import NO_EXAMPLES, ExamplePlan
 from benchmark.quality.exams import exams_of
 from benchmark.quality.identity import Mode, ModelIdentity, identify
 from benchmark.quality.recipe import RecipeRun
-from benchmark.quality.recipe_server import check_server
+from benchmark.quality.recipe_server import check_room, check_server
 from benchmark.quality.targets import Target, refusal
 from benchmark.scoring import RowScore, order_check, score_row
 from benchmark.suite import Item, Suite, SuiteRow
@@ -103,6 +103,9 @@ async def run_quality(
         identity.save(out / RUN_FILE)
         finder = Finder(identity, media, books)
         target = Target(client, identity, media)
+        if recipe is not None:
+            first = [questions[0] for row in exams[0] if (questions := row[None])]
+            await check_room(client, target, recipe.recipe, first)
         asker: Asker | BatchAsker = Asker(target, finder, books, on_answer)
         if batches is not None:
             asker = BatchAsker(target, finder, books, on_answer, batches, out)

@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
 
 from benchmark.answers import KeptAnswers
 from benchmark.cli import bench
@@ -33,6 +35,17 @@ class RecipeServer(FakeServer):
     """A server with a model card; `drawn` maps a seed to an answer."""
 
     card: dict[str, Any]
+    context: int = 2048
+
+    def app(self) -> Starlette:
+        app = super().app()
+        app.routes.append(Route("/v1/chat/completions/estimate", self._estimate, methods=["POST"]))
+        return app
+
+    async def _estimate(self, request: Request) -> Response:
+        asked = (await request.json())["max_tokens"]
+        told = {"prompt_tokens": 300, "max_tokens": asked, "max_model_len": self.context}
+        return JSONResponse({**told, "fits": 300 + asked <= self.context})
 
     async def _models(self, _request: Request) -> Response:
         return JSONResponse({"object": "list", "data": [{"id": "other"}, self.card]})
@@ -232,6 +245,21 @@ def test_a_server_that_runs_something_else_is_named_before_any_question(
     assert recipe_server.bodies == []
 
 
+def test_a_context_that_is_too_short_is_named_before_any_question(
+    recipe_server: Any, suite_files: SuiteFiles, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    recipe_server.context = 1024
+    assert bench(_argv(recipe_server, suite_files, tmp_path, "--recipe", RECIPE.name)) == 1
+    said = " ".join(capsys.readouterr().err.split())
+    assert (
+        "row clouds: a prompt of 300 tokens and an answer of up to 800 do not fit its context of "
+        "1024"
+    ) in said
+    # Pictures have shorter answers.
+    assert "row count" not in said
+    assert recipe_server.asked == []
+
+
 def test_rows_that_upstream_does_not_have_are_named(
     recipe_server: Any, suite_files: SuiteFiles, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -242,9 +270,7 @@ def test_rows_that_upstream_does_not_have_are_named(
     path.write_text(json.dumps(suite))
     assert bench(_argv(recipe_server, suite_files, tmp_path, "--recipe", RECIPE.name)) == 1
     said = " ".join(capsys.readouterr().err.split())
-    assert (
-        "row count has task 'point', which is not part of the exam" in said
-    )
+    assert "row count has task 'point', which is not part of the exam" in said
     assert recipe_server.bodies == []
 
 
