@@ -28,6 +28,7 @@ from benchmark.quality.protocol_scores import (
     score_protocols,
 )
 from benchmark.quality.run import QualityRun, rescore, run_quality
+from benchmark.quality.stored_suite import store_suite
 from benchmark.quality.targets import Mode
 from benchmark.quality.tree import open_suite
 from benchmark.report.provenance import keep_server_facts
@@ -130,6 +131,7 @@ def run(options: QualityOptions, console: Console) -> int:
     if options.protocol:
         require_protocols()
     suite = open_suite(options.suite, options.data, options.limit, options.out)
+    store_suite(options.suite, options.data, options.limit, options.out)
     if options.answers_from is not None:
         _require_no_server(options)
         import_answers(suite, options.answers_from, options.out, options.model)
