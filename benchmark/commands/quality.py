@@ -27,6 +27,7 @@ from benchmark.quality.protocol_scores import (
 )
 from benchmark.quality.recipe import RecipeRun
 from benchmark.quality.run import QualityRun, rescore, run_quality
+from benchmark.quality.stored_suite import store_suite
 from benchmark.quality.tree import open_suite
 from benchmark.report.provenance import keep_server_facts
 from benchmark.suite import Item, Suite
@@ -71,6 +72,7 @@ def run(options: QualityOptions, console: Console) -> int:
     recipe = options.recipe_run()
     options.refuse_contradictions()
     suite = open_suite(options.suite, options.data, options.limit, options.out)
+    store_suite(options.suite, options.data, options.limit, options.out)
     if options.answers_from is not None:
         import_answers(suite, options.answers_from, options.out, options.model)
         result = rescore(suite, options.out)

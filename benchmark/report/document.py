@@ -10,12 +10,13 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
-from benchmark.report.figures import Figure
+from benchmark.report.figures import Change, Figure
 from benchmark.report.files import Findings, Run
 from benchmark.report.load_tables import judgement_table, load_table
 from benchmark.report.published import PublishedResults, Revision
 from benchmark.report.stamps import Stamp, stamps_on
 from benchmark.report.tables import Cell, CellKind, ReportTable, published_tables, score_table
+from benchmark.report.tuning import Tuning, tuning_table
 
 TITLE = "LAMM benchmark report"
 # Characters that Markdown would read as markup or as the end of a cell.
@@ -42,13 +43,24 @@ class Report:
     provenance: tuple[Provenance, ...]
 
 
-def make_report(findings: Findings, published: PublishedResults, written_at: str) -> Report:
-    """Makes the tables for which the findings have results."""
+def make_report(
+    findings: Findings,
+    published: PublishedResults,
+    written_at: str,
+    tuning: Tuning | None = None,
+) -> Report:
+    """Makes the tables for which there are results."""
     tables: list[ReportTable] = []
     notes: tuple[str, ...] = ()
-    if findings.runs:
-        tables += [*published_tables(findings, published), score_table(findings.runs)]
+    runs = (*findings.runs, *(tuning.runs if tuning is not None else ()))
+    if runs:
         notes = (*map(_revision, published.revisions), *published.notes)
+    if findings.runs:
+        tables += published_tables(findings, published)
+    if tuning is not None:
+        tables.append(tuning_table(tuning, published))
+    if findings.runs:
+        tables.append(score_table(findings.runs))
     if findings.judgements:
         tables.append(judgement_table(findings.judgements))
     if findings.loads:
@@ -56,10 +68,10 @@ def make_report(findings: Findings, published: PublishedResults, written_at: str
     return Report(
         title=TITLE,
         written_at=written_at,
-        stamps=stamps_on(findings.runs),
+        stamps=stamps_on(runs),
         tables=tuple(tables),
         published_notes=notes,
-        provenance=tuple(_provenance(run) for run in findings.runs),
+        provenance=tuple(_provenance(run) for run in runs),
     )
 
 
@@ -151,7 +163,7 @@ def _cell(cell: Cell) -> str:
     return f"{text} ({_plain(cell.note)})" if cell.note else text
 
 
-def _figure(figure: Figure) -> str:
+def _figure(figure: Figure | Change) -> str:
     details: Sequence[str] = [figure.rule, *figure.details]
     return f"**{_plain(figure.headline)}** {_plain('; '.join(details))}"
 

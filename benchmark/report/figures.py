@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from benchmark.report.files import Interval, OrderCheck, Run, StoredProtocolRow, StoredRow
@@ -93,6 +94,64 @@ class Figure:
         if self.order_check is not None:
             found += _order(self.order_check)
         return tuple(found)
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """The difference of two scores of one metric, in its unit; `n` is the smaller number of items.
+
+    The interval combines those of both scores as if they were independent (Newcombe's
+    square-and-add method). Both runs answer the same questions, so it is rather too wide.
+    """
+
+    protocol: str
+    metric: str
+    score: float | None
+    interval: Interval | None = None
+    n: int = 0
+    reason: str = ""
+
+    @property
+    def headline(self) -> str:
+        """The difference with its sign and interval, or "not compared"."""
+        if self.score is None:
+            return "not compared"
+        sign = "+" if self.score > 0 else ""
+        return f"{sign}{number(self.score, self.metric)}{span(self.interval, self.metric)}"
+
+    @property
+    def rule(self) -> str:
+        """Metric and protocol."""
+        return f"{self.metric}, {self.protocol}" if self.metric else self.protocol
+
+    @property
+    def details(self) -> tuple[str, ...]:
+        """The number of items, or why there is no difference."""
+        return (self.reason,) if self.score is None else (f"n {self.n}",)
+
+
+def changes(before: Sequence[Figure], after: Sequence[Figure]) -> tuple[Change, ...]:
+    """The change of each score that both have, by protocol and metric."""
+    earlier = {(figure.protocol, figure.metric): figure for figure in before}
+    found = []
+    for figure in after:
+        other = earlier.get((figure.protocol, figure.metric))
+        if other is not None and other.score is not None and figure.score is not None:
+            interval = _difference(other, figure)
+            change = figure.score - other.score
+            n = min(other.n, figure.n)
+            found.append(Change(figure.protocol, figure.metric, change, interval, n))
+    return tuple(found)
+
+
+def _difference(before: Figure, after: Figure) -> Interval | None:
+    if before.interval is None or after.interval is None:
+        return None
+    old, new = before.score or 0.0, after.score or 0.0
+    change = new - old
+    down = math.hypot(new - after.interval[0], before.interval[1] - old)
+    up = math.hypot(after.interval[1] - new, old - before.interval[0])
+    return change - down, change + up
 
 
 def figures_of(run: Run, names: Iterable[str]) -> tuple[Figure, ...]:

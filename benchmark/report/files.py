@@ -178,7 +178,7 @@ def read_findings(directories: Sequence[str]) -> Findings:
         label, directory = read_label(given)
         before = len(runs) + len(loads) + len(judgements)
         if (directory / SCORES_FILE).is_file():
-            runs.append(_read_run(label, directory))
+            runs.append(read_run(label, directory))
         if (directory / JUDGE_FILE).is_file():
             judgements.append(_model(StoredJudgement, directory / JUDGE_FILE))
         loads += _read_loads(label, directory)
@@ -187,7 +187,7 @@ def read_findings(directories: Sequence[str]) -> Findings:
                 f"{directory} has no {SCORES_FILE}, {JUDGE_FILE} or load test result; "
                 f"`lamm bench quality --rescore` writes {SCORES_FILE} for an older run"
             )
-    return Findings(_told_apart(runs), tuple(loads), tuple(judgements))
+    return Findings(told_apart(runs), tuple(loads), tuple(judgements))
 
 
 def read_label(given: str) -> tuple[str, Path]:
@@ -199,7 +199,12 @@ def read_label(given: str) -> tuple[str, Path]:
     return "", Path(given)
 
 
-def _read_run(label: str, directory: Path) -> Run:
+def read_run(label: str, directory: Path) -> Run:
+    """Reads the directory of a quality run; the default label is the model's id.
+
+    Raises:
+        BenchmarkError: a file is missing or malformed.
+    """
     scores = _model(StoredScores, directory / SCORES_FILE)
     facts = {
         key: value
@@ -227,7 +232,7 @@ def _read_loads(label: str, directory: Path) -> list[LoadTest]:
     return tests
 
 
-def _told_apart(runs: Sequence[Run]) -> tuple[Run, ...]:
+def told_apart(runs: Sequence[Run]) -> tuple[Run, ...]:
     """Makes labels unique: a duplicate label gets the name of its directory."""
     labels = [run.label for run in runs]
     found: list[Run] = []

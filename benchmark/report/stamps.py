@@ -9,6 +9,8 @@ from typing import Any
 from benchmark.report.files import Run, StoredImport, StoredScores
 from benchmark.suite import TAKEN
 
+# Key of the source's provenance that `lamm data finetune` writes.
+HELD_OUT = "held_out"
 # Suites with this project's own pictures; the second one uses the published file names.
 OWN_SUITES = frozenset({"mini", "mini-benchmark"})
 _FLAG = "comparable_with_published_results"
@@ -97,6 +99,9 @@ def _parts(scores: StoredScores) -> list[str]:
     taken = taken if isinstance(taken, Mapping) else {}
     if (limit := taken.get("limit")) is not None:
         found.append(f"at most {limit} records per row, the first ones")
+    source = provenance.get("source")
+    if isinstance(source, Mapping) and HELD_OUT in source:
+        found.append("only records held out of fine-tuning")
     for part in dict.fromkeys((provenance.get("part"), taken.get("part"))):
         if part not in {None, "all"}:
             found.append(f"only its rows of {part}")

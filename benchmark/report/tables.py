@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from benchmark.report.figures import Figure, figures_of
+from benchmark.report.figures import Change, Figure, figures_of
 from benchmark.report.files import Findings, Run, StoredJudgement
 from benchmark.report.published import (
     Column,
@@ -22,7 +22,7 @@ from benchmark.report.stamps import Stamp, stamps_on
 NOT_MEASURED = "not measured"
 NOT_PUBLISHED = "n/a"
 GPT_METRIC = "gpt_metric"
-_HEADS = ("task", "data set", "published metric")
+HEADS = ("task", "data set", "published metric")
 
 
 class CellKind(StrEnum):
@@ -45,7 +45,7 @@ class Cell:
     text: str
     kind: CellKind = CellKind.PLAIN
     note: str = ""
-    figures: tuple[Figure, ...] = ()
+    figures: tuple[Figure | Change, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +78,7 @@ def score_table(runs: Sequence[Run]) -> ReportTable:
         (
             Cell(name, CellKind.HEAD),
             Cell(task, CellKind.HEAD),
-            *(_ours(figures_of(run, [name])) for run in runs),
+            *(our_cell(figures_of(run, [name])) for run in runs),
         )
         for name, task in names.items()
     )
@@ -107,37 +107,41 @@ def _published(
         (
             Cell(result.task, CellKind.HEAD),
             Cell(result.dataset, CellKind.HEAD),
-            _metric(result),
-            *(_value(result, column, columns) for column in columns),
+            metric_cell(result),
+            *(value_cell(result, column, columns) for column in columns),
             *(_measured(run, result, findings.judgements) for run in findings.runs),
         )
         for result in published.of(table)
     )
     grave = {run for stamp in stamps for run in stamp.runs}
-    ours = tuple(
-        f"{run.label} (ours, NOT COMPARABLE)" if run.label in grave else f"{run.label} (ours)"
-        for run in findings.runs
-    )
+    ours = tuple(our_title(run.label, run.label in grave) for run in findings.runs)
     return ReportTable(
         id=table.id,
         title=table.title,
         caption=f"Published: README of LAMM, {' and '.join(published.dates)}, in percent except "
         "MAE; the best of the compared models is marked. Ours: 95 % intervals in brackets, with "
         "the rule of each score.",
-        columns=(*_HEADS, *(column.title for column in columns), *ours),
+        columns=(*HEADS, *(column.title for column in columns), *ours),
         rows=rows,
         heads=3,
         stamps=stamps,
     )
 
 
-def _metric(result: PublishedResult) -> Cell:
+def our_title(label: str, grave: bool) -> str:
+    """The head of a column of ours."""
+    return f"{label} (ours, NOT COMPARABLE)" if grave else f"{label} (ours)"
+
+
+def metric_cell(result: PublishedResult) -> Cell:
+    """The published metric, its direction, and what its scorer computes."""
     arrow = "higher is better" if result.direction == "up" else "lower is better"
     computed = f"; its scorer computes: {result.computed}" if result.computed else ""
     return Cell(result.metric, CellKind.HEAD, note=f"{arrow}{computed}")
 
 
-def _value(result: PublishedResult, column: Column, columns: Sequence[Column]) -> Cell:
+def value_cell(result: PublishedResult, column: Column, columns: Sequence[Column]) -> Cell:
+    """A published value; the best of `columns` is marked if they compare several systems."""
     value = result.value(column)
     if value is None:
         return Cell(NOT_PUBLISHED, CellKind.ABSENT)
@@ -151,11 +155,12 @@ def _value(result: PublishedResult, column: Column, columns: Sequence[Column]) -
 
 def _measured(run: Run, result: PublishedResult, judged: Sequence[StoredJudgement]) -> Cell:
     if result.id == GPT_METRIC:
-        return _ours(tuple(f for one in judged for f in _judged(run.label, one)))
-    return _ours(figures_of(run, result.rows))
+        return our_cell(tuple(f for one in judged for f in _judged(run.label, one)))
+    return our_cell(figures_of(run, result.rows))
 
 
-def _ours(figures: tuple[Figure, ...]) -> Cell:
+def our_cell(figures: tuple[Figure | Change, ...]) -> Cell:
+    """A cell with our scores, or one that says that there are none."""
     if not figures:
         return Cell(NOT_MEASURED, CellKind.MISSING)
     return Cell("", CellKind.OURS, figures=figures)

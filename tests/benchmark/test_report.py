@@ -15,6 +15,7 @@ import pytest
 from benchmark.cli import bench
 from benchmark.commands.report import REVISIONS
 from benchmark.errors import BenchmarkError
+from benchmark.quality.protocol_scores import PROTOCOLS
 from benchmark.report.document import as_json, as_markdown, make_report
 from benchmark.report.figures import Figure, figures_of, number
 from benchmark.report.files import read_findings
@@ -393,6 +394,104 @@ def test_other_thresholds_of_a_metric_are_told(tmp_path: Path) -> None:
     [figure, _] = figures_of(read_findings([str(run)]).runs[0], ["VG_ScanRefer"])
     assert figure.details[:2] == ("accuracy@0.25 50.0 [40.0, 60.0]", "n 40")
     assert not any("unique" in text or "f1" in text for text in figure.details)
+
+
+def held_out(digest: str, name: str = "Classification_CIFAR10", limit: int = 100) -> dict[str, Any]:
+    """Provenance of a suite from the held-out part of a published file."""
+    return {"files": {"a.json": {"name": name, "sha256": digest}}, "limit": limit, "seed": 0,
+            "source": {"held_out": {"train_share": 0.5}}}  # fmt: skip
+
+
+def test_zero_shot_against_fine_tuned_from_two_folders(tmp_path: Path) -> None:
+    cifar, voc = "Classification_CIFAR10", "Detection_VOC2012"
+    before = [under(cifar, "upstream-2023-07", 0.4, "accuracy"),
+              under(voc, "upstream-2023-07", 0.3, "recall@0.5")]  # fmt: skip
+    provenance = held_out("aa")
+    provenance["files"]["b.json"] = {"name": voc, "sha256": "bb"}
+    zero = write_run(
+        tmp_path / "zero", [row(cifar, 0.4), row(voc, 0.3)], before, provenance=provenance
+    )
+    tuned = tmp_path / "tuned"
+    after = [under(cifar, "upstream-2023-07", 0.7, "accuracy")]
+    write_run(tuned / "cifar10", [row(cifar, 0.7)], after, provenance=held_out("aa"))
+    write_run(tuned / "voc2012", [row(voc, 0.2)], provenance=held_out("cc", voc))
+    page, markdown, values = pages(tmp_path, "--zero-shot", str(zero), "--fine-tuned", str(tuned))
+    [table] = values["tables"]
+    assert table["columns"][3:] == [
+        "LAMM zero-shot, 2023-07-28", "LAMM zero-shot, 2023-06-11", "LAMM fine-tuned",
+        "zero-shot (ours)", "fine-tuned (ours)", "change (ours)",
+    ]  # fmt: skip
+    assert [line[1]["text"] for line in table["rows"]] == [
+        "CIFAR10", "VOC2012", "SQAimage", "ScanNet", "ScanRefer", "ScanQA (multiple choice)"
+    ]  # fmt: skip
+    assert [cell["text"] for cell in table["rows"][0][3:6]] == ["37.9", "34.5", "91.2"]
+    change = table["rows"][0][-1]["figures"][0]
+    assert change["score"] == pytest.approx(0.3)
+    # Scores 0.4 [0.36, 0.44] and 0.7 [0.63, 0.77]: 0.3 -+ hypot(0.07, 0.04).
+    assert change["interval"] == pytest.approx([0.3 - 0.0806226, 0.3 + 0.0806226])
+    assert "+30.0 [21.9, 38.1]" in Page(page).words
+    assert "**+30.0" in markdown
+    refused = table["rows"][1][-1]["figures"]
+    assert [(one["score"], one["reason"]) for one in refused] == [
+        (None, "the runs were asked different records")
+    ]
+    assert table["rows"][2][-1]["text"] == "not compared"
+    assert [entry["label"] for entry in values["provenance"]] == [
+        "zero-shot", "fine-tuned: cifar10", "fine-tuned: voc2012"
+    ]  # fmt: skip
+    assert not any("held out of training" in stamp["text"] for stamp in table["stamps"])
+
+
+def test_records_that_may_be_trained_on_are_stamped(tmp_path: Path) -> None:
+    zero, tuned = (
+        str(write_run(tmp_path / name, [row("VQA_SQAimage")])) for name in ("zero", "tuned")
+    )
+    _, _, values = pages(tmp_path, "--zero-shot", zero, "--fine-tuned", tuned)
+    [stamp] = values["tables"][0]["stamps"]
+    assert stamp["runs"] == ["fine-tuned"]
+    assert "may have been trained on them" in stamp["text"]
+
+
+def test_one_side_alone_and_one_row_twice_are_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("a", "b"):
+        write_run(tmp_path / "runs" / name, [row("VQA_SQAimage")])
+    (tmp_path / "empty").mkdir()
+    runs, one = str(tmp_path / "runs"), str(tmp_path / "runs" / "a")
+    for argv, message in (
+        (["--fine-tuned", one], "--fine-tuned needs --zero-shot too"),
+        (["--zero-shot", one], "--zero-shot needs --fine-tuned too"),
+        (["--zero-shot", one, "--fine-tuned", runs], "both have the row VQA_SQAimage"),
+        (["--zero-shot", one, "--fine-tuned", str(tmp_path / "empty")], "nor has any folder in it"),
+        (["--zero-shot", one, "--fine-tuned", str(tmp_path / "no")], "no is not a directory"),
+        ([], "nothing to report"),
+    ):
+        assert bench(["report", *argv]) == 1
+        assert message in " ".join(capsys.readouterr().err.split())
+
+
+def test_one_command_scores_and_reports_anew(
+    server: Any, suite_files: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    server.answers = suite_files.right_answers
+    out = tmp_path / "runs" / "one"
+    argv = ["quality", "--url", server.url, "--data", str(suite_files.directory)]
+    assert bench([*argv, "--suite", "2d", "--limit", "3", "--out", str(out)]) == 0
+    server.stop()
+    right = (out / "scores.json").read_text()
+    (out / "scores.json").write_text(right.replace('"score": 1.0', '"score": 0.0'))
+    side = str(tmp_path / "runs")
+    pages(tmp_path, str(out), "--zero-shot", side, "--fine-tuned", side, "--rescore")
+    again = json.loads((out / "scores.json").read_text())
+    assert again["rows"] == json.loads(right)["rows"]
+    assert {line["protocol"] for line in again["protocols"]} == set(PROTOCOLS)
+    suite_files.directory.rename(tmp_path / "moved")
+    assert bench(["report", str(out), "--rescore"]) == 1
+    assert "is not there; if it was moved, run" in " ".join(capsys.readouterr().err.split())
+    (out / "questions.json").unlink()
+    assert bench(["report", str(out), "--rescore"]) == 1
+    assert "has no questions.json" in " ".join(capsys.readouterr().err.split())
 
 
 def test_a_report_without_runs_has_no_published_tables(tmp_path: Path) -> None:
