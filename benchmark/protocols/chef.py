@@ -9,23 +9,33 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 
-import numpy as np
-
 from benchmark.protocols import chef_text as read
 from benchmark.protocols import upstream_text
 from benchmark.protocols.calibration import calibration, softmax
 from benchmark.protocols.chance import chance_of
-from benchmark.protocols.results import ItemScore, Metric, Rule, Scorer, Stored, make_item, share
+from benchmark.protocols.chef_boxes import ious_of
+from benchmark.protocols.results import (
+    ItemScore,
+    Metric,
+    Numbers,
+    Rule,
+    Scorer,
+    Stored,
+    Sums,
+    make_item,
+    share,
+)
 from benchmark.protocols.upstream import upstream_scorer
 from lamm_model.tasks import TASKS
 from lamm_model.tasks.metrics import match_count
 
 THRESHOLDS = (0.5, 0.25)
 _IOU = 0.5
+_SMALL = 1e-7
 _BY_OPTION = "the option with the highest mean log-likelihood"
 
-Numbers = Mapping[str, float]
-ScoreItem = Callable[[Stored], tuple[Numbers, Sequence[str]]]
+Counts = Mapping[str, float]
+ScoreItem = Callable[[Stored], tuple[Counts, Sequence[str]]]
 
 
 class ChefScorer(Scorer):
@@ -58,7 +68,7 @@ class ChefScorer(Scorer):
         return chance_of(stored)
 
 
-def _ranked(stored: Stored) -> Numbers:
+def _ranked(stored: Stored) -> Counts:
     """Confidence and hit of an answer that has the mean log-likelihoods of its options."""
     if not stored.options or any("mean_logprob" not in option for option in stored.options):
         return {}
@@ -73,7 +83,7 @@ def _ranked(stored: Stored) -> Numbers:
     return {"ranked": 1, "chosen": hit, "confidence": max(softmax(means))}
 
 
-def _classification(stored: Stored) -> tuple[Numbers, Sequence[str]]:
+def _classification(stored: Stored) -> tuple[Counts, Sequence[str]]:
     label, text = str(stored.sample.target), read.cleaned(stored.text)
     faults = _approximated([label])
     if label not in read.cleaned(label).split():
@@ -81,22 +91,22 @@ def _classification(stored: Stored) -> tuple[Numbers, Sequence[str]]:
     return {"hits": label in text.split(), "synonyms": read.names(label, text)}, faults
 
 
-def _choice(stored: Stored) -> tuple[Numbers, Sequence[str]]:
+def _choice(stored: Stored) -> tuple[Counts, Sequence[str]]:
     target = stored.sample.target
     said = read.choice(stored.text, target["choices"])
     return {"hits": said == target["choice"], "matched": said is not None}, ()
 
 
-def _counting(stored: Stored) -> tuple[Numbers, Sequence[str]]:
+def _counting(stored: Stored) -> tuple[Counts, Sequence[str]]:
     right = stored.sample.target
     said = upstream_text.count(stored.text) or 0
     return {"error": min(right, abs(right - said)), "hits": said == right}, ()
 
 
-def _detection(stored: Stored) -> tuple[Numbers, Sequence[str]]:
+def _detection(stored: Stored) -> tuple[Counts, Sequence[str]]:
     there = stored.sample.target
     said = read.labelled_boxes(stored.text)
-    ious = _float32_ious([box for _, box in said], [found["bbox"] for found in there])
+    ious = ious_of([box for _, box in said], [found["bbox"] for found in there])
     numbers: dict[str, float] = {"said": len(said), "there": len(there)}
     for at in THRESHOLDS:
         close = [[j for j in range(len(there)) if row[j] >= at] for row in ious]
@@ -122,7 +132,7 @@ def _plain_hits(stored: Stored, boxes: Sequence[Sequence[float]]) -> int:
     )
 
 
-def _detection_3d(stored: Stored) -> tuple[Numbers, Sequence[str]]:
+def _detection_3d(stored: Stored) -> tuple[Counts, Sequence[str]]:
     there = stored.sample.target
     boxes = upstream_text.numbers(stored.text, 6)
     hits, faults = 0, _approximated([found["label"] for found in there])
@@ -133,7 +143,7 @@ def _detection_3d(stored: Stored) -> tuple[Numbers, Sequence[str]]:
     return {"hits": hits, "there": len(there)}, faults
 
 
-def _grounding(stored: Stored) -> tuple[Numbers, Sequence[str]]:
+def _grounding(stored: Stored) -> tuple[Counts, Sequence[str]]:
     target = stored.sample.target
     there = target["bbox"] if isinstance(target, dict) else target
     hit, faults = _overlaps(there, upstream_text.numbers(stored.text, 6)[:1])
@@ -147,22 +157,6 @@ def _overlaps(there: Sequence[float], boxes: Sequence[Sequence[float]]) -> tuple
         return False, ["ChEF fails: division by zero for two empty boxes"]
 
 
-def _float32_ious(
-    said: Sequence[Sequence[float]], there: Sequence[Sequence[float]]
-) -> Sequence[Sequence[float]]:
-    """IoU of every box with every object, in ChEF's precision, which decides at a threshold."""
-    if not said or not there:
-        return [[] for _ in said]
-    mine, right = (np.asarray(boxes, dtype=np.float32) for boxes in (said, there))
-    low = np.maximum(mine[:, None, :2], right[:, :2])
-    high = np.minimum(mine[:, None, 2:], right[:, 2:])
-    shared = np.clip(high - low, 0, None).prod(axis=2)
-    areas = [(boxes[:, 2:] - boxes[:, :2]).prod(axis=1) for boxes in (mine, right)]
-    union = areas[0][:, None] + areas[1] - shared
-    ious = np.divide(shared, union, out=np.full_like(shared, np.nan), where=union != 0)
-    return [[float(value) for value in row] for row in ious]
-
-
 def _approximated(labels: Sequence[str]) -> list[str]:
     return [
         f"word forms of {label!r} are approximated"
@@ -171,11 +165,16 @@ def _approximated(labels: Sequence[str]) -> list[str]:
     ]
 
 
+def _precision(part: str) -> Callable[[Sums], Numbers]:
+    """A share of the said boxes, which is 0 if there are none: ChEF adds a small number."""
+    return lambda sums: sums[part] / (sums["said"] + _SMALL)
+
+
 _CHOSEN = Rule("ppl_accuracy", share("chosen", "ranked"), _BY_OPTION, over="ranked")
 _PLAIN = "any box and the label anywhere, not one to one"
 _DETECTION = (
     *(
-        Rule(f"{name}@{at}", share(part, whole), note)
+        Rule(f"{name}@{at}", _precision(part) if whole == "said" else share(part, whole), note)
         for at in THRESHOLDS
         for name, part, whole, note in (
             ("recall", f"matched@{at}", "there", "one to one, with the class"),
@@ -240,7 +239,7 @@ def chef_scorer(task: str) -> Scorer | None:
 
 
 def _unchanged(before: Scorer) -> ScoreItem:
-    def score(stored: Stored) -> tuple[Numbers, Sequence[str]]:
+    def score(stored: Stored) -> tuple[Counts, Sequence[str]]:
         item = before.item(stored)
         return item.numbers, item.faults
 

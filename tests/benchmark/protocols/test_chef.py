@@ -159,6 +159,8 @@ def test_boxes_without_a_sentence_of_chef_are_named() -> None:
     target = [{"label": "dog", "bbox": [0.1, 0.1, 0.5, 0.5]}]
     result = scored("detection", [(target, "dog [0.1, 0.1, 0.5, 0.5]")])
     assert result.metrics["recall@0.5"].value == 0
+    # Without a box ChEF divides by a small number.
+    assert result.metrics["precision@0.5"].value == 0
     assert result.metrics["plain_recall@0.5"].value == 1
     assert list(result.faults) == ["boxes without one of ChEF's sentences: not counted"]
 
