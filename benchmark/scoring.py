@@ -15,12 +15,16 @@ from lamm_model.tasks.metrics import proportion
 
 @dataclass(frozen=True, slots=True)
 class ScoredItem:
-    """One answered item with its parse status and whether it is a hit."""
+    """One answered item with its parse status and whether it is a hit.
+
+    `faults`: what the dialect could not read in the answer.
+    """
 
     item: Item
     text: str
     status: ParseStatus
     hit: bool
+    faults: tuple[str, ...] = ()
 
 
 class ControlScore(NamedTuple):
@@ -138,7 +142,7 @@ def score_row(
         result = row.task.parse(answer.text, item.inputs)
         pairs.append((result.answer, item.target))
         hit = row.task.is_hit(result.answer, item.target)
-        scored.append(ScoredItem(item, answer.text, result.status, hit))
+        scored.append(ScoredItem(item, answer.text, result.status, hit, result.faults))
     metrics = row.task.score(pairs)
     refused = frozenset(unanswered.keys() & refusals.keys())
     return RowScore(row, metrics.get(row.metric), metrics, tuple(scored), unanswered, refused)

@@ -31,6 +31,8 @@ from benchmark.quality.tree import open_suite
 from benchmark.report.provenance import keep_server_facts
 from benchmark.suite import Item, Suite
 from benchmark.text import print_notes, print_whole, print_written
+from lamm_model.tasks.dialects.base import Frame
+from lamm_model.tasks.dialects.manner import DIALECT_NAMES, LAMM, Manner
 
 SUCCESS, FAILED = 0, 1
 # Drawing ten times per second would cost more than the requests.
@@ -47,6 +49,7 @@ answers.
   lamm bench quality --data LAMM_Dataset --suite 2d --limit 200 --control blank-media
   lamm bench quality --data LAMM_Dataset --out results/lamm --rescore --protocol upstream-2023-07
   lamm bench quality --data LAMM_Dataset --backend openai-chat --url http://host:8000 --model llava
+  lamm bench quality --data LAMM_Dataset --out results/lamm --rescore --dialect qwen3-vl
 
 Decoding is greedy. Each answer is saved in OUT/answers.jsonl as soon as it arrives: if the run or
 the server dies, the same command continues where it stopped. --rescore scores the saved answers
@@ -91,6 +94,17 @@ class QualityOptions(ServerOptions):
         default="requests",
         description="send --concurrency requests at once, or files to /v1/batches",
     )
+    dialect: Annotated[str, one_of(DIALECT_NAMES), Argument(metavar="NAME")] = Field(
+        default=LAMM,
+        description="how the model writes places; lamm reads free text, auto tells each answer's "
+        f"notation: {', '.join(DIALECT_NAMES)}",
+    )
+    frame: Frame | None = Field(
+        default=None,
+        description="what the model's coordinates in a picture are parts of (default: what the "
+        "dialect says)",
+    )
+    y_first: bool = Field(default=False, description="the model writes y before x")
     mode: Mode = Field(
         default=Mode.TEXT,
         description="text, or likelihood: answer multiple-choice and closed-set questions by the "
@@ -120,6 +134,7 @@ def run(options: QualityOptions, console: Console) -> int:
     if options.protocol:
         require_protocols()
     suite = open_suite(options.suite, options.data, options.limit, options.out)
+    suite = suite.in_manner(Manner(options.dialect, options.frame, options.y_first))
     if options.rescore:
         result = rescore(suite, options.out)
     else:

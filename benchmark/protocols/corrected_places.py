@@ -25,7 +25,6 @@ from benchmark.protocols.results import (
     ratio,
     share,
 )
-from lamm_model.tasks import TASKS
 from lamm_model.tasks.metrics import box_3d_iou, match_count
 from lamm_model.tasks.reading.classes import class_index
 from lamm_model.tasks.targets import LocatingAnswer, region_counts
@@ -59,7 +58,7 @@ class BoxScorer(Scorer):
 
     def item(self, stored: Stored) -> ItemScore:
         """One-to-one matches of each class at each threshold."""
-        task = TASKS[stored.sample.task]
+        task = stored.task
         inputs, target = task.read_sample(stored.sample)
         result = task.parse(stored.text, inputs)
         said, there = defaultdict(list), defaultdict(list)
@@ -97,7 +96,7 @@ class GroundingScorer(Scorer):
 
     def item(self, stored: Stored) -> ItemScore:
         """Hits at both thresholds, split by unique and multiple objects of the class."""
-        task = TASKS[stored.sample.task]
+        task = stored.task
         inputs, target = task.read_sample(stored.sample)
         result = task.parse(stored.text, inputs)
         iou = box_3d_iou(result.answer.bbox, target.bbox) if result.answer else 0.0
@@ -130,7 +129,7 @@ class KeypointScorer(Scorer):
 
     def item(self, stored: Stored) -> ItemScore:
         """One joint of one picture; the bootstrap resamples pictures."""
-        task = TASKS[stored.sample.task]
+        task = stored.task
         inputs, target = task.read_sample(stored.sample)
         result = task.parse(stored.text, inputs)
         torso = image = False
@@ -164,7 +163,7 @@ class LocatingScorer(Scorer):
 
     def item(self, stored: Stored) -> ItemScore:
         """Matches of all points, and of the first k for k objects."""
-        task = TASKS[stored.sample.task]
+        task = stored.task
         inputs, target = task.read_sample(stored.sample)
         result = task.parse(stored.text, inputs)
         every = region_counts(result.answer, target)

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lamm_model.tasks import ParseStatus, Sample
+from lamm_model.tasks import TASKS, AnyTask, ParseStatus, Sample
 
 RESAMPLES = 1000
 SEED = 0
@@ -35,10 +35,16 @@ class Protocol(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """A record and the answer of a model."""
+    """A record and the answer of a model. `reader`: its task, if answers have another manner."""
 
     sample: Sample
     text: str
+    reader: AnyTask | None = None
+
+    @property
+    def task(self) -> AnyTask:
+        """The task that reads the record and the answer."""
+        return self.reader or TASKS[self.sample.task]
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,6 @@ from types import MappingProxyType
 from benchmark.protocols import upstream_text as read
 from benchmark.protocols.chance import chance_of
 from benchmark.protocols.results import ItemScore, Rule, Scorer, Stored, make_item, ratio, share
-from lamm_model.tasks import TASKS
 from lamm_model.tasks.label_sets import JOINTS
 from lamm_model.tasks.targets import read_joints
 
@@ -37,7 +36,7 @@ class UpstreamScorer(Scorer):
 
     def item(self, stored: Stored) -> ItemScore:
         """Scores one answer by upstream's rule; the status comes from the task's parser."""
-        task = TASKS[stored.sample.task]
+        task = stored.task
         inputs, _ = task.read_sample(stored.sample)
         numbers, faults = self._score(stored, self._repaired)
         status = task.parse(stored.text, inputs).status

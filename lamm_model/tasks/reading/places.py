@@ -27,6 +27,8 @@ _NEXT_TO = frozenset({
 })  # fmt: skip
 # Code fences, tags and brackets around labels.
 _MARKUP = re.compile(r"```\w*|</?\w*>|[\[\](){}<>]")
+# What a label cannot have, see `label_pattern_fault`.
+_BREAKS = re.compile(r"[\[\](){}<>;\n]")
 _FILLER = frozenset({
     "a", "an", "the", "and", "there", "is", "are", "at", "in", "located", "with", "box",
     "bounding", "object", "item", "of", "on", "it", "i", "see", "found", "also", "one", "its",
@@ -110,6 +112,21 @@ def label_of(segment: str, labels: Sequence[str] | None) -> tuple[str, bool] | N
     worded = [words for piece in pieces if (words := _words(piece))]
     label = " ".join(worded[-1]).strip("\"' ") if worded else ""
     return (label, _denies(tokens(label))) if label else None
+
+
+def stated_label(
+    words: str, labels: Sequence[str] | None, *, in_prose: bool
+) -> tuple[str | None, bool]:
+    """The label that a notation gives to a place, and whether it is negated.
+
+    `in_prose`: the words are the sentence before the place, of which the last name counts. Words
+    that are none of the labels are the label: it is something else.
+    """
+    if in_prose:
+        return label_of(words, labels) or label_of(words, None) or (None, False)
+    plain = " ".join(_BREAKS.sub(" ", words).split()).strip("\"'")
+    found = label_of(plain, labels) if labels is not None else None
+    return found or (plain if tokens(plain) else None, False)
 
 
 def is_denied(text: str, group: Group) -> bool:
