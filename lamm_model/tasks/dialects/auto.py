@@ -26,7 +26,8 @@ def read_auto(text: str, size: Size | None) -> tuple[str, Telling] | None:
                 read, places=tuple(_settled(one, dialect, size) for one in read.places)
             )
     read = read_json(text, KEYS)
-    return None if read is None else ("JSON", read)
+    # JSON whose places are of no known form is left to the reader of free text.
+    return None if read is None or (read.faults and not read.places) else ("JSON", read)
 
 
 def _settled(told: Told, dialect: Dialect, size: Size | None) -> Told:
