@@ -17,7 +17,7 @@ from lamm_model.tasks.metrics import proportion
 class ScoredItem:
     """One answered item with its parse status and whether it is a hit.
 
-    `options` are those of the answer (`Answer.options`).
+    `options` are those of the answer (`Answer.options`); `faults`: what the dialect could not read.
     """
 
     item: Item
@@ -25,6 +25,7 @@ class ScoredItem:
     status: ParseStatus
     hit: bool
     options: Sequence[Mapping[str, Any]] | None = None
+    faults: tuple[str, ...] = ()
 
 
 class ControlScore(NamedTuple):
@@ -142,7 +143,9 @@ def score_row(
         result = row.task.parse(answer.text, item.inputs)
         pairs.append((result.answer, item.target))
         hit = row.task.is_hit(result.answer, item.target)
-        scored.append(ScoredItem(item, answer.text, result.status, hit, answer.options))
+        scored.append(
+            ScoredItem(item, answer.text, result.status, hit, answer.options, result.faults)
+        )
     metrics = row.task.score(pairs)
     refused = frozenset(unanswered.keys() & refusals.keys())
     return RowScore(row, metrics.get(row.metric), metrics, tuple(scored), unanswered, refused)

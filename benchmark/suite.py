@@ -5,11 +5,12 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from lamm_model.tasks import AnyTask, Sample
+from lamm_model.tasks.dialects.manner import FREE_TEXT, Manner
 
 MINI_SUITE = "mini"
 # Provenance key of the part of a suite that was used.
@@ -71,9 +72,22 @@ class SuiteRow:
 
 @dataclass(frozen=True, slots=True)
 class Suite:
-    """A suite with its rows."""
+    """A suite with its rows. `manner` is how the answers write places."""
 
     name: str
     directory: Path
     rows: tuple[SuiteRow, ...]
     provenance: dict[str, Any]
+    manner: Manner = FREE_TEXT
+
+    def in_manner(self, manner: Manner) -> Suite:
+        """The same questions for a model that writes places in another manner."""
+        rows = tuple(
+            replace(
+                row,
+                task=row.task.in_manner(manner),
+                items=tuple(replace(i, task=i.task.in_manner(manner)) for i in row.items),
+            )
+            for row in self.rows
+        )
+        return replace(self, rows=rows, manner=manner)

@@ -50,6 +50,7 @@ answers.
   lamm bench quality --data LAMM_Dataset --backend openai-chat --url http://host:8000 --model llava
   lamm bench quality --data LAMM_Dataset --suite 2d --recipe upstream-2023-07 --repetitions 3
   lamm bench quality --data LAMM_Dataset --answers-from LAMM/answers --protocol upstream-2023-07
+  lamm bench quality --data LAMM_Dataset --out results/lamm --rescore --dialect qwen3-vl
 
 Decoding is greedy, or as the --recipe says. Each answer is saved in OUT/answers.jsonl as soon as it
 arrives: if the run or the server dies, the same command continues where it stopped. --rescore
@@ -72,6 +73,7 @@ def run(options: QualityOptions, console: Console) -> int:
     recipe = options.recipe_run()
     options.refuse_contradictions()
     suite = open_suite(options.suite, options.data, options.limit, options.out)
+    suite = suite.in_manner(options.manner)
     store_suite(options.suite, options.data, options.limit, options.out)
     if options.answers_from is not None:
         import_answers(suite, options.answers_from, options.out, options.model)

@@ -16,6 +16,8 @@ from benchmark.quality.examples import MAX_EXAMPLES, ExamplePlan, Retriever, ref
 from benchmark.quality.identity import Mode
 from benchmark.quality.protocol_scores import CHEF_PROTOCOLS, DEFAULT_PROTOCOLS, PROTOCOLS
 from benchmark.quality.recipe import RecipeRun
+from lamm_model.tasks.dialects.base import Frame
+from lamm_model.tasks.dialects.manner import DIALECT_NAMES, LAMM, Manner
 
 # Options that have no meaning for answers from files.
 _OF_SERVERS = frozenset({"backend", "concurrency", "control", "mode", "rescore", "through", "url"})
@@ -54,6 +56,17 @@ class QualityOptions(RecipeOptions):
         default="requests",
         description="send --concurrency requests at once, or files to /v1/batches",
     )
+    dialect: Annotated[str, one_of(DIALECT_NAMES), Argument(metavar="NAME")] = Field(
+        default=LAMM,
+        description="how the model writes places; lamm reads free text, auto tells each answer's "
+        f"notation: {', '.join(DIALECT_NAMES)}",
+    )
+    frame: Frame | None = Field(
+        default=None,
+        description="what the model's coordinates in a picture are parts of (default: what the "
+        "dialect says)",
+    )
+    y_first: bool = Field(default=False, description="the model writes y before x")
     mode: Mode = Field(
         default=Mode.TEXT,
         description="text, or likelihood: answer multiple-choice and closed-set questions by the "
@@ -97,6 +110,11 @@ class QualityOptions(RecipeOptions):
     def plan(self) -> ExamplePlan:
         """How in-context examples are drawn."""
         return ExamplePlan(self.examples, self.retriever.value, self.examples_seed)
+
+    @property
+    def manner(self) -> Manner:
+        """How the model writes places."""
+        return Manner(self.dialect, self.frame, self.y_first)
 
     def recipe_run(self) -> RecipeRun | None:
         """The recipe to follow, or None.

@@ -26,7 +26,6 @@ from benchmark.protocols.results import (
     share,
 )
 from benchmark.protocols.upstream import near
-from lamm_model.tasks import TASKS
 from lamm_model.tasks.targets import read_joints
 
 FORMS: Mapping[str, tuple[str, ...]] = MappingProxyType(
@@ -46,7 +45,7 @@ class UpstreamLocatingScorer(Scorer):
 
     def item(self, stored: Stored) -> ItemScore:
         """Hits and objects of one picture, depending on the form of its target."""
-        task = TASKS[stored.sample.task]
+        task = stored.task
         inputs, _ = task.read_sample(stored.sample)
         target = stored.sample.target
         if "objects" in target:

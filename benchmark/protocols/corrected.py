@@ -81,7 +81,7 @@ class SmileScorer(Scorer):
 
     def item(self, stored: Stored) -> ItemScore:
         """A hit by the task's parser."""
-        task = TASKS[stored.sample.task]
+        task = stored.task
         inputs, target = task.read_sample(stored.sample)
         result = task.parse(stored.text, inputs)
         name = "smiling" if target.smiling else "not smiling"
@@ -115,7 +115,7 @@ class HitScorer(Scorer):
 
     def item(self, stored: Stored) -> ItemScore:
         """A hit by the task's `is_hit`."""
-        task = TASKS[stored.sample.task]
+        task = stored.task
         inputs, target = task.read_sample(stored.sample)
         result = task.parse(stored.text, inputs)
         numbers: dict[str, float] = {"hits": task.is_hit(result.answer, target)}

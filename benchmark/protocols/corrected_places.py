@@ -25,7 +25,6 @@ from benchmark.protocols.results import (
     ratio,
     share,
 )
-from lamm_model.tasks import TASKS
 from lamm_model.tasks.metrics import match_count
 from lamm_model.tasks.reading.classes import class_index
 from lamm_model.tasks.rotated_boxes import box_3d_iou
@@ -60,7 +59,7 @@ class BoxScorer(Scorer):
 
     def item(self, stored: Stored) -> ItemScore:
         """One-to-one matches of each class at each threshold."""
-        task = TASKS[stored.sample.task]
+        task = stored.task
         inputs, target = task.read_sample(stored.sample)
         result = task.parse(stored.text, inputs)
         said, there = defaultdict(list), defaultdict(list)
@@ -98,7 +97,7 @@ class GroundingScorer(Scorer):
 
     def item(self, stored: Stored) -> ItemScore:
         """Hits at both thresholds, split by unique and multiple objects of the class."""
-        task = TASKS[stored.sample.task]
+        task = stored.task
         inputs, target = task.read_sample(stored.sample)
         result = task.parse(stored.text, inputs)
         iou = box_3d_iou(result.answer.bbox, target.bbox) if result.answer else 0.0
@@ -131,7 +130,7 @@ class KeypointScorer(Scorer):
 
     def item(self, stored: Stored) -> ItemScore:
         """One joint of one picture; the bootstrap resamples pictures."""
-        task = TASKS[stored.sample.task]
+        task = stored.task
         inputs, target = task.read_sample(stored.sample)
         result = task.parse(stored.text, inputs)
         torso = image = False
@@ -165,7 +164,7 @@ class LocatingScorer(Scorer):
 
     def item(self, stored: Stored) -> ItemScore:
         """Matches of all points, and of the first k for k objects."""
-        task = TASKS[stored.sample.task]
+        task = stored.task
         inputs, target = task.read_sample(stored.sample)
         result = task.parse(stored.text, inputs)
         every = region_counts(result.answer, target)

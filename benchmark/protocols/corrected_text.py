@@ -64,7 +64,7 @@ class CaptionScorer(Scorer):
 
     def item(self, stored: Stored) -> ItemScore:
         """Counts of n-grams, summed over the corpus later."""
-        task = TASKS[stored.sample.task]
+        task = stored.task
         inputs, target = task.read_sample(stored.sample)
         result = task.parse(stored.text, inputs)
         said = "" if result.answer is None else result.answer.text

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lamm_model.tasks import ParseStatus, Sample
+from lamm_model.tasks import TASKS, AnyTask, ParseStatus, Sample
 
 RESAMPLES = 1000
 SEED = 0
@@ -38,12 +38,19 @@ class Protocol(StrEnum):
 class Stored:
     """A record and the answer of a model.
 
-    `options` are the options with their likelihoods if the answer was chosen by them.
+    `options` are the options with their likelihoods if the answer was chosen by them. `reader` is
+    the task that reads the answer, if answers have another manner.
     """
 
     sample: Sample
     text: str
     options: Sequence[Mapping[str, Any]] | None = None
+    reader: AnyTask | None = None
+
+    @property
+    def task(self) -> AnyTask:
+        """The task that reads the record and the answer."""
+        return self.reader or TASKS[self.sample.task]
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,6 @@ from types import MappingProxyType
 from benchmark.protocols import upstream_text as read
 from benchmark.protocols.chance import chance_of
 from benchmark.protocols.results import ItemScore, Rule, Scorer, Stored, make_item, ratio, share
-from lamm_model.tasks import TASKS
 from lamm_model.tasks.label_sets import JOINTS
 from lamm_model.tasks.targets import read_joints
 
@@ -39,7 +38,7 @@ class UpstreamScorer(Scorer):
 
     def item(self, stored: Stored) -> ItemScore:
         """Scores one answer by upstream's rule; the status comes from the task's parser."""
-        task = TASKS[stored.sample.task]
+        task = stored.task
         inputs, _ = task.read_sample(stored.sample)
         numbers, faults = self._score(stored, self._repaired)
         status = task.parse(stored.text, inputs).status
@@ -190,7 +189,7 @@ def _unknown_yaws(stored: Stored, targets: Sequence[Sequence[float]]) -> list[st
     faults = []
     if any(len(box) == 7 for box in targets):
         faults.append("upstream knows no yaw: targets count as unrotated")
-    task = TASKS[stored.sample.task]
+    task = stored.task
     answer = task.parse(stored.text, task.read_sample(stored.sample)[0]).answer
     if answer is not None and any(len(place.values) == 7 for place in answer.places()):
         faults.append("upstream cuts an answer into sixes: boxes after a yaw are shifted")

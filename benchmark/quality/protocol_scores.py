@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 
 from benchmark.errors import BenchmarkError
 from benchmark.scoring import RowScore
+from lamm_model.tasks.dialects.manner import FREE_TEXT
+from lamm_model.tasks.reading.final import final_answer
 
 if TYPE_CHECKING:
     from benchmark.protocols import ProtocolScore, Stored
@@ -22,6 +24,7 @@ PROTOCOLS = (
 DEFAULT_PROTOCOLS = ("corrected-v1",)
 # Added to the default for answers that were asked as in ChEF.
 CHEF_PROTOCOLS = ("chef-ea57136",)
+_UPSTREAM = "upstream"
 BINARY_LOCATING = "Binary-Locating"
 # The forms of Binary-Locating per protocol; the other protocols have both.
 _FORMS: Mapping[str, tuple[str, ...]] = {
@@ -75,14 +78,18 @@ def score_protocols(rows: Sequence[RowScore], names: Sequence[str]) -> tuple[Pro
     scored = [_score_row(row, name, stored[row.row.name]) for row in rows for name in names]
     sets = {row.row.set: stored[row.row.name] for row in rows if row.row.set and row.scored}
     # A single set is not Binary-Locating and has its own row.
-    pooled = [line for name in names for line in _pool(name, sets)] if len(sets) > 1 else []
+    plain = [n for n in names if not any(_unreadable(row, n) for row in rows if row.row.set)]
+    pooled = [line for name in plain for line in _pool(name, sets)] if len(sets) > 1 else []
     return (*scored, *pooled)
 
 
 def _stored(row: RowScore) -> list[Stored]:
     from benchmark.protocols import Stored  # noqa: PLC0415
 
-    return [Stored(item.item.sample, item.text, item.options) for item in row.scored]
+    return [
+        Stored(one.item.sample, final_answer(one.text), one.options, one.item.task)
+        for one in row.scored
+    ]
 
 
 def _score_row(row: RowScore, name: str, stored: Sequence[Stored]) -> ProtocolRow:
@@ -91,11 +98,21 @@ def _score_row(row: RowScore, name: str, stored: Sequence[Stored]) -> ProtocolRo
     title, task = row.row.name, row.row.task.name
     if not stored:
         return ProtocolRow(title, task, name, None, "no answers")
+    if reason := _unreadable(row, name):
+        return ProtocolRow(title, task, name, None, reason)
     try:
         return ProtocolRow(title, task, name, score(task, name, stored))
     except ValueError as error:
         # No rule for the task or for the form of a record; other rows are still scored.
         return ProtocolRow(title, task, name, None, str(error))
+
+
+def _unreadable(row: RowScore, name: str) -> str | None:
+    """Why a protocol does not apply: upstream's rules find numbers in the text themselves."""
+    manner = row.row.task.manner
+    if manner == FREE_TEXT or not name.startswith(_UPSTREAM):
+        return None
+    return f"upstream's rules cannot read dialect {manner.dialect}, or a stated frame"
 
 
 def _pool(name: str, sets: Mapping[str, Sequence[Stored]]) -> list[ProtocolRow]:

@@ -26,6 +26,7 @@ from benchmark.report.provenance import client_facts
 from benchmark.scoring import RowScore
 from benchmark.text import cell, column_table, markdown_table
 from lamm_model.tasks import Estimate, ParseStatus
+from lamm_model.tasks.dialects.manner import FREE_TEXT
 
 COLUMNS = ("row", "n", "metric", "score", "95 %", "chance", "target", "unparsed")
 _LEFT = frozenset({"row", "metric"})
@@ -43,9 +44,17 @@ def table(run: QualityRun) -> Table:
 
 
 def notes(run: QualityRun) -> list[str]:
-    """Notes on invalid records and missing answers."""
+    """Notes on the manner of places, on what it could not read, and on missing answers."""
     lines: list[str] = []
+    manner = run.suite.manner
+    if manner != FREE_TEXT:
+        order = ", y first" if manner.y_first else ""
+        frame = manner.frame_in_use or "guessed in each answer"
+        lines.append(f"places are read in dialect {manner.dialect}, frame {frame}{order}")
     for row in run.rows:
+        unread = (f"{one.item.sample.id}: {'; '.join(one.faults)}" for one in row.scored)
+        faults = [line for line, one in zip(unread, row.scored, strict=True) if one.faults]
+        lines += _named(f"{row.row.name}: answers that the dialect could not read wholly", faults)
         lines += _named(f"{row.row.name}: invalid records", row.problems)
         reasons: dict[str, list[str]] = {}
         for id_, reason in row.unanswered.items():
@@ -90,6 +99,7 @@ def as_json(
         "suite_provenance": run.suite.provenance,
         "model": asdict(run.identity),
         "recipe": recipe_facts(run),
+        "places": asdict(run.suite.manner),
         "client": client_facts(),
         "complete": run.complete,
         "answer_files": run.imported
@@ -173,6 +183,7 @@ def as_items(run: QualityRun) -> Iterator[dict[str, Any]]:
                 "text": scored.text,
                 "status": str(scored.status),
                 "hit": scored.hit,
+                "faults": list(scored.faults),
             }
 
 

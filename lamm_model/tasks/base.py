@@ -14,12 +14,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from types import MappingProxyType
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Self, TypeVar
 
 from lamm_model.conversation import Modality
+from lamm_model.tasks.dialects.manner import FREE_TEXT, Manner
 from lamm_model.tasks.grammar import any_of
 from lamm_model.tasks.metrics import Estimate, proportion
 from lamm_model.tasks.models import AnswerModel, Mark, Numbers, TaskModel
+from lamm_model.tasks.reading.final import final_answer
 from lamm_model.tasks.sample import Sample
 
 
@@ -37,20 +39,26 @@ AnswerT = TypeVar("AnswerT", bound=AnswerModel)
 
 @dataclass(frozen=True, slots=True)
 class ParseResult(Generic[AnswerT]):
-    """A typed answer and its status; `answer` is None exactly when the status is unparsed."""
+    """A typed answer and its status; `answer` is None exactly when the status is unparsed.
+
+    `faults`: a sentence for each part of the text that a dialect could not read or repaired.
+    """
 
     answer: AnswerT | None
     status: ParseStatus
+    faults: tuple[str, ...] = ()
 
     @classmethod
-    def of(cls, answer: AnswerT, *, sure: bool) -> ParseResult[AnswerT]:
+    def of(
+        cls, answer: AnswerT, *, sure: bool, faults: tuple[str, ...] = ()
+    ) -> ParseResult[AnswerT]:
         """The result for an answer; partial if the text does not make it sure."""
-        return cls(answer, ParseStatus.OK if sure else ParseStatus.PARTIAL)
+        return cls(answer, ParseStatus.OK if sure else ParseStatus.PARTIAL, faults)
 
     @classmethod
-    def unparsed(cls) -> ParseResult[AnswerT]:
+    def unparsed(cls, faults: tuple[str, ...] = ()) -> ParseResult[AnswerT]:
         """The result for a text that holds no answer."""
-        return cls(None, ParseStatus.UNPARSED)
+        return cls(None, ParseStatus.UNPARSED, faults)
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,12 +109,14 @@ class Task(ABC, Generic[InputsT, AnswerT]):
         answer_model: schema of the answer, places in the frame that the model sees.
         max_tokens: enough for any answer of the task.
         primary_metric: the entry of `score` that a table shows first.
+        manner: how the answers write places, see `in_manner`.
     """
 
     inputs_model: type[InputsT]
     answer_model: type[AnswerT]
     max_tokens: int = 48
     primary_metric: str = "accuracy"
+    manner = FREE_TEXT
 
     def __init__(
         self,
@@ -125,9 +135,13 @@ class Task(ABC, Generic[InputsT, AnswerT]):
     def prompt(self, inputs: InputsT) -> str:
         """The user text that asks for an answer, media left out."""
 
-    @abstractmethod
     def parse(self, text: str, inputs: InputsT) -> ParseResult[AnswerT]:
-        """Reads what a model wrote. Never raises on any text."""
+        """Reads what a model wrote, after its thoughts. Never raises on any text."""
+        return self._parse(final_answer(text), inputs)
+
+    @abstractmethod
+    def _parse(self, text: str, inputs: InputsT) -> ParseResult[AnswerT]:
+        """Reads an answer without thoughts. Never raises on any text."""
 
     @abstractmethod
     def render(self, answer: AnswerT, inputs: InputsT) -> str:
@@ -202,6 +216,10 @@ class Task(ABC, Generic[InputsT, AnswerT]):
         A target is matched by one place, so of two places on one object the later one is wrong.
         """
         return []
+
+    def in_manner(self, manner: Manner) -> Self:  # noqa: ARG002 - for tasks with places
+        """This task for answers that write places in another manner; itself without places."""
+        return self
 
     @property
     def has_options(self) -> bool:

@@ -92,7 +92,7 @@ class ClassificationTask(Task[ClassificationInputs, ClassificationAnswer]):
         labels = self.closed_set(inputs)
         return f"{question} Choose one of: {', '.join(labels)}." if labels else question
 
-    def parse(self, text: str, inputs: ClassificationInputs) -> ParseResult[ClassificationAnswer]:
+    def _parse(self, text: str, inputs: ClassificationInputs) -> ParseResult[ClassificationAnswer]:
         """The first label that is not negated; partial when the text names other labels too."""
         labels = self.closed_set(inputs)
         if not labels:

@@ -60,7 +60,7 @@ class CountingTask(Task[CountingInputs, CountingAnswer]):
         return f"How many {inputs.noun or 'items'} are in this {self.noun}?"
 
     @override
-    def parse(self, text: str, inputs: CountingInputs) -> ParseResult[CountingAnswer]:
+    def _parse(self, text: str, inputs: CountingInputs) -> ParseResult[CountingAnswer]:
         """A stated total, or the only number, or a number that is the sum of the others."""
         text = _DENIED.sub(" ", _NOT_ONE.sub(" no", plain(text)))
         # The clause before "in total"; one pattern for the whole would take quadratic time.

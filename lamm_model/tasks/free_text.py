@@ -72,7 +72,7 @@ class OpenQuestionTask(Task[QuestionInputs, TextAnswer]):
         return inputs.question
 
     @override
-    def parse(self, text: str, inputs: QuestionInputs) -> ParseResult[TextAnswer]:
+    def _parse(self, text: str, inputs: QuestionInputs) -> ParseResult[TextAnswer]:
         """The words after the last "the answer is", or a short text, or its first sentence.
 
         A first sentence of more than six words is partial: it may hold more than the answer.
@@ -121,7 +121,7 @@ class CaptionTask(Task[CaptionInputs, TextAnswer]):
         return f"What does this {self.noun} show? Describe it in one sentence."
 
     @override
-    def parse(self, text: str, inputs: CaptionInputs) -> ParseResult[TextAnswer]:
+    def _parse(self, text: str, inputs: CaptionInputs) -> ParseResult[TextAnswer]:
         """The text without a leading "The caption is:" and quotes; lines are joined."""
         introduced = _CAPTION.match(text)
         said = introduced["text"] if introduced else " ".join(text.split())

@@ -120,6 +120,10 @@ class KeypointTask(OnePlaceTask[KeypointInputs, PointAnswer]):
         return isinstance(target, JointTarget) and target.within_torso(answer.point, threshold)
 
     @override
+    def sought(self, inputs: KeypointInputs) -> str:
+        return inputs.joint
+
+    @override
     def marks(self, answer: PointAnswer, inputs: KeypointInputs) -> tuple[Mark, ...]:
         """The point with the joint's name."""
         return (Mark(inputs.joint, point=answer.point),)

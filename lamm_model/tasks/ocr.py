@@ -64,7 +64,7 @@ class OcrTask(Task[OcrInputs, OcrAnswer]):
         return f"What word is written in this {self.noun}?"
 
     @override
-    def parse(self, text: str, inputs: OcrInputs) -> ParseResult[OcrAnswer]:
+    def _parse(self, text: str, inputs: OcrInputs) -> ParseResult[OcrAnswer]:
         """Quoted text, or the only word, or the word after "says", or the only word in capitals."""
         if quotes := quoted(text):
             return _result(quotes[0], ambiguous=len({q.strip().casefold() for q in quotes}) > 1)

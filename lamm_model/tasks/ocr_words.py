@@ -64,7 +64,7 @@ class OcrWordsTask(Task[OcrWordsInputs, OcrWordsAnswer]):
         return f"Which words are written in this {self.noun}? Answer with a list of words."
 
     @override
-    def parse(self, text: str, inputs: OcrWordsInputs) -> ParseResult[OcrWordsAnswer]:
+    def _parse(self, text: str, inputs: OcrWordsInputs) -> ParseResult[OcrWordsAnswer]:
         """Quoted words, or a list after "says" or a colon, or every word of the text.
 
         A sentence that does not mark the words it read is partial: its own words are in the answer.

@@ -89,7 +89,7 @@ class SmileTask(Task[SmileInputs, SmileAnswer]):
         return "Is the person in this picture smiling? Answer yes or no."
 
     @override
-    def parse(self, text: str, inputs: SmileInputs) -> ParseResult[SmileAnswer]:
+    def _parse(self, text: str, inputs: SmileInputs) -> ParseResult[SmileAnswer]:
         """The last "yes" or "no" given as a verdict, or a statement about the smile.
 
         Questions, conditions and doubts are not statements; a text without a statement is unparsed.

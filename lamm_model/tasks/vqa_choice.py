@@ -48,7 +48,7 @@ class ChoiceTask(Task[ChoiceInputs, ChoiceAnswer]):
         )
         return f"{inputs.question} Options: {options}"
 
-    def parse(self, text: str, inputs: ChoiceInputs) -> ParseResult[ChoiceAnswer]:
+    def _parse(self, text: str, inputs: ChoiceInputs) -> ParseResult[ChoiceAnswer]:
         """The option that `read_choice` finds; several or ambiguous options are partial."""
         read = read_choice(text, inputs.choices)
         if read is None:

@@ -44,7 +44,7 @@ class EchoTask(Task[Inputs, Answer]):
         return "Say it."
 
     @override
-    def parse(self, text: str, inputs: Inputs) -> ParseResult[Answer]:
+    def _parse(self, text: str, inputs: Inputs) -> ParseResult[Answer]:
         return ParseResult(Answer(text=text), ParseStatus.OK)
 
     @override

@@ -10,6 +10,7 @@ from typing_extensions import override
 
 from lamm_model.tasks.base import AnswerT, InputsT, ParseResult, PlaceSpan
 from lamm_model.tasks.classification import MAX_LABELS, ClassificationInputs
+from lamm_model.tasks.dialects.manner import LAMM
 from lamm_model.tasks.grammar import any_of
 from lamm_model.tasks.metrics import (
     DetectionCounts,
@@ -18,13 +19,14 @@ from lamm_model.tasks.metrics import (
     precision_recall_f1,
 )
 from lamm_model.tasks.models import Numbers
-from lamm_model.tasks.places.base import PlaceTask
+from lamm_model.tasks.places.base import PlaceTask, ToldText
 from lamm_model.tasks.places.spans import label_span
 from lamm_model.tasks.reading.places import (
     cut_short,
     label_pattern_fault,
     labelled,
     says_nothing_is_there,
+    stated_label,
 )
 from lamm_model.tasks.reading.words import tokens
 
@@ -64,13 +66,16 @@ class PlacesTask(PlaceTask[InputsT, AnswerT]):
         return f"{question} {self.things.capitalize()} may be: {', '.join(labels)}."
 
     @override
-    def parse(self, text: str, inputs: InputsT) -> ParseResult[AnswerT]:
+    def _parse(self, text: str, inputs: InputsT) -> ParseResult[AnswerT]:
         """Every place with the label before it (or after it, where the first one has none before).
 
         Places that were clipped, reordered, cut short, in a guessed frame or in none, places
         without a label, and places of things outside the closed set make the result partial; the
         last two are left out.
         """
+        told = self._told(text, inputs)
+        if told is not None:
+            return self._from_dialect(told, inputs)
         read = self._read(text, inputs)
         labels = self._labels(inputs)
         if not read.places:
@@ -91,8 +96,27 @@ class PlacesTask(PlaceTask[InputsT, AnswerT]):
             and not cut_short(read.text, usable)
             and len(usable) == len(there) == len(chosen)
             and all(read.places[group].intact for group in usable)
+            and self.manner.dialect == LAMM
         )
         return ParseResult.of(self._answer(chosen, inputs), sure=whole)
+
+    def _from_dialect(self, told: ToldText, inputs: InputsT) -> ParseResult[AnswerT]:
+        """The places that a dialect read, under the same rules."""
+        labels = self._labels(inputs)
+        found: list[FoundPlace] = []
+        faults = [*told.faults]
+        for one in told.places:
+            label, is_denied = stated_label(one.placed.words, labels, in_prose=one.placed.in_prose)
+            if one.used is not None and not is_denied:
+                found.append((label, one.used))
+        chosen = self._chosen(found, inputs)
+        if len(chosen) < len(found):
+            faults.append(f"{len(found) - len(chosen)} places of other things or without a label")
+        if not chosen and (told.places or faults):
+            return ParseResult.unparsed(tuple(faults))
+        intact = all(one.intact for one in told.places)
+        whole = not faults and intact and len(found) == len(told.places)
+        return ParseResult.of(self._answer(chosen, inputs), sure=whole, faults=tuple(faults))
 
     @override
     def render(self, answer: AnswerT, inputs: InputsT) -> str:

@@ -47,6 +47,7 @@ class Notation(ABC):
     Attributes:
         field: the answer's field for a place.
         half: how many numbers a half of a box has; two halves may be written apart.
+        is_flat: whether places are in a picture, so that a frame applies.
         decimals: digits after the point.
         pattern: one place in llguidance's Lark.
         overlap: intersection over union of two places that have an area.
@@ -54,6 +55,7 @@ class Notation(ABC):
 
     field = "bbox"
     half = 2
+    is_flat = True
     decimals = 2
     pattern: str
     overlap: ClassVar[Callable[..., float]]
@@ -139,6 +141,7 @@ class CloudBoxes(Notation):
     """
 
     half = 3
+    is_flat = False
     pattern = rf"/\[({grammar.METRES}, ){{3}}{grammar.EXTENT}(, {grammar.EXTENT}){{2}}\]/"
     overlap = staticmethod(box_3d_iou)
 

@@ -9,10 +9,12 @@ from typing import ClassVar
 from typing_extensions import override
 
 from lamm_model.tasks.base import AnswerT, InputsT, ParseResult, PlaceSpan
+from lamm_model.tasks.dialects.manner import LAMM
 from lamm_model.tasks.metrics import Estimate, proportion
-from lamm_model.tasks.places.base import PlaceTask, ReadText
+from lamm_model.tasks.places.base import PlaceTask, ReadText, ToldText
 from lamm_model.tasks.reading.coordinates import Group
 from lamm_model.tasks.reading.places import is_denied
+from lamm_model.tasks.reading.words import tokens
 
 
 class OnePlaceTask(PlaceTask[InputsT, AnswerT]):
@@ -31,16 +33,38 @@ class OnePlaceTask(PlaceTask[InputsT, AnswerT]):
         """Whether an answer is right at a threshold."""
 
     @override
-    def parse(self, text: str, inputs: InputsT) -> ParseResult[AnswerT]:
+    def _parse(self, text: str, inputs: InputsT) -> ParseResult[AnswerT]:
         """The first place; others beside it, a repair or a guessed frame make it partial."""
+        told = self._told(text, inputs)
+        if told is not None:
+            return self._from_dialect(told, inputs)
         read = self._read(text, inputs)
         found = [one for one in read.places.values() if one.used is not None]
         if not found:
             return ParseResult.unparsed()
         bracketed = next(iter(read.places)).bracketed
         whole = found[0].intact and bracketed and self._is_alone(read)
+        whole = whole and self.manner.dialect == LAMM
         answer = self.answer_model.model_validate({self.notation.field: found[0].used})
         return ParseResult.of(answer, sure=whole)
+
+    def _from_dialect(self, told: ToldText, inputs: InputsT) -> ParseResult[AnswerT]:
+        """The first place that a dialect read, of those with the name that was asked for if any."""
+        name = tokens(self.sought(inputs) or "")
+        usable = [one for one in told.places if one.used is not None]
+        named = [one for one in usable if name and tokens(one.placed.words) == name]
+        chosen = named or usable
+        if not chosen:
+            return ParseResult.unparsed(told.faults)
+        faults = told.faults
+        if len({one.used for one in chosen}) > 1:
+            faults = (*faults, f"{len(chosen)} places; expected 1")
+        answer = self.answer_model.model_validate({self.notation.field: chosen[0].used})
+        return ParseResult.of(answer, sure=chosen[0].intact and not faults, faults=faults)
+
+    def sought(self, inputs: InputsT) -> str | None:  # noqa: ARG002 - for subclasses
+        """The name of what is asked for, where a list of places may have one of that name."""
+        return None
 
     @override
     def render(self, answer: AnswerT, inputs: InputsT) -> str:

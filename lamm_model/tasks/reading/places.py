@@ -9,7 +9,7 @@ from lamm_model.tasks.reading.classes import find_classes
 from lamm_model.tasks.reading.coordinates import Group
 from lamm_model.tasks.reading.denials import negates, says_nothing
 from lamm_model.tasks.reading.named_numbers import without_names
-from lamm_model.tasks.reading.words import tokens
+from lamm_model.tasks.reading.words import token_matches, tokens
 
 # These words introduce an exception: something is present.
 _STILL = re.compile(r"\b(?:but|however|except|besides|apart|only|just)\b", re.IGNORECASE)
@@ -25,8 +25,28 @@ _NEAR = frozenset({
 _NEXT_TO = frozenset({
     ("next", "to"), ("close", "to"), ("left", "of"), ("right", "of"), ("front", "of"), ("top", "of")
 })  # fmt: skip
+# Words that may follow the name of a thing without being a part of it.
+_LINKS = frozenset({
+    "about", "across", "against", "along", "am", "appear", "appears", "around", "be", "because",
+    "been", "behind", "being", "below", "between", "both", "but", "can", "cannot", "clearly",
+    "could", "does", "down", "facing", "for", "from", "had", "have", "here", "if", "inside", "into",
+    "lies", "lower", "may", "might", "middle", "next", "nor", "not", "only", "or", "out", "over",
+    "partly", "present", "seems", "sits", "spans", "stands", "starts", "that", "this", "to", "too",
+    "up", "upper", "visible", "was", "wears", "were", "where", "which", "while", "who", "whose",
+    "will", "within", "without", "worn", "would"
+})  # fmt: skip
+_PARTICIPLES = ("ing", "ed", "ly")
+# What ends an item of a list, and a line that holds a label and no place.
+_NEW_ITEM = re.compile(r"[;{}|]|\n|(?<!\d)\.\s")
+_HEADING = re.compile(r"\w[^\n\w]*:[^\n\w]*\n")
 # Code fences, tags and brackets around labels.
-_MARKUP = re.compile(r"```\w*|</?\w*>|[\[\](){}<>]")
+_MARKUP = re.compile(
+    r"```\w*|</\w*>|<(?:answer|b|bbox|box|class|em|i|item|label|li|loc|name|obj|object|p|phrase|point"
+    r"|points|ref|strong|td|tr|ul)?>|[\[\](){}<>]",
+    re.IGNORECASE,
+)
+# What a label cannot have, see `label_pattern_fault`.
+_BREAKS = re.compile(r"[\[\](){}<>;\n]")
 _FILLER = frozenset({
     "a", "an", "the", "and", "there", "is", "are", "at", "in", "located", "with", "box",
     "bounding", "object", "item", "of", "on", "it", "i", "see", "found", "also", "one", "its",
@@ -70,9 +90,10 @@ def labelled(
 ) -> Iterator[tuple[str | None, Group]]:
     """Each group with the label before it (or after it, if there is none before the first group).
 
-    A group without a word of its own has the label of the previous group. A group whose words are
-    none of the labels has those words as its label: it is something else. Groups of negated labels
-    are left out.
+    A group without a word of its own has the label before it in the same list, or that of the
+    heading; after a semicolon, a new line or a sentence it has none. A group whose words are none
+    of the labels has those words as its label: it is something else. Groups of negated labels are
+    left out.
     """
     if not found:
         return
@@ -80,13 +101,18 @@ def labelled(
     first = text[: found[0].start]
     before = bool(label_of(first, labels) or label_of(first, None))
     previous: tuple[str | None, bool] = None, False
+    is_heading = False
     for index, group in enumerate(found):
         if before:
             segment = text[found[index - 1].end if index else 0 : group.start]
         else:
             following = found[index + 1].start if index + 1 < len(found) else len(text)
             segment = text[group.end : following]
-        previous = label_of(segment, labels) or label_of(segment, None) or previous
+        own = label_of(segment, labels) or label_of(segment, None)
+        if own is not None:
+            previous, is_heading = own, _HEADING.search(segment) is not None
+        elif not before or (_NEW_ITEM.search(segment) and not is_heading):
+            previous = None, False
         label, denied = previous
         if not denied:
             yield label, group
@@ -105,11 +131,28 @@ def label_of(segment: str, labels: Sequence[str] | None) -> tuple[str, bool] | N
         words = tokens(segment)
         # "The dog next to the person is at" gives the place of the dog.
         own = [match for match in named if not _is_landmark(words, match.start)] or named
+        if _goes_on(segment, own[-1].end):
+            return None
         return labels[own[-1].label], own[-1].negated or _denies(words[own[-1].end :])
     pieces = _PIECE.split(_POSSESSIVE.sub("", _MARKUP.sub(" ", segment)))
     worded = [words for piece in pieces if (words := _words(piece))]
     label = " ".join(worded[-1]).strip("\"' ") if worded else ""
     return (label, _denies(tokens(label))) if label else None
+
+
+def stated_label(
+    words: str, labels: Sequence[str] | None, *, in_prose: bool
+) -> tuple[str | None, bool]:
+    """The label that a notation gives to a place, and whether it is negated.
+
+    `in_prose`: the words are the sentence before the place, of which the last name counts. Words
+    that are none of the labels are the label: it is something else.
+    """
+    if in_prose:
+        return label_of(words, labels) or label_of(words, None) or (None, False)
+    plain = " ".join(_BREAKS.sub(" ", words).split()).strip("\"'")
+    found = label_of(plain, labels) if labels is not None else None
+    return found or (plain if tokens(plain) else None, False)
 
 
 def is_denied(text: str, group: Group) -> bool:
@@ -122,6 +165,23 @@ def _is_landmark(words: Sequence[str], start: int) -> bool:
     """Whether the label at `start` is a landmark: another object is near it."""
     before = [word for word in words[max(0, start - 4) : start] if word not in _ARTICLES]
     return bool(before) and (before[-1] in _NEAR or tuple(before[-2:]) in _NEXT_TO)
+
+
+def _goes_on(segment: str, end: int) -> bool:
+    """Whether the name that ends before token `end` is the start of another thing's name.
+
+    "A table lamp" is no table, but "a table standing there" is one.
+    """
+    found = list(token_matches(segment))
+    if end >= len(found) or found[end - 1].end() + 1 < found[end].start():
+        return False
+    text = found[0].string
+    if text[found[end - 1].end() : found[end].start()] not in {" ", "-"}:
+        return False
+    word = found[end][0]
+    if word in _FILLER or word in _NEAR or word in _ARTICLES or word in _LINKS:
+        return False
+    return not (word.isdigit() or "'" in word or len(word) == 1 or word.endswith(_PARTICIPLES))
 
 
 def _denies(words: Sequence[str]) -> bool:

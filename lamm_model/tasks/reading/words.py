@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from lamm_model.tasks.reading.denials import is_negated
@@ -73,6 +73,11 @@ def plain(text: str) -> str:
 def tokens(text: str) -> list[str]:
     """Case-folded words and numbers in canonical form: singular, numbers as digits."""
     return [canonical(token) for token in _TOKEN.findall(_folded(text))]
+
+
+def token_matches(text: str) -> Iterator[re.Match[str]]:
+    """The words and numbers of `tokens` as they are in the case-folded text."""
+    return _TOKEN.finditer(_folded(text))
 
 
 def _folded(text: str) -> str:

@@ -1,0 +1,351 @@
+"""Recorded answers of other models, and what hostile or broken ones give."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from lamm_model.tasks import TASKS, ParseStatus
+from lamm_model.tasks.dialects.base import Frame
+from lamm_model.tasks.dialects.manner import AUTO, DIALECT_NAMES, Manner
+from lamm_model.tasks.dialects.qwen import seen_size
+from lamm_model.tasks.dialects.registry import DIALECTS
+
+SIZE = (1000, 500)
+# dialect, text, label and x, y, ... of each place in shares. The sources are named beside them.
+RECORDED: Sequence[tuple[str, str, Sequence[tuple[str, tuple[float, ...]]]]] = (
+    # roboflow/supervision, supervision/detection/core.py
+    ("qwen3-vl",
+     '```json\n[\n {"bbox_2d": [139, 768, 315, 954], "label": "cat"},\n'
+     ' {"bbox_2d": [366, 679, 536, 849], "label": "dog"}\n]\n```',
+     [("cat", (0.139, 0.768, 0.315, 0.954)), ("dog", (0.366, 0.679, 0.536, 0.849))]),
+    ("gemini",
+     '```json\n[\n {"box_2d": [543, 40, 728, 200], "label": "cat", "id": 1},\n'
+     ' {"box_2d": [653, 352, 820, 522], "label": "dog", "id": 2}\n]\n```',
+     [("cat", (0.04, 0.543, 0.2, 0.728)), ("dog", (0.352, 0.653, 0.522, 0.82))]),
+    ("paligemma", "<loc0256><loc0256><loc0768><loc0768> cat", [("cat", (0.25, 0.25, 0.75, 0.75))]),
+    # google-gemini/cookbook, Spatial_understanding
+    ("gemini",
+     '{"box_2d": [353, 529, 522, 652], "label": "pink swirl topping with blue dots"}',
+     [("pink swirl topping with blue dots", (0.529, 0.353, 0.652, 0.522))]),
+    # https://huggingface.co/docs/transformers/model_doc/kosmos-2, with the entities given there
+    ("kosmos-2",
+     "<grounding> An image of<phrase> a snowman</phrase><object><patch_index_0044>"
+     "<patch_index_0863></object> warming himself by<phrase> a fire</phrase><object>"
+     "<patch_index_0005><patch_index_0911></object>.",
+     [("a snowman", (0.390625, 0.046875, 0.984375, 0.828125)),
+      ("a fire", (0.171875, 0.015625, 0.484375, 0.890625))]),
+    # huggingface/transformers.js, tests of Florence-2
+    ("florence-2", "</s><s>car<loc_52><loc_332><loc_932><loc_774></s>",
+     [("car", (0.0525, 0.3325, 0.9325, 0.7745))]),
+    # Florence-2 after its processor, a picture of 640 x 480
+    ("florence-2",
+     "{'<DENSE_REGION_CAPTION>': {'bboxes': [[34.24, 160.07999999999998, 597.44, 371.76], "
+     "[453.44, 276.71999999999997, 553.28, 370.8]], 'labels': ['turquoise Volkswagen Beetle', "
+     "'wheel']}}",
+     [("turquoise Volkswagen Beetle", (0.03424, 0.32016, 0.59744, 0.74352)),
+      ("wheel", (0.45344, 0.55344, 0.55328, 0.7416))]),
+    # Qwen2-VL: training and evaluation samples of public repositories
+    ("qwen2-vl",
+     "<|object_ref_start|>language switch<|object_ref_end|><|box_start|>(576,12),(592,42)"
+     "<|box_end|><|im_end|>", [("language switch", (0.576, 0.012, 0.592, 0.042))]),
+    ("qwen2-vl",
+     "<|object_ref_start|>birch tree<|object_ref_end|><|box_start|>(530,351),(602,516)<|box_end|>"
+     "<|box_start|>(176,106),(232,160)<|box_end|>",
+     [("birch tree", (0.53, 0.351, 0.602, 0.516)), ("birch tree", (0.176, 0.106, 0.232, 0.16))]),
+    # InternVL fine-tuning data with circles, and a scene graph's caption
+    ("internvl",
+     "<ref>circle</ref><box>[[278,24,354,100],[515,10,611,106],[174,299,228,353]]</box>",
+     [("circle", (0.278, 0.024, 0.354, 0.1)), ("circle", (0.515, 0.01, 0.611, 0.106)),
+      ("circle", (0.174, 0.299, 0.228, 0.353))]),
+    ("internvl", "In the image, a tall red <ref>bus</ref><box>[[290, 202, 835, 851]]</box>",
+     [("bus", (0.29, 0.202, 0.835, 0.851))]),
+    # MiniGPT-v2, grounded caption
+    ("minigpt-v2",
+     "<p>A young man</p> {<8><0><62><91>} in <p>a suit</p> {<7><35><56><88>} at <p>his desk</p> "
+     "{<0><85><100><100>}",
+     [("A young man", (0.08, 0.0, 0.62, 0.91)), ("a suit", (0.07, 0.35, 0.56, 0.88)),
+      ("his desk", (0.0, 0.85, 1.0, 1.0))]),
+    # https://github.com/QwenLM/Qwen3-VL/issues and GLM-V's documentation: an answer of GLM-4.5V
+    ("cogvlm", "[816, 162, 838, 172]", [("", (0.816, 0.162, 0.838, 0.172))]),
+    # CogVLM's README: the format of an answer
+    ("cogvlm", "A dog[[044,060,537,714]] beside a cat[[500,100,700,300;710,100,900,300]]",
+     [("dog", (0.044, 0.06, 0.537, 0.714)), ("cat", (0.5, 0.1, 0.7, 0.3)),
+      ("cat", (0.71, 0.1, 0.9, 0.3))]),
+    # shikras/shikra, mllm/dataset/process_function: boxes of three decimals
+    ("shikra", "Dog [0.039,0.018,0.378,0.768], man [0.100,0.310,0.670,0.653;0.7,0.1,0.8,0.2]",
+     [("dog", (0.039, 0.018, 0.378, 0.768)), ("man", (0.1, 0.31, 0.67, 0.653)),
+      ("man", (0.7, 0.1, 0.8, 0.2))]),
+)  # fmt: skip
+POINTS: Sequence[tuple[str, str, Sequence[tuple[float, float]]]] = (
+    # allenai/molmo
+    ("molmo", '<point x="63.5" y="44.5" alt="Mt Rainier">Mt Rainier</point>', [(0.635, 0.445)]),
+    # allenai/playground-ui, an answer of Molmo2
+    ("molmo",
+     'Counting the <points coords="1 1 073 160 2 173 600 3 258 725 4 323 735 5 353 160" '
+     'alt="boats">the boats</points> shows a total of 5.',
+     [(0.073, 0.16), (0.173, 0.6), (0.258, 0.725), (0.323, 0.735), (0.353, 0.16)]),
+    ("molmo", '<points x1="22.7" y1="86.1" x2="45.1" y2="76.4" alt="cats">cats</points>',
+     [(0.227, 0.861), (0.451, 0.764)]),
+    ("qwen3-vl", '{"point_2d": [331, 482], "label": "left knee"}', [(0.331, 0.482)]),
+    ("gemini", '[{"point": [482, 331], "label": "left knee"}]', [(0.331, 0.482)]),
+)  # fmt: skip
+
+
+def parse(task: str, text: str, manner: Manner, **inputs: Any) -> Any:
+    found = TASKS[task].in_manner(manner)
+    return found.parse(text, found.inputs_model(**inputs))
+
+
+@pytest.mark.parametrize(("dialect", "text", "places"), RECORDED)
+def test_recorded_boxes(
+    dialect: str, text: str, places: Sequence[tuple[str, tuple[float, ...]]]
+) -> None:
+    read = Manner(dialect).read(text, SIZE)
+    assert read is not None
+    found, faults = read
+    assert faults == ()
+    assert [one.values for one in found] == [pytest.approx(values) for _, values in places]
+    if all(label for label, _ in places):
+        if not found[0].in_prose:
+            answer = parse("detection", text, Manner(dialect), size=SIZE).answer
+            assert [one.label for one in answer.objects] == [label for label, _ in places]
+        words = tuple(dict.fromkeys(label.removeprefix("a ") for label, _ in places))
+        closed = parse("detection", text, Manner(dialect), labels=words, size=SIZE)
+        assert closed.status is ParseStatus.OK
+        assert [one.label for one in closed.answer.objects] == [
+            label.removeprefix("a ") for label, _ in places
+        ]
+
+
+@pytest.mark.parametrize(("dialect", "text", "points"), POINTS)
+def test_recorded_points(dialect: str, text: str, points: Sequence[tuple[float, float]]) -> None:
+    read = Manner(dialect).read(text, SIZE)
+    assert read is not None
+    assert [one.values for one in read[0]] == [pytest.approx(point) for point in points]
+    assert all(one.intact for one in read[0])
+
+
+@pytest.mark.parametrize("name", DIALECTS)
+def test_the_example_of_a_dialect_is_read_wholly(name: str) -> None:
+    dialect = DIALECTS[name]
+    read = Manner(name).read(dialect.example, (1000, 1000))
+    assert read is not None
+    assert read[1] == ()
+    assert all(one.values is not None and one.words for one in read[0])
+    assert all(one.intact for one in read[0]) == (
+        dialect.frame is not None or name in {"spatiallm", "json-3d"}
+    )
+    again = Manner(AUTO).read(dialect.example, (1000, 1000))
+    if dialect.marks:
+        assert again is not None
+        assert [(one.words, one.values) for one in again[0]] == [
+            (one.words, one.values) for one in read[0]
+        ]
+
+
+def test_auto_never_guesses_a_frame_unsaid() -> None:
+    text = '[{"bbox_2d": [139, 268, 315, 454], "label": "cat"}]'
+    guessed = parse("detection", text, Manner(AUTO), size=SIZE)
+    assert guessed.status is ParseStatus.PARTIAL
+    stated = parse("detection", text, Manner(AUTO, Frame.PER_MILLE), size=SIZE)
+    assert stated.status is ParseStatus.OK
+    assert stated.answer.objects[0].bbox == pytest.approx((0.139, 0.268, 0.315, 0.454))
+
+
+def test_qwen_2_5_writes_pixels_of_the_resized_picture() -> None:
+    assert seen_size((1000, 500)) == (1008, 504)
+    assert seen_size((28, 28)) == (56, 56)
+    width, height = seen_size((8000, 6000))
+    assert width * height <= 12_845_056
+    assert width % 28 == height % 28 == 0
+    text = '[{"bbox_2d": [504, 126, 1008, 252], "label": "cat"}]'
+    answer = parse("detection", text, Manner("qwen2.5-vl"), size=SIZE)
+    assert answer.status is ParseStatus.OK
+    assert answer.answer.objects[0].bbox == pytest.approx((0.5, 0.25, 1.0, 0.5))
+    # A stated frame is that of the picture as it was sent.
+    sent = parse("detection", text, Manner("qwen2.5-vl", Frame.PIXELS), size=(2016, 1008))
+    assert sent.answer.objects[0].bbox == pytest.approx((0.25, 0.125, 0.5, 0.25))
+    assert parse("detection", text, Manner("qwen2.5-vl")).answer is None
+
+
+@pytest.mark.parametrize(
+    ("dialect", "text", "fault"),
+    [
+        ("kosmos-2", "<phrase>cat</phrase><object><patch_index_0044><patch_index_1024></object>"
+         "<phrase>cat</phrase><object><patch_index_0044><patch_index_0863></object>",
+         "patch index 1024 is not below 1024"),
+        ("paligemma", "<loc0256><loc0256><loc0768><loc0768> cat ; <loc0256><loc0256><loc1768>"
+         "<loc0768> cat", "location 1768 is not below 1024"),
+        ("florence-2", "cat<loc_1><loc_2><loc_30><loc_40><loc_5>", "has 5 numbers"),
+        ("florence-2", "{'<OD>': {'bboxes': [[1, 2, 3, 4], [5, 6, 7, 8]], 'labels': ['cat']}}",
+         "2 bboxes and 1 labels"),
+        ("qwen3-vl", '[{"bbox_2d": [1, 2, 30, 40], "label": "cat"}, {"bbox_2d": [5, 6, 70], '
+         '"label": "cat"}]', "'[5, 6, 70]' of 'cat' is not a place"),
+        ("qwen3-vl", '[{"bbox_2d": [1, 2, 30, 40], "label": "cat"}, {"bbox_2d": [5, 6',
+         "cut off or malformed"),
+        ("qwen3-vl", '[{"bbox_2d": [1, 2, 30, 40], "label": "cat"}, '
+         '{"bbox_2d": [1, 2, 3000, 40], "label": "cat"}]', "outside its frame"),
+        ("molmo", '<points x1="22.7" y1="86.1" x2="45.1" alt="cat">cat</points>',
+         "has no x or no y"),
+        ("voc-xml", "<object><name>cat</name><bndbox><xmin>1</xmin><ymin>2</ymin><xmax>30</xmax>"
+         "<ymax>40</ymax></bndbox></object><object><name>cat</name><bndbox><xmin>5</xmin>",
+         "the box of 'cat' has 1 corners of 4"),
+        ("markdown", "| object | box |\n|---|---|\n| cat | [1, 2, 30, 40] |\n| cat | none |",
+         "has no place"),
+        ("minigpt-v2", "<p>cat</p>{<1><2><30><40>}{<1><2><30>}", "has 3 numbers"),
+    ],
+)  # fmt: skip
+def test_what_is_not_read_is_said(dialect: str, text: str, fault: str) -> None:
+    manner = Manner(dialect, Frame.PER_MILLE if dialect == "markdown" else None)
+    task = "locating" if dialect == "molmo" else "detection"
+    result = parse(task, text, manner, labels=("cat",), size=SIZE)
+    assert any(fault in one for one in result.faults), result.faults
+    if "bboxes and" in fault:
+        assert result.status is ParseStatus.UNPARSED
+    else:
+        assert result.status is ParseStatus.PARTIAL
+        assert len(result.answer.objects) == 1
+
+
+def test_boxes_in_space_keep_their_yaw() -> None:
+    text = (
+        "wall_0=Wall(0.1,0.2,0.0,4.1,0.2,0.0,2.8,0.0)\nbbox_0=Bbox(coffee_table,1.5,2.0,0.25,0.0,1.0,"
+        "0.5,0.5)\nbbox_1=Bbox(sofa,1.5,2.0,0.25,1.5708,2.0,0.5,0.5)\n"
+        "bbox_2=Bbox(sofa,3.5,2.0,0.25,0.4,2.0,0.5,0.5)"
+    )
+    read = Manner("spatiallm").read(text, None)
+    assert read is not None
+    assert [one.yaw for one in read[0]] == [0.0, 1.5708, 0.4]
+    labels = ("coffee table", "sofa")
+    result = parse("detection_3d", text, Manner("spatiallm"), labels=labels)
+    assert result.status is ParseStatus.PARTIAL  # a box turned by 0.4 is not that box upright
+    assert [(one.label, one.bbox) for one in result.answer.objects][:2] == [
+        ("coffee table", (1.5, 2.0, 0.25, 1.0, 0.5, 0.5)),
+        ("sofa", (1.5, 2.0, 0.25, 0.5, 2.0, 0.5)),
+    ]
+    bins = parse("detection_3d", "bbox_0=Bbox(sofa,412,300,40,640,128,64,64)", Manner("spatiallm"))
+    assert "in bins" in bins.faults[0]
+    half = '[{"bbox_3d": [1, 2, 3, 2.0, 0.5, 0.8, 0, 0, 0.5], "label": "sofa"}]'
+    turned = parse("detection_3d", half, Manner("json-3d"), labels=labels)
+    assert turned.answer.objects[0].bbox == (1, 2, 3, 0.5, 2.0, 0.8)
+    box = parse("grounding_3d", half, Manner("json-3d"), description="the sofa")
+    assert (box.answer.bbox, box.status) == ((1, 2, 3, 0.5, 2.0, 0.8), ParseStatus.OK)
+
+
+def test_a_joint_is_found_by_its_name() -> None:
+    text = (
+        '[{"point_2d": [100, 200], "label": "head"}, {"point_2d": [331, 482], "label": '
+        '"left knee"}]'
+    )
+    result = parse("keypoints", text, Manner("qwen3-vl"), joint="left knee", size=SIZE)
+    assert (result.answer.point, result.status) == ((0.331, 0.482), ParseStatus.OK)
+    other = parse("keypoints", text, Manner("qwen3-vl"), joint="neck", size=SIZE)
+    assert (other.answer.point, other.status) == ((0.1, 0.2), ParseStatus.PARTIAL)
+
+
+@pytest.mark.parametrize(
+    ("frame", "text"),
+    [
+        (Frame.PER_MILLE, "cat [100, 200, 300, 400]"),
+        (Frame.PERCENT, "cat [10, 20, 30, 40]"),
+        (Frame.SHARES, "cat [0.1, 0.2, 0.3, 0.4]"),
+        (Frame.PIXELS, "cat [100, 100, 300, 200]"),
+    ],
+)
+def test_a_stated_frame_is_not_guessed(frame: Frame, text: str) -> None:
+    result = parse("detection", text, Manner(frame=frame), size=SIZE)
+    assert result.status is ParseStatus.OK
+    assert result.answer.objects[0].bbox == pytest.approx((0.1, 0.2, 0.3, 0.4))
+    swapped = parse("detection", text, Manner(frame=frame, y_first=True), size=(500, 500))
+    if frame is not Frame.PIXELS:
+        assert swapped.answer.objects[0].bbox == pytest.approx((0.2, 0.1, 0.4, 0.3))
+
+
+def test_numbers_outside_the_stated_frame_are_left_out() -> None:
+    text = "cat [0.1, 0.2, 0.3, 0.4]; cat [100, 200, 300, 400]"
+    result = parse("detection", text, Manner(frame=Frame.SHARES), size=SIZE)
+    assert (len(result.answer.objects), result.status) == (1, ParseStatus.PARTIAL)
+
+
+def test_free_text_in_a_dialect_is_read_in_its_frame_and_partial() -> None:
+    result = parse("detection", "A cat (139,268),(315,454)", Manner("qwen2-vl"), size=SIZE)
+    assert result.status is ParseStatus.PARTIAL
+    assert result.answer.objects[0].bbox == pytest.approx((0.139, 0.268, 0.315, 0.454))
+    nothing = parse("detection", "There are no items.", Manner("qwen2-vl"), size=SIZE)
+    assert (nothing.answer.objects, nothing.status) == ((), ParseStatus.OK)
+    empty = parse("detection", "```json\n[]\n```", Manner("qwen3-vl"), size=SIZE)
+    assert (empty.answer.objects, empty.status) == ((), ParseStatus.OK)
+
+
+def test_other_things_and_denied_labels_are_left_out() -> None:
+    text = '[{"bbox_2d": [1, 2, 3, 4], "label": "hat"}, {"bbox_2d": [5, 6, 7, 8], "label": "cat"}]'
+    result = parse("detection", text, Manner("qwen3-vl"), labels=("cat",), size=SIZE)
+    assert [one.label for one in result.answer.objects] == ["cat"]
+    assert result.status is ParseStatus.PARTIAL
+
+
+def test_an_unknown_dialect_is_refused() -> None:
+    with pytest.raises(ValueError, match="dialect 'klingon' is not one of lamm, auto, "):
+        Manner("klingon")
+
+
+PIECES = st.sampled_from([
+    "<", ">", "[", "]", "{", "}", "(", ")", ",", ";", "|", "-", "\n", '"', "'", "\\", "\0", "=",
+    "<|box_start|>", "<|box_end|>", "<ref>", "</ref>", "<box>", "</box>", "<phrase>", "<object>",
+    "<patch_index_0044>", "<patch_index_9999>", "<loc0123>", "<loc_123>", "<p>", "</p>",
+    "<point x=",
+    "<points coords=\"1 1 2", "bbox_2d", '{"bbox_2d": ', '"label": ', '"point":', "[[", "]]",
+    "Bbox(", "bbox_0=Bbox(cat,", "<bndbox>", "<xmin>", "<object>", "| a | x1 |\n|---|---|\n",
+    "1e999",
+    "NaN", "Infinity", "1", "0.5", "999999999999999999999999", "cat", " ", "-1",
+    "<![CDATA[", "<!--",
+    "<think>", "</think>", "<answer>", "&#x110000;", "\ud800", "<!DOCTYPE x [", "\uff11", "²",
+    "bboxes",
+    "labels", "'bboxes': [[1,2,3,4]]",
+])  # fmt: skip
+
+
+@settings(
+    max_examples=200,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
+)
+@given(pieces=st.lists(PIECES, max_size=25), frame=st.sampled_from([None, *Frame]))
+def test_no_text_makes_a_dialect_raise(pieces: list[str], frame: Frame | None) -> None:
+    text = "".join(pieces)
+    for name in DIALECT_NAMES:
+        manner = Manner(name, frame)
+        for task, inputs in (
+            ("detection", {"labels": ("cat",), "size": SIZE}),
+            ("detection", {}),
+            ("locating", {"size": SIZE}),
+            ("keypoints", {"joint": "neck", "size": SIZE}),
+            ("detection_3d", {}),
+            ("grounding_3d", {"description": "the cat"}),
+            ("point", {"label": "cat"}),
+        ):
+            result = parse(task, text, manner, **inputs)
+            assert (result.answer is None) == (result.status is ParseStatus.UNPARSED)
+
+
+@pytest.mark.parametrize(
+    "piece",
+    ["[", "{", "(", "<", "<box>[", "[{", '{"bbox_2d":[', "<patch_index_0001>", "<loc0001>",
+     "<loc_1>", "{<1>", "<point ", '<points coords="', "Bbox(", "Bbox(a,1,", "<bndbox>", "<object>",
+     "| ", "1,",
+     "-", "|---", "<|box_start|>(1,2)", "[1,2;", "<!", "</", "&", "<object> ", "<p>", "[[1,2,3,4]]",
+     "bboxes[", "a"],
+)  # fmt: skip
+def test_long_texts_take_bounded_time(piece: str) -> None:
+    text = piece * (200_000 // len(piece))
+    for name in DIALECTS:
+        started = time.process_time()
+        Manner(name).read(text, SIZE)
+        assert time.process_time() - started < 5, name
+    Manner(AUTO).read(text, SIZE)
