@@ -52,7 +52,8 @@ def make_report(
     """Makes the tables for which there are results."""
     tables: list[ReportTable] = []
     notes: tuple[str, ...] = ()
-    runs = (*findings.runs, *(tuning.runs if tuning is not None else ()))
+    tuned = () if tuning is None else tuning.runs
+    runs = (*findings.runs, *tuned)
     if runs:
         notes = (*map(_revision, published.revisions), *published.notes)
     if findings.runs:
@@ -68,7 +69,7 @@ def make_report(
     return Report(
         title=TITLE,
         written_at=written_at,
-        stamps=stamps_on(runs),
+        stamps=stamps_on(findings.runs, tuned),
         tables=tuple(tables),
         published_notes=notes,
         provenance=tuple(_provenance(run) for run in runs),

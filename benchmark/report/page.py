@@ -5,11 +5,13 @@ Jinja escapes all text from models and data sets.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup, escape
 
 from benchmark.report.document import Report
 from benchmark.report.gallery import BONES, Gallery, GalleryItem
@@ -20,6 +22,7 @@ from lamm_model.tasks.rotated_boxes import Point3D, edges
 
 # Longer texts are truncated in a card; items.jsonl has the full text.
 LONGEST_TEXT = 400
+_DATED = re.compile(r"[\w-]*\b\d{4}-\d{2}[\w-]*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,12 +73,18 @@ def _render(template: str, **context: Any) -> str:
         lstrip_blocks=True,
     )
     environment.globals |= {"bones": BONES, "described": _described, "projected": _projected}
-    environment.filters["cut"] = _cut
+    environment.filters |= {"cut": _cut, "unbroken": _unbroken}
     return environment.get_template(template).render(**context)
 
 
 def _cut(text: str) -> str:
     return text if len(text) <= LONGEST_TEXT else f"{text[:LONGEST_TEXT]} ..."
+
+
+def _unbroken(text: str) -> Markup:
+    """Keeps words with a date, such as upstream-2023-07, on one line."""
+    marked = _DATED.sub(r'<span class="whole">\g<0></span>', str(escape(text)))
+    return Markup(marked)  # noqa: S704 - the text is escaped above
 
 
 def _described(item: GalleryItem) -> str:

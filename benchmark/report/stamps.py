@@ -18,6 +18,8 @@ _LIKELIHOODS = {
     "likelihood": "by the most likely option",
     "chef": "by the option with the highest mean log-likelihood, with ChEF's prompts",
 }
+_LIKELIHOOD = "likelihood"
+_PART, _ROWS_ONLY = "Part of the suite:", "only its rows of"
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,9 +31,18 @@ class Stamp:
     grave: bool
 
 
-def stamps_on(runs: Sequence[Run]) -> tuple[Stamp, ...]:
-    """The stamps of all runs, grave ones first; equal stamps are merged."""
+def stamps_on(runs: Sequence[Run], some_rows: Sequence[Run] = ()) -> tuple[Stamp, ...]:
+    """The stamps of all runs, grave ones first; equal stamps are merged.
+
+    `some_rows` are further runs that are meant for some rows only, which is not said of them.
+    """
     found = [stamp for run in runs for stamp in stamps_of(run)]
+    found += [
+        stamp
+        for run in some_rows
+        for stamp in stamps_of(run)
+        if not stamp.text.startswith(f"{_PART} {_ROWS_ONLY}")
+    ]
     texts = dict.fromkeys((stamp.text, stamp.grave) for stamp in found)
     joined = (
         Stamp(tuple(run for one in found if one.text == text for run in one.runs), text, grave)
@@ -104,8 +115,8 @@ def _parts(scores: StoredScores) -> list[str]:
         found.append("only records held out of fine-tuning")
     for part in dict.fromkeys((provenance.get("part"), taken.get("part"))):
         if part not in {None, "all"}:
-            found.append(f"only its rows of {part}")
-    return [f"Part of the suite: {text}." for text in found]
+            found.append(f"{_ROWS_ONLY} {part}")
+    return [f"{_PART} {text}." for text in found]
 
 
 def comparable(scores: StoredScores) -> bool:

@@ -34,6 +34,7 @@ class CellKind(StrEnum):
     FAILED = "failed"
     ABSENT = "absent"
     OURS = "ours"
+    CHANGE = "change"
     MISSING = "missing"
     PLAIN = "plain"
 

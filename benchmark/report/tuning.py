@@ -100,7 +100,9 @@ def _row(result: PublishedResult, columns: Sequence[Column], tuning: Tuning) -> 
         metric_cell(result),
         *(value_cell(result, column, columns) for column in columns),
         *(our_cell(found) for found in figures),
-        our_cell(changed) if changed else Cell("not compared", CellKind.MISSING),
+        Cell("", CellKind.CHANGE, figures=changed)
+        if changed
+        else Cell("not compared", CellKind.MISSING),
     )
 
 

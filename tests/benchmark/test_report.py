@@ -266,6 +266,14 @@ def test_what_models_write_is_escaped_and_the_page_needs_nothing(
     assert "\\<b\\>" in markdown
 
 
+def test_dates_stay_on_one_line_and_names_stay_text(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "run", [row("Classification_CIFAR10")])
+    page, _, _ = pages(tmp_path, f"<i>2024-05-06={run}")
+    assert '&lt;i&gt;<span class="whole">2024-05-06</span> (ours)</th>' in page
+    assert 'LAMM zero-shot, <span class="whole">2023-07-28</span></th>' in page
+    assert "i" not in {tag for tag, _ in Page(page).tags}
+
+
 def test_load_tests_and_judgements_stand_beside(tmp_path: Path) -> None:
     run = write_run(tmp_path / "run", [row("Classification_CIFAR10")])
     load = tmp_path / "load"
@@ -413,7 +421,8 @@ def test_zero_shot_against_fine_tuned_from_two_folders(tmp_path: Path) -> None:
     )
     tuned = tmp_path / "tuned"
     after = [under(cifar, "upstream-2023-07", 0.7, "accuracy")]
-    write_run(tuned / "cifar10", [row(cifar, 0.7)], after, provenance=held_out("aa"))
+    one_row = held_out("aa") | {"part": "classification"}
+    write_run(tuned / "cifar10", [row(cifar, 0.7)], after, provenance=one_row)
     write_run(tuned / "voc2012", [row(voc, 0.2)], provenance=held_out("cc", voc))
     page, markdown, values = pages(tmp_path, "--zero-shot", str(zero), "--fine-tuned", str(tuned))
     [table] = values["tables"]
@@ -440,6 +449,10 @@ def test_zero_shot_against_fine_tuned_from_two_folders(tmp_path: Path) -> None:
         "zero-shot", "fine-tuned: cifar10", "fine-tuned: voc2012"
     ]  # fmt: skip
     assert not any("held out of training" in stamp["text"] for stamp in table["stamps"])
+    assert [stamp["text"] for stamp in values["stamps"]] == [
+        "Part of the suite: at most 100 records per set, sampled with seed 0.",
+        "Part of the suite: only records held out of fine-tuning.",
+    ]
 
 
 def test_records_that_may_be_trained_on_are_stamped(tmp_path: Path) -> None:
