@@ -233,3 +233,49 @@ def test_a_model_that_is_right_passes_in_its_dialect(
 
 def test_every_dialect_takes_the_exam() -> None:
     assert {dialect for dialect, _ in SPEAKERS} == set(DIALECTS)
+
+
+def test_upstream_has_no_score_under_another_dialect(
+    server: FakeServer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    server.answers = write_suite(tmp_path / "suite", "box", SPEAKERS["gemini", "box"])
+    argv = ["quality", "--data", str(tmp_path / "suite"), "--out", str(tmp_path / "out"),
+            "--backend", "openai-chat", "--url", server.url, "--dialect", "gemini",
+            "--protocol", "upstream-2023-07", "--protocol", "corrected-v1"]  # fmt: skip
+    assert bench(argv) == 0
+    upstream, corrected = json.loads((tmp_path / "out/scores.json").read_text())["protocols"]
+    assert "cannot read dialect gemini" in json.dumps(upstream)
+    assert corrected["score"] == 1.0
+    capsys.readouterr()
+
+
+@pytest.mark.parametrize(
+    ("flag", "value", "message"),
+    [
+        ("--dialect", "klingon", "'klingon' is not one of lamm, auto, cogvlm"),
+        ("--frame", "0-7", "0-7"),
+    ],
+)
+def test_an_unknown_manner_is_refused(
+    flag: str, value: str, message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        bench(["quality", "--rescore", flag, value])
+    assert message in capsys.readouterr().err
+
+
+def test_what_a_dialect_cannot_read_is_in_the_reports(
+    server: FakeServer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    answers = write_suite(tmp_path / "suite", "box", SPEAKERS["kosmos-2", "box"])
+    lost = "<phrase>cat</phrase><object><patch_index_0001><patch_index_4000></object>"
+    server.answers = {question: text + lost for question, text in answers.items()}
+    argv = ["quality", "--data", str(tmp_path / "suite"), "--out", str(tmp_path / "out"),
+            "--backend", "openai-chat", "--url", server.url, "--dialect", "kosmos-2"]  # fmt: skip
+    assert bench(argv) == 0
+    items = [json.loads(line) for line in (tmp_path / "out/items.jsonl").read_text().splitlines()]
+    assert {item["status"] for item in items} == {"partial"}
+    assert all("patch index 4000 is not below 1024" in item["faults"][0] for item in items)
+    assert "answers that the dialect could not read wholly: 20" in " ".join(
+        capsys.readouterr().out.split()
+    )

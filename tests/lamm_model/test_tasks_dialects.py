@@ -17,7 +17,7 @@ from lamm_model.tasks.dialects.qwen import seen_size
 from lamm_model.tasks.dialects.registry import DIALECTS
 
 SIZE = (1000, 500)
-# dialect, text, label and x, y, ... of each place in shares. The sources are named beside them.
+# Dialect, text, label and x, y, ... of each place in shares, with the source of the text.
 RECORDED: Sequence[tuple[str, str, Sequence[tuple[str, tuple[float, ...]]]]] = (
     # roboflow/supervision, supervision/detection/core.py
     ("qwen3-vl",
@@ -65,19 +65,19 @@ RECORDED: Sequence[tuple[str, str, Sequence[tuple[str, tuple[float, ...]]]]] = (
       ("circle", (0.174, 0.299, 0.228, 0.353))]),
     ("internvl", "In the image, a tall red <ref>bus</ref><box>[[290, 202, 835, 851]]</box>",
      [("bus", (0.29, 0.202, 0.835, 0.851))]),
-    # MiniGPT-v2, grounded caption
+    # MiniGPT-v2: phrases and boxes of a grounded caption in a public repository's comment
     ("minigpt-v2",
      "<p>A young man</p> {<8><0><62><91>} in <p>a suit</p> {<7><35><56><88>} at <p>his desk</p> "
      "{<0><85><100><100>}",
      [("A young man", (0.08, 0.0, 0.62, 0.91)), ("a suit", (0.07, 0.35, 0.56, 0.88)),
       ("his desk", (0.0, 0.85, 1.0, 1.0))]),
-    # https://github.com/QwenLM/Qwen3-VL/issues and GLM-V's documentation: an answer of GLM-4.5V
+    # An answer of GLM-4.5V, between <|begin_of_box|> and <|end_of_box|> in public evaluation code
     ("cogvlm", "[816, 162, 838, 172]", [("", (0.816, 0.162, 0.838, 0.172))]),
-    # CogVLM's README: the format of an answer
+    # In the format of CogVLM's README; no recorded answer was found
     ("cogvlm", "A dog[[044,060,537,714]] beside a cat[[500,100,700,300;710,100,900,300]]",
      [("dog", (0.044, 0.06, 0.537, 0.714)), ("cat", (0.5, 0.1, 0.7, 0.3)),
       ("cat", (0.71, 0.1, 0.9, 0.3))]),
-    # shikras/shikra, mllm/dataset/process_function: boxes of three decimals
+    # In the format of shikras/shikra, mllm/dataset/process_function; no recorded answer was found
     ("shikra", "Dog [0.039,0.018,0.378,0.768], man [0.100,0.310,0.670,0.653;0.7,0.1,0.8,0.2]",
      [("dog", (0.039, 0.018, 0.378, 0.768)), ("man", (0.1, 0.31, 0.67, 0.653)),
       ("man", (0.7, 0.1, 0.8, 0.2))]),

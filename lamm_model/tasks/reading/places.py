@@ -27,13 +27,17 @@ _NEXT_TO = frozenset({
 })  # fmt: skip
 # Words that may follow the name of a thing without being a part of it.
 _LINKS = frozenset({
-    "about", "across", "against", "along", "am", "appear", "appears", "around", "be", "because",
-    "been", "behind", "being", "below", "between", "both", "but", "can", "cannot", "clearly",
-    "could", "does", "down", "facing", "for", "from", "had", "have", "here", "if", "inside", "into",
-    "lies", "lower", "may", "might", "middle", "next", "nor", "not", "only", "or", "out", "over",
-    "partly", "present", "seems", "sits", "spans", "stands", "starts", "that", "this", "to", "too",
-    "up", "upper", "visible", "was", "wears", "were", "where", "which", "while", "who", "whose",
-    "will", "within", "without", "worn", "would"
+    "about", "across", "against", "alone", "along", "am", "appear", "appears", "area", "areas",
+    "around", "asleep", "awake", "be", "because", "been", "behind", "being", "below", "between",
+    "both", "bounds", "but", "can", "cannot", "clearly", "coords", "corner", "corners", "could",
+    "covers", "crop", "does", "down", "extends", "extent", "facing", "fills", "first", "for",
+    "frame", "from", "had", "have", "here", "high", "if", "inside", "instance", "instances", "into",
+    "lies", "location", "locations", "lower", "marked", "may", "middle", "might", "next", "nor",
+    "not", "number", "occupies", "only", "or", "out", "over", "partly", "patch", "pixel", "pixels",
+    "place", "present", "px", "range", "ranges", "reaches", "rect", "rectangle", "region",
+    "regions", "runs", "seems", "side", "sits", "spans", "spot", "stands", "starts", "takes",
+    "that", "this", "to", "too", "up", "upper", "visible", "was", "wears", "were", "where", "which",
+    "while", "who", "whose", "will", "within", "without", "worn", "would", "xywh", "xyxy"
 })  # fmt: skip
 _PARTICIPLES = ("ing", "ed", "ly")
 # What ends an item of a list, and a line that holds a label and no place.
