@@ -20,7 +20,8 @@ class Answer:
     """A model's answer to one item. `key` identifies model, question and parameters (`Item.key`).
 
     `options` are the options with their log-probabilities, as the server sent them, if the answer
-    was chosen by likelihood.
+    was chosen by likelihood. `scores` are the model's confidences in the places of the answer, by
+    the path of each place (`objects[0].box`), if the server sent them.
     """
 
     key: str
@@ -34,6 +35,7 @@ class Answer:
     completion_tokens: int
     seconds: float
     options: Sequence[Mapping[str, Any]] | None = None
+    scores: Mapping[str, float] | None = None
 
 
 _FIELDS = tuple(field.name for field in fields(Answer))

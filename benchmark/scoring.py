@@ -15,12 +15,13 @@ from lamm_model.tasks.metrics import proportion
 
 @dataclass(frozen=True, slots=True)
 class ScoredItem:
-    """One answered item with its parse status and whether it is a hit."""
+    """One answered item with its parse status, whether it is a hit, and its places' confidences."""
 
     item: Item
     text: str
     status: ParseStatus
     hit: bool
+    scores: Mapping[str, float] | None = None
 
 
 class ControlScore(NamedTuple):
@@ -135,10 +136,10 @@ def score_row(
             reason = failures.get(item.sample.id, "not asked yet")
             unanswered[item.sample.id] = refusals.get(item.sample.id, reason)
             continue
-        result = row.task.parse(answer.text, item.inputs)
+        result = row.task.parse_scored(answer.text, item.inputs, item.target)
         pairs.append((result.answer, item.target))
         hit = row.task.is_hit(result.answer, item.target)
-        scored.append(ScoredItem(item, answer.text, result.status, hit))
+        scored.append(ScoredItem(item, answer.text, result.status, hit, answer.scores))
     metrics = row.task.score(pairs)
     refused = frozenset(unanswered.keys() & refusals.keys())
     return RowScore(row, metrics.get(row.metric), metrics, tuple(scored), unanswered, refused)

@@ -35,10 +35,30 @@ class Protocol(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """A record and the answer of a model."""
+    """A record and the answer of a model.
+
+    `scores` has the model's confidence in each place of the answer, by the path of the object's
+    field (`objects[0].box`); None if there are none.
+    """
 
     sample: Sample
     text: str
+    scores: Mapping[str, float] | None = None
+
+    def confidence(self, index: int) -> float | None:
+        """The confidence in the place of `objects[index]`."""
+        prefix = f"objects[{index}]."
+        found = (s for path, s in (self.scores or {}).items() if path.startswith(prefix))
+        return next(found, None)
+
+
+@dataclass(frozen=True, slots=True)
+class RankedBox:
+    """A box with its confidence, and whether it is `matched` at each IoU threshold."""
+
+    label: str
+    score: float
+    matched: tuple[bool, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +66,8 @@ class ItemScore:
     """The contribution of one answer to the metrics.
 
     The bootstrap samples clusters (a picture with 14 questions is one). `faults` name errors that
-    would stop upstream's scorer, and approximations.
+    would stop upstream's scorer, and approximations. `boxes` are the boxes of an answer with
+    confidences; None if the task has no boxes or a box has no confidence.
     """
 
     id: str
@@ -54,6 +75,7 @@ class ItemScore:
     status: ParseStatus
     cluster: str
     faults: tuple[str, ...] = ()
+    boxes: tuple[RankedBox, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,6 +167,10 @@ class Scorer(ABC):
     def items(self, stored: Sequence[Stored]) -> list[ItemScore]:
         """Scores all answers; overridden if the score of an item depends on others."""
         return [self.item(one) for one in stored]
+
+    def metrics(self, items: Sequence[ItemScore]) -> dict[str, Metric]:
+        """All metrics of the items; overridden if one is no function of the items' sums."""
+        return measure(items, self.rules)
 
     def chance(self, stored: Sequence[Stored]) -> float | None:  # noqa: ARG002 - for subclasses
         """Score of guessing on the first rule; None if unknown."""

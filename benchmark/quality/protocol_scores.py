@@ -78,7 +78,7 @@ def score_protocols(rows: Sequence[RowScore], names: Sequence[str]) -> tuple[Pro
 def _stored(row: RowScore) -> list[Stored]:
     from benchmark.protocols import Stored  # noqa: PLC0415
 
-    return [Stored(item.item.sample, item.text) for item in row.scored]
+    return [Stored(item.item.sample, item.text, item.scores) for item in row.scored]
 
 
 def _score_row(row: RowScore, name: str, stored: Sequence[Stored]) -> ProtocolRow:
