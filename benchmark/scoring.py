@@ -17,7 +17,8 @@ from lamm_model.tasks.metrics import proportion
 class ScoredItem:
     """One answered item with its parse status and whether it is a hit.
 
-    `options` are those of the answer (`Answer.options`); `faults`: what the dialect could not read.
+    `options` and `scores` are those of the answer (`Answer`); `faults`: what the dialect could not
+    read.
     """
 
     item: Item
@@ -26,6 +27,7 @@ class ScoredItem:
     hit: bool
     options: Sequence[Mapping[str, Any]] | None = None
     faults: tuple[str, ...] = ()
+    scores: Mapping[str, float] | None = None
 
 
 class ControlScore(NamedTuple):
@@ -140,11 +142,13 @@ def score_row(
             reason = failures.get(item.sample.id, "not asked yet")
             unanswered[item.sample.id] = refusals.get(item.sample.id, reason)
             continue
-        result = row.task.parse(answer.text, item.inputs)
+        result = row.task.parse_scored(answer.text, item.inputs, item.target)
         pairs.append((result.answer, item.target))
         hit = row.task.is_hit(result.answer, item.target)
         scored.append(
-            ScoredItem(item, answer.text, result.status, hit, answer.options, result.faults)
+            ScoredItem(
+                item, answer.text, result.status, hit, answer.options, result.faults, answer.scores
+            )
         )
     metrics = row.task.score(pairs)
     refused = frozenset(unanswered.keys() & refusals.keys())

@@ -27,7 +27,6 @@ from benchmark.protocols.results import (
     ProtocolScore,
     Scorer,
     Stored,
-    measure,
 )
 from benchmark.protocols.upstream import upstream_scorer
 from lamm_model.tasks.metrics import box_iou
@@ -85,7 +84,7 @@ def score(task: str, protocol: Protocol | str, stored: Sequence[Stored]) -> Prot
         protocol=protocol,
         task=task,
         primary=scorer.rules[0].name,
-        metrics={**measure(items, scorer.rules), **scorer.further(items)},
+        metrics=scorer.metrics(items),
         items=tuple(items),
         chance=scorer.chance(stored),
         faults=Counter(fault for item in items for fault in item.faults),

@@ -19,5 +19,8 @@ def _share(sample: Sample) -> float | None:
     if sample.chance is not None:
         return sample.chance
     task = TASKS[sample.task]
-    inputs, _ = task.read_sample(sample)
-    return task.chance(inputs)
+    inputs, target = task.read_sample(sample)
+    options = task.options(inputs)
+    # Each of several equal options is right.
+    right = sum(task.is_hit(option.answer, target) for option in options)
+    return right / len(options) if options else None

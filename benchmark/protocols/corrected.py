@@ -18,9 +18,8 @@ from benchmark.protocols.results import (
     ratio,
     share,
 )
-from lamm_model.tasks import TASKS, ParseStatus
+from lamm_model.tasks import TASKS
 from lamm_model.tasks.free_text import accepted, token_f1
-from lamm_model.tasks.reading.classes import find_classes
 
 
 class ClassScorer(Scorer):
@@ -39,23 +38,10 @@ class ClassScorer(Scorer):
         """A hit if the class is right."""
         sample, task = stored.sample, TASKS[stored.sample.task]
         inputs, target = task.read_sample(sample)
-        labels = [option.name for option in task.options(inputs)]
-        if not labels:
-            result = task.parse(stored.text, inputs)
-            hit, status, right = task.is_hit(result.answer, target), result.status, target.label
-        else:
-            named = [m.label for m in find_classes(stored.text, labels) if not m.negated]
-            right = target.label
-            hit = bool(named) and labels[named[0]] == right
-            status = (
-                ParseStatus.UNPARSED
-                if not named
-                else ParseStatus.OK
-                if len(set(named)) == 1
-                else ParseStatus.PARTIAL
-            )
+        result, right = task.parse(stored.text, inputs), target.label
+        hit = task.is_hit(result.answer, target)
         counts = {"hits": hit, f"class|{right}": 1, f"hits|{right}": hit}
-        return make_item(stored, status, counts, cluster=sample.media)
+        return make_item(stored, result.status, counts, cluster=sample.media)
 
     def chance(self, stored: Sequence[Stored]) -> float | None:
         """One over the number of classes."""

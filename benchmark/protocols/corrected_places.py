@@ -9,13 +9,17 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
+from benchmark.protocols.average_precision import average_precision, ranked_boxes
 from benchmark.protocols.results import (
     ItemScore,
+    Metric,
     Numbers,
+    RankedBox,
     Rule,
     Scorer,
     Stored,
@@ -32,8 +36,10 @@ from lamm_model.tasks.targets import LocatingAnswer, region_counts
 
 COCO_THRESHOLDS = tuple(round(0.5 + 0.05 * step, 2) for step in range(10))
 _UNIFORM = (
-    "answers have no confidence: all boxes enter at once, so a class's AP is precision x recall"
+    "not AP: answers have no confidence, so all boxes enter at once, which gives precision x recall"
 )
+_COCO = "as COCO's AP: boxes ranked by confidence, 101 recall levels"
+NO_CONFIDENCE = "a box without a confidence in a run that has some"
 
 
 class BoxScorer(Scorer):
@@ -44,6 +50,11 @@ class BoxScorer(Scorer):
     ) -> None:
         self._iou = iou
         self._thresholds = sorted({*shown, *all_})
+        # Names of AP, with the indices of their thresholds.
+        self._curves = {f"ap@{at}": [self._thresholds.index(at)] for at in sorted(shown)[::-1]}
+        if len(all_) > len(shown):
+            indices = [self._thresholds.index(at) for at in all_]
+            self._curves[f"ap@{all_[0]}:{all_[-1]}"] = indices
         rules: list[Rule] = []
         for at in sorted(shown, reverse=True):
             rules += [
@@ -63,23 +74,51 @@ class BoxScorer(Scorer):
         inputs, target = task.read_sample(stored.sample)
         result = task.parse(stored.text, inputs)
         said, there = defaultdict(list), defaultdict(list)
+        scores: dict[str, list[float | None]] = defaultdict(list)
         for found in target.objects:
             there[found.label].append(found.bbox)
-        for found in result.answer.objects if result.answer else ():
+        for place, found in enumerate(result.answer.objects if result.answer else ()):
             index = class_index(found.label, list(there))
-            said[list(there)[index] if index is not None else found.label].append(found.bbox)
+            label = list(there)[index] if index is not None else found.label
+            said[label].append(found.bbox)
+            scores[label].append(stored.confidence(place))
+        boxes: list[RankedBox] = []
         numbers: dict[str, float] = defaultdict(float)
         for label in {*said, *there}:
             numbers[f"said|{label}"] = len(said[label])
             numbers[f"there|{label}"] = len(there[label])
             ious = [[self._iou(mine, right) for right in there[label]] for mine in said[label]]
+            known = [score for score in scores[label] if score is not None]
+            if len(known) == len(ious):
+                boxes += ranked_boxes(label, known, ious, self._thresholds)
             for at in self._thresholds:
                 hits = match_count([[j for j, v in enumerate(row) if v >= at] for row in ious])
                 numbers[f"matched@{at}|{label}"] = hits
                 numbers[f"matched@{at}"] += hits
         numbers["said"] = sum(map(len, said.values()))
         numbers["there"] = sum(map(len, there.values()))
-        return make_item(stored, result.status, numbers, cluster=stored.sample.media)
+        item = make_item(stored, result.status, numbers, cluster=stored.sample.media)
+        unknown = any(score is None for listed in scores.values() for score in listed)
+        return replace(item, boxes=None if unknown else tuple(boxes))
+
+    def items(self, stored: Sequence[Stored]) -> list[ItemScore]:
+        """Scores all answers; where some have confidences, names those that lack one."""
+        items = super().items(stored)
+        if not any(one.scores for one in stored):
+            return items
+        return [
+            item if item.boxes is not None else replace(item, faults=(*item.faults, NO_CONFIDENCE))
+            for item in items
+        ]
+
+    def metrics(self, items: Sequence[ItemScore]) -> dict[str, Metric]:
+        """AP by confidence if every box has one, `ap_uniform` otherwise."""
+        found = super().metrics(items)
+        if any(item.boxes is None for item in items) or not any(item.boxes for item in items):
+            return found
+        found = {name: one for name, one in found.items() if not name.startswith("ap_uniform")}
+        curves = ((n, average_precision(items, c, _COCO)) for n, c in self._curves.items())
+        return found | {name: one for name, one in curves if not math.isnan(one.value)}
 
 
 class GroundingScorer(Scorer):

@@ -135,7 +135,7 @@ class WordsScorer(Scorer):
         listed = [words] if isinstance(words, str) else words
         sample = stored.sample.model_copy(update={"task": "ocr_words", "target": listed})
         inputs, target = task.read_sample(sample)
-        result = task.parse(stored.text, inputs)
+        result = task.parse_scored(stored.text, inputs, target)
         counts = word_counts(result.answer, target)
         said = " ".join(map(normalised, result.answer.words)) if result.answer else ""
         right = " ".join(map(normalised, target.words))

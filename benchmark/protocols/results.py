@@ -39,18 +39,36 @@ class Stored:
     """A record and the answer of a model.
 
     `options` are the options with their likelihoods if the answer was chosen by them. `reader` is
-    the task that reads the answer, if answers have another manner.
+    the task that reads the answer, if answers have another manner. `scores` has the model's
+    confidence in each place of the answer, by the path of the object's field (`objects[0].box`);
+    None if there are none.
     """
 
     sample: Sample
     text: str
     options: Sequence[Mapping[str, Any]] | None = None
     reader: AnyTask | None = None
+    scores: Mapping[str, float] | None = None
 
     @property
     def task(self) -> AnyTask:
         """The task that reads the record and the answer."""
         return self.reader or TASKS[self.sample.task]
+
+    def confidence(self, index: int) -> float | None:
+        """The confidence in the place of `objects[index]`."""
+        prefix = f"objects[{index}]."
+        found = (s for path, s in (self.scores or {}).items() if path.startswith(prefix))
+        return next(found, None)
+
+
+@dataclass(frozen=True, slots=True)
+class RankedBox:
+    """A box with its confidence, and whether it is `matched` at each IoU threshold."""
+
+    label: str
+    score: float
+    matched: tuple[bool, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +76,8 @@ class ItemScore:
     """The contribution of one answer to the metrics.
 
     The bootstrap samples clusters (a picture with 14 questions is one). `faults` name errors that
-    would stop upstream's scorer, and approximations.
+    would stop upstream's scorer, and approximations. `boxes` are the boxes of an answer with
+    confidences; None if the task has no boxes or a box has no confidence.
     """
 
     id: str
@@ -66,6 +85,7 @@ class ItemScore:
     status: ParseStatus
     cluster: str
     faults: tuple[str, ...] = ()
+    boxes: tuple[RankedBox, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,6 +183,10 @@ class Scorer(ABC):
     def further(self, items: Sequence[ItemScore]) -> Mapping[str, Metric]:  # noqa: ARG002
         """Metrics that are no function of sums over the items."""
         return {}
+
+    def metrics(self, items: Sequence[ItemScore]) -> dict[str, Metric]:
+        """All metrics of the items."""
+        return {**measure(items, self.rules), **self.further(items)}
 
     def chance(self, stored: Sequence[Stored]) -> float | None:  # noqa: ARG002 - for subclasses
         """Score of guessing on the first rule; None if unknown."""

@@ -141,16 +141,26 @@ def quoted_or_all(text: str) -> str:
     return " ".join(text.split('"')[1::2]) if '"' in text else text
 
 
+class UpstreamStopsError(ValueError):
+    """Upstream's scorer stops at an answer, and gives no score for the whole set."""
+
+
 def count(text: str, *, repaired: bool = False) -> int | None:
     """The first word that is an integer or a number word up to twenty; None without one.
 
-    `repaired` ignores punctuation around a word.
+    `repaired` ignores punctuation around a word, and words of other digits.
+
+    Raises:
+        UpstreamStopsError: not `repaired`, and the word has digits that `int` does not read.
     """
     for word in text.lower().split():
         bare = word.strip(".,;:!?()[]\"'") if repaired else word
         # Longer numbers do not fit into a float and are not counts.
         if bare.isdecimal() and len(bare) <= _MOST_DIGITS:
             return int(bare)
+        # Upstream asks `isdigit`, which holds for these, and then calls `int`, which does not.
+        if bare.isdigit() and not bare.isdecimal() and not repaired:
+            raise UpstreamStopsError("a count in superscript or circled digits")
         if bare in _NUMBER_WORDS:
             return _NUMBER_WORDS[bare]
     return None

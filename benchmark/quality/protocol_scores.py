@@ -87,7 +87,7 @@ def _stored(row: RowScore) -> list[Stored]:
     from benchmark.protocols import Stored  # noqa: PLC0415
 
     return [
-        Stored(one.item.sample, final_answer(one.text), one.options, one.item.task)
+        Stored(one.item.sample, final_answer(one.text), one.options, one.item.task, one.scores)
         for one in row.scored
     ]
 

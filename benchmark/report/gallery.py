@@ -103,6 +103,6 @@ def _item(row: RowScore, scored: ScoredItem) -> GalleryItem:
         status=str(scored.status),
         hit=scored.hit,
         media=draw_media(item.media),
-        answer=marks_of(task.parse(scored.text, item.inputs).answer),
+        answer=marks_of(task.parse_scored(scored.text, item.inputs, item.target).answer),
         truth=marks_of(item.target),
     )

@@ -143,6 +143,10 @@ class Task(ABC, Generic[InputsT, AnswerT]):
     def _parse(self, text: str, inputs: InputsT) -> ParseResult[AnswerT]:
         """Reads an answer without thoughts. Never raises on any text."""
 
+    def parse_scored(self, text: str, inputs: InputsT, target: AnswerT) -> ParseResult[AnswerT]:  # noqa: ARG002 - for subclasses
+        """The answer as scores read it: `parse`, unless a task knows copies of its target."""
+        return self.parse(text, inputs)
+
     @abstractmethod
     def render(self, answer: AnswerT, inputs: InputsT) -> str:
         """The answer as a model should write it; the inverse of `parse`."""

@@ -10,8 +10,9 @@ from typing_extensions import override
 from lamm_model.conversation import Modality
 from lamm_model.tasks.base import Option, ParseResult, Task
 from lamm_model.tasks.models import AnswerModel, TaskModel
+from lamm_model.tasks.reading.classes import find_classes
 from lamm_model.tasks.reading.denials import negates, says_unknown
-from lamm_model.tasks.reading.words import find_labels, plain, tokens
+from lamm_model.tasks.reading.words import plain, tokens
 from lamm_model.tasks.sample import Sample
 
 MAX_LABELS = 1000
@@ -77,14 +78,12 @@ class ClassificationTask(Task[ClassificationInputs, ClassificationAnswer]):
 
     Attributes:
         question: the prompt without its closed set, `{noun}` for the medium's name.
-        find: the labels that a text names.
     """
 
     inputs_model = ClassificationInputs
     answer_model = ClassificationAnswer
     max_tokens = 32
     question = "What does this {noun} show?"
-    find = staticmethod(find_labels)
 
     def prompt(self, inputs: ClassificationInputs) -> str:
         """Asks for the class; a closed set is written out."""
@@ -93,11 +92,14 @@ class ClassificationTask(Task[ClassificationInputs, ClassificationAnswer]):
         return f"{question} Choose one of: {', '.join(labels)}." if labels else question
 
     def _parse(self, text: str, inputs: ClassificationInputs) -> ParseResult[ClassificationAnswer]:
-        """The first label that is not negated; partial when the text names other labels too."""
+        """The first label that is not negated; partial when the text names other labels too.
+
+        A synonym names its label, unless it may name two labels of the set.
+        """
         labels = self.closed_set(inputs)
         if not labels:
             return _free_label(text)
-        named = [match.label for match in self.find(text, labels) if not match.negated]
+        named = [match.label for match in find_classes(text, labels) if not match.negated]
         if not named:
             return ParseResult.unparsed()
         answer = ClassificationAnswer(label=labels[named[0]])

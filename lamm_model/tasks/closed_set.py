@@ -9,16 +9,11 @@ from typing_extensions import override
 from lamm_model.conversation import Modality
 from lamm_model.tasks.classification import ClassificationInputs, ClassificationTask
 from lamm_model.tasks.label_sets import HAIR_COLOURS, UCMERCED
-from lamm_model.tasks.reading.classes import class_index, find_classes
+from lamm_model.tasks.reading.classes import class_index
 
 
 class ClosedSetTask(ClassificationTask):
-    """Classification over the task's own `labels`, which a request may replace.
-
-    Known synonyms count as their class.
-    """
-
-    find = staticmethod(find_classes)
+    """Classification over the task's own `labels`, which a request may replace."""
 
     def __init__(
         self,

@@ -83,6 +83,15 @@ class OcrTask(Task[OcrInputs, OcrAnswer]):
         return _result(words[-1], ambiguous=True) if words else ParseResult.unparsed()
 
     @override
+    def parse_scored(
+        self, text: str, inputs: OcrInputs, target: OcrAnswer
+    ) -> ParseResult[OcrAnswer]:
+        """An answer that is the target and nothing else, in any case, is the target."""
+        if text.strip().casefold() == target.text.strip().casefold():
+            return ParseResult.of(target, sure=True)
+        return self.parse(text, inputs)
+
+    @override
     def render(self, answer: OcrAnswer, inputs: OcrInputs) -> str:
         """`It says "LAMP".`"""
         return f'It says "{answer.text}".'

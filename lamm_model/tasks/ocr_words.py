@@ -89,6 +89,20 @@ class OcrWordsTask(Task[OcrWordsInputs, OcrWordsAnswer]):
         return _result(words, sure=sure) if words else ParseResult.unparsed()
 
     @override
+    def parse_scored(
+        self, text: str, inputs: OcrWordsInputs, target: OcrWordsAnswer
+    ) -> ParseResult[OcrWordsAnswer]:
+        """An answer that is the target's words and nothing else, in any case, is the target.
+
+        The words may be in a list with commas.
+        """
+        said, there = text.casefold().split(), " ".join(target.words).casefold().split()
+        listed = [word.removesuffix(",") for word in said[:-1]] + said[-1:]
+        if there and there in (said, listed):
+            return ParseResult.of(target, sure=True)
+        return self.parse(text, inputs)
+
+    @override
     def render(self, answer: OcrWordsAnswer, inputs: OcrWordsInputs) -> str:
         """`"HOTEL", "PARIS"`."""
         if not answer.words:

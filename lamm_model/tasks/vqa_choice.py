@@ -28,10 +28,25 @@ class ChoiceInputs(TaskModel):
         return choices
 
 
+class RecordedChoices(ChoiceInputs):
+    """Inputs of a record, whose options may be equal, as in published sets."""
+
+    @field_validator("choices")
+    @classmethod
+    def _distinct(cls, choices: tuple[str, ...]) -> tuple[str, ...]:
+        return choices
+
+
 class ChoiceAnswer(AnswerModel):
     """Index of the chosen option, counted from 0."""
 
     choice: int = Field(ge=0, lt=len(ascii_uppercase))
+
+
+class ChoiceTarget(ChoiceAnswer):
+    """The right option, and the indices `alike` of all options with its text, itself included."""
+
+    alike: tuple[int, ...]
 
 
 class ChoiceTask(Task[ChoiceInputs, ChoiceAnswer]):
@@ -71,10 +86,19 @@ class ChoiceTask(Task[ChoiceInputs, ChoiceAnswer]):
             raise ValueError(
                 f"target is {sample.target!r}; expected the keys 'choice' and 'choices'"
             )
-        inputs = ChoiceInputs(question=sample.question, choices=tuple(sample.target["choices"]))
+        choices = tuple(sample.target["choices"])
+        inputs = RecordedChoices(question=sample.question, choices=choices)
         answer = ChoiceAnswer(choice=sample.target["choice"])
         _check_choice(answer, inputs)
-        return inputs, answer
+        right = inputs.choices[answer.choice].strip()
+        alike = tuple(i for i, one in enumerate(inputs.choices) if one.strip() == right)
+        return inputs, ChoiceTarget(choice=answer.choice, alike=alike)
+
+    @override
+    def is_hit(self, answer: ChoiceAnswer | None, target: ChoiceAnswer) -> bool:
+        """The right option, or one with the same text."""
+        right = target.alike if isinstance(target, ChoiceTarget) else (target.choice,)
+        return answer is not None and answer.choice in right
 
     @override
     def options(self, inputs: ChoiceInputs) -> tuple[Option, ...]:

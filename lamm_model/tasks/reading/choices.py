@@ -64,8 +64,9 @@ def read_choice(text: str, choices: Sequence[str]) -> Chosen | None:
     """
     text = _OTHER_BRACKETS.sub(r"(\1)", _unmarked(text))
     text = _without_echo(text, choices).strip()
-    if len(same := _spelled_as(text, choices)) == 1:
-        return Chosen(same)
+    same = _spelled_as(text, choices)
+    if len({choices[index].strip() for index in same}) == 1:
+        return Chosen(same[:1])
     for found in (_answers(text), _leading(text), *_mentions(text)):
         if letters := [match for match in found if _index(match) < len(choices)]:
             return _by_letter(letters, text, choices)
