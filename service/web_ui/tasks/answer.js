@@ -67,7 +67,7 @@ function table(places, rows) {
         {},
         el("th", { scope: "col" }, "what"),
         el("th", { scope: "col" }, unit),
-        places[0].score ? el("th", { scope: "col" }, "score") : null,
+        places[0].score && el("th", { scope: "col" }, "score"),
       ),
     ),
     el("tbody", {}, rows),
@@ -104,6 +104,6 @@ function placeRow(place, index, light) {
       { class: "numbers" },
       numbers.map((number) => el("span", {}, number)),
     ),
-    place.score ? el("td", {}, scoreBadge(place.score, "place")) : null,
+    place.score && el("td", {}, scoreBadge(place.score, "place")),
   );
 }

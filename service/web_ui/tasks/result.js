@@ -10,7 +10,7 @@ import { AnswerView } from "./answer.js";
 import { MarkedPicture } from "./marked_picture.js";
 import { percent } from "./score.js";
 
-// Whether the text could be read says nothing about whether the answer is right: its score does.
+// Read is not the same as right.
 const STATUS = {
   ok: ["read", "the whole text was read as an answer"],
   partial: ["partly read", "something was ambiguous, clipped or dropped"],

@@ -1,19 +1,16 @@
-// Scores as percentages, with what they mean.
-
 import { el } from "../shared/dom.js";
 
-const MEASURED = "right this often on held-out questions with such a score";
-const OWN = "the model's own probability, not calibrated: it only ranks answers of one task";
-
-/** A badge for {value, calibrated}; null without a score. `what` is "answer" or "place". */
+/** The score of an "answer" or a "place" with what it means; null without one. */
 export function scoreBadge(score, what) {
   if (!score) return null;
-  const title = `score of this ${what}: ${score.calibrated ? MEASURED : OWN}`;
-  const shown = score.calibrated ? percent(score.value) : `~${percent(score.value)}`;
-  return el("span", { class: "score", title }, shown);
+  const { value, calibrated } = score;
+  const means = calibrated
+    ? "how often such scores are right on held-out questions"
+    : "the model's own probability, not calibrated";
+  const title = `score of this ${what}: ${means}`;
+  return el("span", { class: "score", title }, `${calibrated ? "" : "~"}${percent(value)}`);
 }
 
-/** A share of 0-1 as text. */
 export function percent(share) {
   const value = share * 100;
   return value > 0 && value < 0.1 ? "<0.1 %" : `${value.toFixed(value < 10 ? 1 : 0)} %`;
