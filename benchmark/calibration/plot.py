@@ -32,7 +32,7 @@ def save_plot(curves: Mapping[Key, Curve], held_out: Samples, path: Path) -> Pat
 
     rows = -(-len(keys) // _COLUMNS)
     figure = Figure(figsize=(_COLUMNS * _INCHES, rows * _INCHES), layout="constrained")
-    panels = figure.subplots(rows, _COLUMNS, squeeze=False, sharex=True, sharey=True).flat
+    panels = list(figure.subplots(rows, _COLUMNS, squeeze=False, sharex=True, sharey=True).flat)
     for axes, key in zip(panels, keys, strict=False):
         curve, samples = curves[key], held_out[key]
         hits = [one.hit for one in samples]
@@ -51,7 +51,7 @@ def save_plot(curves: Mapping[Key, Curve], held_out: Samples, path: Path) -> Pat
         axes.set_title(task if kind is Scored.ANSWER else f"{task}, {kind}", fontsize=9)
         axes.set(xlim=(-0.04, 1.04), ylim=(-0.04, 1.04))
         axes.tick_params(labelsize=8)
-    for axes in list(panels)[len(keys) :]:
+    for axes in panels[len(keys) :]:
         axes.set_axis_off()
     figure.supxlabel("score", fontsize=9)
     figure.supylabel("share that is right", fontsize=9)

@@ -43,9 +43,7 @@ class Questions:
         cut = tuple(
             replace(
                 row,
-                items=tuple(item for item in row.items if item.media is not None)[
-                    : -(-limit // rows[row.task.name])
-                ],
+                items=_spread(row.items)[: -(-limit // rows[row.task.name])],
             )
             for row in suite.rows
         )
@@ -134,3 +132,20 @@ async def ask(
             )
         found += [(item, answer) for item, answer in pairs if answer is not None]
     return found, name
+
+
+def _spread(items: Sequence[Item]) -> tuple[Item, ...]:
+    """Items with a medium, one of each medium first, since answers about one are alike.
+
+    Medium i begins with its question i, so that all kinds of questions are among the first.
+    """
+    media: dict[Path, list[Item]] = {}
+    for item in items:
+        if item.media is not None:
+            media.setdefault(item.media, []).append(item)
+    turned = [
+        [found[(number + index) % len(found)] for index in range(len(found))]
+        for number, found in enumerate(media.values())
+    ]
+    most = max(map(len, turned), default=0)
+    return tuple(found[index] for index in range(most) for found in turned if index < len(found))

@@ -52,13 +52,13 @@ def _samples(item: Item, answer: Answer) -> Iterator[tuple[Scored, ScoredSample]
     if answer.logprobs is None:
         return
     whole = answer.logprobs[""]["logprob"]
-    yield Scored.ANSWER, ScoredSample(answer_features(whole), raw_answer(whole), hit)
     places = list(read.places())
     told = [answer.logprobs[place.path] for place in places]
     raws = [
         raw_place(one["logprob"], one.get("label_logprob"), len(place.values))
         for one, place in zip(told, places, strict=True)
     ]
+    yield Scored.ANSWER, ScoredSample(answer_features(whole), raw_answer(whole, raws), hit)
     order = sorted(range(len(places)), key=lambda index: -raws[index])
     hits = item.task.place_hits(read, item.target, item.inputs, order)
     for one, raw, right in zip(told, raws, hits, strict=True):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, Literal
@@ -19,6 +19,7 @@ CALIBRATION_FILE = "calibration.json"
 
 _LIMIT = 30.0  # of a logit, where a float64 probability is 0 or 1 for any purpose
 _LEAST = 1e-6
+_LEAST_SURPRISAL = 1e-4
 
 
 class CalibrationError(ValueError):
@@ -133,7 +134,7 @@ def answer_features(logprob: float) -> dict[str, float]:
     Args:
         logprob: sum over all generated tokens, the end included.
     """
-    return {"logprob": logprob}
+    return {"log_surprisal": _log_surprisal(logprob)}
 
 
 def place_features(logprob: float, label_logprob: float | None) -> dict[str, float]:
@@ -143,8 +144,7 @@ def place_features(logprob: float, label_logprob: float | None) -> dict[str, flo
         logprob: sum over the tokens of its numbers.
         label_logprob: sum over the tokens of its label; None without words for one.
     """
-    label = 0.0 if label_logprob is None else label_logprob
-    return {"logprob": logprob, "label_logprob": label, "label_probability": math.exp(label)}
+    return {"logprob": logprob, "label_log_surprisal": _log_surprisal(label_logprob or 0.0)}
 
 
 def likelihood_features(probability: float) -> dict[str, float]:
@@ -153,9 +153,14 @@ def likelihood_features(probability: float) -> dict[str, float]:
     return {"logit": math.log(share / (1 - share))}
 
 
-def raw_answer(logprob: float) -> float:
-    """The model's own probability of an answer's words, and of nothing after them."""
-    return math.exp(min(logprob, 0.0))
+def raw_answer(logprob: float, places: Sequence[float] = ()) -> float:
+    """The model's own probability of an answer's words, or that all its places are right.
+
+    Args:
+        logprob: sum over all generated tokens.
+        places: `raw_place` of each place, if the answer has any.
+    """
+    return math.prod(places) if places else math.exp(min(logprob, 0.0))
 
 
 def raw_place(logprob: float, label_logprob: float | None, numbers: int) -> float:
@@ -172,13 +177,6 @@ def raw_place(logprob: float, label_logprob: float | None, numbers: int) -> floa
     return math.exp(min((label_logprob or 0.0) + logprob / numbers, 0.0))
 
 
-_FEATURES = {
-    Scored.ANSWER: frozenset(answer_features(0.0)),
-    Scored.PLACE: frozenset(place_features(0.0, None)),
-    Scored.LIKELIHOOD: frozenset(likelihood_features(0.0)),
-}
-
-
 def _check_features(found: Calibration) -> None:
     for task, curves in found.tasks.items():
         for kind, curve in curves.items():
@@ -187,3 +185,18 @@ def _check_features(found: Calibration) -> None:
                 raise ValueError(
                     f"tasks.{task}.{kind} has a weight of {sorted(unknown)[0]!r}; expected {known}"
                 )
+
+
+def _log_surprisal(logprob: float) -> float:
+    """Logarithm of a surprisal in nats.
+
+    The surprisals of words differ by orders of magnitude, most of them near 0.
+    """
+    return math.log(max(-logprob, _LEAST_SURPRISAL))
+
+
+_FEATURES = {
+    Scored.ANSWER: frozenset(answer_features(0.0)),
+    Scored.PLACE: frozenset(place_features(0.0, None)),
+    Scored.LIKELIHOOD: frozenset(likelihood_features(0.0)),
+}

@@ -26,12 +26,13 @@ _CAPTION_SHARE = 0.4
 class Mark:
     """A box or a point, in pixels of the upright picture, or words alone.
 
-    Marks with the same `text` have the same colour.
+    Marks with the same `text` have the same colour. `score` from 0 to 1 is written after it.
     """
 
     text: str
     box: tuple[float, float, float, float] | None = None
     point: tuple[float, float] | None = None
+    score: float | None = None
 
 
 def overlay_png(picture: Image.Image, marks: Sequence[Mark]) -> bytes:
@@ -101,7 +102,7 @@ class _Drawing:
         # Labels may cover the picture, but avoid other labels and points.
         self._taken = [area for area, _ in points]
         for area, mark in (*points, *reversed(boxes)):
-            self._label(area, mark.text)
+            self._label(area, mark)
         words = [m.text for m in self._marks if m.text and m.box is None and m.point is None]
         if words:
             self._caption(" ".join(words))
@@ -135,11 +136,12 @@ class _Drawing:
         reach = radius + 2 * rim
         return _Area(x - reach, y - reach, x + reach, y + reach)
 
-    def _label(self, area: _Area, text: str) -> None:
-        """The name on a chip of the mark's colour, without covering another one if possible."""
+    def _label(self, area: _Area, mark: Mark) -> None:
+        """The name and score on a chip of the mark's colour, apart from others if possible."""
         width, height = self._canvas.size
-        colour = self._colours[text]
-        text = self._shortened(text, width - 2 * self._pad)
+        colour = self._colours[mark.text]
+        score = "" if mark.score is None else f" {mark.score:.0%}"
+        text = self._shortened(f"{mark.text}{score}", width - 2 * self._pad)
         chip_width = round(self._font.getlength(text)) + 2 * self._pad
         chip_height = self._letters + 2 * self._pad
         if not text or chip_height > height:

@@ -6,7 +6,7 @@ import asyncio
 import base64
 import contextlib
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -73,7 +73,7 @@ async def answer_task(
         _scores, question, planned, outcome, inputs, read.answer
     )
     clipped, dropped = await asyncio.to_thread(repairs, task, outcome.text, inputs, read.answer)
-    overlay = await _overlay(question, planned, read.answer, inputs, frame)
+    overlay = await _overlay(question, planned, read.answer, inputs, frame, scores or [])
     model.metrics.task_answered(task.name, read.status)
     response = TaskResponse(
         id=f"task-{planned.completion_id.rpartition('-')[2]}",
@@ -199,6 +199,7 @@ async def _overlay(
     answer: AnswerModel | None,
     inputs: TaskModel,
     frame: Frame,
+    scores: Sequence[PlaceScore],
 ) -> str | None:
     body = question.body
     if body.overlay is None or answer is None:
@@ -207,7 +208,7 @@ async def _overlay(
     precedence = Precedence(planned.sequences[0].priority, question.caller.patient)
     with _own_params(body):
         drawn = await question.model.processor.media.draw(
-            item, marks_of(question.task, answer, inputs, frame), precedence
+            item, marks_of(question.task, answer, inputs, frame, scores), precedence
         )
     text = await asyncio.to_thread(base64.b64encode, drawn)
     return f"data:{_OVERLAY_TYPES[body.overlay]};base64,{text.decode('ascii')}"

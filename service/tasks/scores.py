@@ -46,8 +46,9 @@ class Scorer:
         if spans is None:
             return None, None
         total = max(spans.total, LEAST_LOGPROB)
-        value, calibrated = self._value(Scored.ANSWER, answer_features(total), raw_answer(total))
-        places = self._places(text, spans, inputs, answer)
+        places, raws = self._places(text, spans, inputs, answer)
+        raw = raw_answer(total, raws)
+        value, calibrated = self._value(Scored.ANSWER, answer_features(total), raw)
         return Score(value=value, calibrated=calibrated, logprob=total), places
 
     def of_option(self, probability: float) -> Score:
@@ -59,14 +60,17 @@ class Scorer:
 
     def _places(
         self, text: str, spans: TokenSpans, inputs: TaskModel, answer: AnswerModel
-    ) -> list[PlaceScore]:
+    ) -> tuple[list[PlaceScore], list[float]]:
+        """The scores, and what they are without a calibration."""
         written = self._task.place_spans(text, inputs)
         found: list[PlaceScore] = []
+        raws: list[float] = []
         for place, span in zip(answer.places(), written, strict=True):
             logprob = max(spans.logprob(*span.place), LEAST_LOGPROB)
             label = None if span.label is None else max(spans.logprob(*span.label), LEAST_LOGPROB)
             features = place_features(logprob, label)
             raw = raw_place(logprob, label, len(place.values))
+            raws.append(raw)
             value, calibrated = self._value(Scored.PLACE, features, raw)
             found.append(
                 PlaceScore(
@@ -77,7 +81,7 @@ class Scorer:
                     label_logprob=label,
                 )
             )
-        return found
+        return found, raws
 
     def _value(self, kind: Scored, features: Mapping[str, float], raw: float) -> tuple[float, bool]:
         """The calibrated probability, or else the model's own; and which of them it is."""

@@ -15,12 +15,13 @@ from lamm_model.tasks.calibration import (
     Curve,
     Scored,
     Suite,
+    answer_features,
     raw_place,
 )
 
 
 def calibration(digest: str) -> Calibration:
-    whole = Curve(intercept=1.0, weights={"logprob": 2.0}, n=9, hits=5)
+    whole = Curve(intercept=1.0, weights={"log_surprisal": -2.0}, n=9, hits=5)
     suites = (Suite(name="mini", seed=1),)
     return Calibration(checkpoint=digest, fit=suites, tasks={"ocr": {Scored.ANSWER: whole}})
 
@@ -28,8 +29,9 @@ def calibration(digest: str) -> Calibration:
 def test_a_curve_is_a_probability() -> None:
     curve = calibration("a").curve("ocr", Scored.ANSWER)
     assert curve is not None
-    assert curve({"logprob": -0.5}) == pytest.approx(0.5)
-    assert curve({"logprob": -1e9}) == pytest.approx(0.0, abs=1e-9)
+    assert curve(answer_features(-math.exp(0.5))) == pytest.approx(0.5)
+    assert curve(answer_features(-9999.0)) < 1e-6
+    assert curve(answer_features(0.0)) > 0.999
     assert calibration("a").curve("ocr", Scored.PLACE) is None
     assert calibration("a").curve("caption", Scored.ANSWER) is None
 
@@ -53,7 +55,7 @@ def test_a_file_reads_back_and_is_optional(tmp_path: Path) -> None:
          "tasks.detection.place.n"),
         ({"tasks": {"detection": {"place": {"intercept": 0, "weights": {"luck": 1}, "n": 1,
                                             "hits": 0}}}},
-         "weight of 'luck'; expected label_logprob"),
+         "weight of 'luck'; expected label_log_surprisal"),
     ],
 )  # fmt: skip
 def test_a_malformed_file_is_refused_by_name(

@@ -1,6 +1,7 @@
 // A typed answer in words and a table; rows and marks light each other up.
 
 import { el } from "../shared/dom.js";
+import { scoreBadge } from "./score.js";
 
 const NOT_SHOWN = /_normalized$|^outside_cloud$|^bbox_in_units$/;
 
@@ -9,10 +10,12 @@ export class AnswerView {
   constructor(task, answer, places, light) {
     this.rows = places.map((place, index) => placeRow(place, index, light));
     const head = headline(task, answer);
+    const score = scoreBadge(answer.score, "answer");
     this.element = el(
       "div",
       { class: "typed" },
       head ? el("p", { class: "headline" }, head) : null,
+      head && score ? el("p", { class: "answer-score" }, "score ", score) : null,
       this.rows.length ? table(places, this.rows) : null,
     );
   }
@@ -25,7 +28,7 @@ export class AnswerView {
 
 /** The answer in a few words, by its fields rather than by the task's name. */
 function headline(task, { answer, options }) {
-  if (answer === null) return "The answer could not be parsed.";
+  if (answer === null) return "The answer could not be read.";
   const found = answer.objects ?? answer.points;
   if (Array.isArray(found)) return found.length === 0 ? "Nothing was found." : `${found.length} found`;
   if (typeof answer.count === "number") return String(answer.count);
@@ -59,7 +62,13 @@ function table(places, rows) {
     el(
       "thead",
       {},
-      el("tr", {}, el("th", { scope: "col" }, "what"), el("th", { scope: "col" }, unit)),
+      el(
+        "tr",
+        {},
+        el("th", { scope: "col" }, "what"),
+        el("th", { scope: "col" }, unit),
+        places[0].score && el("th", { scope: "col" }, "score"),
+      ),
     ),
     el("tbody", {}, rows),
   );
@@ -95,5 +104,6 @@ function placeRow(place, index, light) {
       { class: "numbers" },
       numbers.map((number) => el("span", {}, number)),
     ),
+    place.score && el("td", {}, scoreBadge(place.score, "place")),
   );
 }

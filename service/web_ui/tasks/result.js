@@ -8,11 +8,13 @@ import { timingBar, usageBar } from "../shared/figures.js";
 import { cloudBox } from "../shared/medium_view.js";
 import { AnswerView } from "./answer.js";
 import { MarkedPicture } from "./marked_picture.js";
+import { percent } from "./score.js";
 
+// Read is not the same as right.
 const STATUS = {
-  ok: "parsed",
-  partial: "parsed in part: something was ambiguous, clipped or dropped",
-  unparsed: "the text is not an answer to this task",
+  ok: ["read", "the whole text was read as an answer"],
+  partial: ["partly read", "something was ambiguous, clipped or dropped"],
+  unparsed: ["not read", "the text is not an answer to this task"],
 };
 
 /** One run of a task; at first with the medium alone. */
@@ -34,6 +36,7 @@ export class TaskResult {
 
   async show(answer, timing) {
     const places = placesOf(answer.answer, this.task.asked.joint ?? null);
+    places.forEach((place, index) => (place.score = answer.scores?.[index] ?? null));
     const paint = colours(places.map((place) => place.label ?? ""));
     places.forEach((place) => Object.assign(place, paint.get(place.label ?? "")));
     const drawing = this.medium.isPicture
@@ -91,8 +94,8 @@ export class TaskResult {
         { class: "row" },
         el(
           "span",
-          { class: `badge s-${answer.parse_status}`, title: STATUS[answer.parse_status] },
-          answer.parse_status,
+          { class: `badge s-${answer.parse_status}`, title: STATUS[answer.parse_status][1] },
+          STATUS[answer.parse_status][0],
         ),
         answer.finish_reason === "length"
           ? el("span", { class: "badge s-partial", title: "the token limit cut it off" }, "cut off")
@@ -100,7 +103,7 @@ export class TaskResult {
         el(
           "span",
           { class: "hint" },
-          answer.mode === "likelihood" ? "scored" : STATUS[answer.parse_status],
+          answer.mode === "likelihood" ? "scored" : STATUS[answer.parse_status][1],
         ),
       ),
       el(
@@ -187,9 +190,4 @@ function optionBars(answer) {
       }),
     ),
   );
-}
-
-function percent(share) {
-  const value = share * 100;
-  return value > 0 && value < 0.1 ? "<0.1 %" : `${value.toFixed(value < 10 ? 1 : 0)} %`;
 }

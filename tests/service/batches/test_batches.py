@@ -165,7 +165,9 @@ async def test_tasks_with_stored_pictures(settings: Settings, tmp_path: Path) ->
             assert batch["request_counts"] == {"total": 2, "completed": 2, "failed": 0}
             output = await content_of(client, batch["output_file_id"])
             for line in output.splitlines():
-                assert json.loads(line)["response"]["body"]["text"] == "A red chair."
+                body = json.loads(line)["response"]["body"]
+                assert (body["text"], body["scores"]) == ("A red chair.", [])
+                assert body["score"]["calibrated"] is False
 
 
 @pytest.mark.parametrize(

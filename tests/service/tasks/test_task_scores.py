@@ -84,7 +84,7 @@ async def test_each_place_has_the_log_probabilities_of_its_own_words(
     assert second["value"] < first["value"]
     total = sum(logprob for _, logprob in TWO_DOGS)
     assert answer["score"] == {
-        "value": pytest.approx(math.exp(total)), "calibrated": False,
+        "value": pytest.approx(first["value"] * second["value"]), "calibrated": False,
         "logprob": pytest.approx(total),
     }  # fmt: skip
     # The typed answer has the fields that it had.
@@ -169,8 +169,10 @@ async def test_several_answers_and_streams_are_refused(client: httpx.AsyncClient
 
 
 def calibration(digest: str) -> Calibration:
-    place = Curve(intercept=-2.0, weights={"logprob": 0.5, "label_probability": 4.0}, n=9, hits=5)
-    whole = Curve(intercept=1.0, weights={"logprob": 2.0}, n=9, hits=5)
+    place = Curve(
+        intercept=-2.0, weights={"logprob": 0.5, "label_log_surprisal": -1.0}, n=9, hits=5
+    )
+    whole = Curve(intercept=1.0, weights={"log_surprisal": -2.0}, n=9, hits=5)
     curves = {Scored.PLACE: place, Scored.ANSWER: whole}
     return Calibration(
         checkpoint=digest, fit=(Suite(name="mini", seed=1),), tasks={"detection": curves}
@@ -186,7 +188,7 @@ async def test_a_calibration_beside_the_weights_is_used_where_it_holds(
     writes(TWO_DOGS)
     body = picture(labels=["dog", "cat"])
     answer = await answered(client, "detection", body)
-    logit = -2.0 + 0.5 * -2.0 + 4.0 * math.exp(-0.1)
+    logit = -2.0 + 0.5 * -2.0 - math.log(0.1)
     assert answer["scores"][0]["value"] == pytest.approx(1 / (1 + math.exp(-logit)))
     assert answer["scores"][0]["calibrated"]
     assert answer["score"]["calibrated"]

@@ -20,6 +20,7 @@ from lamm_model.tasks.rotated_boxes import footprint
 from lamm_model.tasks.vqa_choice import ChoiceAnswer, ChoiceInputs
 from service.media.overlay_cloud import MAX_POINTS, BoxMark, overlay_ply
 from service.media.overlay_picture import MAX_SIDE, PALETTE, Mark, draw_marks, overlay_png
+from service.schemas.tasks import PlaceScore
 from service.tasks.marks import marks_of
 from service.tasks.places import CloudFrame, PictureFrame
 
@@ -174,13 +175,20 @@ CLOUD = CloudFrame("m", "z", ((0, 0, 0), (1, 1, 1)))
 def test_answers_become_marks() -> None:
     boxes = DetectionAnswer(objects=(DetectedObject(label="dog", bbox=(0.1, 0.2, 0.5, 0.6)),))
     assert marks_of(TASKS["detection"], boxes, DetectionInputs(), PICTURE) == [
-        {"text": "dog", "box": (20.0, 20.0, 100.0, 60.0), "point": None}
+        {"text": "dog", "box": (20.0, 20.0, 100.0, 60.0), "point": None, "score": None}
     ]
+    # A score is drawn if it is a measured probability.
+    for calibrated, drawn in ((True, 0.8), (False, None)):
+        score = PlaceScore(
+            path="objects[0].bbox", value=0.8, calibrated=calibrated, logprob=-1, label_logprob=-1
+        )
+        [dog] = marks_of(TASKS["detection"], boxes, DetectionInputs(), PICTURE, [score])
+        assert dog["score"] == drawn
     nothing = marks_of(TASKS["detection"], DetectionAnswer(objects=()), DetectionInputs(), PICTURE)
-    assert nothing == [{"text": "nothing found", "box": None, "point": None}]
+    assert nothing == [{"text": "nothing found", "box": None, "point": None, "score": None}]
     neck = KeypointInputs(joint="neck")
     point = marks_of(TASKS["keypoints"], PointAnswer(point=(0.5, 0.5)), neck, PICTURE)
-    assert point == [{"text": "neck", "box": None, "point": (100.0, 50.0)}]
+    assert point == [{"text": "neck", "box": None, "point": (100.0, 50.0), "score": None}]
     choice = ChoiceInputs(question="Which?", choices=("a cat", "a dog"))
     chosen = marks_of(TASKS["vqa_choice"], ChoiceAnswer(choice=1), choice, PICTURE)
     assert chosen[0]["text"] == "(B) a dog"

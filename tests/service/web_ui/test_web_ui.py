@@ -152,7 +152,7 @@ def test_every_file_that_is_named_is_there() -> None:
 def test_what_a_browser_fetches_stays_small() -> None:
     sizes = {asset.name: len(asset.content) for asset in assets()}
     code = sum(size for name, size in sizes.items() if not name.startswith("examples/"))
-    assert code < 150_000
+    assert code < 152_000
     assert sum(sizes.values()) < 600_000
     long = {
         name: lines

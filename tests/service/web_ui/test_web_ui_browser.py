@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import re
 import shutil
 import subprocess
 import time
@@ -223,7 +224,12 @@ def test_boxes_are_drawn_where_the_answer_says(page: Page, server: Visited) -> N
     expect(page.locator("tbody tr").nth(1)).to_contain_text("shoe")
     page.hover("tbody tr:nth-child(2)")
     expect(page.locator(".mark").nth(1)).to_have_class("mark lit")
-    expect(page.locator(".badge").first).to_have_text("ok")
+    # Read is not the same as right: that is what the scores say.
+    expect(page.locator(".badge").first).to_have_text("read")
+    score = page.locator("tbody tr").nth(1).locator(".score")
+    expect(score).to_have_text(re.compile(r"^~[\d.]+ %$"))
+    expect(score).to_have_attribute("title", re.compile("this place.*not calibrated"))
+    expect(page.locator(".answer-score .score")).to_have_attribute("title", re.compile("answer"))
     assert page.locator(".overlay img").evaluate("image => image.decode().then(() => 1)") == 1
 
 
