@@ -111,7 +111,7 @@ def test_faulty_records_are_left_out_and_named(
 ) -> None:
     tree.set(CIFAR, 3, image="shared/none.png")
     tree.set(CIFAR, 4, label=None)
-    tree.set("VQA_SQAimage.json", 5, gt_choices=["red", "red"])
+    tree.set("VQA_SQAimage.json", 5, gt_choices=["red"])
     out = tmp_path / "out"
     assert split(tree, out) == 1
     shown = capsys.readouterr().err
