@@ -17,6 +17,7 @@ import pytest
 
 from lamm_model.checkpoint.export.base import ExportRequest
 from lamm_model.checkpoint.export.llava import write
+from lamm_model.checkpoint.export.llava.chat_template import ChatTemplate
 from service.engine.config import EngineConfigError
 from service.engine.vllm.environment import VARIABLE, find_environment
 from service.engine.vllm.flags import SERVER_FLAGS
@@ -56,7 +57,7 @@ def export(checkpoint: Path, out: Path) -> Path:
     with pytest.MonkeyPatch.context() as patch:
         # The tiny tokenizer joins pieces across chunks, so no chat template fits it. Requests of
         # this service are token ids and need none.
-        patch.setattr(write, "check_template", lambda *arguments: 0)
+        patch.setattr(write, "fitted_template", lambda *_: ChatTemplate("", 0, ()))
         write.write_llava(
             ExportRequest(checkpoint=checkpoint, out=out, target="vllm", dtype="float32")
         )

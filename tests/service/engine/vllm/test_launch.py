@@ -15,6 +15,7 @@ from service.engine.vllm import launch
 from service.engine.vllm.launch import Launch
 from service.engine.vllm.options import VllmOptions
 from tests.service.engine.adapters import ATTENTION, make_adapter, source
+from tests.service.engine.vllm_server import export
 
 
 @pytest.fixture
@@ -93,3 +94,11 @@ def test_no_environment_is_told_with_the_remedy(checkpoint: Path, tmp_path: Path
     models = [ModelSource.from_pretrained(checkpoint)]
     with pytest.raises(EngineConfigError, match="lamm engine install vllm --dir"):
         prepared(models, VllmOptions(environment=tmp_path / "none"))
+
+
+def test_the_checkpoint_of_the_tests_with_a_real_vllm_exports(
+    vllm_checkpoint: Path, tmp_path: Path
+) -> None:
+    # Those tests run on request only, so that their start would break unseen.
+    written = export(vllm_checkpoint, tmp_path / "model")
+    assert (written / "config.json").is_file()
