@@ -9,21 +9,18 @@ import asyncio
 import contextlib
 import logging
 import os
-import signal
 from collections import deque
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from service.engine.vllm import keeper
+from service.engine.vllm.keeper import GRACE_S
+
 _log = logging.getLogger(__name__)
 
-_STOP_TIMEOUT_S = 15.0
+# The keeper kills what is left after its own time.
+_STOP_TIMEOUT_S = GRACE_S + 5.0
 _KEPT_LINES = 40
-# 1 is PR_SET_PDEATHSIG: the child gets SIGTERM when its parent dies, however it dies. A
-# `preexec_fn` would run Python between fork and exec, which can hang in a process with threads.
-_WRAPPER = (
-    "import ctypes, os, signal, sys; prctl = getattr(ctypes.CDLL(None), 'prctl', None); "
-    "prctl and prctl(1, signal.SIGTERM); os.execv(sys.argv[1], sys.argv[1:])"
-)
 
 
 class VllmProcess:
@@ -63,11 +60,11 @@ class VllmProcess:
         self._socket.unlink(missing_ok=True)
         self._child = await asyncio.create_subprocess_exec(
             self._python,
-            "-c",
-            _WRAPPER,
+            keeper.__file__,
             *self.command,
             env=_environment(self._variables),
-            stdin=asyncio.subprocess.DEVNULL,
+            # It closes when this process ends, however that happens.
+            stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.STDOUT,
             # An interrupt from the keyboard is for this process, which then drains.
@@ -82,12 +79,12 @@ class VllmProcess:
         if child is None:
             return
         if child.returncode is None:
-            _signal_group(child.pid, signal.SIGTERM)
+            child.terminate()
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(_STOP_TIMEOUT_S):
                     await child.wait()
-        # Workers of a server that was killed live on otherwise.
-        _signal_group(child.pid, signal.SIGKILL)
+        if child.returncode is None:
+            child.kill()
         await child.wait()
         if self._reading is not None:
             await asyncio.gather(self._reading, return_exceptions=True)
@@ -110,8 +107,3 @@ def _environment(variables: Mapping[str, str]) -> dict[str, str]:
     """Without what would make the child import this process's packages."""
     own = {"PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV"}
     return {key: value for key, value in os.environ.items() if key not in own} | dict(variables)
-
-
-def _signal_group(pid: int, number: signal.Signals) -> None:
-    with contextlib.suppress(ProcessLookupError):
-        os.killpg(pid, number)
