@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -217,25 +218,89 @@ def test_boxes_in_space_keep_their_yaw() -> None:
     text = (
         "wall_0=Wall(0.1,0.2,0.0,4.1,0.2,0.0,2.8,0.0)\nbbox_0=Bbox(coffee_table,1.5,2.0,0.25,0.0,1.0,"
         "0.5,0.5)\nbbox_1=Bbox(sofa,1.5,2.0,0.25,1.5708,2.0,0.5,0.5)\n"
-        "bbox_2=Bbox(sofa,3.5,2.0,0.25,0.4,2.0,0.5,0.5)"
+        "bbox_2=Bbox(sofa,3.5,2.0,0.25,-2.4,2.0,0.5,0.5)"
     )
-    read = Manner("spatiallm").read(text, None)
-    assert read is not None
-    assert [one.yaw for one in read[0]] == [0.0, 1.5708, 0.4]
     labels = ("coffee table", "sofa")
     result = parse("detection_3d", text, Manner("spatiallm"), labels=labels)
-    assert result.status is ParseStatus.PARTIAL  # a box turned by 0.4 is not that box upright
-    assert [(one.label, one.bbox) for one in result.answer.objects][:2] == [
-        ("coffee table", (1.5, 2.0, 0.25, 1.0, 0.5, 0.5)),
-        ("sofa", (1.5, 2.0, 0.25, 0.5, 2.0, 0.5)),
+    assert result.status is ParseStatus.OK
+    assert [(one.label, one.bbox) for one in result.answer.objects] == [
+        ("coffee table", (1.5, 2.0, 0.25, 1.0, 0.5, 0.5, 0.0)),
+        ("sofa", (1.5, 2.0, 0.25, 2.0, 0.5, 0.5, 1.5708)),
+        ("sofa", (3.5, 2.0, 0.25, 2.0, 0.5, 0.5, -2.4)),
     ]
     bins = parse("detection_3d", "bbox_0=Bbox(sofa,412,300,40,640,128,64,64)", Manner("spatiallm"))
     assert "in bins" in bins.faults[0]
-    half = '[{"bbox_3d": [1, 2, 3, 2.0, 0.5, 0.8, 0, 0, 0.5], "label": "sofa"}]'
-    turned = parse("detection_3d", half, Manner("json-3d"), labels=labels)
-    assert turned.answer.objects[0].bbox == (1, 2, 3, 0.5, 2.0, 0.8)
-    box = parse("grounding_3d", half, Manner("json-3d"), description="the sofa")
-    assert (box.answer.bbox, box.status) == ((1, 2, 3, 0.5, 2.0, 0.8), ParseStatus.OK)
+
+
+@pytest.mark.parametrize(
+    ("fields", "box"),
+    [
+        ('"bbox_3d": [1, 2, 3, 2.0, 0.5, 0.8]', (1, 2, 3, 2.0, 0.5, 0.8)),
+        ('"bbox_3d": [1, 2, 3, 2.0, 0.5, 0.8, 0.4]', (1, 2, 3, 2.0, 0.5, 0.8, 0.4)),
+        # Half turns, and degrees.
+        ('"bbox_3d": [1, 2, 3, 2.0, 0.5, 0.8, 0, 0, 0.5]', (1, 2, 3, 2, 0.5, 0.8, math.pi / 2)),
+        ('"box_3d": [1, 2, 3, 2.0, 0.5, 0.8, 0, 0, -90]', (1, 2, 3, 2, 0.5, 0.8, -math.pi / 2)),
+    ],
+)
+def test_json_states_a_yaw_or_none(fields: str, box: tuple[float, ...]) -> None:
+    text = f'[{{{fields}, "label": "sofa"}}]'
+    result = parse("grounding_3d", text, Manner("json-3d"), description="the sofa")
+    assert (result.answer.bbox, result.status) == (pytest.approx(box), ParseStatus.OK)
+
+
+HEAD = "| label | x | y | z | l | w | h | {} |\n|---|---|---|---|---|---|---|---|\n"
+
+
+@pytest.mark.parametrize(
+    ("dialect", "text", "fault", "kept"),
+    [
+        ("spatiallm", "bbox_0=Bbox(sofa,1.0,2.0,0.3,7.0,0.9,0.5,0.4)", "has yaw 7; expected", 0),
+        ("spatiallm", "bbox_0=Bbox(sofa,1.0,2.0,0.3,-6.4,0.9,0.5,0.4)\n"
+         "bbox_1=Bbox(sofa,1.0,2.0,0.3,6.28,0.9,0.5,0.4)", "has yaw -6.4; expected", 1),
+        ("json-3d", '{"bbox_3d": [1, 2, 3, 2, 1, 1, 90], "label": "sofa"}', "has yaw 90;", 0),
+        ("json-3d", '{"bbox_3d": [1, 2, 3, 2, 1, 1, 0, 0, 90], "label": "sofa"}',
+         "yaw 90 of 'sofa' is more than a turn; bbox_3d has half turns", 0),
+        ("json-3d", '{"bbox_3d": [1, 2, 3, 2, 1, 1, 0.1, 0, 0.5], "label": "sofa"}',
+         "roll and pitch (0.1, 0.0)", 1),
+        ("markdown", HEAD.format("yaw (deg)") + "| sofa | 1 | 2 | 3 | 2 | 1 | 1 | 45 |",
+         "column 'yaw (deg)' is not read", 1),
+        ("markdown", HEAD.format("rotation_z") + "| sofa | 1 | 2 | 3 | 2 | 1 | 1 | 45 |",
+         "column 'rotation_z' is not read", 1),
+    ],
+)  # fmt: skip
+def test_a_rotation_that_is_not_read_is_said(
+    dialect: str, text: str, fault: str, kept: int
+) -> None:
+    result = parse("detection_3d", text, Manner(dialect), labels=("sofa",))
+    assert any(fault in one for one in result.faults), result.faults
+    assert result.status is (ParseStatus.PARTIAL if kept else ParseStatus.UNPARSED)
+    assert kept == (len(result.answer.objects) if kept else 0)
+
+
+@pytest.mark.parametrize(
+    "text", [HEAD.format("yaw") + "| sofa | 1 | 2 | 3 | 2 | 1 | 1 | 0.7 |",
+             "| label | box |\n|---|---|\n| sofa | [1, 2, 3, 2, 1, 1, 0.7] |"],
+)  # fmt: skip
+def test_tables_have_a_yaw(text: str) -> None:
+    result = parse("detection_3d", text, Manner("markdown"), labels=("sofa",))
+    assert result.status is ParseStatus.OK
+    assert result.answer.objects[0].bbox == (1, 2, 3, 2, 1, 1, 0.7)
+
+
+def test_a_rotated_answer_is_scored_against_a_rotated_target() -> None:
+    # Most of a long box lies outside the same box without its yaw.
+    task = TASKS["grounding_3d"].in_manner(Manner("spatiallm"))
+    inputs = task.inputs_model(description="the sofa")
+    answer = task.parse("bbox_0=Bbox(sofa,1.0,2.0,0.5,0.6,3.0,0.5,1.0)", inputs).answer
+    rotated = task.answer_model(bbox=(1.0, 2.0, 0.5, 3.0, 0.5, 1.0, 0.6 - math.pi))
+    upright = task.answer_model(bbox=(1.0, 2.0, 0.5, 3.0, 0.5, 1.0))
+    assert task.is_hit(answer, rotated)
+    assert not task.is_hit(answer, upright)
+    objects = TASKS["detection_3d"].in_manner(Manner("spatiallm"))
+    asked = objects.inputs_model(labels=("sofa",))
+    found = objects.parse("bbox_0=Bbox(sofa,1.0,2.0,0.5,0.6,3.0,0.5,1.0)", asked).answer
+    target = {"objects": [{"label": "sofa", "bbox": rotated.bbox}]}
+    assert objects.is_hit(found, objects.answer_model.model_validate(target))
 
 
 def test_a_joint_is_found_by_its_name() -> None:

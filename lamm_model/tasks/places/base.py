@@ -14,6 +14,7 @@ from lamm_model.tasks.models import Numbers
 from lamm_model.tasks.places.notations import Notation, Reading
 from lamm_model.tasks.reading.coordinates import Group, scale_of, tidy
 from lamm_model.tasks.reading.final import final_answer
+from lamm_model.tasks.rotated_boxes import yaw_fault
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,12 +87,14 @@ class PlaceTask(Task[InputsT, AnswerT]):
         if read is None:
             return None
         places = [self._taken(one) for one in read[0]]
-        faults = [
-            f"the place of {one.placed.words.strip()[-40:]!r} is outside its frame, or no {kind}"
-            for one in places
-            if one.used is None and (kind := self.notation.field)
-        ]
+        faults = [self._fault(one.placed) for one in places if one.used is None]
         return ToldText(places, (*read[1], *faults))
+
+    def _fault(self, placed: Placed) -> str:
+        words = repr(placed.words.strip()[-40:])
+        if placed.values is not None and (fault := yaw_fault(placed.values)):
+            return f"{words}: {fault}"
+        return f"the place of {words} is outside its frame, or no {self.notation.field}"
 
     def _taken(self, placed: Placed) -> ToldPlace:
         if placed.values is None:
