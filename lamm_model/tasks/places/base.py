@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import copy
+from abc import abstractmethod
 from dataclasses import dataclass
 from typing import ClassVar, Self
 
 from typing_extensions import override
 
-from lamm_model.tasks.base import AnswerT, InputsT, Task, WrittenPlace
+from lamm_model.tasks.base import AnswerT, InputsT, PlaceSpan, Task, WrittenPlace
 from lamm_model.tasks.dialects.manner import Manner, Placed
 from lamm_model.tasks.models import Numbers
 from lamm_model.tasks.places.notations import Notation, Reading
 from lamm_model.tasks.reading.coordinates import Group, scale_of, tidy
-from lamm_model.tasks.reading.final import final_answer
+from lamm_model.tasks.reading.final import answer_range, final_answer
 from lamm_model.tasks.rotated_boxes import yaw_fault
 
 
@@ -66,6 +67,17 @@ class PlaceTask(Task[InputsT, AnswerT]):
             WrittenPlace(read.text[group.start : group.end], one.given, one.used)
             for group, one in found
         ]
+
+    @override
+    def place_spans(self, text: str, inputs: InputsT) -> list[PlaceSpan]:
+        start, end = answer_range(text)
+        # The answer follows a mark, so that tidying does not join it with what is before it.
+        offset = len(tidy(text[:start]))
+        return [one.moved(offset) for one in self._place_spans(text[start:end], inputs)]
+
+    @abstractmethod
+    def _place_spans(self, text: str, inputs: InputsT) -> list[PlaceSpan]:
+        """`place_spans` of an answer without thoughts, as `_parse` reads it."""
 
     def _read(self, text: str, inputs: InputsT) -> ReadText:
         text = tidy(text)
