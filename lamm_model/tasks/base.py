@@ -100,6 +100,11 @@ class PlaceSpan:
     place: tuple[int, int]
     label: tuple[int, int] | None = None
 
+    def moved(self, by: int) -> PlaceSpan:
+        """The same ranges in a text with `by` more characters before."""
+        label = None if self.label is None else (self.label[0] + by, self.label[1] + by)
+        return PlaceSpan((self.place[0] + by, self.place[1] + by), label)
+
 
 class Task(ABC, Generic[InputsT, AnswerT]):
     """One vision task. Instances are stateless; the registry holds one of each.

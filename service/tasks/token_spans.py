@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ from lamm_model.tasks.reading.coordinates import tidy
 from service.engine.base import TokenLogprob
 
 # How `token_text` shows a byte that is no character by itself.
-_BYTE = "bytes:\\x"
+_BYTE = re.compile(r"bytes:\\x([0-9a-f]{2})")
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +42,7 @@ class TokenSpans:
         written = [_bytes_of(token.text) for token in tokens]
         whole = b"".join(written)
         encoded = text.encode()
-        before = len(whole) - len(whole.lstrip())
+        before = _lead(whole)
         if not tokens or whole[before : before + len(encoded)] != encoded:
             return None
         offsets = [-before]
@@ -68,9 +69,16 @@ class TokenSpans:
 
 
 def _bytes_of(token_text: str) -> bytes:
-    if token_text.startswith(_BYTE):
-        return bytes.fromhex(token_text[len(_BYTE) :])
+    if match := _BYTE.fullmatch(token_text):
+        return bytes.fromhex(match[1])
     return token_text.encode()
+
+
+def _lead(whole: bytes) -> int:
+    """How many bytes of white space are before a text, in all of Unicode."""
+    text = whole.decode(errors="surrogateescape")
+    lead = text[: len(text) - len(text.lstrip())]
+    return len(lead.encode(errors="surrogateescape"))
 
 
 def _tidy_offsets(text: str, encoded: bytes, offsets: Sequence[int]) -> list[int]:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import math
 import time
-from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -15,86 +15,7 @@ from lamm_model.tasks.dialects.base import Frame
 from lamm_model.tasks.dialects.manner import AUTO, DIALECT_NAMES, Manner
 from lamm_model.tasks.dialects.qwen import seen_size
 from lamm_model.tasks.dialects.registry import DIALECTS
-
-SIZE = (1000, 500)
-# Dialect, text, label and x, y, ... of each place in shares, with the source of the text.
-RECORDED: Sequence[tuple[str, str, Sequence[tuple[str, tuple[float, ...]]]]] = (
-    # roboflow/supervision, supervision/detection/core.py
-    ("qwen3-vl",
-     '```json\n[\n {"bbox_2d": [139, 768, 315, 954], "label": "cat"},\n'
-     ' {"bbox_2d": [366, 679, 536, 849], "label": "dog"}\n]\n```',
-     [("cat", (0.139, 0.768, 0.315, 0.954)), ("dog", (0.366, 0.679, 0.536, 0.849))]),
-    ("gemini",
-     '```json\n[\n {"box_2d": [543, 40, 728, 200], "label": "cat", "id": 1},\n'
-     ' {"box_2d": [653, 352, 820, 522], "label": "dog", "id": 2}\n]\n```',
-     [("cat", (0.04, 0.543, 0.2, 0.728)), ("dog", (0.352, 0.653, 0.522, 0.82))]),
-    ("paligemma", "<loc0256><loc0256><loc0768><loc0768> cat", [("cat", (0.25, 0.25, 0.75, 0.75))]),
-    # google-gemini/cookbook, Spatial_understanding
-    ("gemini",
-     '{"box_2d": [353, 529, 522, 652], "label": "pink swirl topping with blue dots"}',
-     [("pink swirl topping with blue dots", (0.529, 0.353, 0.652, 0.522))]),
-    # https://huggingface.co/docs/transformers/model_doc/kosmos-2, with the entities given there
-    ("kosmos-2",
-     "<grounding> An image of<phrase> a snowman</phrase><object><patch_index_0044>"
-     "<patch_index_0863></object> warming himself by<phrase> a fire</phrase><object>"
-     "<patch_index_0005><patch_index_0911></object>.",
-     [("a snowman", (0.390625, 0.046875, 0.984375, 0.828125)),
-      ("a fire", (0.171875, 0.015625, 0.484375, 0.890625))]),
-    # huggingface/transformers.js, tests of Florence-2
-    ("florence-2", "</s><s>car<loc_52><loc_332><loc_932><loc_774></s>",
-     [("car", (0.0525, 0.3325, 0.9325, 0.7745))]),
-    # Florence-2 after its processor, a picture of 640 x 480
-    ("florence-2",
-     "{'<DENSE_REGION_CAPTION>': {'bboxes': [[34.24, 160.07999999999998, 597.44, 371.76], "
-     "[453.44, 276.71999999999997, 553.28, 370.8]], 'labels': ['turquoise Volkswagen Beetle', "
-     "'wheel']}}",
-     [("turquoise Volkswagen Beetle", (0.03424, 0.32016, 0.59744, 0.74352)),
-      ("wheel", (0.45344, 0.55344, 0.55328, 0.7416))]),
-    # Qwen2-VL: training and evaluation samples of public repositories
-    ("qwen2-vl",
-     "<|object_ref_start|>language switch<|object_ref_end|><|box_start|>(576,12),(592,42)"
-     "<|box_end|><|im_end|>", [("language switch", (0.576, 0.012, 0.592, 0.042))]),
-    ("qwen2-vl",
-     "<|object_ref_start|>birch tree<|object_ref_end|><|box_start|>(530,351),(602,516)<|box_end|>"
-     "<|box_start|>(176,106),(232,160)<|box_end|>",
-     [("birch tree", (0.53, 0.351, 0.602, 0.516)), ("birch tree", (0.176, 0.106, 0.232, 0.16))]),
-    # InternVL fine-tuning data with circles, and a scene graph's caption
-    ("internvl",
-     "<ref>circle</ref><box>[[278,24,354,100],[515,10,611,106],[174,299,228,353]]</box>",
-     [("circle", (0.278, 0.024, 0.354, 0.1)), ("circle", (0.515, 0.01, 0.611, 0.106)),
-      ("circle", (0.174, 0.299, 0.228, 0.353))]),
-    ("internvl", "In the image, a tall red <ref>bus</ref><box>[[290, 202, 835, 851]]</box>",
-     [("bus", (0.29, 0.202, 0.835, 0.851))]),
-    # MiniGPT-v2: phrases and boxes of a grounded caption in a public repository's comment
-    ("minigpt-v2",
-     "<p>A young man</p> {<8><0><62><91>} in <p>a suit</p> {<7><35><56><88>} at <p>his desk</p> "
-     "{<0><85><100><100>}",
-     [("A young man", (0.08, 0.0, 0.62, 0.91)), ("a suit", (0.07, 0.35, 0.56, 0.88)),
-      ("his desk", (0.0, 0.85, 1.0, 1.0))]),
-    # An answer of GLM-4.5V, between <|begin_of_box|> and <|end_of_box|> in public evaluation code
-    ("cogvlm", "[816, 162, 838, 172]", [("", (0.816, 0.162, 0.838, 0.172))]),
-    # In the format of CogVLM's README; no recorded answer was found
-    ("cogvlm", "A dog[[044,060,537,714]] beside a cat[[500,100,700,300;710,100,900,300]]",
-     [("dog", (0.044, 0.06, 0.537, 0.714)), ("cat", (0.5, 0.1, 0.7, 0.3)),
-      ("cat", (0.71, 0.1, 0.9, 0.3))]),
-    # In the format of shikras/shikra, mllm/dataset/process_function; no recorded answer was found
-    ("shikra", "Dog [0.039,0.018,0.378,0.768], man [0.100,0.310,0.670,0.653;0.7,0.1,0.8,0.2]",
-     [("dog", (0.039, 0.018, 0.378, 0.768)), ("man", (0.1, 0.31, 0.67, 0.653)),
-      ("man", (0.7, 0.1, 0.8, 0.2))]),
-)  # fmt: skip
-POINTS: Sequence[tuple[str, str, Sequence[tuple[float, float]]]] = (
-    # allenai/molmo
-    ("molmo", '<point x="63.5" y="44.5" alt="Mt Rainier">Mt Rainier</point>', [(0.635, 0.445)]),
-    # allenai/playground-ui, an answer of Molmo2
-    ("molmo",
-     'Counting the <points coords="1 1 073 160 2 173 600 3 258 725 4 323 735 5 353 160" '
-     'alt="boats">the boats</points> shows a total of 5.',
-     [(0.073, 0.16), (0.173, 0.6), (0.258, 0.725), (0.323, 0.735), (0.353, 0.16)]),
-    ("molmo", '<points x1="22.7" y1="86.1" x2="45.1" y2="76.4" alt="cats">cats</points>',
-     [(0.227, 0.861), (0.451, 0.764)]),
-    ("qwen3-vl", '{"point_2d": [331, 482], "label": "left knee"}', [(0.331, 0.482)]),
-    ("gemini", '[{"point": [482, 331], "label": "left knee"}]', [(0.331, 0.482)]),
-)  # fmt: skip
+from tests.lamm_model.dialect_answers import RECORDED, SIZE, Recorded
 
 
 def parse(task: str, text: str, manner: Manner, **inputs: Any) -> Any:
@@ -102,33 +23,27 @@ def parse(task: str, text: str, manner: Manner, **inputs: Any) -> Any:
     return found.parse(text, found.inputs_model(**inputs))
 
 
-@pytest.mark.parametrize(("dialect", "text", "places"), RECORDED)
-def test_recorded_boxes(
-    dialect: str, text: str, places: Sequence[tuple[str, tuple[float, ...]]]
-) -> None:
-    read = Manner(dialect).read(text, SIZE)
+@pytest.mark.parametrize("one", RECORDED, ids=str)
+def test_recorded_answers(one: Recorded) -> None:
+    read = Manner(one.dialect).read(one.answer, SIZE)
     assert read is not None
     found, faults = read
     assert faults == ()
-    assert [one.values for one in found] == [pytest.approx(values) for _, values in places]
-    if all(label for label, _ in places):
-        if not found[0].in_prose:
-            answer = parse("detection", text, Manner(dialect), size=SIZE).answer
-            assert [one.label for one in answer.objects] == [label for label, _ in places]
-        words = tuple(dict.fromkeys(label.removeprefix("a ") for label, _ in places))
-        closed = parse("detection", text, Manner(dialect), labels=words, size=SIZE)
-        assert closed.status is ParseStatus.OK
-        assert [one.label for one in closed.answer.objects] == [
-            label.removeprefix("a ") for label, _ in places
-        ]
-
-
-@pytest.mark.parametrize(("dialect", "text", "points"), POINTS)
-def test_recorded_points(dialect: str, text: str, points: Sequence[tuple[float, float]]) -> None:
-    read = Manner(dialect).read(text, SIZE)
-    assert read is not None
-    assert [one.values for one in read[0]] == [pytest.approx(point) for point in points]
-    assert all(one.intact for one in read[0])
+    assert [place.values for place in found] == [
+        pytest.approx(values, abs=1e-6) for _, values in one.places
+    ]
+    task = {2: "locating", 4: "detection"}.get(len(one.places[0][1]), "detection_3d")
+    inputs: dict[str, Any] = {} if task == "detection_3d" else {"size": SIZE}
+    if not one.has_labels:
+        return
+    if not found[0].in_prose:
+        answer = parse(task, one.text, Manner(one.dialect), **inputs).answer
+        assert [place.label for place in answer.objects] == [label for label, _ in one.places]
+    closed = parse(task, one.text, Manner(one.dialect), labels=one.labels, **inputs)
+    assert closed.status is ParseStatus.OK
+    assert [place.label for place in closed.answer.objects] == [
+        label.removeprefix("a ") for label, _ in one.places
+    ]
 
 
 @pytest.mark.parametrize("name", DIALECTS)
@@ -217,25 +132,89 @@ def test_boxes_in_space_keep_their_yaw() -> None:
     text = (
         "wall_0=Wall(0.1,0.2,0.0,4.1,0.2,0.0,2.8,0.0)\nbbox_0=Bbox(coffee_table,1.5,2.0,0.25,0.0,1.0,"
         "0.5,0.5)\nbbox_1=Bbox(sofa,1.5,2.0,0.25,1.5708,2.0,0.5,0.5)\n"
-        "bbox_2=Bbox(sofa,3.5,2.0,0.25,0.4,2.0,0.5,0.5)"
+        "bbox_2=Bbox(sofa,3.5,2.0,0.25,-2.4,2.0,0.5,0.5)"
     )
-    read = Manner("spatiallm").read(text, None)
-    assert read is not None
-    assert [one.yaw for one in read[0]] == [0.0, 1.5708, 0.4]
     labels = ("coffee table", "sofa")
     result = parse("detection_3d", text, Manner("spatiallm"), labels=labels)
-    assert result.status is ParseStatus.PARTIAL  # a box turned by 0.4 is not that box upright
-    assert [(one.label, one.bbox) for one in result.answer.objects][:2] == [
-        ("coffee table", (1.5, 2.0, 0.25, 1.0, 0.5, 0.5)),
-        ("sofa", (1.5, 2.0, 0.25, 0.5, 2.0, 0.5)),
+    assert result.status is ParseStatus.OK
+    assert [(one.label, one.bbox) for one in result.answer.objects] == [
+        ("coffee table", (1.5, 2.0, 0.25, 1.0, 0.5, 0.5, 0.0)),
+        ("sofa", (1.5, 2.0, 0.25, 2.0, 0.5, 0.5, 1.5708)),
+        ("sofa", (3.5, 2.0, 0.25, 2.0, 0.5, 0.5, -2.4)),
     ]
     bins = parse("detection_3d", "bbox_0=Bbox(sofa,412,300,40,640,128,64,64)", Manner("spatiallm"))
     assert "in bins" in bins.faults[0]
-    half = '[{"bbox_3d": [1, 2, 3, 2.0, 0.5, 0.8, 0, 0, 0.5], "label": "sofa"}]'
-    turned = parse("detection_3d", half, Manner("json-3d"), labels=labels)
-    assert turned.answer.objects[0].bbox == (1, 2, 3, 0.5, 2.0, 0.8)
-    box = parse("grounding_3d", half, Manner("json-3d"), description="the sofa")
-    assert (box.answer.bbox, box.status) == ((1, 2, 3, 0.5, 2.0, 0.8), ParseStatus.OK)
+
+
+@pytest.mark.parametrize(
+    ("fields", "box"),
+    [
+        ('"bbox_3d": [1, 2, 3, 2.0, 0.5, 0.8]', (1, 2, 3, 2.0, 0.5, 0.8)),
+        ('"bbox_3d": [1, 2, 3, 2.0, 0.5, 0.8, 0.4]', (1, 2, 3, 2.0, 0.5, 0.8, 0.4)),
+        # Half turns, and degrees.
+        ('"bbox_3d": [1, 2, 3, 2.0, 0.5, 0.8, 0, 0, 0.5]', (1, 2, 3, 2, 0.5, 0.8, math.pi / 2)),
+        ('"box_3d": [1, 2, 3, 2.0, 0.5, 0.8, 0, 0, -90]', (1, 2, 3, 2, 0.5, 0.8, -math.pi / 2)),
+    ],
+)
+def test_json_states_a_yaw_or_none(fields: str, box: tuple[float, ...]) -> None:
+    text = f'[{{{fields}, "label": "sofa"}}]'
+    result = parse("grounding_3d", text, Manner("json-3d"), description="the sofa")
+    assert (result.answer.bbox, result.status) == (pytest.approx(box), ParseStatus.OK)
+
+
+HEAD = "| label | x | y | z | l | w | h | {} |\n|---|---|---|---|---|---|---|---|\n"
+
+
+@pytest.mark.parametrize(
+    ("dialect", "text", "fault", "kept"),
+    [
+        ("spatiallm", "bbox_0=Bbox(sofa,1.0,2.0,0.3,7.0,0.9,0.5,0.4)", "has yaw 7; expected", 0),
+        ("spatiallm", "bbox_0=Bbox(sofa,1.0,2.0,0.3,-6.4,0.9,0.5,0.4)\n"
+         "bbox_1=Bbox(sofa,1.0,2.0,0.3,6.28,0.9,0.5,0.4)", "has yaw -6.4; expected", 1),
+        ("json-3d", '{"bbox_3d": [1, 2, 3, 2, 1, 1, 90], "label": "sofa"}', "has yaw 90;", 0),
+        ("json-3d", '{"bbox_3d": [1, 2, 3, 2, 1, 1, 0, 0, 90], "label": "sofa"}',
+         "yaw 90 of 'sofa' is more than a turn; bbox_3d has half turns", 0),
+        ("json-3d", '{"bbox_3d": [1, 2, 3, 2, 1, 1, 0.1, 0, 0.5], "label": "sofa"}',
+         "roll and pitch (0.1, 0.0)", 1),
+        ("markdown", HEAD.format("yaw (deg)") + "| sofa | 1 | 2 | 3 | 2 | 1 | 1 | 45 |",
+         "column 'yaw (deg)' is not read", 1),
+        ("markdown", HEAD.format("rotation_z") + "| sofa | 1 | 2 | 3 | 2 | 1 | 1 | 45 |",
+         "column 'rotation_z' is not read", 1),
+    ],
+)  # fmt: skip
+def test_a_rotation_that_is_not_read_is_said(
+    dialect: str, text: str, fault: str, kept: int
+) -> None:
+    result = parse("detection_3d", text, Manner(dialect), labels=("sofa",))
+    assert any(fault in one for one in result.faults), result.faults
+    assert result.status is (ParseStatus.PARTIAL if kept else ParseStatus.UNPARSED)
+    assert kept == (len(result.answer.objects) if kept else 0)
+
+
+@pytest.mark.parametrize(
+    "text", [HEAD.format("yaw") + "| sofa | 1 | 2 | 3 | 2 | 1 | 1 | 0.7 |",
+             "| label | box |\n|---|---|\n| sofa | [1, 2, 3, 2, 1, 1, 0.7] |"],
+)  # fmt: skip
+def test_tables_have_a_yaw(text: str) -> None:
+    result = parse("detection_3d", text, Manner("markdown"), labels=("sofa",))
+    assert result.status is ParseStatus.OK
+    assert result.answer.objects[0].bbox == (1, 2, 3, 2, 1, 1, 0.7)
+
+
+def test_a_rotated_answer_is_scored_against_a_rotated_target() -> None:
+    # Most of a long box lies outside the same box without its yaw.
+    task = TASKS["grounding_3d"].in_manner(Manner("spatiallm"))
+    inputs = task.inputs_model(description="the sofa")
+    answer = task.parse("bbox_0=Bbox(sofa,1.0,2.0,0.5,0.6,3.0,0.5,1.0)", inputs).answer
+    rotated = task.answer_model(bbox=(1.0, 2.0, 0.5, 3.0, 0.5, 1.0, 0.6 - math.pi))
+    upright = task.answer_model(bbox=(1.0, 2.0, 0.5, 3.0, 0.5, 1.0))
+    assert task.is_hit(answer, rotated)
+    assert not task.is_hit(answer, upright)
+    objects = TASKS["detection_3d"].in_manner(Manner("spatiallm"))
+    asked = objects.inputs_model(labels=("sofa",))
+    found = objects.parse("bbox_0=Bbox(sofa,1.0,2.0,0.5,0.6,3.0,0.5,1.0)", asked).answer
+    target = {"objects": [{"label": "sofa", "bbox": rotated.bbox}]}
+    assert objects.is_hit(found, objects.answer_model.model_validate(target))
 
 
 def test_a_joint_is_found_by_its_name() -> None:

@@ -18,7 +18,9 @@ MAX_CHARACTERS = 100_000
 MAX_NUMBER = 1e6
 
 Pair = tuple[float, float]
-_KINDS = {2: PlaceKind.POINT, 4: PlaceKind.BOX, 6: PlaceKind.BOX_3D}
+_KINDS = {
+    2: PlaceKind.POINT, 4: PlaceKind.BOX, 6: PlaceKind.BOX_3D, 7: PlaceKind.BOX_3D
+}  # fmt: skip
 
 
 class Frame(StrEnum):
@@ -42,9 +44,9 @@ class Told:
     """A place as a text gives it.
 
     Attributes:
-        values: x, y or x, y, x, y in the order of the text, or x, y, z, l, w, h in metres.
+        values: x, y or x, y, x, y in the order of the text, or x, y, z, l, w, h in metres, with
+            the yaw in radians where the text states one.
         words: what the text calls it; may be empty.
-        yaw: the turn of a box in a cloud about the vertical axis, in radians.
         scale: the divisor of (x, y), where the notation or the text fixes it.
         y_first: whether y is written before x, where the notation fixes it.
         in_prose: whether `words` are the sentence before the place rather than a label.
@@ -52,7 +54,6 @@ class Told:
 
     values: Numbers
     words: str = ""
-    yaw: float = 0.0
     scale: Pair | None = None
     y_first: bool | None = None
     in_prose: bool = False

@@ -10,11 +10,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from lamm_model.tasks.dialects.base import Telling, Told, numbers, shown, telling
+from lamm_model.tasks.models import Numbers
+from lamm_model.tasks.rotated_boxes import is_yaw
 
 # Positions at which JSON is tried in vain before the rest of a text is given up.
 MAX_ATTEMPTS = 100
-# Radians of one unit of the last of three angles: half turns (Qwen3-VL), degrees (Gemini).
-TURNS = {"bbox_3d": math.pi, "box_3d": math.pi / 180}
+# What the last of three angles counts, and its radians: Qwen3-VL's unit, and Gemini's.
+_ANGLES = {"bbox_3d": ("half turns", math.pi), "box_3d": ("degrees", math.pi / 180)}
 _START = re.compile(r"[\[{]")
 _LABELS = ("label", "name", "class", "category", "object", "text", "sub_label", "description")
 _LISTS = (("bboxes", "labels"), ("boxes", "labels"), ("points", "labels"))
@@ -94,17 +96,20 @@ def _take(
         if found is None or len(found) not in lengths:
             faults.append(f"{key} {shown(row)} of {shown(label)} is not a place")
         else:
-            places.append(_placed(found, label, key, faults))
+            places.extend(_placed(found, label, key, faults))
 
 
-def _placed(found: tuple[float, ...], label: str, key: str, faults: list[str]) -> Told:
-    if len(found) == 7:
-        return Told(found[:6], label, yaw=found[6])
-    if len(found) == 9:
-        if any(found[6:8]):
-            faults.append(f"roll and pitch {found[6:8]} of {shown(label)} are left out")
-        return Told(found[:6], label, yaw=found[8] * TURNS.get(key, 1.0))
-    return Told(found, label)
+def _placed(found: Numbers, label: str, key: str, faults: list[str]) -> Iterator[Told]:
+    if len(found) != 9:
+        yield Told(found, label)
+        return
+    unit, radians = _ANGLES[key]
+    if not is_yaw(found[8] * radians):
+        faults.append(f"yaw {found[8]:g} of {shown(label)} is more than a turn; {key} has {unit}")
+        return
+    if any(found[6:8]):
+        faults.append(f"roll and pitch {found[6:8]} of {shown(label)} are left out")
+    yield Told((*found[:6], found[8] * radians), label)
 
 
 def _parallel(rows: Any, names: Any, key: str, places: list[Told], faults: list[str]) -> None:

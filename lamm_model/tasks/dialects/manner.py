@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -14,19 +13,17 @@ from lamm_model.tasks.reading.coordinates import OVERSHOOT, Group, Scale, Size, 
 
 LAMM, AUTO = "lamm", "auto"
 DIALECT_NAMES = (LAMM, AUTO, *DIALECTS)
-_QUARTER, _NEAR = math.pi / 2, 0.005
 
 
 @dataclass(frozen=True, slots=True)
 class Placed:
-    """A place in the answer's frame: shares of the picture's sides, or metres.
+    """A place in the answer's frame: shares of the picture's sides, or metres and a yaw.
 
     `values` is None for a place that cannot be used; `intact`: nothing was repaired or guessed.
     """
 
     words: str
     values: Numbers | None
-    yaw: float
     intact: bool
     in_prose: bool
 
@@ -113,8 +110,7 @@ class Manner:
 
     def _placed(self, told: Told, scale: Scale, known: bool) -> Placed:
         if told.kind is PlaceKind.BOX_3D:
-            values, intact = _upright(told)
-            return Placed(told.words, values, told.yaw, intact, told.in_prose)
+            return Placed(told.words, told.values, True, told.in_prose)
         values = _swapped(told.values) if self._is_y_first(told.y_first) else told.values
         own = told.scale or scale
         if told.scale is None and self.frame_in_use is not Frame.SHARES and _are_fractions(values):
@@ -122,7 +118,7 @@ class Manner:
             own, known = (1.0, 1.0), known and self.frame_in_use is None
         found, intact = _shares(values, own)
         is_known = known or told.scale is not None
-        return Placed(told.words, found, 0.0, intact and is_known, told.in_prose)
+        return Placed(told.words, found, intact and is_known, told.in_prose)
 
 
 FREE_TEXT = Manner()
@@ -148,12 +144,3 @@ def _swapped(values: Numbers) -> Numbers:
     if len(values) % 2:
         return values
     return tuple(values[i ^ 1] for i in range(len(values)))
-
-
-def _upright(told: Told) -> tuple[Numbers, bool]:
-    """A box in a cloud without its yaw, and whether that is exact, as for quarter turns."""
-    x, y, z, length, width, height = told.values
-    turns = round(told.yaw / _QUARTER)
-    if turns % 2:
-        length, width = width, length
-    return (x, y, z, length, width, height), abs(told.yaw - turns * _QUARTER) < _NEAR

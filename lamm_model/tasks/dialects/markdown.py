@@ -11,12 +11,17 @@ from lamm_model.tasks.reading.named_numbers import by_name
 
 _RULE = re.compile(r"\|?\s*:?-{2,}:?\s*(?:\|\s*:?-{2,}:?\s*){0,40}\|?\s*")
 _LABELS = frozenset({"label", "object", "name", "item", "class", "category", "joint", "keypoint"})
-_COUNTS = frozenset({2, 4, 6})
+_COUNTS = frozenset({2, 4, 6, 7})
 _NUMBER = r"-?\d+(?:\.\d+)?"
 _UNITS = re.compile(r"[_().%\s-]|\bpx\b|\bpixels?\b", re.IGNORECASE)
 _AXIS = re.compile(
     r"(?:c|center|centre)?[xyz](?:\d|min|max|c|center|centre)?|left|top|right|bottom|width|height"
-    r"|length|depth|[lwh]",
+    r"|length|depth|yaw|heading|[lwh]",
+    re.IGNORECASE,
+)
+# A column of angles that is not a yaw in radians.
+_ANGLE = re.compile(
+    r"(?<![a-z])(?:yaw|heading|rotation|rot|angle|orientation|theta|pitch|roll)(?![a-z])",
     re.IGNORECASE,
 )
 _BRACKET = re.compile(rf"[\[(]?\s*({_NUMBER}(?:\s*[,;]\s*{_NUMBER}){{1,8}})\s*[\])]?")
@@ -33,6 +38,11 @@ def _read(text: str) -> Telling | None:
             header = None
         elif _RULE.fullmatch(line) and index and "|" in lines[index - 1]:
             header, is_there = _cells(lines[index - 1]), True
+            faults += [
+                f"column {shown(name)} is not read"
+                for name in header
+                if _ANGLE.search(name) and not _AXIS.fullmatch(_UNITS.sub("", name))
+            ]
         elif header is not None:
             read = _row(header, _cells(line))
             if isinstance(read, Told):

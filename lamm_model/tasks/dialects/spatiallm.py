@@ -29,7 +29,7 @@ def _read(text: str) -> Telling | None:
         else:
             x, y, z, yaw, length, width, height = values
             words = name[1].replace("_", " ").strip()
-            places.append(Told((x, y, z, length, width, height), words, yaw))
+            places.append(Told((x, y, z, length, width, height, yaw), words))
     is_layout = re.search(r"\b(?:Wall|Door|Window)\(", text) is not None
     return telling(places, faults) or (Telling() if is_layout else None)
 

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import copy
+from abc import abstractmethod
 from dataclasses import dataclass
 from typing import ClassVar, Self
 
 from typing_extensions import override
 
-from lamm_model.tasks.base import AnswerT, InputsT, Task, WrittenPlace
+from lamm_model.tasks.base import AnswerT, InputsT, PlaceSpan, Task, WrittenPlace
 from lamm_model.tasks.dialects.manner import Manner, Placed
 from lamm_model.tasks.models import Numbers
 from lamm_model.tasks.places.notations import Notation, Reading
 from lamm_model.tasks.reading.coordinates import Group, scale_of, tidy
-from lamm_model.tasks.reading.final import final_answer
+from lamm_model.tasks.reading.final import answer_range, final_answer
+from lamm_model.tasks.rotated_boxes import yaw_fault
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +68,17 @@ class PlaceTask(Task[InputsT, AnswerT]):
             for group, one in found
         ]
 
+    @override
+    def place_spans(self, text: str, inputs: InputsT) -> list[PlaceSpan]:
+        start, end = answer_range(text)
+        # The answer follows a mark, so that tidying does not join it with what is before it.
+        offset = len(tidy(text[:start]))
+        return [one.moved(offset) for one in self._place_spans(text[start:end], inputs)]
+
+    @abstractmethod
+    def _place_spans(self, text: str, inputs: InputsT) -> list[PlaceSpan]:
+        """`place_spans` of an answer without thoughts, as `_parse` reads it."""
+
     def _read(self, text: str, inputs: InputsT) -> ReadText:
         text = tidy(text)
         numbers = self.notation.numbers(text)
@@ -86,12 +99,14 @@ class PlaceTask(Task[InputsT, AnswerT]):
         if read is None:
             return None
         places = [self._taken(one) for one in read[0]]
-        faults = [
-            f"the place of {one.placed.words.strip()[-40:]!r} is outside its frame, or no {kind}"
-            for one in places
-            if one.used is None and (kind := self.notation.field)
-        ]
+        faults = [self._fault(one.placed) for one in places if one.used is None]
         return ToldText(places, (*read[1], *faults))
+
+    def _fault(self, placed: Placed) -> str:
+        words = repr(placed.words.strip()[-40:])
+        if placed.values is not None and (fault := yaw_fault(placed.values)):
+            return f"{words}: {fault}"
+        return f"the place of {words} is outside its frame, or no {self.notation.field}"
 
     def _taken(self, placed: Placed) -> ToldPlace:
         if placed.values is None:

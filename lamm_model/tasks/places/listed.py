@@ -127,7 +127,7 @@ class PlacesTask(PlaceTask[InputsT, AnswerT]):
         return "; ".join(f"{label} {place}" if label else place for label, place in written)
 
     @override
-    def place_spans(self, text: str, inputs: InputsT) -> list[PlaceSpan]:
+    def _place_spans(self, text: str, inputs: InputsT) -> list[PlaceSpan]:
         read, labels = self._read(text, inputs), self._labels(inputs)
         usable = list(read.places)
         found = [

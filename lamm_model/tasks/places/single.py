@@ -73,7 +73,7 @@ class OnePlaceTask(PlaceTask[InputsT, AnswerT]):
         return self.notation.write(place.values)
 
     @override
-    def place_spans(self, text: str, inputs: InputsT) -> list[PlaceSpan]:
+    def _place_spans(self, text: str, inputs: InputsT) -> list[PlaceSpan]:
         read = self._read(text, inputs)
         found = (group for group, one in read.places.items() if one.used is not None)
         return [PlaceSpan((group.start, group.end)) for group in found][:1]

@@ -104,6 +104,18 @@ async def test_a_place_left_out_gives_its_score_to_no_other(
     assert only["logprob"] == pytest.approx(-0.4)
 
 
+async def test_the_thoughts_of_an_answer_are_no_part_of_its_places(
+    client: httpx.AsyncClient, writes: Writes
+) -> None:
+    writes([
+        ("<think>", -7.0), ("A dog [0.7, 0.7, 0.9, 0.9]?", -7.0), ("</think>", -7.0),
+        ("\n\ndog", -0.1), (" [0.1, 0.2, 0.3, 0.4]", -0.4),
+    ])  # fmt: skip
+    answer = await answered(client, "detection", picture(labels=["dog"]))
+    [only] = answer["scores"]
+    assert (only["logprob"], only["label_logprob"]) == pytest.approx((-0.4, -0.1))
+
+
 async def test_places_share_the_tokens_of_one_label(
     client: httpx.AsyncClient, writes: Writes
 ) -> None:
