@@ -14,7 +14,7 @@ from types import MappingProxyType
 
 from benchmark.quality.controls import without_options
 from benchmark.suite import Item
-from lamm_model.tasks.vqa_choice import ChoiceAnswer, ChoiceInputs
+from lamm_model.tasks.vqa_choice import ChoiceInputs
 
 _QUESTION = "{question}"
 _FINE = "What is the fine-grained category label for the object in this image?"
@@ -69,11 +69,16 @@ def prompt(item: Item) -> str:
 def example(item: Item) -> str:
     """An in-context example: its question, and its right answer by the template."""
     question = _question(item) or _WAYS[item.task.name].prompt
-    if isinstance(item.target, ChoiceAnswer):
-        right = f"({ascii_uppercase[item.target.choice]})"
-    else:
-        right = str(item.target.label)
-    return f"{question}\n{prefix(item)}{right}"
+    return f"{question}\n{prefix(item)}{_right(item)}"
+
+
+def _right(item: Item) -> str:
+    """The right option as examples state it: a class's name, or the letter of a choice, `(A)`."""
+    words = item.task.words(item.target, item.inputs)
+    if not isinstance(item.inputs, ChoiceInputs):
+        return words
+    letter, closed, _ = words.partition(")")
+    return f"{letter}{closed}"
 
 
 def _question(item: Item) -> str:
