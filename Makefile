@@ -27,7 +27,7 @@ help:  ## list the recipes
 
 setup: $(STAMP)  ## make .venv and install everything into it (a rerun is instant)
 
-$(STAMP): pyproject.toml scripts/install.sh scripts/python_venv.sh
+$(STAMP): pyproject.toml constraints.txt scripts/install.sh scripts/python_venv.sh
 	@scripts/python_venv.sh
 	@scripts/install.sh "$(VENV)" "$(EXTRAS)"
 	@touch $@

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Usage: scripts/install.sh VENV EXTRAS
 # Makes VENV with the first Python that is new enough and installs this project, editable, with
-# the comma-separated EXTRAS. Called by `make setup`. pip's own words go to VENV/install.log; the
-# terminal gets one line. Variables: PYTHON picks the interpreter, PIP_* reach pip as always.
+# the comma-separated EXTRAS, in the versions of constraints.txt, of which VENV keeps a copy. Called by
+# `make setup`. pip's own words go to VENV/install.log; the terminal gets one line. Variables: PYTHON picks the interpreter, PIP_* reach pip as always.
 set -euo pipefail
 
 main() {
@@ -13,12 +13,13 @@ main() {
     local log=$venv/install.log started=$SECONDS
     echo "Installing lamm[$extras] into $venv; the first time takes some minutes (log: $log)"
     "$venv/bin/python" -m pip install --disable-pip-version-check --no-input \
-        --progress-bar off -e ".[$extras]" >"$log" 2>&1 &
+        --progress-bar off --constraint constraints.txt -e ".[$extras]" >"$log" 2>&1 &
     if ! wait_with_clock $! "$log"; then
         echo "pip failed; the end of $log:" >&2
         tail -n 25 "$log" >&2
         exit 1
     fi
+    cp constraints.txt "$venv/constraints.txt"
     echo "Installed in $((SECONDS - started)) s."
 }
 
