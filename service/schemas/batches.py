@@ -11,6 +11,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, BeforeValidator, Field
 
 from service.schemas.messages import Text
+from service.schemas.numbers import NumberFields
 from service.schemas.openai import few_entries
 
 MAX_METADATA = 16
@@ -23,7 +24,7 @@ Metadata = Annotated[
 ]
 
 
-class OutputExpiresAfter(BaseModel):
+class OutputExpiresAfter(NumberFields):
     """How long the output and error files are kept after they are written."""
 
     anchor: Literal["created_at"]

@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from service.schemas.absent import NullIsAbsent
 from service.schemas.messages import ChatMessage, Text
+from service.schemas.numbers import NumberFields
 from service.schemas.openai import MAX_MESSAGES
 from service.schemas.openai_answers import Usage
 
@@ -17,7 +18,7 @@ _MAX_LENGTH = 4096
 AnswerText = Annotated[Text, Field(max_length=_MAX_LENGTH)]
 
 
-class LikelihoodRequest(BaseModel):
+class LikelihoodRequest(NumberFields):
     """A prompt as in chat, and the continuations to score after it.
 
     `prefix` is the beginning of every answer: it is given, not scored, and the continuation follows

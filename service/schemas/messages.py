@@ -27,6 +27,7 @@ from lamm_model.formats.errors import MediaFormatError
 from lamm_model.formats.point_cloud import FORMATS, check_fields
 from lamm_model.media import IMAGE_FORMATS, POINT_CLOUD_FORMATS
 from service.schemas.absent import NullIsAbsent, Refused, Unread
+from service.schemas.numbers import NumberFields
 
 MAX_PARTS = 256
 MAX_CALLS = 128
@@ -57,7 +58,7 @@ class TextPart(BaseModel):
     text: Text
 
 
-class _MediaReference(BaseModel):
+class _MediaReference(NumberFields):
     """Where a medium's bytes are: exactly one of the two."""
 
     url: Text | None = None

@@ -14,6 +14,7 @@ from pydantic_core import PydanticCustomError
 
 from service.schemas.absent import NullIsAbsent, Unread
 from service.schemas.messages import ChatMessage, Text
+from service.schemas.numbers import NumberFields
 from service.schemas.tools import MAX_TOOLS, Tool, ToolChoice
 
 MAX_CHOICES = 8
@@ -68,7 +69,7 @@ TaskName = Annotated[
 StopString = Annotated[Text, Field(min_length=1, max_length=MAX_STOP_LENGTH)]
 
 
-class SamplingFields(BaseModel):
+class SamplingFields(NumberFields):
     """How answers are sampled, on every route. Omitted numbers have the engine's defaults."""
 
     model_config = ConfigDict(extra="allow")

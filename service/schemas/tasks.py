@@ -17,6 +17,7 @@ from lamm_model.tasks.base import ParseStatus
 from lamm_model.tasks.models import TaskModel
 from service.schemas.cloud_media import CloudMedia
 from service.schemas.messages import ImagePart, ImageUrl, PointCloudPart, PointCloudUrl
+from service.schemas.numbers import NumberFields
 from service.schemas.openai import few_entries
 from service.schemas.openai_answers import Usage
 
@@ -42,7 +43,7 @@ def few_fields(value: Any) -> Any:
     return {name: entry for name, entry in value.items() if entry is not None}
 
 
-class TaskRequest(BaseModel, ABC):
+class TaskRequest(NumberFields, ABC):
     """A request of one task about one medium. Each task's own model adds the sampling fields.
 
     `takes` describes the medium, `medium` is its field, `other` the field of the other modality.

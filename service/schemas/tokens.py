@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from service.schemas.absent import NullIsAbsent
 from service.schemas.completions import PromptText
+from service.schemas.numbers import NumberFields
 from service.schemas.openai import MAX_TOKENS
 
 _MAX_IDS = 1 << 17
@@ -33,7 +34,7 @@ class TokenizeResponse(BaseModel):
     token_strs: list[str] | None = None
 
 
-class DetokenizeRequest(BaseModel):
+class DetokenizeRequest(NumberFields):
     """Token ids."""
 
     model_config = ConfigDict(extra="allow")

@@ -63,6 +63,8 @@ _TEMPLATES: Mapping[str, str] = {
     "one_file": "must have either file_id or file_data",
     "one_image": "must have either image_url or file_id",
     "no_schema": "has type json_schema but no schema",
+    "number_type": "must be a number",
+    "numbers_type": "must have numbers; {place} is {word}",
     "refused": "is not supported: {reason}",
 }
 
@@ -125,4 +127,6 @@ def _shown(value: str | float) -> str:
         return repr(value[:_MAX_VALUE])[:_MAX_VALUE]
     if isinstance(value, int) and value.bit_length() > _MAX_VALUE * 4:
         return "a number with too many digits"  # Python refuses to spell out the longest
+    if isinstance(value, bool):
+        return "true" if value else "false"
     return repr(value)[:_MAX_VALUE]
