@@ -18,7 +18,7 @@ class ScoredItem:
     """One answered item with its parse status and whether it is a hit.
 
     `options` and `scores` are those of the answer (`Answer`); `faults`: what the dialect could not
-    read.
+    read; `is_cut`: the model wrote more than it may.
     """
 
     item: Item
@@ -28,6 +28,7 @@ class ScoredItem:
     options: Sequence[Mapping[str, Any]] | None = None
     faults: tuple[str, ...] = ()
     scores: Mapping[str, float] | None = None
+    is_cut: bool = False
 
 
 class ControlScore(NamedTuple):
@@ -147,7 +148,14 @@ def score_row(
         hit = row.task.is_hit(result.answer, item.target)
         scored.append(
             ScoredItem(
-                item, answer.text, result.status, hit, answer.options, result.faults, answer.scores
+                item,
+                answer.text,
+                result.status,
+                hit,
+                answer.options,
+                result.faults,
+                answer.scores,
+                is_cut=answer.finish_reason == "length" and answer.options is None,
             )
         )
     metrics = row.task.score(pairs)

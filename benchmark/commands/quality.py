@@ -132,6 +132,7 @@ async def _ask(
                 batches=BatchClient(http, client) if options.through == "batch" else None,
                 recipe=recipe,
                 examples=options.plan,
+                max_tokens=options.max_tokens,
             )
             await keep_server_facts(http, result.identity.model, options.out)
             return result

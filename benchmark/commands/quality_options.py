@@ -20,7 +20,9 @@ from lamm_model.tasks.dialects.base import Frame
 from lamm_model.tasks.dialects.manner import DIALECT_NAMES, LAMM, Manner
 
 # Options that have no meaning for answers from files.
-_OF_SERVERS = frozenset({"backend", "concurrency", "control", "mode", "rescore", "through", "url"})
+_OF_SERVERS = frozenset(
+    {"backend", "concurrency", "control", "max_tokens", "mode", "rescore", "through", "url"}
+)
 
 
 class QualityOptions(RecipeOptions):
@@ -67,6 +69,11 @@ class QualityOptions(RecipeOptions):
         "dialect says)",
     )
     y_first: bool = Field(default=False, description="the model writes y before x")
+    max_tokens: PositiveInt | None = Field(
+        default=None,
+        description="limit of every answer that the model writes, thoughts included (default: that "
+        "of its task)",
+    )
     mode: Mode = Field(
         default=Mode.TEXT,
         description="text, or likelihood: answer multiple-choice and closed-set questions by the "
@@ -132,6 +139,7 @@ class QualityOptions(RecipeOptions):
             {
                 f"--backend {self.backend}": self.backend is not Backend.LAMM,
                 f"--mode {self.mode}": self.mode is not Mode.TEXT,
+                f"--max-tokens {self.max_tokens}": self.max_tokens is not None,
                 # A question that is asked twice needs its first answer first.
                 f"--through {self.through}": self.through != "requests",
                 # Upstream's prompt has a place for exactly one medium.
@@ -143,11 +151,16 @@ class QualityOptions(RecipeOptions):
         """Refuses options that do not go together.
 
         Raises:
-            BenchmarkError: options of examples that would have no effect, --mode chef in batches,
-                or options of a server with --answers-from.
+            BenchmarkError: options of examples or --max-tokens where they have no effect, --mode
+                chef in batches, or options of a server with --answers-from.
         """
         if self.mode is Mode.CHEF and self.through == "batch":
             raise BenchmarkError("--mode chef cannot be combined with --through batch")
+        if self.max_tokens is not None and self.rescore:
+            raise BenchmarkError(
+                f"--max-tokens {self.max_tokens} cannot be given with --rescore, which uses the "
+                "run's own"
+            )
         given = sorted(self.model_fields_set & {"examples", "retriever", "examples_seed"})
         flags = ", ".join(f"--{name.replace('_', '-')}" for name in given)
         if given and self.rescore:
@@ -162,6 +175,5 @@ class QualityOptions(RecipeOptions):
             return
         useless = [name for name in sorted(_OF_SERVERS) if name in self.model_fields_set]
         if useless:
-            raise BenchmarkError(
-                f"--{useless[0]} has no meaning with --answers-from: no server is asked"
-            )
+            flag = f"--{useless[0].replace('_', '-')}"
+            raise BenchmarkError(f"{flag} has no meaning with --answers-from: no server is asked")

@@ -22,7 +22,7 @@ from benchmark.errors import (
     ServerGoneError,
 )
 from benchmark.quality.controls import Control, Question
-from benchmark.quality.identity import Mode, ModelIdentity
+from benchmark.quality.identity import ModelIdentity
 from benchmark.quality.targets import ModelChangedError, Reply, Target, conditions, refusal
 from benchmark.suite import Item
 from lamm_model.tasks.upstream import keeps_its_spelling, two_pass_answer
@@ -40,13 +40,12 @@ class Finder:
         self.identity = identity
         self.books = books
         self._media = media
-        self._mode = Mode(identity.mode)
 
     def key(self, question: Question) -> str:
         """See `Item.key`."""
         item = question.item
         shown = [one.media for one in question.examples if one.media is not None and item.media]
-        found = conditions(question, self._mode)
+        found = conditions(question, self.identity)
         if shown:
             found["examples"] = [self._media.digest(path) for path in shown]
         digest = None if item.media is None else self._media.digest(item.media)

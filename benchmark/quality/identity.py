@@ -40,7 +40,8 @@ class Mode(StrEnum):
 class ModelIdentity:
     """Identity of a model. `fingerprint` identifies weights and prompt preset if the server gives
     one; for other backends it is the model id and the address. `recipe` is how it is asked;
-    `examples`, `retriever` and `examples_seed` are those of `ExamplePlan`.
+    `examples`, `retriever` and `examples_seed` are those of `ExamplePlan`. `max_tokens` is the
+    limit of every written answer; None for that of its task, or of the recipe.
     """
 
     url: str
@@ -53,6 +54,7 @@ class ModelIdentity:
     examples: int = 0
     retriever: str = Retriever.RANDOM.value
     examples_seed: int = 1
+    max_tokens: int | None = None
 
     @property
     def plan(self) -> ExamplePlan:
@@ -93,6 +95,7 @@ async def identify(
     mode: Mode,
     recipe: RecipeRun | None = None,
     plan: ExamplePlan = NO_EXAMPLES,
+    max_tokens: int | None = None,
 ) -> ModelIdentity:
     """Identifies the model at `url`.
 
@@ -125,6 +128,7 @@ async def identify(
         examples=plan.count,
         retriever=plan.retriever,
         examples_seed=plan.seed,
+        max_tokens=max_tokens,
     )
 
 

@@ -44,7 +44,7 @@ def table(run: QualityRun) -> Table:
 
 
 def notes(run: QualityRun) -> list[str]:
-    """Notes on the manner of places, on what it could not read, and on missing answers."""
+    """Notes on the manner of places, on what it could not read, and on cut or missing answers."""
     lines: list[str] = []
     manner = run.suite.manner
     if manner != FREE_TEXT:
@@ -55,6 +55,8 @@ def notes(run: QualityRun) -> list[str]:
         unread = (f"{one.item.sample.id}: {'; '.join(one.faults)}" for one in row.scored)
         faults = [line for line, one in zip(unread, row.scored, strict=True) if one.faults]
         lines += _named(f"{row.row.name}: answers that the dialect could not read wholly", faults)
+        cut = [one.item.sample.id for one in row.scored if one.is_cut]
+        lines += _named(f"{row.row.name}: answers cut by their limit of tokens", cut)
         lines += _named(f"{row.row.name}: invalid records", row.problems)
         reasons: dict[str, list[str]] = {}
         for id_, reason in row.unanswered.items():
@@ -117,6 +119,7 @@ def as_json(
                 "reaches_target": row.reaches_target,
                 "unparsed": row.share(ParseStatus.UNPARSED),
                 "partial": row.share(ParseStatus.PARTIAL),
+                "cut": sum(one.is_cut for one in row.scored),
                 "metrics": {name: asdict(value) for name, value in row.metrics.items()},
                 "controls": controls_report.as_json(row),
                 "order_check": controls_report.order_as_json(row),

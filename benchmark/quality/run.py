@@ -76,12 +76,14 @@ async def run_quality(
     batches: BatchClient | None = None,
     recipe: RecipeRun | None = None,
     examples: ExamplePlan = NO_EXAMPLES,
+    max_tokens: int | None = None,
 ) -> QualityRun:
     """Asks the questions without an answer in `out`, then scores all answers.
 
     `workers` questions are in flight at once. `on_answer` is called for each finished question.
     With `batches`, questions are sent through the batches API. With `recipe`, they are asked as it
-    says. `examples` are added to questions of mode `chef`.
+    says. `examples` are added to questions of mode `chef`. `max_tokens` limits the answers that the
+    model writes, in place of their tasks' limits.
 
     Raises:
         ServerGoneError: the server stopped answering; the answers so far are stored.
@@ -99,7 +101,7 @@ async def run_quality(
         if recipe is not None:
             model = model or await client.first_model()
             await check_server(client, model, recipe.recipe, suite)
-        identity = await identify(client, url, model, backend, mode, recipe, examples)
+        identity = await identify(client, url, model, backend, mode, recipe, examples, max_tokens)
         identity.save(out / RUN_FILE)
         finder = Finder(identity, media, books)
         target = Target(client, identity, media)

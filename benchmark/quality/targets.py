@@ -100,10 +100,12 @@ class Target:
         if asks_task(question, self._mode):
             if part is None:
                 raise BenchmarkError("a question without media cannot be asked of a task's route")
-            encode = encode_ranking if self._mode is Mode.LIKELIHOOD else encode_task
-            return encode(item, part, self.identity.model)
+            if self._mode is Mode.LIKELIHOOD:
+                return encode_ranking(item, part, self.identity.model)
+            limit = self.identity.max_tokens
+            return encode_task(item, part, self.identity.model, max_tokens=limit)
         asked = question.asked
-        given = parameters(item) if asked is None else asked.fields()
+        given = parameters(item, self.identity) if asked is None else asked.fields()
         fields = {"model": self.identity.model, "stream": False, **given}
         later = () if asked is None else asked.later_messages()
         return encode_chat(question.text, part, fields, later)
@@ -166,19 +168,23 @@ class Target:
             )
 
 
-def parameters(item: Item) -> dict[str, Any]:
-    """Sampling parameters of an item: greedy, with the token limit of its task."""
-    return {"temperature": 0, "max_tokens": item.task.max_tokens}
+def parameters(item: Item, identity: ModelIdentity) -> dict[str, Any]:
+    """Sampling parameters of an item: greedy, with the token limit of the run or of its task."""
+    return {"temperature": 0, "max_tokens": identity.max_tokens or item.task.max_tokens}
 
 
-def conditions(question: Question, mode: Mode) -> dict[str, Any]:
+def conditions(question: Question, identity: ModelIdentity) -> dict[str, Any]:
     """The parameters on which an answer depends besides question and weights."""
-    asked = question.asked
-    found: dict[str, Any] = parameters(question.item) if asked is None else asked.conditions()
+    asked, mode = question.asked, Mode(identity.mode)
+    found: dict[str, Any] = (
+        parameters(question.item, identity) if asked is None else asked.conditions()
+    )
     if question.text != question.item.sample.question:
         found["question"] = question.text
     if asks_task(question, mode):
         found = {"mode": mode.value, "inputs": task_inputs(question.item)}
+        if mode is Mode.TASK and identity.max_tokens is not None:
+            found["max_tokens"] = identity.max_tokens
     if asks_as_chef(question, mode):
         found = {
             "mode": mode.value,

@@ -44,10 +44,19 @@ def task_path(item: Item) -> str:
 
 
 def encode_task(
-    item: Item, part: bytes, model: str, mode: Literal["text", "likelihood"] = "text"
+    item: Item,
+    part: bytes,
+    model: str,
+    mode: Literal["text", "likelihood"] = "text",
+    max_tokens: int | None = None,
 ) -> bytes:
-    """A request body that contains an encoded content part of `MediaCache`."""
-    fields = {"model": model, "mode": mode, "inputs": task_inputs(item)}
+    """A request body that contains an encoded content part of `MediaCache`.
+
+    `max_tokens` is the limit of the answer; None for the task's.
+    """
+    fields: dict[str, Any] = {"model": model, "mode": mode, "inputs": task_inputs(item)}
+    if max_tokens is not None:
+        fields["max_tokens"] = max_tokens
     # A part is {"type":"image_url","image_url":{...}}; a task takes the field without the type.
     medium = part[part.index(b",") + 1 : -1]
     return b"".join([json.dumps(fields).encode()[:-1], b",", medium, b"}"])

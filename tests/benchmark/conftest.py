@@ -23,7 +23,10 @@ from tests.benchmark.threaded_server import ThreadedServer
 
 @dataclass
 class FakeServer(ThreadedServer):
-    """Answers from `answers` (question -> text); `refusals` are given first, one a request."""
+    """Answers from `answers` (question -> text); `refusals` are given first, one a request.
+
+    Requests with fewer `max_tokens` than `needed` get the first half of a text.
+    """
 
     answers: dict[str, str] = field(default_factory=dict)
     refusals: list[Response] = field(default_factory=list)
@@ -33,6 +36,7 @@ class FakeServer(ThreadedServer):
     die_after: int | None = None
     stream_error: bool = False
     with_usage: bool = True
+    needed: int = 0
     asked: list[str] = field(default_factory=list)
     bodies: list[dict[str, Any]] = field(default_factory=list)
     in_flight: int = 0
@@ -68,6 +72,8 @@ class FakeServer(ThreadedServer):
             if body.get("stream"):
                 return StreamingResponse(self._stream(body), media_type="text/event-stream")
             text = self.answers.get(question, "I do not know.")
+            if body["max_tokens"] < self.needed:
+                return JSONResponse(self._whole(text[: len(text) // 2], "length"))
             return JSONResponse(self._whole(text))
         finally:
             self.in_flight -= 1
@@ -81,12 +87,12 @@ class FakeServer(ThreadedServer):
         for connection in list(self._server.server_state.connections):
             connection.transport.abort()
 
-    def _whole(self, text: str) -> dict[str, Any]:
+    def _whole(self, text: str, finish_reason: str = "stop") -> dict[str, Any]:
         message = {"role": "assistant", "content": text}
         return {
             "model": "fake-lamm",
             "system_fingerprint": self.fingerprint,
-            "choices": [{"index": 0, "message": message, "finish_reason": "stop"}],
+            "choices": [{"index": 0, "message": message, "finish_reason": finish_reason}],
             "usage": {"prompt_tokens": 7, "completion_tokens": 3},
         }
 

@@ -26,7 +26,7 @@ from benchmark.quality.controls import (
     without_options,
 )
 from benchmark.quality.controls_media import BLANK_SIZE, blank_cloud, blank_part, blank_picture
-from benchmark.quality.identity import Mode
+from benchmark.quality.identity import ModelIdentity
 from benchmark.quality.run import QualityRun, rescore, run_quality
 from benchmark.quality.targets import conditions
 from benchmark.suite import Item
@@ -168,8 +168,9 @@ def test_answers_to_blanks_of_another_version_are_not_taken(suite_files: Any) ->
     text = under_control(item, Control.TEXT_ONLY)
     assert blank is not None
     assert text is not None
-    assert conditions(blank, Mode.TEXT)["control"] == "blank-media/2"
-    assert conditions(text, Mode.TEXT)["control"] == "text-only"
+    identity = ModelIdentity("http://host", "lamm", "weights-1", "now")
+    assert conditions(blank, identity)["control"] == "blank-media/2"
+    assert conditions(text, identity)["control"] == "text-only"
 
 
 def _saved(array: Any) -> bytes:

@@ -215,7 +215,7 @@ async def test_closed_questions_are_ranked_and_open_ones_asked_in_words(
     assert bodies["vqa_choice_3d"]["point_cloud_url"]["format"] == "npy"
     assert bodies["vqa_choice_3d"]["mode"] == "likelihood"
     item = clouds.row.items[0]
-    key = item.key("weights-1", conditions(Question(item), Mode.LIKELIHOOD))
+    key = item.key("weights-1", conditions(Question(item), run.identity))
     stored = KeptAnswers(tmp_path / "answers.jsonl").get(key)
     assert stored is not None
     assert stored.options is not None

@@ -190,7 +190,7 @@ RECORDED = (
     ),
     Recorded(
         'florence-2', Origin.OUTPUT,
-        'Florence-2 after its processor, its model card (two of its boxes)',
+        'Florence-2 after its processor, outputs in a public README (two of the boxes)',
         "{'<DENSE_REGION_CAPTION>': {'bboxes': [[34.24, 160.07999999999998, 597.44, 371.76], "
         "[453.44, 276.71999999999997, 553.28, 370.8]], 'labels': ['turquoise Volkswagen "
         "Beetle', 'wheel']}}",
