@@ -115,8 +115,8 @@ def _write_llm_files(folder: Path, hidden: int, inner: int, layers: int, tokeniz
         "num_attention_heads": hidden // _HEAD,
         "max_position_embeddings": 2048,
         "rms_norm_eps": 1e-6,
-        "bos_token_id": 1,
-        "eos_token_id": 2,
+        "bos_token_id": 1,  # nosec B105 # the id of a token of text
+        "eos_token_id": 2,  # nosec B105 # the same
         "torch_dtype": "float16",
     }
     (folder / "config.json").write_text(json.dumps(config, indent=2), encoding="utf8")

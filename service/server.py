@@ -97,7 +97,9 @@ class DrainingServer(uvicorn.Server):
         for server in self.servers:
             for socket in server.sockets:
                 port = socket.getsockname()[1]
-        shown = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(self.config.host, self.config.host)  # noqa: S104 - compared, not bound
+        # Compared, not bound.
+        loopback = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}  # noqa: S104 # nosec B104
+        shown = loopback.get(self.config.host, self.config.host)
         return f"http://{shown}:{port}"
 
     def _reload(self, on_hangup: Callable[[], object]) -> None:

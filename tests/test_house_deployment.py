@@ -40,6 +40,9 @@ def _compose() -> dict[str, Any]:
         ENTRYPOINT,
         ROOT / "scripts" / "install.sh",
         ROOT / "scripts" / "lock.sh",
+        ROOT / "scripts" / "audit.sh",
+        ROOT / "scripts" / "sbom.sh",
+        ROOT / "scripts" / "secrets.sh",
         ROOT / "scripts" / "docker_steps_in_chroot.sh",
     ],
 )

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 import subprocess
+import sys
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -117,5 +121,62 @@ def test_clients_are_installed_again_if_their_list_changes(machine: Machine) -> 
 
 def test_make_alone_lists_the_recipes(machine: Machine) -> None:
     listed = machine.run("make").stdout
-    for recipe in ("setup", "serve", "test", "lint", "types", "arch", "clients", "check", "bench"):
+    for recipe in (
+        "setup",
+        "serve",
+        "test",
+        "lint",
+        "types",
+        "arch",
+        "clients",
+        "check",
+        "bench",
+        "audit",
+        "sbom",
+    ):
         assert f"make {recipe} " in listed
+
+
+@pytest.mark.parametrize(
+    ("said", "status", "told"),
+    [
+        ("Found 2 known vulnerabilities in 1 package", 1, "Found 2"),
+        ("ConnectionError: api.osv.dev", 2, "No audit"),
+    ],
+)
+def test_an_audit_without_an_answer_is_no_clean_audit(
+    machine: Machine, said: str, status: int, told: str
+) -> None:
+    machine.stand_in("pip-audit", f"echo '{said}' >&2; exit 1")
+    done = machine.run("scripts/audit.sh", str(machine.folder))
+    assert (done.returncode, told in done.stderr) == (status, True)
+
+
+def test_the_bill_of_materials_names_what_is_installed(tmp_path: Path) -> None:
+    """The command itself checks the file against CycloneDX's schema."""
+    written = tmp_path / "sbom.cdx.json"
+    done = subprocess.run(
+        [str(ROOT / "scripts/sbom.sh"), str(Path(sys.executable).parent), str(written)],
+        cwd=ROOT, capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    bill = json.loads(written.read_text())
+    assert (bill["bomFormat"], bill["metadata"]["component"]["name"]) == ("CycloneDX", "lamm")
+    versions = {part["name"]: part["version"] for part in bill["components"]}
+    assert versions["starlette"] == version("starlette")
+
+
+def test_a_planted_key_is_found(tmp_path: Path) -> None:
+    scripts = tmp_path / "scripts"
+    scripts.mkdir()
+    for name in ("scripts/secrets.sh", ".secrets.baseline"):
+        shutil.copy(ROOT / name, tmp_path / name)
+    tmp_path.joinpath("notes.md").write_text("-----BEGIN RSA " + "PRIVATE KEY-----\n")
+    for command in (["init", "-q"], ["add", "-A"]):
+        subprocess.run(["/usr/bin/env", "git", *command], cwd=tmp_path, check=True)
+    done = subprocess.run(
+        [str(scripts / "secrets.sh"), str(Path(sys.executable).parent)],
+        cwd=tmp_path, capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert "notes.md:1" in done.stdout

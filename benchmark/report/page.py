@@ -84,7 +84,7 @@ def _cut(text: str) -> str:
 def _unbroken(text: str) -> Markup:
     """Keeps words with a date, such as upstream-2023-07, on one line."""
     marked = _DATED.sub(r'<span class="whole">\g<0></span>', str(escape(text)))
-    return Markup(marked)  # noqa: S704 - the text is escaped above
+    return Markup(marked)  # noqa: S704 # nosec B704 # the text is escaped above
 
 
 def _described(item: GalleryItem) -> str:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import collections
 import io
-import pickle  # noqa: TID251 - subclassed to refuse every name that is not listed here
+import pickle  # noqa: TID251 # nosec B403 # subclassed to refuse every name not listed here
 import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass

@@ -6,7 +6,7 @@ torch's weights-only unpickler accepts tensors and plain containers; a few harml
 from __future__ import annotations
 
 import argparse
-import pickle  # noqa: TID251 - only its exception is used
+import pickle  # noqa: TID251 # nosec B403 # only its exception is used
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path

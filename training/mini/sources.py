@@ -101,7 +101,7 @@ def _fetch_package(name: str, digest: str, root: Path) -> None:
     with tempfile.TemporaryDirectory(dir=root) as work:
         run = subprocess.run(  # noqa: S603 - `name` is a key of PACKAGES
             # Found on PATH, as checked above.
-            ["apt-get", "-qq", "download", "-o", "APT::Sandbox::User=", name],  # noqa: S607
+            ["apt-get", "-qq", "download", "-o", "APT::Sandbox::User=", name],  # noqa: S607 # nosec
             cwd=work,
             capture_output=True,
             text=True,

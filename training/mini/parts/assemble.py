@@ -29,10 +29,11 @@ _SCENES = 2800
 
 def assemble(parts: Path, pools: corpus.Pools, out: Path) -> LammForConditionalGeneration:
     """Writes the base checkpoint from the image-encoder, point-encoder and language-model parts."""
-    vision = CLIPVisionModel.from_pretrained(parts / "image-encoder").eval()
+    # Folders of `parts`: nothing is downloaded.
+    vision = CLIPVisionModel.from_pretrained(parts / "image-encoder").eval()  # nosec B615
     point = EpclEncoder.from_pretrained(parts / "point-encoder")
     point.eval()  # type: ignore[no-untyped-call]
-    language = LlamaForCausalLM.from_pretrained(parts / "language-model").eval()
+    language = LlamaForCausalLM.from_pretrained(parts / "language-model").eval()  # nosec B615
     config = LammConfig(  # type: ignore[call-arg] # token ids go to the base class
         text_config=language.config.to_dict(),
         vision_config=vision.config.to_dict(),

@@ -28,9 +28,9 @@ _DECODER = {
 }
 _CONFIG = {
     "tokenizer_class": "PreTrainedTokenizerFast",
-    "bos_token": "<s>",
-    "eos_token": "</s>",
-    "unk_token": "<unk>",
+    "bos_token": "<s>",  # nosec B105 # a token of text, as the next two
+    "eos_token": "</s>",  # nosec B105
+    "unk_token": "<unk>",  # nosec B105
     "model_max_length": 1024,
     "clean_up_tokenization_spaces": False,
 }

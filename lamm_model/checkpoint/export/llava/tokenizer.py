@@ -10,7 +10,7 @@ from tokenizers import AddedToken, Tokenizer
 from lamm_model.spec import CheckpointError, CheckpointSpec
 from lamm_model.tokenizer import LammTokenizer
 
-IMAGE_TOKEN = "<image>"  # noqa: S105 - no password
+IMAGE_TOKEN = "<image>"  # noqa: S105 # nosec B105 # no password
 _UNUSED = "<lamm_unused_"
 
 
