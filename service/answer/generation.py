@@ -21,8 +21,10 @@ from service.engine.base import (
 )
 from service.exceptions import FirstTokenTimeoutError
 from service.keys.rate_limit import KeyAccount
+from service.media.facts import media_facts
 from service.metrics import Metrics
 from service.plan.input_processor import PlannedRequest
+from service.schemas.media_facts import MediaFacts
 from service.schemas.openai_answers import PromptTokensDetails, Usage
 
 
@@ -124,6 +126,10 @@ class Generation:
                 point_cloud_tokens=self._planned.point_cloud_tokens,
             ),
         )
+
+    def media_facts(self) -> MediaFacts:
+        """What was done to the request's media; None if there is nothing to tell."""
+        return media_facts([span.media for span in self._planned.sequences[0].media])
 
     def server_timing(self) -> str:
         """Value of the `Server-Timing` header (W3C), milliseconds; the slowest choice counts."""

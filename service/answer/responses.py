@@ -121,6 +121,7 @@ def _ended(
             "incomplete_details": None if complete else IncompleteDetails(),
             "output": item.output(status),
             "usage": ResponseUsage.of(generation.usage()),
+            "media": generation.media_facts(),
         }
     )
 

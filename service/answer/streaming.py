@@ -10,8 +10,9 @@ import contextlib
 import logging
 import re
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 from pydantic import BaseModel
@@ -71,6 +72,7 @@ async def collect(generation: Generation, envelope: Envelope) -> ChatCompletion:
         model=envelope.model,
         choices=choices,
         usage=generation.usage(),
+        media=generation.media_facts(),
         system_fingerprint=envelope.fingerprint,
     )
 
@@ -106,10 +108,12 @@ async def events(generation: Generation, envelope: Envelope) -> AsyncIterator[by
     """First chunks, deltas, finish chunks, the usage chunk if requested, `[DONE]`; keep-alive
     comments.
 
+    The last chunk tells what was done to the media.
     A failure is an `{"error": ...}` event before `[DONE]`, since the status has been sent already.
     """
     chunk = _chunk_maker(generation.completion_id, envelope)
     shape = shape_of(generation.called, generation.choices)
+    unfinished, media = generation.choices, _media_fields(generation)
     try:
         for index in range(generation.choices):
             for first in shape.begin(index):
@@ -129,9 +133,12 @@ async def events(generation: Generation, envelope: Envelope) -> AsyncIterator[by
             if delta.finish_reason is not None:
                 for last in shape.end(delta.index):
                     yield chunk(delta.index, last, None, None)
-                yield chunk(delta.index, {}, None, shape.reason(delta.finish_reason))
+                unfinished -= 1
+                is_last = not unfinished and not envelope.include_usage
+                reason = shape.reason(delta.finish_reason)
+                yield chunk(delta.index, {}, None, reason, more=media if is_last else {})
         if envelope.include_usage:
-            yield chunk(None, {}, None, None, generation.usage().model_dump())
+            yield chunk(None, {}, None, None, generation.usage().model_dump(), more=media)
     except Exception as error:
         yield failure_event(generation, error)
     yield DONE
@@ -209,6 +216,7 @@ def _chunk_maker(completion_id: str, envelope: Envelope) -> Callable[..., bytes]
         source: Delta | None,
         reason: str | None,
         usage: dict[str, Any] | None = None,
+        more: Mapping[str, Any] = MappingProxyType({}),
     ) -> bytes:
         choices: list[dict[str, Any]] = []
         if index is not None:
@@ -231,9 +239,14 @@ def _chunk_maker(completion_id: str, envelope: Envelope) -> Callable[..., bytes]
         }
         if envelope.include_usage:
             body["usage"] = usage
-        return event(body)
+        return event({**body, **more})
 
     return make
+
+
+def _media_fields(generation: Generation) -> dict[str, Any]:
+    facts = generation.media_facts()
+    return {} if facts is None else {"media": [one.model_dump(mode="json") for one in facts]}
 
 
 def choice_logprobs(tokens: Sequence[TokenLogprob]) -> ChoiceLogprobs | None:

@@ -27,6 +27,7 @@ from service.metrics import counted_rejections
 from service.schemas.events import EVENT_STREAM
 from service.schemas.openai import ChatCompletionRequest
 from service.schemas.openai_answers import ChatCompletion, ErrorBody
+from service.schemas.unknown_fields import ignored_fields
 
 router = APIRouter(tags=["chat"], route_class=JsonBodyRoute, dependencies=[USER_WORK])
 
@@ -49,6 +50,7 @@ async def create_chat_completion(
     """Answers a conversation about text, pictures and clouds; streams if `stream` is true."""
     arrived = time.perf_counter()
     unknown_fields.name_once(body)
+    ignored = ignored_fields(body)
     model = models.get(body.model)
     usage = body.stream_options is not None and body.stream_options.include_usage
     envelope = Envelope(model.name, model.fingerprint, usage)
@@ -57,7 +59,9 @@ async def create_chat_completion(
         start = start_chat(body, request, model, arrived, timeouts, caller)
         generation = await until_disconnect(request.receive, start)
         whole = None if body.stream else collect(generation, envelope)
-        return await respond(request, generation, whole, events(generation, envelope), running)
+        response = await respond(request, generation, whole, events(generation, envelope), running)
+        response.headers.update(ignored)
+        return response
 
 
 async def start_chat(

@@ -20,6 +20,7 @@ from service.metrics import counted_rejections
 from service.schemas.completions import Completion, CompletionRequest
 from service.schemas.events import EVENT_STREAM
 from service.schemas.openai_answers import ErrorBody
+from service.schemas.unknown_fields import ignored_fields
 
 router = APIRouter(tags=["chat"], route_class=JsonBodyRoute, dependencies=[USER_WORK])
 
@@ -42,6 +43,7 @@ async def create_completion(
     """Continues one text or several; streams if `stream` is true."""
     arrived = time.perf_counter()
     unknown_fields.name_once(body)
+    ignored = ignored_fields(body)
     model = models.get(body.model)
     usage = body.stream_options is not None and body.stream_options.include_usage
     envelope = Envelope(model.name, model.fingerprint, usage)
@@ -61,4 +63,6 @@ async def create_completion(
         await until_disconnect(request.receive, generation.start(timeouts.keepalive_s))
         whole = None if body.stream else collect_completion(generation, envelope)
         stream = completion_events(generation, envelope)
-        return await respond(request, generation, whole, stream, running)
+        response = await respond(request, generation, whole, stream, running)
+        response.headers.update(ignored)
+        return response

@@ -29,6 +29,7 @@ from service.schemas.events import EVENT_STREAM
 from service.schemas.openai_answers import ErrorBody
 from service.schemas.responses import ResponsesRequest
 from service.schemas.responses_answers import ResponseObject
+from service.schemas.unknown_fields import ignored_fields
 
 PATH = "/v1/responses"
 router = APIRouter(prefix=PATH, tags=["responses"], route_class=JsonBodyRoute)
@@ -60,6 +61,7 @@ async def create_response(
     arrived = time.perf_counter()
     asked = translate_request(body)
     unknown_fields.name_once(body)
+    ignored = ignored_fields(body)
     _forget(body)
     model = models.get(body.model)
     try:
@@ -69,9 +71,11 @@ async def create_response(
             generation = await until_disconnect(request.receive, start)
             begun = begun_response(body, generation, Envelope(model.name, model.fingerprint))
             whole = None if body.stream else collect_response(generation, begun)
-            return await respond(
+            response = await respond(
                 request, generation, whole, response_events(generation, begun), running
             )
+            response.headers.update(ignored)
+            return response
     except Exception as error:
         reply = translate(error)
         if reply.status >= 500:  # nothing in the request is at fault, or the client has gone

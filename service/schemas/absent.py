@@ -52,7 +52,7 @@ class Refused:
     Ignoring other values would give another answer than the client asked for.
     """
 
-    def __init__(self, reason: str, *nothing: bool | str | list[Any]) -> None:
+    def __init__(self, reason: str, *nothing: bool | int | str | list[Any]) -> None:
         """`reason` completes the error message; `nothing` are the accepted values besides null."""
         self._reason, self._nothing = reason, nothing
 

@@ -13,6 +13,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from pydantic_core import PydanticCustomError
 
 from service.schemas.absent import NullIsAbsent, Unread
+from service.schemas.foreign import ForeignChatFields, ForeignFields
 from service.schemas.messages import ChatMessage, Text
 from service.schemas.numbers import NumberFields
 from service.schemas.tools import MAX_TOOLS, Tool, ToolChoice
@@ -99,7 +100,7 @@ class SamplingFields(NumberFields):
     priority: Annotated[int, Field(ge=-1000, le=1000), NullIsAbsent()] = 0
 
 
-class SamplingRequest(SamplingFields):
+class SamplingRequest(SamplingFields, ForeignFields):
     """Fields of chat and text completions."""
 
     max_tokens: Annotated[int, Field(ge=1, le=MAX_TOKENS)] | None = None
@@ -112,7 +113,7 @@ class SamplingRequest(SamplingFields):
         return None
 
 
-class ChatCompletionRequest(SamplingRequest):
+class ChatCompletionRequest(SamplingRequest, ForeignChatFields):
     """`POST /v1/chat/completions`. Omitted numbers have the engine's defaults (greedy)."""
 
     messages: Annotated[
@@ -150,6 +151,14 @@ class ChatCompletionRequest(SamplingRequest):
         ),
     ] = None
     parallel_tool_calls: Unread = None
+    metadata: Unread = None
+    reasoning_effort: Unread = None
+    verbosity: Unread = None
+    service_tier: Unread = None
+    safety_identifier: Unread = None
+    prompt_cache_key: Unread = None
+    prompt_cache_options: Unread = None
+    prompt_cache_retention: Unread = None
     functions: Annotated[Any, Field(description="not supported: use `tools`")] = None
     function_call: Annotated[Any, Field(description="not supported: use `tool_choice`")] = None
 

@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel
 
+from service.schemas.media_facts import MediaFacts
 from service.schemas.tools import ToolCall
 
 
@@ -85,6 +86,7 @@ class ChatCompletion(BaseModel):
     model: str
     choices: list[Choice]
     usage: Usage
+    media: MediaFacts = None
     system_fingerprint: str
 
 

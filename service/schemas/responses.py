@@ -11,6 +11,7 @@ from pydantic_core import PydanticCustomError
 
 from service.schemas.absent import Refused, Unread
 from service.schemas.batches import Metadata
+from service.schemas.foreign import ForeignFields
 from service.schemas.messages import Text
 from service.schemas.openai import MAX_TOKENS, SamplingFields, TaskName
 from service.schemas.responses_input import Input
@@ -44,7 +45,7 @@ class TextOptions(BaseModel):
     verbosity: Unread = None
 
 
-class ResponsesRequest(SamplingFields):
+class ResponsesRequest(SamplingFields, ForeignFields):
     """A request whose answer is not stored. Omitted numbers have the engine's defaults (greedy)."""
 
     input: Input

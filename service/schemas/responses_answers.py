@@ -7,6 +7,7 @@ from typing import Any, Literal
 from pydantic import BaseModel
 
 from service.schemas.batches import OutputTokensDetails
+from service.schemas.media_facts import MediaFacts
 from service.schemas.openai_answers import PromptTokensDetails, TokenLogprobEntry, Usage
 from service.schemas.responses_tools import FunctionChoice, FunctionTool
 
@@ -126,4 +127,5 @@ class ResponseObject(BaseModel):
     top_p: float
     truncation: Literal["auto", "disabled"]
     usage: ResponseUsage | None = None
+    media: MediaFacts = None
     user: None = None

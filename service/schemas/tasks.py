@@ -15,7 +15,7 @@ from lamm_model.conversation import Modality
 from lamm_model.media import IMAGE_FORMATS, POINT_CLOUD_FORMATS
 from lamm_model.tasks.base import ParseStatus
 from lamm_model.tasks.models import TaskModel
-from service.schemas.cloud_media import CloudMedia
+from service.schemas.media import CloudMedia, PictureMedia
 from service.schemas.messages import ImagePart, ImageUrl, PointCloudPart, PointCloudUrl
 from service.schemas.numbers import NumberFields
 from service.schemas.openai import few_entries
@@ -116,33 +116,6 @@ class CloudTaskRequest(TaskRequest):
 
     def forget_medium(self) -> None:
         self.point_cloud_url.url = None
-
-
-class Transform(BaseModel):
-    """How the picture was resized: pixel (x, y) is at (x, y) * scale - offset.
-
-    `size` is the encoder's input; `squash` shows the whole picture, `centercrop` its centre.
-    """
-
-    kind: str
-    size: tuple[int, int]
-    scale: tuple[float, float]
-    offset: tuple[int, int] = (0, 0)
-
-
-class PictureMedia(BaseModel):
-    """The picture: its size in pixels after applying its orientation, as viewers show it.
-
-    `exif_orientation_applied` also tells of the orientation tag of TIFF, and of the rotation or
-    reflection of HEIC and AVIF.
-    """
-
-    modality: Literal["image"] = Modality.IMAGE.value
-    format: str
-    width: int
-    height: int
-    exif_orientation_applied: bool
-    transform: Transform
 
 
 class ClippedPlace(BaseModel):

@@ -1,6 +1,7 @@
-"""Logs the names of unknown request fields, once each.
+"""Names unknown request fields: in the log once each, and in a header of every answer.
 
-Fields of other servers are ignored, as clients expect; the log tells the operator which.
+Fields of other servers are ignored, as clients expect; the log tells the operator which, and the
+header the client.
 """
 
 from __future__ import annotations
@@ -9,9 +10,11 @@ import logging
 
 from pydantic import BaseModel
 
+HEADER = "x-lamm-ignored-fields"
 logger = logging.getLogger(__name__)
 
 _MAX_NAMES = 64
+_MAX_SHOWN = 16
 _MAX_LENGTH = 64
 
 
@@ -28,3 +31,16 @@ class UnknownFields:
             if name not in self._named and len(self._named) < _MAX_NAMES:
                 self._named.add(name)
                 logger.info("ignoring the unknown request field %r", name)
+
+
+def ignored_fields(body: BaseModel) -> dict[str, str]:
+    """The header with the names of the fields that are not in the body's model; {} without any.
+
+    Characters that a header cannot have are question marks there.
+    """
+    shown = [_plain(field[:_MAX_LENGTH]) for field in list(body.model_extra or {})[:_MAX_SHOWN]]
+    return {HEADER: ", ".join(shown)} if shown else {}
+
+
+def _plain(name: str) -> str:
+    return "".join(one if "!" <= one <= "~" and one != "," else "?" for one in name)

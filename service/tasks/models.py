@@ -13,13 +13,12 @@ from pydantic_core import PydanticCustomError
 from lamm_model.conversation import Modality
 from lamm_model.tasks import AnyTask
 from lamm_model.tasks.models import AnswerModel, PlaceField, PlaceKind, TaskModel
-from service.schemas.cloud_media import CloudMedia
+from service.schemas.media import CloudMedia, PictureMedia
 from service.schemas.messages import PointCloudUrl
 from service.schemas.openai import ChatCompletionRequest
 from service.schemas.tasks import (
     CloudTaskRequest,
     Mode,
-    PictureMedia,
     PictureTaskRequest,
     TaskRequest,
     TaskResponse,

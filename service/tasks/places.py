@@ -16,6 +16,7 @@ from lamm_model.tasks import AnyTask
 from lamm_model.tasks.models import AnswerModel, TaskModel
 from lamm_model.tasks.reading.coordinates import Size
 from lamm_model.tasks.rotated_boxes import is_outside
+from service.media.facts import along_file
 
 _MAX_WRITTEN = 200
 _TOLERANCE = 1e-9
@@ -93,8 +94,7 @@ class CloudFrame:
 
     def along_file(self, point: Sequence[float]) -> list[float]:
         """Metres with z up -> metres along the file's axes."""
-        x, y, z = point
-        return [x, z, -y] if self.up_axis == "y" else [x, y, z]
+        return along_file(point, self.up_axis)
 
     def file_bounds(self) -> list[list[float]]:
         """Minimum and maximum coordinates, metres along the file's axes."""

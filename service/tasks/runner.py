@@ -18,13 +18,12 @@ from service.dependencies import Timeouts
 from service.exceptions import RequestError
 from service.media.pool_config import Precedence
 from service.plan.input_processor import PlannedRequest
-from service.schemas.cloud_media import CloudMedia
+from service.schemas.media import CloudMedia, PictureMedia
 from service.schemas.messages import ChatMessage, TextPart
 from service.schemas.openai import ChatCompletionRequest
 from service.schemas.tasks import (
     ClippedPlace,
     CloudTaskRequest,
-    PictureMedia,
     PlaceScore,
     Score,
     TaskRequest,

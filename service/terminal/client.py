@@ -87,9 +87,12 @@ def model_card(client: httpx.Client, name: str | None) -> Mapping[str, Any]:
 
 
 def stream_answer(
-    client: httpx.Client, request: Mapping[str, Any], messages: list[dict[str, Any]]
+    client: httpx.Client,
+    request: Mapping[str, Any],
+    messages: list[dict[str, Any]],
+    media: list[Mapping[str, Any]],
 ) -> Iterator[str]:
-    """The answer, piece by piece.
+    """The answer, piece by piece; `media` receives what was done to the media, if anything.
 
     Raises:
         ChatError: the server refused the request or failed.
@@ -104,6 +107,7 @@ def stream_answer(
             event = json.loads(line.removeprefix("data: "))
             if "error" in event:
                 raise ChatError(event["error"]["message"])
+            media += event.get("media") or ()
             for choice in event["choices"]:
                 if text := choice["delta"].get("content"):
                     yield text
@@ -162,8 +166,9 @@ def _exchange(
 ) -> None:
     conversation.ask(question)
     pieces: list[str] = []
+    media: list[Mapping[str, Any]] = []
     try:
-        for piece in stream_answer(client, request, conversation.messages):
+        for piece in stream_answer(client, request, conversation.messages, media):
             pieces.append(piece)
             console.print(Text(piece), end="", soft_wrap=True)
     except (ChatError, httpx.HTTPError):
@@ -172,6 +177,10 @@ def _exchange(
     finally:
         if pieces:
             console.print()
+    for number, fact in enumerate(media, 1):
+        if fact.get("note"):
+            name = str(fact.get("modality", "")).replace("_", " ")
+            console.print(Text(f"{name} {number}: {fact['note']}", style="dim"))
     conversation.answer("".join(pieces))
 
 

@@ -114,6 +114,18 @@ def test_the_terminal_client_asks_once(
     assert DEFAULT_REPLY in " ".join(capsys.readouterr().out.split())
 
 
+def test_the_terminal_client_tells_what_was_done_to_media(
+    url: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "a.png").write_bytes(png())
+    (tmp_path / "c.xyz").write_text("0 0 0\n1 0 0\n")
+    flags = ["--image", str(tmp_path / "a.png"), "--cloud", str(tmp_path / "c.xyz")]
+    assert run_chat(["--url", url, *flags, "--up-axis", "y", "What is this?"]) == 0
+    assert capsys.readouterr().out.splitlines()[-1] == "point cloud 2: read with y up"
+    assert run_chat(["--url", url, *flags, "What is this?"]) == 0
+    assert capsys.readouterr().out.splitlines()[-1] in DEFAULT_REPLY
+
+
 def test_the_terminal_client_converses(
     url: str,
     tmp_path: Path,

@@ -148,6 +148,7 @@ export class Chat {
       status: "waiting",
       error: null,
       usage: null,
+      facts: null,
       finish: null,
       timing: [],
     });
@@ -196,6 +197,7 @@ export class Chat {
       }
       turn.finish = choice?.finish_reason ?? turn.finish;
       turn.usage = chunk.usage ?? turn.usage;
+      turn.facts = chunk.media ?? turn.facts;
     }
     // The header left before the first token; what came after is measured here.
     const first = clock.first || performance.now();
@@ -217,6 +219,7 @@ export class Chat {
       answer: choice.message.content ?? "",
       finish: choice.finish_reason,
       usage: answer.usage,
+      facts: answer.media ?? null,
       timing,
     });
   }

@@ -10,6 +10,7 @@ export class Turn {
       status: "waiting",
       error: null,
       usage: null,
+      facts: null,
       finish: null,
       timing: [],
     });

@@ -7,6 +7,19 @@ import { sentMedium } from "../shared/medium_view.js";
 
 const ENDS = { length: "cut off by the token limit", stop: null };
 
+const KINDS = { image: "picture", point_cloud: "cloud" };
+
+/** What the server did to the media of the conversation, in one sentence; "" if nothing. */
+function factsOf(media) {
+  const several = media.length > 1;
+  const noted = media.flatMap(({ modality, note }, index) => {
+    const kind = KINDS[modality] ?? modality;
+    const name = several ? `medium ${index + 1} (${kind})` : `the ${kind}`;
+    return note ? [`${name}, ${note}`] : [];
+  });
+  return noted.length ? `Changed before the model saw it: ${noted.join("; ")}.` : "";
+}
+
 /** Draws a turn; `again` asks it once more. */
 export class TurnView {
   constructor(turn, again) {
@@ -70,6 +83,8 @@ export class TurnView {
         note ? el("span", { class: "note" }, note) : null,
       ),
     );
+    const told = factsOf(turn.facts ?? []);
+    if (told) parts.push(el("p", { class: "hint media-facts" }, told));
     if (turn.usage)
       parts.push(
         el(

@@ -129,6 +129,21 @@ def test_two_turns_about_a_picture_and_a_cloud(page: Page, server: Visited) -> N
     expect(last.locator("figcaption")).to_contain_text("3 points")
 
 
+def test_what_was_done_to_a_cloud_is_told_under_the_answer(page: Page) -> None:
+    page.click("text=How many products are there?")
+    answered(page)
+    assert page.locator(".media-facts").count() == 0
+    page.set_input_files(
+        ".composer input[type=file]",
+        {"name": "a.xyz", "mimeType": "", "buffer": b"600000 0 0\n600001 0 0\n600000 1 2\n"},
+    )
+    ask(page, "And this?")
+    answered(page, count=2)
+    expect(page.locator(".media-facts")).to_have_text(
+        "Changed before the model saw it: medium 2 (cloud), moved by (-600000, -0.5, 0) m."
+    )
+
+
 def test_an_answer_is_stopped_and_asked_for_again(page: Page, server: Visited) -> None:
     server.engine.say("word " * 100, delay=0.1)
     ask(page, "Tell me all")

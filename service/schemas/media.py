@@ -1,4 +1,4 @@
-"""The `media` block of a task's answer about a cloud."""
+"""The `media` block of a task's answer."""
 
 from __future__ import annotations
 
@@ -7,6 +7,33 @@ from typing import Literal
 from pydantic import BaseModel
 
 from lamm_model.conversation import Modality
+
+
+class Transform(BaseModel):
+    """How the picture was resized: pixel (x, y) is at (x, y) * scale - offset.
+
+    `size` is the encoder's input; `squash` shows the whole picture, `centercrop` its centre.
+    """
+
+    kind: str
+    size: tuple[int, int]
+    scale: tuple[float, float]
+    offset: tuple[int, int] = (0, 0)
+
+
+class PictureMedia(BaseModel):
+    """The picture: its size in pixels after applying its orientation, as viewers show it.
+
+    `exif_orientation_applied` also tells of the orientation tag of TIFF, and of the rotation or
+    reflection of HEIC and AVIF.
+    """
+
+    modality: Literal["image"] = Modality.IMAGE.value
+    format: str
+    width: int
+    height: int
+    exif_orientation_applied: bool
+    transform: Transform
 
 
 class MeshSurface(BaseModel):
