@@ -25,8 +25,8 @@ from service.schemas.events import DONE, KEEP_ALIVE, event
 _LEAST_LOGPROB = -9999.0  # OpenAI's value for -inf, which JSON cannot express
 
 
-def plan_completion(body: CompletionRequest, model: ServedModel) -> PlannedRequest:
-    """Plans a request; blocks while the prompts are tokenized.
+def plan_completion(body: CompletionRequest, model: ServedModel, owner: str) -> PlannedRequest:
+    """Plans a request of that owner; blocks while the prompts are tokenized.
 
     Raises:
         RequestError: a field is not supported, more answers are requested than ever fit, or a token
@@ -44,7 +44,13 @@ def plan_completion(body: CompletionRequest, model: ServedModel) -> PlannedReque
             number = len(sequences)
             sequences.append(
                 GenerationRequest(
-                    f"{completion_id}-{number}", ids, params, (), body.priority, model.name
+                    f"{completion_id}-{number}",
+                    ids,
+                    params,
+                    (),
+                    body.priority,
+                    model.name,
+                    cache_salt=model.processor.salts.of(owner),
                 )
             )
     return PlannedRequest(completion_id, tuple(sequences), 0, 0, 0.0, 0.0)

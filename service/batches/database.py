@@ -172,6 +172,10 @@ def _open_sqlite(path: Path, url: sa.URL) -> Database:
         raise BatchesUnavailableError("the batch database cannot be opened") from error
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        # SQLite gives its -wal and -shm files the mode of this one. An existing file is not opened:
+        # closing it would release the locks of its connections.
+        with contextlib.suppress(FileExistsError):
+            os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
     except BlockingIOError:
         os.close(lock)
         raise DatabaseBusyError from None

@@ -106,7 +106,11 @@ def _shown(name: str, default: Any) -> str:
 
 
 def _choices(annotation: Any) -> tuple[str, ...]:
-    return typing.get_args(annotation) if typing.get_origin(annotation) is typing.Literal else ()
+    """The values of a literal type, which may be optional."""
+    for one in (annotation, *typing.get_args(annotation)):
+        if typing.get_origin(one) is typing.Literal:
+            return typing.get_args(one)
+    return ()
 
 
 def _metavar(annotation: Any) -> str:

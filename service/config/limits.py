@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, Field, PositiveFloat, PositiveInt, SecretStr
 from pydantic_settings import NoDecode
@@ -30,6 +30,11 @@ class LimitSettings(BaseModel):
     )
     key_tokens_per_minute: PositiveInt | None = Field(
         default=None, description="tokens per minute and key; more are refused with 429"
+    )
+    cache_scope: Literal["key", "all"] | None = Field(
+        default=None,
+        description="who shares cached prompts and media: key (requests of the same API key) or "
+        "all (default: key if API keys are set, otherwise all)",
     )
     protect_metrics: bool = Field(
         default=False, description="if API keys are set, require one with role metrics for /metrics"

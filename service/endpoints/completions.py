@@ -12,7 +12,14 @@ from fastapi import APIRouter, Request, Response
 from service.answer.completions import collect_completion, completion_events, plan_completion
 from service.answer.generation import Generation
 from service.answer.streaming import Envelope, respond
-from service.dependencies import CallerDep, LifecycleDep, ModelsDep, TimeoutsDep, UnknownFieldsDep
+from service.dependencies import (
+    CallerDep,
+    LifecycleDep,
+    ModelsDep,
+    OwnerDep,
+    TimeoutsDep,
+    UnknownFieldsDep,
+)
 from service.http.disconnect import until_disconnect
 from service.http.request_body import JsonBodyRoute, release_body
 from service.keys.auth import USER_WORK
@@ -38,6 +45,7 @@ async def create_completion(
     lifecycle: LifecycleDep,
     timeouts: TimeoutsDep,
     caller: CallerDep,
+    owner: OwnerDep,
     unknown_fields: UnknownFieldsDep,
 ) -> Response:
     """Continues one text or several; streams if `stream` is true."""
@@ -49,7 +57,7 @@ async def create_completion(
     envelope = Envelope(model.name, model.fingerprint, usage)
     with contextlib.ExitStack() as running, counted_rejections(model.metrics):
         running.enter_context(lifecycle.admit())
-        planned = await asyncio.to_thread(plan_completion, body, model)
+        planned = await asyncio.to_thread(plan_completion, body, model, owner)
         release_body(request)
         generation = Generation(
             model.engine,

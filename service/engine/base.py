@@ -126,8 +126,9 @@ class GenerationRequest:
     forcing), no alternatives, and the finish reason `length`. Sampling parameters have no effect
     then.
 
-    With `grammar` the answer matches it, and ends where the grammar ends. All fields can be
-    pickled, so that an engine can run in another process.
+    With `grammar` the answer matches it, and ends where the grammar ends. Requests use each other's
+    cached prompts and media only if their `cache_salt` is equal. All fields can be pickled, so that
+    an engine can run in another process.
     """
 
     request_id: str
@@ -138,6 +139,7 @@ class GenerationRequest:
     model: str | None = None
     continuation_token_ids: tuple[int, ...] = ()
     grammar: GrammarSource | None = None
+    cache_salt: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import itertools
 import secrets
 import time
 from collections.abc import Mapping
 from collections.abc import Sequence as Seq
 
-from service.engine.base import GenerationRequest, RequestFailedError
+from service.engine.base import GenerationRequest, MediaSpan, RequestFailedError
 from service.engine.config import EngineConfig
 from service.engine.grammar.compiler import GrammarCompiler
 from service.engine.loading.model_source import ModelSource
@@ -54,13 +55,25 @@ class RequestIntake:
         source, seed = request.grammar, request.sampling_params.seed
         grammar = None if source is None else await self._grammars[request.model].get(source)
         return Sequence(
-            dataclasses.replace(request, priority=priority),
+            dataclasses.replace(request, priority=priority, media=_salted(request)),
             arrival=next(self._arrivals),
             seed=secrets.randbits(63) if seed is None else seed,
             arrived_at=time.monotonic(),
             priority_ageing_s=config.priority_ageing_s,
             grammar=grammar,
         )
+
+
+def _salted(request: GenerationRequest) -> tuple[MediaSpan, ...]:
+    """The request's media with its salt in their digests, by which features are cached."""
+    if request.cache_salt is None:
+        return request.media
+    spans: list[MediaSpan] = []
+    for span in request.media:
+        salted = hashlib.sha256(f"{request.cache_salt}|{span.media.digest}".encode())
+        media = dataclasses.replace(span.media, digest=salted.hexdigest())
+        spans.append(dataclasses.replace(span, media=media))
+    return tuple(spans)
 
 
 def _check(request: GenerationRequest, vocab_size: int) -> None:

@@ -102,8 +102,8 @@ class Sequence:
 
         A block's hash covers its token ids, the digests of the media whose placeholders it contains
         (placeholders are equal for all pictures) and the previous block's hash; the first one
-        covers the model's name, whose adapter affects every K and V. SHA-256, so that no prompt can
-        be crafted to match another's blocks.
+        covers the request's cache salt, and the model's name, whose adapter affects every K and V.
+        SHA-256, so that no prompt can be crafted to match another's blocks.
         """
         while len(self._block_hashes) < count:
             start = len(self._block_hashes) * block_size
@@ -116,5 +116,8 @@ class Sequence:
         return self._block_hashes[:count]
 
     def _salt(self) -> bytes:
-        model = self.request.model
-        return b"" if model is None else hashlib.sha256(model.encode()).digest()
+        # Digests have one length, so that no model's name can act as a salt.
+        parts = (self.request.cache_salt, self.request.model)
+        return b"|".join(
+            b"" if part is None else hashlib.sha256(part.encode()).digest() for part in parts
+        )

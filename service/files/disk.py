@@ -61,7 +61,9 @@ class FileDirectory:
             OSError: they cannot be made or written.
         """
         self._root, self._incoming = root, root / _INCOMING
-        self._incoming.mkdir(mode=0o700, parents=True, exist_ok=True)
+        # One by one: `parents` gives the directories above the last one the umask's mode.
+        self._root.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._incoming.mkdir(mode=0o700, exist_ok=True)
         with tempfile.TemporaryFile(dir=self._incoming):
             pass
 
@@ -183,7 +185,8 @@ def _write_metadata(path: Path, stored: StoredFile) -> None:
         "created_at": stored.created_at,
         "expires_at": stored.expires_at,
     }
-    with path.open("w", encoding="utf8") as file:
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "w", encoding="utf8") as file:
         json.dump(values, file)
         file.flush()
         os.fsync(file.fileno())

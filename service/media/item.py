@@ -19,6 +19,6 @@ class MediaItem:
     param: str
     cloud: CloudFile | None = None
 
-    def job(self, content: str | bytes) -> MediaJob:
+    def job(self, content: str | bytes, cache_salt: str | None = None) -> MediaJob:
         """The decoding job, once its bytes (or their base64 text) are known."""
-        return MediaJob(self.modality, content, self.cloud)
+        return MediaJob(self.modality, content, self.cloud, cache_salt)

@@ -50,9 +50,15 @@ class MediaPreparer:
         return self._fetcher.access(owner)
 
     async def prepare(
-        self, media: Sequence[MediaItem], read_s: float, precedence: Precedence = LIVE
+        self,
+        media: Sequence[MediaItem],
+        read_s: float,
+        precedence: Precedence = LIVE,
+        cache_salt: str | None = None,
     ) -> tuple[list[PreparedMedia], float]:
         """The media, and the seconds that the slowest took to obtain, `read_s` included.
+
+        Only requests with the same `cache_salt` share decoded media.
 
         Raises:
             MediaRefusedError: one cannot be fetched, read or decoded, or all together are too
@@ -71,7 +77,7 @@ class MediaPreparer:
             self._metrics.preparing_media(1)
             tasks = [
                 asyncio.create_task(
-                    self._prepare_one(item, size, read_s, budget, turns, precedence)
+                    self._prepare_one(item, size, read_s, budget, turns, precedence, cache_salt)
                 )
                 for item, size in zip(media, sizes, strict=True)
             ]
@@ -125,6 +131,7 @@ class MediaPreparer:
         budget: MediaBudget,
         turns: asyncio.Semaphore,
         precedence: Precedence,
+        cache_salt: str | None,
     ) -> tuple[PreparedMedia, float]:
         async with turns:
             started = time.perf_counter()
@@ -135,7 +142,7 @@ class MediaPreparer:
                     obtained = time.perf_counter()
                     if isinstance(content, bytes):
                         size.announced(_size_of(item, WholeBytes(content)))
-                    media = await self.pool.prepare(item.job(content), precedence)
+                    media = await self.pool.prepare(item.job(content, cache_salt), precedence)
                 size.decoded(_true_size(media))
             except MediaError as error:
                 raise MediaRefusedError(error, param=item.param) from error

@@ -35,11 +35,15 @@ _PASSED_ON = ("PATH", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "VIRTUAL_ENV", "HOME"
 
 @dataclass(frozen=True, slots=True)
 class MediaJob:
-    """One medium to prepare: its bytes, or their base64 text, and how to read a cloud."""
+    """One medium to prepare: its bytes, or their base64 text, and how to read a cloud.
+
+    Jobs with different salts share no result.
+    """
 
     modality: Modality
     content: str | bytes
     cloud: CloudFile | None = None
+    cache_salt: str | None = None
 
     def head(self) -> dict[str, Any]:
         """The job without its bytes."""
@@ -56,7 +60,7 @@ class MediaJob:
     def keyed(self) -> tuple[str, bytes]:
         """The key of its result in a cache, and its body."""
         body = self.body()
-        digest = hashlib.sha256(json.dumps(self.head()).encode())
+        digest = hashlib.sha256(json.dumps([self.head(), self.cache_salt]).encode())
         digest.update(body)
         return digest.hexdigest(), body
 

@@ -13,12 +13,12 @@ from dataclasses import dataclass
 
 from lamm_model.conversation import Modality
 from lamm_model.media import PreparedMedia
-from lamm_model.sampling_params import SamplingParams
 from lamm_model.spec import CheckpointSpec
 from lamm_model.tokenizer import LammTokenizer
-from service.engine.base import GenerationRequest, GrammarSource, MediaSpan
+from service.engine.base import GenerationRequest, MediaSpan
 from service.engine.grammar.compiler import GrammarCompiler
 from service.exceptions import ContextLengthError, RequestError
+from service.keys.cache_scope import CacheSalts
 from service.media.item import MediaItem
 from service.media.pool_config import Precedence
 from service.media.preparer import MediaPreparer
@@ -60,11 +60,12 @@ class InputProcessor:
         limits: InputLimits,
         media: MediaPreparer,
         grammars: GrammarCompiler,
+        salts: CacheSalts,
     ) -> None:
         self.prompts = PromptReader(spec, tokenizer, model_name, limits)
         self.tokenizer, self.media = tokenizer, media
         self._spec, self._model_name, self._limits = spec, model_name, limits
-        self._grammars = grammars
+        self._grammars, self.salts = grammars, salts
 
     async def prompt(self, body: ChatCompletionRequest, owner: str = "") -> Prompt:
         """The prompt alone; no medium is fetched or decoded.
@@ -97,7 +98,7 @@ class InputProcessor:
 
         Args:
             body: the request.
-            owner: owner of the files that it may refer to.
+            owner: owner of the files that it may refer to, and of what it caches.
             default_max_tokens: replaces the server's default.
             keep_media: whether to keep the media's sources, to draw on them later.
             form: the answer's grammar in Lark; None for the body's own `response_format` or tools.
@@ -127,12 +128,26 @@ class InputProcessor:
         params = sampling_params(body, max_tokens, self._spec.vocab_size, stops)
         started = time.perf_counter()
         precedence = Precedence(body.priority, patient)
-        media, fetch_s = await self.media.prepare(conversation.media, read_s, precedence)
+        salt = self.salts.of(owner)
+        media, fetch_s = await self.media.prepare(conversation.media, read_s, precedence, salt)
         decode_s = time.perf_counter() - started - (fetch_s - read_s)
         completion_id = f"chatcmpl-{uuid.uuid4().hex}"
+        spans = self._spans(prompt, media)
         return PlannedRequest(
             completion_id,
-            self._sequences(completion_id, body.priority, prompt, params, media, answer.grammar),
+            tuple(
+                GenerationRequest(
+                    f"{completion_id}-{i}",
+                    prompt.ids,
+                    one,
+                    spans,
+                    body.priority,
+                    self._model_name,
+                    grammar=answer.grammar,
+                    cache_salt=salt,
+                )
+                for i, one in enumerate(params)
+            ),
             prompt.media_tokens[Modality.IMAGE],
             prompt.media_tokens[Modality.POINT_CLOUD],
             fetch_s,
@@ -148,30 +163,10 @@ class InputProcessor:
         continues = body.continue_final_message or False
         return self.prompts.read(body.messages, access, task=body.task, continues=continues)
 
-    def _sequences(
-        self,
-        completion_id: str,
-        priority: int,
-        prompt: Prompt,
-        params: Sequence[SamplingParams],
-        media: Sequence[PreparedMedia],
-        grammar: GrammarSource | None,
-    ) -> tuple[GenerationRequest, ...]:
-        spans = tuple(
+    def _spans(self, prompt: Prompt, media: Sequence[PreparedMedia]) -> tuple[MediaSpan, ...]:
+        return tuple(
             MediaSpan(offset, self._spec.placeholder(item.modality)[1], item)
             for offset, item in zip(prompt.offsets, media, strict=True)
-        )
-        return tuple(
-            GenerationRequest(
-                f"{completion_id}-{i}",
-                prompt.ids,
-                one,
-                spans,
-                priority,
-                self._model_name,
-                grammar=grammar,
-            )
-            for i, one in enumerate(params)
         )
 
     def _answer_tokens(self, body: ChatCompletionRequest, prompt: Prompt, default: int) -> int:

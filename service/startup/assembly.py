@@ -25,6 +25,7 @@ from service.engine.grammar.compiler import GrammarCompiler
 from service.engine.loading.model_source import ModelSource
 from service.files.store import FileStore
 from service.guards import access_control
+from service.keys.cache_scope import CacheSalts
 from service.lifecycle import Lifecycle
 from service.media.fetch import MediaFetcher
 from service.media.pool import MediaPool
@@ -82,6 +83,7 @@ def build_services(
     engine_of = {name: served.engine for served in engines for name in served.models}
     stored, fetcher = _media_sources(settings)
     lifecycle, access = Lifecycle(), access_control(settings)
+    salts = CacheSalts(settings.cache_scope, access.keys.required)
     services = Services(
         models=ServedModels(
             [
@@ -94,6 +96,7 @@ def build_services(
                     metrics,
                     tokenizers[source.base],
                     grammars[source.name],
+                    salts,
                 )
                 for source in sources
             ]
@@ -154,6 +157,7 @@ def _served_model(
     metrics: Metrics,
     tokenizer: LammTokenizer,
     grammars: GrammarCompiler,
+    salts: CacheSalts,
 ) -> ServedModel:
     spec = source.spec
     prompts = f"{spec.prompt_preset}|{sorted(spec.system_texts(TASKS).items())}"
@@ -181,7 +185,7 @@ def _served_model(
         fingerprint=f"fp_{hashlib.sha256(identity.encode()).hexdigest()[:16]}",
         engine=engine,
         tokenizer=tokenizer,
-        processor=InputProcessor(spec, tokenizer, source.name, limits, media, grammars),
+        processor=InputProcessor(spec, tokenizer, source.name, limits, media, grammars, salts),
         metrics=own_metrics,
         calibration=Calibration.beside(source.adapter or spec.path, spec.digest),
     )

@@ -164,6 +164,8 @@ def _common(
         "token_ids": [token if token < known else model.placeholder_id for token in token_ids],
         "priority": request.priority,
     }
+    if request.cache_salt is not None:
+        body["cache_salt"] = request.cache_salt
     if media:
         body["features"] = feature_fields(media)
     return body

@@ -96,6 +96,21 @@ async def test_the_same_picture_has_another_identity_for_another_model(
     assert identities[0].isdisjoint(identities[1])
 
 
+async def test_the_cache_salt_crosses_and_separates_media(
+    source: ModelSource, fake: FakeVllm, make_request: RequestMaker
+) -> None:
+    request = make_request(9, media=(picture(1),), max_tokens=1)
+    async with started(source, fake) as engine:
+        for salt in ("one", "one", "other", None):
+            await collect(engine, replace(request, cache_salt=salt))
+        encoded = engine.stats().mm_cache_queries_total - engine.stats().mm_cache_hits_total
+    assert [body.get("cache_salt") for body in fake.bodies] == ["one", "one", "other", None]
+    first, again, other, none = (body["features"]["mm_hashes"]["image"][0] for body in fake.bodies)
+    assert first == again
+    assert len({first, other, none}) == 3
+    assert encoded == 3
+
+
 async def test_closing_ends_the_stream_at_the_server(
     source: ModelSource, fake: FakeVllm, make_request: RequestMaker
 ) -> None:
