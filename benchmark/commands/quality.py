@@ -74,7 +74,7 @@ def run(options: QualityOptions, console: Console) -> int:
     options.refuse_contradictions()
     suite = open_suite(options.suite, options.data, options.limit, options.out)
     suite = suite.in_manner(options.manner)
-    store_suite(options.suite, options.data, options.limit, options.out)
+    store_suite(options.suite, options.data, options.limit, options.out, options.manner)
     if options.answers_from is not None:
         import_answers(suite, options.answers_from, options.out, options.model)
         result = rescore(suite, options.out)
