@@ -44,21 +44,27 @@ answers.
   lamm serve --checkpoint checkpoints/lamm-mini
   lamm bench quality --suite mini
 
-  lamm bench quality --data LAMM_Dataset --suite all --out results/lamm      the published layout
-  lamm bench quality --data LAMM_Dataset --suite 2d --limit 200 --control blank-media
-  lamm bench quality --data LAMM_Dataset --out results/lamm --rescore --protocol upstream-2023-07
-  lamm bench quality --data LAMM_Dataset --backend openai-chat --url http://host:8000 --model llava
-  lamm bench quality --data LAMM_Dataset --suite 2d --recipe upstream-2023-07 --repetitions 3
-  lamm bench quality --data LAMM_Dataset --answers-from LAMM/answers --protocol upstream-2023-07
-  lamm bench quality --data LAMM_Dataset --out results/lamm --rescore --dialect qwen3-vl
+The published layout (D is the directory of LAMM's data):
+
+  lamm bench quality --data D --out results/lamm
+  lamm bench quality --data D --suite 2d --limit 200 --control blank-media
+  lamm bench quality --data D --suite 2d --recipe upstream-2023-07 --repetitions 3
+  lamm bench quality --data D --mode chef --out results/chef
+  lamm bench quality --data D --backend openai-chat --url http://host:8000 --model llava
+
+Without a server, from answers:
+
+  lamm bench quality --data D --out results/lamm --rescore --protocol upstream-2023-07
+  lamm bench quality --data D --out results/qwen --rescore --dialect qwen3-vl
+  lamm bench quality --data D --answers-from LAMM/answers --protocol upstream-2023-07
 
 Decoding is greedy, or as the --recipe says. Each answer is saved in OUT/answers.jsonl as soon as it
 arrives: if the run or the server dies, the same command continues where it stopped. --rescore
-scores the saved answers without a server. --through batch uploads the questions to /v1/batches, and
-the server answers when it has capacity; a client that was killed finds its batches again. A new
-checkpoint or prompt preset has a new fingerprint, so its questions are asked again. Writes
-OUT/scores.json, OUT/scores.md and OUT/gallery.html (hits and misses with their pictures). Exit
-status 1: broken records, or questions without an answer.
+refuses a --mode, --backend, --model or --control that the saved run does not have. --through batch
+uploads the questions to /v1/batches, and the server answers when it has capacity; a client that was
+killed finds its batches again. A new checkpoint or prompt preset has a new fingerprint, so its
+questions are asked again. Writes OUT/scores.json, OUT/scores.md and OUT/gallery.html (hits and
+misses with their pictures). Exit status 1: broken records, or questions without an answer.
 """
 
 
@@ -72,9 +78,11 @@ def run(options: QualityOptions, console: Console) -> int:
         require_protocols()
     recipe = options.recipe_run()
     options.refuse_contradictions()
+    if options.rescore:
+        options.refuse_another_run()
     suite = open_suite(options.suite, options.data, options.limit, options.out)
     suite = suite.in_manner(options.manner)
-    store_suite(options.suite, options.data, options.limit, options.out)
+    store_suite(options.suite, options.data, options.limit, options.out, options.manner)
     if options.answers_from is not None:
         import_answers(suite, options.answers_from, options.out, options.model)
         result = rescore(suite, options.out)

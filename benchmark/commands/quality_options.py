@@ -13,15 +13,27 @@ from benchmark.errors import BenchmarkError
 from benchmark.http.client import Backend
 from benchmark.quality.controls import Control
 from benchmark.quality.examples import MAX_EXAMPLES, ExamplePlan, Retriever, refuse_encoders
-from benchmark.quality.identity import Mode
+from benchmark.quality.identity import Mode, ModelIdentity
 from benchmark.quality.protocol_scores import CHEF_PROTOCOLS, DEFAULT_PROTOCOLS, PROTOCOLS
 from benchmark.quality.recipe import RecipeRun
+from benchmark.quality.run import RUN_FILE, answers_file
 from lamm_model.tasks.dialects.base import Frame
 from lamm_model.tasks.dialects.manner import DIALECT_NAMES, LAMM, Manner
 
 # Options that have no meaning for answers from files.
 _OF_SERVERS = frozenset(
-    {"backend", "concurrency", "control", "max_tokens", "mode", "rescore", "through", "url"}
+    {
+        "api_key",
+        "backend",
+        "concurrency",
+        "control",
+        "max_tokens",
+        "mode",
+        "rescore",
+        "through",
+        "timeout",
+        "url",
+    }  # fmt: skip
 )
 
 
@@ -60,8 +72,8 @@ class QualityOptions(RecipeOptions):
     )
     dialect: Annotated[str, one_of(DIALECT_NAMES), Argument(metavar="NAME")] = Field(
         default=LAMM,
-        description="how the model writes places; lamm reads free text, auto tells each answer's "
-        f"notation: {', '.join(DIALECT_NAMES)}",
+        description="how the model writes places; lamm reads free text, auto finds out each "
+        f"answer's notation; {', '.join(DIALECT_NAMES)}",
     )
     frame: Frame | None = Field(
         default=None,
@@ -76,10 +88,10 @@ class QualityOptions(RecipeOptions):
     )
     mode: Mode = Field(
         default=Mode.TEXT,
-        description="text, or likelihood: answer multiple-choice and closed-set questions by the "
-        "most likely option, through /v1/tasks; chef: the same with the prompts, answer texts and "
-        "means per token of ChEF, through /v1/likelihoods; task: ask in the tasks' own words and "
-        "keep the scores of the answers, through /v1/tasks",
+        description="text: the words of the suite. likelihood: multiple-choice and closed-set "
+        "questions by the most likely option, through /v1/tasks. chef: the same with ChEF's "
+        "prompts, answer texts and means per token, through /v1/likelihoods. task: the tasks' own "
+        "words, and the scores of the answers are kept, through /v1/tasks",
     )
     examples: Annotated[int, Field(ge=0, le=MAX_EXAMPLES)] = Field(
         default=0,
@@ -177,3 +189,24 @@ class QualityOptions(RecipeOptions):
         if useless:
             flag = f"--{useless[0].replace('_', '-')}"
             raise BenchmarkError(f"{flag} has no meaning with --answers-from: no server is asked")
+
+    def refuse_another_run(self) -> None:
+        """With --rescore: refuses options that say that the run in OUT was asked in another way.
+
+        Raises:
+            BenchmarkError: one of them differs from the run, or the run is not readable.
+        """
+        asked = ModelIdentity.read(self.out / RUN_FILE)
+        for name in sorted({"backend", "mode", "model"} & self.model_fields_set):
+            mine, its = getattr(self, name), getattr(asked, name)
+            if mine is not None and mine != its:
+                raise BenchmarkError(
+                    f"--{name} {mine} cannot be given with --rescore: the run in {self.out} was "
+                    f"asked with {name} {its}"
+                )
+        for control in self.control:
+            if not (self.out / answers_file(control)).is_file():
+                raise BenchmarkError(
+                    f"--control {control} cannot be given with --rescore: {self.out} has no "
+                    f"{answers_file(control)}"
+                )

@@ -46,7 +46,8 @@ class RecipeOptions(ServerOptions):
             BenchmarkError: options that need a recipe, or that it cannot follow.
         """
         if self.recipe is None:
-            self.refuse_recipe("no --recipe")
+            if given := self._given():
+                raise BenchmarkError(f"--{' and --'.join(given)} need --recipe")
             return None
         if self.decoding is Decoding.GREEDY and (self.repetitions or 1) > 1:
             raise BenchmarkError("--decoding greedy gives the same answers in all --repetitions")

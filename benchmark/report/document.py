@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from pydantic import TypeAdapter
 
-from benchmark.report.figures import Change, Figure
 from benchmark.report.files import Findings, Run
+from benchmark.report.lines import Line, lines_of
 from benchmark.report.load_tables import judgement_table, load_table
 from benchmark.report.published import PublishedResults, Revision
-from benchmark.report.stamps import Stamp, stamps_on
+from benchmark.report.stamps import Stamp, run_names, stamps_on
 from benchmark.report.tables import Cell, CellKind, ReportTable, published_tables, score_table
 from benchmark.report.tuning import Tuning, tuning_table
 
@@ -152,21 +152,21 @@ def _table(table: ReportTable) -> list[str]:
 
 
 def _stamp(stamp: Stamp) -> list[str]:
-    return [f"> **{_plain(', '.join(stamp.runs))}: {_plain(stamp.text)}**", ""]
+    return [f"> **{_plain(run_names(stamp.runs))}: {_plain(stamp.text)}**", ""]
 
 
 def _cell(cell: Cell) -> str:
     if cell.figures:
-        return "<br>".join(_figure(figure) for figure in cell.figures)
+        return "<br>".join(_line(line) for line in lines_of(cell.figures))
     text = _plain(cell.text)
     if cell.kind is CellKind.BEST:
         text = f"**{text}**"
     return f"{text} ({_plain(cell.note)})" if cell.note else text
 
 
-def _figure(figure: Figure | Change) -> str:
-    details: Sequence[str] = [figure.rule, *figure.details]
-    return f"**{_plain(figure.headline)}** {_plain('; '.join(details))}"
+def _line(line: Line) -> str:
+    details = "; ".join([line.rule, *line.details])
+    return f"**{_plain(line.headline)}** {_plain(details)}"
 
 
 def _plain(text: str) -> str:

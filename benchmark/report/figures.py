@@ -66,11 +66,6 @@ class Figure:
         return f"{number(self.score, self.metric)}{span(self.interval, self.metric)}"
 
     @property
-    def rule(self) -> str:
-        """Metric and protocol."""
-        return f"{self.metric}, {self.protocol}" if self.metric else self.protocol
-
-    @property
     def details(self) -> tuple[str, ...]:
         """All other facts of the score, a few words each."""
         missing = [f"{self.unanswered} unanswered"] if self.unanswered else []
@@ -120,11 +115,6 @@ class Change:
         return f"{sign}{number(self.score, self.metric)}{span(self.interval, self.metric)}"
 
     @property
-    def rule(self) -> str:
-        """Metric and protocol."""
-        return f"{self.metric}, {self.protocol}" if self.metric else self.protocol
-
-    @property
     def details(self) -> tuple[str, ...]:
         """The number of items, or why there is no difference."""
         return (self.reason,) if self.score is None else (f"n {self.n}",)
@@ -158,7 +148,7 @@ def figures_of(run: Run, names: Iterable[str]) -> tuple[Figure, ...]:
     """All scores of the rows with these names, upstream's protocols first."""
     wanted = set(names)
     own = [_own(row) for row in run.scores.rows if row.name in wanted]
-    under = [_under(row) for row in run.scores.protocols if row.row in wanted]
+    under = _told_once([_under(row) for row in run.scores.protocols if row.row in wanted])
     figures = _joined(own, under)
     if figures and all(figure.score is None for figure in figures):
         # One line is enough if no protocol has a score.
@@ -226,6 +216,20 @@ def _under(row: StoredProtocolRow) -> Figure:
             if name != row.metric and _same_but_threshold(name, row.metric)
         ),
     )
+
+
+def _told_once(figures: list[Figure]) -> list[Figure]:
+    """Leaves out the other thresholds of a figure that are figures of their own."""
+    known = {(figure.protocol, figure.metric) for figure in figures}
+    return [
+        replace(
+            figure,
+            thresholds=tuple(
+                one for one in figure.thresholds if (figure.protocol, one.metric) not in known
+            ),
+        )
+        for figure in figures
+    ]
 
 
 def _same_but_threshold(name: str, other: str) -> bool:

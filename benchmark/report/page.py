@@ -17,7 +17,8 @@ from benchmark.report.document import Report
 from benchmark.report.gallery import BONES, Gallery, GalleryItem
 from benchmark.report.gallery_marks import Box3DMark, Marks
 from benchmark.report.gallery_media import View
-from benchmark.report.stamps import Stamp
+from benchmark.report.lines import lines_of
+from benchmark.report.stamps import Stamp, run_names
 from lamm_model.tasks.rotated_boxes import Point3D, edges
 
 # Longer texts are truncated in a card; items.jsonl has the full text.
@@ -73,6 +74,7 @@ def _render(template: str, **context: Any) -> str:
         lstrip_blocks=True,
     )
     environment.globals |= {"bones": BONES, "described": _described, "projected": _projected}
+    environment.filters |= {"lines": lines_of, "run_names": run_names}
     environment.filters |= {"cut": _cut, "unbroken": _unbroken}
     return environment.get_template(template).render(**context)
 

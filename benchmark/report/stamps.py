@@ -31,6 +31,19 @@ class Stamp:
     grave: bool
 
 
+def run_names(labels: Iterable[str]) -> str:
+    """Labels in one text; those of the form `GROUP: NAME` share the name of their group."""
+    groups: dict[str, list[str]] = {}
+    for label in labels:
+        group, colon, name = label.partition(": ")
+        groups.setdefault(group if colon else label, []).append(name or label)
+    told = (
+        f"{group}: {', '.join(names)}" if names != [group] else group
+        for group, names in groups.items()
+    )
+    return "; ".join(told) if any(names != [g] for g, names in groups.items()) else ", ".join(told)
+
+
 def stamps_on(runs: Sequence[Run], some_rows: Sequence[Run] = ()) -> tuple[Stamp, ...]:
     """The stamps of all runs, grave ones first; equal stamps are merged.
 

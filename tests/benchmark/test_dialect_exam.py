@@ -231,6 +231,21 @@ def test_a_model_that_is_right_passes_in_its_dialect(
     assert f"places are read in dialect {dialect}" in capsys.readouterr().out
 
 
+def test_a_report_reads_answers_in_the_dialect_of_the_run(
+    server: FakeServer, tmp_path: Path
+) -> None:
+    server.answers = write_suite(tmp_path / "suite", "box", SPEAKERS["gemini", "box"])
+    out = tmp_path / "out"
+    argv = ["quality", "--data", str(tmp_path / "suite"), "--url", server.url]
+    backend = ["--backend", "openai-chat", "--dialect", "gemini"]
+    assert bench([*argv, *backend, "--out", str(out)]) == 0
+    before = json.loads((out / "scores.json").read_text())
+    server.stop()
+    assert bench(["report", str(out), "--rescore", "--out", str(tmp_path / "report")]) == 0
+    after = json.loads((out / "scores.json").read_text())
+    assert (after["places"], after["rows"]) == (before["places"], before["rows"])
+
+
 def test_every_dialect_takes_the_exam() -> None:
     assert {dialect for dialect, _ in SPEAKERS} == set(DIALECTS)
 

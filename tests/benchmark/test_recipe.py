@@ -299,8 +299,8 @@ async def test_a_first_answer_that_spells_a_tag_is_named(
 @pytest.mark.parametrize(
     ("flags", "said"),
     [
-        (["--repetitions", "2"], "--repetitions cannot be used with no --recipe"),
-        (["--decoding", "greedy", "--seed", "1"], "--decoding and --seed cannot be used with no"),
+        (["--repetitions", "2"], "--repetitions need --recipe"),
+        (["--decoding", "greedy", "--seed", "1"], "--decoding and --seed need --recipe"),
         (["--recipe", "mine"], "'mine' is not one of upstream-2023-07"),
         (["--recipe", RECIPE.name, "--repetitions", "31"], "30"),
         (
