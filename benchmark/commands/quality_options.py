@@ -33,7 +33,7 @@ _OF_SERVERS = frozenset(
         "through",
         "timeout",
         "url",
-    }  # fmt: skip
+    }
 )
 
 
