@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmark.calibration.samples import Key, Samples, ScoredSample
-from lamm_model.tasks.calibration import Curve, HeldOut
+from lamm_model.tasks.calibration import Curve
 
 BINS = 10
 # With fewer, a curve would say little more than the share of right ones.
@@ -20,13 +20,9 @@ _LIMIT = 30.0
 Floats = NDArray[np.float64]
 
 
-def fitted(samples: Samples, held_out: Samples) -> dict[Key, Curve]:
-    """A curve for each key with at least `FEWEST` samples, checked where there are others."""
-    return {
-        key: checked(fit(found), held_out.get(key, ()))
-        for key, found in samples.items()
-        if len(found) >= FEWEST
-    }
+def fitted(samples: Samples) -> dict[Key, Curve]:
+    """A curve for each key with at least `FEWEST` samples."""
+    return {key: fit(found) for key, found in samples.items() if len(found) >= FEWEST}
 
 
 def fit(samples: Sequence[ScoredSample]) -> Curve:
@@ -56,26 +52,6 @@ def fit(samples: Sequence[ScoredSample]) -> Curve:
         weights=dict(zip(names, rounded[1:], strict=True)),
         n=len(samples),
         hits=right,
-    )
-
-
-def checked(curve: Curve, samples: Sequence[ScoredSample]) -> Curve:
-    """The curve with its errors on other samples; unchanged without any."""
-    if not samples:
-        return curve
-    hits = [one.hit for one in samples]
-    values = [curve(one.features) for one in samples]
-    area = auroc(values, hits)
-    return curve.model_copy(
-        update={
-            "held_out": HeldOut(
-                n=len(samples),
-                hits=sum(hits),
-                ece=round(calibration_error(values, hits), 4),
-                raw_ece=round(calibration_error([one.raw for one in samples], hits), 4),
-                auroc=None if area is None else round(area, 4),
-            )
-        }
     )
 
 

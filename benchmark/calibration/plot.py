@@ -16,15 +16,15 @@ _RAW, _CALIBRATED = "#d55e00", "#0072b2"  # of Okabe and Ito (2008)
 _DOT = 260.0  # area of a bin that has every score, in square points
 
 
-def save_plot(curves: Mapping[Key, Curve], held_out: Samples, path: Path) -> Path | None:
+def save_plot(curves: Mapping[Key, Curve], others: Samples, path: Path) -> Path | None:
     """Writes one panel per curve, its scores in bins whose dots grow with their number.
 
-    None without held-out scores.
+    None without scores of other questions than those of the fit.
 
     Raises:
         BenchmarkError: matplotlib is not installed, or the file cannot be written.
     """
-    keys = [key for key in curves if held_out.get(key)]
+    keys = [key for key in curves if others.get(key)]
     if not keys:
         return None
     require_matplotlib()
@@ -34,7 +34,7 @@ def save_plot(curves: Mapping[Key, Curve], held_out: Samples, path: Path) -> Pat
     figure = Figure(figsize=(_COLUMNS * _INCHES, rows * _INCHES), layout="constrained")
     panels = list(figure.subplots(rows, _COLUMNS, squeeze=False, sharex=True, sharey=True).flat)
     for axes, key in zip(panels, keys, strict=False):
-        curve, samples = curves[key], held_out[key]
+        curve, samples = curves[key], others[key]
         hits = [one.hit for one in samples]
         sides = (
             ("raw", _RAW, [one.raw for one in samples]),

@@ -5,8 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import combinations
 from pathlib import Path
 
 from benchmark.answers import Answer, KeptAnswers
@@ -25,7 +26,7 @@ from lamm_model.tasks import calibration
 
 @dataclass(frozen=True, slots=True)
 class Questions:
-    """The questions of one `--fit` or `--held-out`, and the directory of their answers."""
+    """The questions of one option, such as `--fit DATA`, and the directory of their answers."""
 
     suite: Suite
     data: Path
@@ -75,19 +76,24 @@ class Questions:
         )
 
 
-def check_disjoint(fit: Sequence[Questions], held_out: Sequence[Questions]) -> None:
-    """Refuses held-out questions that the fit sees.
+def check_disjoint(roles: Mapping[str, Sequence[Questions]]) -> None:
+    """Refuses questions in two roles.
+
+    Args:
+        roles: the questions of the fit and of each check, by the name of the role.
 
     Raises:
-        BenchmarkError: some questions, with their media, are in both.
+        BenchmarkError: some questions, with their media, are in two of them.
     """
-    first = set().union(*(one.digests() for one in fit))
-    second = set().union(*(one.digests() for one in held_out))
-    if both := first & second:
-        raise BenchmarkError(
-            f"{len(both)} of {len(second)} held-out questions are also among those of the fit; "
-            "use a suite with another seed"
-        )
+    seen = [
+        (role, set[str]().union(*(one.digests() for one in asked))) for role, asked in roles.items()
+    ]
+    for (first, before), (second, after) in combinations(seen, 2):
+        if both := before & after:
+            raise BenchmarkError(
+                f"{len(both)} of {len(after)} {second} questions are also {first} questions; "
+                "use a suite with another seed"
+            )
 
 
 async def ask(

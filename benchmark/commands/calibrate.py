@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
@@ -14,6 +14,7 @@ from rich.progress import Progress
 
 from benchmark.answers import Answer, write_whole
 from benchmark.calibration import report
+from benchmark.calibration.checks import with_checks
 from benchmark.calibration.fit import fitted
 from benchmark.calibration.plot import save_plot
 from benchmark.calibration.questions import Questions, ask, check_disjoint
@@ -31,17 +32,19 @@ from lamm_model.tasks.calibration import CALIBRATION_FILE, Calibration, Curve, S
 _HELP = """\
 Makes the calibration of a checkpoint's scores: asks the questions of --fit at /v1/tasks, fits a
 curve per task from log-probabilities to the share of right answers, and checks it on the questions
-of --held-out, which must be others.
+of --held-out and --test, which must be others.
 
   lamm data mini data/fit --count 500 --seed 1
   lamm data mini data/held-out --count 500 --seed 2
+  lamm data mini data/test --count 500 --seed 3
   lamm serve --checkpoint checkpoints/lamm-mini
-  lamm bench calibrate --fit data/fit --held-out data/held-out
+  lamm bench calibrate --fit data/fit --held-out data/held-out --test data/test
   cp results/calibration/calibration.json checkpoints/lamm-mini/
 
-Both may be given several times; each is a suite or a tree in the published layout. Closed questions
-are asked in text and by likelihood. Answers are saved in OUT as they arrive: the same command
-continues where it stopped, and asks nothing twice. Writes OUT/calibration.json,
+Each may be given several times, and is a suite or a tree in the published layout. Errors on
+questions by which something was chosen are too small; ask those of --test after all choices. Closed
+questions are asked in text and by likelihood. Answers are saved in OUT as they arrive: the same
+command continues where it stopped, and asks nothing twice. Writes OUT/calibration.json,
 OUT/calibration.md and OUT/reliability.png. The service reads calibration.json beside the weights,
 and refuses that of other weights.
 """
@@ -58,6 +61,10 @@ class CalibrateOptions(ServerOptions):
     held_out: Annotated[tuple[Path, ...], Argument(action="append", metavar="DATA")] = Field(
         default=(), description="other questions to check them on; may be repeated"
     )
+    test: Annotated[tuple[Path, ...], Argument(action="append", metavar="DATA")] = Field(
+        default=(),
+        description="further questions, for the errors after all choices; may be repeated",
+    )
     mode: Annotated[tuple[Literal["task", "likelihood"], ...], Argument(action="append")] = Field(
         default=(),
         description="task: ask for text; likelihood: rank the options of closed questions; may be "
@@ -72,10 +79,9 @@ class CalibrateOptions(ServerOptions):
 
 @dataclass(frozen=True, slots=True)
 class _Asked:
-    """Answers to the questions of the fit and to others, and the model that gave them."""
+    """The questions of each role with their answers, and the model that gave them."""
 
-    fit: list[tuple[Item, Answer]]
-    held_out: list[tuple[Item, Answer]]
+    answers: Mapping[str, list[tuple[Item, Answer]]]
     model: str
     checkpoint: str
 
@@ -84,31 +90,39 @@ def run(options: CalibrateOptions, console: Console) -> int:
     """Asks what is missing, fits, checks, prints and writes; returns 0.
 
     Raises:
-        BenchmarkError: no questions, the same ones in both, no answers with scores, or a server
-            that does not name its weights.
+        BenchmarkError: no questions, the same ones in two roles, no answers with scores, or a
+            server that does not name its weights.
     """
     if not options.fit:
         raise BenchmarkError("no questions to fit on: give --fit DATA")
-    fit = _questions(options.fit, options, "fit")
-    held_out = _questions(options.held_out, options, "held-out")
-    check_disjoint(fit, held_out)
-    asked = asyncio.run(_ask(fit, held_out, options, console))
-    samples, others = gathered(asked.fit), gathered(asked.held_out)
+    roles = {
+        "fit": _questions(options.fit, options, "fit"),
+        "held-out": _questions(options.held_out, options, "held-out"),
+        "test": _questions(options.test, options, "test"),
+    }
+    check_disjoint(roles)
+    asked = asyncio.run(_ask(roles, options, console))
+    samples = gathered(asked.answers["fit"])
     if not samples:
         raise BenchmarkError(f"no answer of {asked.model} has a score")
-    curves = fitted(samples, others)
-    print_whole(report.table(curves), console)
+    curves = with_checks(fitted(samples), "held_out", asked.answers["held-out"])
+    curves = with_checks(curves, "test", asked.answers["test"])
+    for table in report.tables(curves):
+        print_whole(table, console)
     print_notes(report.notes(samples), console)
+    suites = {role: tuple(one.described() for one in found) for role, found in roles.items()}
     made = Calibration(
         checkpoint=asked.checkpoint,
-        fit=tuple(one.described() for one in fit),
-        held_out=tuple(one.described() for one in held_out),
+        fit=suites["fit"],
+        held_out=suites["held-out"],
+        test=suites["test"],
         tasks=_by_task(curves),
     )
     written = [options.out / CALIBRATION_FILE, options.out / "calibration.md"]
     write_whole(written[0], made.written())
     write_whole(written[1], report.as_markdown(curves, asked.model, asked.checkpoint))
-    plot = save_plot(curves, others, options.out / "reliability.png")
+    drawn = gathered(asked.answers["test"] or asked.answers["held-out"])
+    plot = save_plot(curves, drawn, options.out / "reliability.png")
     print_written([*written, *([plot] if plot else [])], console)
     return 0
 
@@ -123,17 +137,14 @@ def _questions(
 
 
 async def _ask(
-    fit: Sequence[Questions],
-    held_out: Sequence[Questions],
-    options: CalibrateOptions,
-    console: Console,
+    roles: Mapping[str, Sequence[Questions]], options: CalibrateOptions, console: Console
 ) -> _Asked:
     async with open_http(options.url, options.timeout, options.api_key) as http:
         client = ChatClient(http, options.concurrency)
-        found: list[list[tuple[Item, Answer]]] = []
+        found: dict[str, list[tuple[Item, Answer]]] = {role: [] for role in roles}
         model = options.model
         with Progress(console=console, refresh_per_second=2) as progress:
-            for questions in (*fit, *held_out):
+            for role, questions in ((role, one) for role, each in roles.items() for one in each):
                 bar = progress.add_task(str(questions.data), total=None)
                 answered, model = await ask(
                     questions,
@@ -144,17 +155,12 @@ async def _ask(
                     [Mode(one) for one in options.mode] or [Mode.TASK, Mode.LIKELIHOOD],
                     lambda _item, bar=bar: progress.advance(bar),  # type: ignore[misc]
                 )
-                found.append(answered)
+                found[role] += answered
         facts = await server_facts(http, str(model))
     digest = (facts.get("model_card") or {}).get("digest")
     if not digest:
         raise BenchmarkError(f"{options.url} does not tell the digest of {model}'s weights")
-    return _Asked(
-        [pair for one in found[: len(fit)] for pair in one],
-        [pair for one in found[len(fit) :] for pair in one],
-        str(model),
-        str(digest),
-    )
+    return _Asked(found, str(model), str(digest))
 
 
 def _by_task(curves: dict[Key, Curve]) -> dict[str, dict[Scored, Curve]]:

@@ -49,15 +49,26 @@ def ranked_boxes(
     ]
 
 
-def average_precision(items: Sequence[ItemScore], levels: Sequence[int], note: str) -> Metric:
-    """Mean AP over classes that have objects and over some thresholds, with a 95 % interval.
+def mean_precision(items: Sequence[ItemScore], levels: Sequence[int]) -> float:
+    """Mean AP over classes that have objects and over some thresholds; nan without objects.
 
     Args:
         items: scores of the answers, all with `boxes`; `there|CLASS` counts their objects.
         levels: indices of the thresholds in `RankedBox.matched`.
+    """
+    clusters = _clusters(items)
+    return _mean_ap(_classes(items, clusters), np.ones(len(clusters)), levels)
+
+
+def average_precision(items: Sequence[ItemScore], levels: Sequence[int], note: str) -> Metric:
+    """`mean_precision` with a 95 % interval.
+
+    Args:
+        items: see `mean_precision`.
+        levels: see `mean_precision`.
         note: note of the metric.
     """
-    clusters = {c: i for i, c in enumerate(dict.fromkeys(item.cluster for item in items))}
+    clusters = _clusters(items)
     classes = _classes(items, clusters)
     rng = np.random.default_rng(SEED)
     count = len(clusters)
@@ -74,6 +85,10 @@ class _Class(NamedTuple):
     matched: NDArray[np.bool_]
     owner: NDArray[np.int64]
     there: Numbers
+
+
+def _clusters(items: Sequence[ItemScore]) -> dict[str, int]:
+    return {c: i for i, c in enumerate(dict.fromkeys(item.cluster for item in items))}
 
 
 def _classes(items: Sequence[ItemScore], clusters: dict[str, int]) -> list[_Class]:

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmark.protocols.average_precision import average_precision, ranked_boxes
+from benchmark.protocols.average_precision import average_precision, mean_precision, ranked_boxes
 from benchmark.protocols.results import (
     ItemScore,
     Metric,
@@ -119,6 +119,18 @@ class BoxScorer(Scorer):
         found = {name: one for name, one in found.items() if not name.startswith("ap_uniform")}
         curves = ((n, average_precision(items, c, _COCO)) for n, c in self._curves.items())
         return found | {name: one for name, one in curves if not math.isnan(one.value)}
+
+    def precisions(self, stored: Sequence[Stored]) -> dict[str, float]:
+        """AP by name, without intervals, of answers whose boxes all have a confidence.
+
+        Raises:
+            ValueError: a box has none.
+        """
+        items = super().items(stored)
+        if any(item.boxes is None for item in items):
+            raise ValueError(NO_CONFIDENCE)
+        found = {name: mean_precision(items, levels) for name, levels in self._curves.items()}
+        return {name: value for name, value in found.items() if not math.isnan(value)}
 
 
 class GroundingScorer(Scorer):

@@ -38,28 +38,46 @@ class _Part(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
-class HeldOut(_Part):
+class Precision(_Part):
+    """Mean AP over classes of boxes ranked by a score.
+
+    `calibrated` ranks them by the curve, `raw` by the model's own probability. With `constant`, all
+    boxes have one score, so those that were written first are the first.
+    """
+
+    calibrated: float = Field(ge=0, le=1)
+    raw: float = Field(ge=0, le=1)
+    constant: float = Field(ge=0, le=1)
+
+
+class Check(_Part):
     """Check on `n` scores of other questions.
 
     `ece` is the expected calibration error, `raw_ece` that of the scores before calibration, and
-    `auroc` the area under the ROC curve (None if all answers are right, or none is).
+    `auroc` the area under the ROC curve (None if all answers are right, or none is). `ap` has the
+    average precision at each IoU of the task's benchmark (`ap@0.5`) if its places are boxes.
     """
 
     n: int = Field(ge=1)
     hits: int = Field(ge=0)
     ece: float = Field(ge=0, le=1)
     raw_ece: float = Field(ge=0, le=1)
-    auroc: float | None = Field(ge=0, le=1)
+    auroc: float | None = Field(default=None, ge=0, le=1)
+    ap: Mapping[str, Precision] | None = None
 
 
 class Curve(_Part):
-    """Logistic regression of being right on `features` (Platt scaling), fitted on `n` scores."""
+    """Logistic regression of being right on `features` (Platt scaling), fitted on `n` scores.
+
+    The features may have been chosen by the errors on `held_out`; nothing is chosen by `test`.
+    """
 
     intercept: float
     weights: Mapping[str, float]
     n: int = Field(ge=1)
     hits: int = Field(ge=0)
-    held_out: HeldOut | None = None
+    held_out: Check | None = None
+    test: Check | None = None
 
     def __call__(self, features: Mapping[str, float]) -> float:
         """The probability that an answer or a place with these features is right."""
@@ -68,7 +86,7 @@ class Curve(_Part):
 
 
 class Suite(_Part):
-    """Questions of a fit: the suite's name and seed, as its provenance states them."""
+    """Questions of a fit or a check: the suite's name and seed, as its provenance states them."""
 
     name: str
     seed: int | None = None
@@ -81,7 +99,12 @@ class Calibration(_Part):
     method: Literal["logistic"] = "logistic"
     checkpoint: str = Field(description="digest of the weights")
     fit: tuple[Suite, ...]
-    held_out: tuple[Suite, ...] = ()
+    held_out: tuple[Suite, ...] = Field(
+        default=(), description="other questions; the features may have been chosen by them"
+    )
+    test: tuple[Suite, ...] = Field(
+        default=(), description="questions that were looked at after all choices"
+    )
     tasks: Mapping[str, Mapping[Scored, Curve]]
 
     def curve(self, task: str, kind: Scored) -> Curve | None:

@@ -116,11 +116,17 @@ def _lines(response: Mapping[str, Any]) -> Iterator[str]:
     """A response in words."""
     if response["answer"] is None:
         yield f"No answer could be read. The model wrote: {response['text']}"
+    places = {one["path"]: one for one in response["scores"] or ()}
     for name, value in (response["answer"] or {}).items():
         if isinstance(value, list) and value and isinstance(value[0], dict):
-            yield from (_one_line(item) for item in value)
+            yield from (
+                _one_line(item) + _percent(_score_in(places, f"{name}[{index}]."))
+                for index, item in enumerate(value)
+            )
         elif not name.endswith(_REPEATED):
-            yield f"{name}: {_shown(value)}"
+            yield f"{name}: {_shown(value)}" + _percent(places.get(name))
+    if response["score"] is not None:
+        yield f"score:{_percent(response['score'])[1:]}"
     for option in response["options"] or ():
         yield f"{option['probability']:8.1%}  {option['option']}"
     if response["parse_status"] == "partial":
@@ -134,6 +140,18 @@ def _one_line(item: Mapping[str, Any]) -> str:
     rest = {name: value for name, value in item.items() if name != "label"}
     words = [f"{name} {_shown(v)}" for name, v in rest.items() if not name.endswith(_REPEATED)]
     return f"{item.get('label') or 'object'}: {', '.join(words)}"
+
+
+def _score_in(places: Mapping[str, Any], prefix: str) -> Mapping[str, Any] | None:
+    """The score of the place in one object; None without one."""
+    return next((score for path, score in places.items() if path.startswith(prefix)), None)
+
+
+def _percent(score: Mapping[str, Any] | None) -> str:
+    """A score, and whether it is only the model's own probability; empty without one."""
+    if score is None:
+        return ""
+    return f"  {score['value']:.0%}{'' if score['calibrated'] else ' uncalibrated'}"
 
 
 def _shown(value: Any) -> str:

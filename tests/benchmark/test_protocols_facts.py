@@ -143,6 +143,35 @@ def test_ap_in_space() -> None:
     assert {name for name in metrics if name.startswith("ap")} == {"ap@0.5", "ap@0.25"}
 
 
+def test_ap_in_space_of_a_small_case() -> None:
+    """Two chairs and a table in two clouds, by hand.
+
+    Chairs by confidence at IoU 0.25: right, wrong, right, so (51 levels x 1 + 50 x 2/3) / 101. The
+    third overlaps its chair by 1/3, so at 0.5 it is wrong, which leaves 51 levels. The table's AP
+    is 1.
+    """
+    first = [{"label": "chair", "bbox": [0, 0, 0, 1, 1, 1]},
+             {"label": "table", "bbox": [4, 0, 0, 2, 2, 2]}]  # fmt: skip
+    second = [{"label": "chair", "bbox": [0, 0, 0, 1, 1, 1]}]
+    clouds = [
+        (first, "chair [7, 7, 0, 1, 1, 1]; chair [0, 0, 0, 1, 1, 1]; table [4, 0, 0, 2, 2, 2]",
+         [0.8, 0.9, 0.2]),
+        (second, "chair [0.5, 0, 0, 1, 1, 1]", [0.7]),
+    ]  # fmt: skip
+    stored = [
+        Stored(
+            Sample(id=str(k), task="detection_3d", question="?", target=target, pcl=f"{k}.npy"),
+            text,
+            scores={f"objects[{i}].bbox": one for i, one in enumerate(scores)},
+        )
+        for k, (target, text, scores) in enumerate(clouds)
+    ]
+    metrics = score("detection_3d", NEW, stored).metrics
+    chairs = {"ap@0.25": (51 + 50 * 2 / 3) / 101, "ap@0.5": 51 / 101}
+    for name, value in chairs.items():
+        assert metrics[name].value == pytest.approx((value + 1) / 2, abs=1e-9)
+
+
 EXACT = ("24/7", "A & B", "H&M", "7-ELEVEN", "St. John's", "50%", "R2-D2", "No. 5", "the", "&")
 
 

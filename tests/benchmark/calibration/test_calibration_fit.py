@@ -7,6 +7,7 @@ import random
 
 import pytest
 
+from benchmark.calibration.checks import check
 from benchmark.calibration.fit import auroc, bins, calibration_error, fit, fitted
 from benchmark.calibration.samples import ScoredSample
 from lamm_model.tasks.calibration import Scored
@@ -25,11 +26,10 @@ def drawn(count: int, seed: int) -> list[ScoredSample]:
 
 def test_a_fit_finds_the_curve_that_made_the_samples() -> None:
     key = ("ocr", Scored.ANSWER)
-    curve = fitted({key: drawn(20_000, 1)}, {key: drawn(5000, 2)})[key]
+    curve = fitted({key: drawn(20_000, 1)})[key]
     assert curve.intercept == pytest.approx(1.0, abs=0.1)
     assert curve.weights["logprob"] == pytest.approx(2.0, abs=0.1)
-    held = curve.held_out
-    assert held is not None
+    held = check(curve, drawn(5000, 2))
     assert held.n == 5000
     assert held.ece < 0.03
     assert held.ece < held.raw_ece
@@ -46,7 +46,7 @@ def test_all_right_or_all_wrong_is_finite() -> None:
 
 
 def test_few_samples_give_no_curve() -> None:
-    assert fitted({("ocr", Scored.ANSWER): drawn(49, 1)}, {}) == {}
+    assert fitted({("ocr", Scored.ANSWER): drawn(49, 1)}) == {}
 
 
 def test_expected_calibration_error_of_a_small_case() -> None:

@@ -24,7 +24,7 @@ from tests.service.running_server import serving
 Answers = Callable[..., list[bytes]]
 ANSWER: dict[str, Any] = {
     "answer": None, "parse_status": "ok", "text": "Hm.", "clipped": [], "dropped": [],
-    "options": None, "overlay": None,
+    "options": None, "overlay": None, "score": None, "scores": None,
 }  # fmt: skip
 
 
@@ -85,6 +85,28 @@ def test_inputs_and_options_become_a_form(
         "Moved into range: [1.1]",
         "Not used: [7]",
     ]
+
+
+def test_scores_are_beside_their_places_and_the_answer(
+    answers: Answers, file: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    objects = [{"label": "dog", "bbox": [1.0, 2.0, 3.0, 4.0]}, {"label": "cat", "bbox": [5.0] * 4}]
+    places = [
+        {"path": "objects[0].bbox", "value": 0.806, "calibrated": True},
+        {"path": "objects[1].bbox", "value": 0.3, "calibrated": False},
+    ]
+    score = {"value": 0.42, "calibrated": True}
+    answers(answer={"objects": objects}, score=score, scores=places)
+    assert command.task(["detection", file]) == 0
+    assert capsys.readouterr().out.splitlines() == [
+        "dog: bbox 1.00 2.00 3.00 4.00  81%",
+        "cat: bbox 5.00 5.00 5.00 5.00  30% uncalibrated",
+        "score: 42%",
+    ]
+    places = [{"path": "point", "value": 0.9, "calibrated": True}]
+    answers(answer={"point": [7.0, 8.0]}, score=score, scores=places)
+    assert command.task(["point", file, "--label", "bag"]) == 0
+    assert capsys.readouterr().out.splitlines() == ["point: 7.00 8.00  90%", "score: 42%"]
 
 
 def test_a_cloud_s_form_says_how_to_read_it(answers: Answers, tmp_path: Path) -> None:
