@@ -123,7 +123,7 @@ async def test_a_moved_cloud_is_told_as_a_task_tells_it(client: httpx.AsyncClien
 
 async def test_the_sdk_keeps_the_facts(client: httpx.AsyncClient) -> None:
     sdk = AsyncOpenAI(
-        api_key="any",
+        api_key="any",  # pragma: allowlist secret
         base_url="http://test/v1",
         http_client=client,  # type: ignore[arg-type] # of httpx2 in its types
     )
