@@ -1,12 +1,13 @@
-"""Average precision of boxes: ranked by their calibrated scores, raw ones, or not at all."""
+"""Average precision of boxes: ranked by their calibrated scores, raw ones, or not at all.
+
+`benchmark.protocols` is imported when it is used, because it needs sacrebleu.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
 from benchmark.answers import Answer
-from benchmark.protocols import Protocol, Stored, scorer_of
-from benchmark.protocols.corrected_places import BoxScorer
 from benchmark.suite import Item
 from lamm_model.tasks.calibration import Curve, Precision, place_features, raw_place
 
@@ -26,6 +27,8 @@ def box_precision(
             whose places have no log-probabilities are left out.
         curve: of the task's places.
     """
+    from benchmark.protocols import Protocol, Stored, scorer_of  # noqa: PLC0415
+    from benchmark.protocols.corrected_places import BoxScorer  # noqa: PLC0415
 
     def calibrated(told: Told, _numbers: int) -> float:
         return curve(place_features(told["logprob"], told.get("label_logprob")))

@@ -24,6 +24,7 @@ from benchmark.errors import BenchmarkError
 from benchmark.http.client import ChatClient
 from benchmark.http.connection import open_http
 from benchmark.quality.identity import Mode
+from benchmark.quality.protocol_scores import require_protocols
 from benchmark.report.provenance import server_facts
 from benchmark.suite import Item
 from benchmark.text import print_notes, print_whole, print_written
@@ -95,6 +96,8 @@ def run(options: CalibrateOptions, console: Console) -> int:
     """
     if not options.fit:
         raise BenchmarkError("no questions to fit on: give --fit DATA")
+    # For the average precision of boxes.
+    require_protocols()
     roles = {
         "fit": _questions(options.fit, options, "fit"),
         "held-out": _questions(options.held_out, options, "held-out"),

@@ -165,12 +165,13 @@ def test_without_sacrebleu_a_note_replaces_the_table_and_a_wish_is_refused(
         "import sys; sys.modules['sacrebleu'] = None\n"
         "from benchmark.cli import bench\n"
         "plain = bench(sys.argv[1:])\n"
-        "print('status', plain, bench([*sys.argv[1:], '--protocol', 'corrected-v1']))"
+        "print('status', plain, bench([*sys.argv[1:], '--protocol', 'corrected-v1']),"
+        " bench(['calibrate', '--fit', 'nowhere']))"
     )
     argv = ["quality", "--url", server.url, "--data", str(suite_files.directory)]
     command = [sys.executable, "-c", program, *argv, "--out", str(tmp_path)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
     assert "pip install 'lamm[bench]'" in done.stdout
-    assert "status 0 1" in done.stdout
-    assert "pip install 'lamm[bench]'" in done.stderr
+    assert "status 0 1 1" in done.stdout
+    assert done.stderr.count("pip install 'lamm[bench]'") == 2
     assert json.loads((tmp_path / "scores.json").read_text())["protocols"] == []
