@@ -216,6 +216,16 @@ def test_detection_3d_round_trip(data: st.DataObject, labels: tuple[str, ...]) -
     assert (result.answer, result.status) == (answer, ParseStatus.OK)
 
 
+@pytest.mark.parametrize("label", ["yaw", "YAW", "heading", "yaw of", "rotation", "angle of a box"])
+def test_things_named_like_a_rotation_are_labels(label: str) -> None:
+    task, inputs = TASKS["detection_3d"], Detection3DInputs(labels=(label, "chair"))
+    for bbox in ((0.0, 0.0, 0.0, 1.0, 1.0, 1.0), (1.0, 2.0, 3.0, 1.0, 1.0, 1.0, 0.5)):
+        objects = (Object3D(label=label, bbox=bbox), Object3D(label="chair", bbox=bbox))
+        answer = Detection3DAnswer(objects=(*objects, objects[0]))
+        result = task.parse(task.render(answer, inputs), inputs)
+        assert (result.answer, result.status) == (answer, ParseStatus.OK)
+
+
 @RELAXED
 @given(BOXES_3D)
 def test_grounding_round_trip(bbox: tuple[float, ...]) -> None:

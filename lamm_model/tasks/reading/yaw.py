@@ -34,12 +34,15 @@ def with_yaws(found: Sequence[Group], text: str) -> list[Group]:
     """Boxes with the yaw that directly follows them as their seventh number.
 
     `sure` is False for a yaw under a general word such as "rotation", and for all boxes of a text
-    that states a rotation elsewhere.
+    that states a rotation elsewhere. A thing may be called "yaw": the number after it is then a
+    box's.
     """
     groups = [_with_yaw(group, text) if len(group.values) == 6 else group for group in found]
     inside = [(group.start, group.end) for group in groups]
     loose = any(
-        not any(start <= match.start() < end for start, end in inside)
+        not any(
+            start <= at < end for start, end in inside for at in (match.start(), match.end() - 1)
+        )
         for match in _ANYWHERE.finditer(text)
     )
     return [replace(group, sure=False) for group in groups] if loose else groups
