@@ -46,7 +46,6 @@ class ForeignChatFields(ForeignFields):
     web_search_options: Annotated[Any, Refused("nothing is searched")] = None
     prediction: Annotated[Any, Refused("no answer is predicted")] = None
     moderation: Annotated[Any, Refused("there is no moderation model")] = None
-    store: Annotated[Any, Refused("answers are not stored", False)] = None
     best_of: Annotated[Any, Refused("use n, and choose among the answers", 1)] = None
     echo: Annotated[Any, Refused("use continue_final_message", False)] = None
     documents: Annotated[Any, Refused("put them into the messages", [])] = None

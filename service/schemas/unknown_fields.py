@@ -13,6 +13,8 @@ from pydantic import BaseModel
 HEADER = "x-lamm-ignored-fields"
 logger = logging.getLogger(__name__)
 
+# SDKs set it by themselves in chat; nothing is stored, which only `true` needs to be told.
+_STORE = "store"
 _MAX_NAMES = 64
 _MAX_SHOWN = 16
 _MAX_LENGTH = 64
@@ -38,7 +40,9 @@ def ignored_fields(body: BaseModel) -> dict[str, str]:
 
     Characters that a header cannot have are question marks there.
     """
-    shown = [_plain(field[:_MAX_LENGTH]) for field in list(body.model_extra or {})[:_MAX_SHOWN]]
+    extra = body.model_extra or {}
+    names = [name for name in extra if name != _STORE or extra[name] not in (None, False)]
+    shown = [_plain(name[:_MAX_LENGTH]) for name in names[:_MAX_SHOWN]]
     return {HEADER: ", ".join(shown)} if shown else {}
 
 

@@ -40,6 +40,12 @@ async def test_harmless_values_are_accepted_and_not_named(client: httpx.AsyncCli
     assert "x-lamm-ignored-fields" not in answer.headers
 
 
+async def test_a_wish_to_store_is_told_that_nothing_is_stored(client: httpx.AsyncClient) -> None:
+    answer = await client.post(URL, json=chat_body(store=True))
+    assert answer.status_code == 200, answer.text
+    assert answer.headers["x-lamm-ignored-fields"] == "store"
+
+
 @pytest.mark.parametrize("stream", [False, True])
 @pytest.mark.parametrize("path", ROUTES)
 async def test_ignored_fields_are_named_beside_the_answer(
