@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -38,11 +39,14 @@ def with_yaws(found: Sequence[Group], text: str) -> list[Group]:
     box's.
     """
     groups = [_with_yaw(group, text) if len(group.values) == 6 else group for group in found]
-    inside = [(group.start, group.end) for group in groups]
+    starts = [group.start for group in groups]
+
+    def in_a_box(at: int) -> bool:
+        index = bisect_right(starts, at) - 1
+        return index >= 0 and at < groups[index].end
+
     loose = any(
-        not any(
-            start <= at < end for start, end in inside for at in (match.start(), match.end() - 1)
-        )
+        not in_a_box(match.start()) and not in_a_box(match.end() - 1)
         for match in _ANYWHERE.finditer(text)
     )
     return [replace(group, sure=False) for group in groups] if loose else groups
