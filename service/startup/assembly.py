@@ -84,6 +84,9 @@ def build_services(
     stored, fetcher = _media_sources(settings)
     lifecycle, access = Lifecycle(), access_control(settings)
     salts = CacheSalts(settings.cache_scope, access.keys.required)
+    stats = [served.engine.stats for served in engines]
+    known = access.keys.stands_for
+    batches = Batches(batch_config(settings), stored, stats, lifecycle, metrics, known)
     services = Services(
         models=ServedModels(
             [
@@ -109,14 +112,7 @@ def build_services(
         unknown_fields=UnknownFields(),
         files=stored,
         media_fetcher=fetcher,
-        batches=Batches(
-            batch_config(settings),
-            stored,
-            [served.engine.stats for served in engines],
-            lifecycle,
-            metrics,
-            access.keys.stands_for,
-        ),
+        batches=batches,
     )
     return services, tuple(dict.fromkeys(pool_of.values()))
 
