@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
 
 from benchmark.errors import BenchmarkError
 from benchmark.faults import engine as faults_engine
 from benchmark.faults import media as faults_media
 from benchmark.faults import process as faults_process
 from benchmark.faults.clients import Clients
+from benchmark.faults.fault import Fault, Group
 from benchmark.faults.findings import Findings
 from benchmark.faults.report import Check
 from benchmark.faults.server import FaultServer, ServerSpec, serving
@@ -27,28 +27,6 @@ _COMMON = (
     "--shutdown-timeout-s", str(faults_process.DRAIN_S),
 )  # fmt: skip
 _STALLING = ("--stall-timeout-s", str(faults_engine.STALL_TIMEOUT_S), "--exit-on-engine-death")
-
-
-@dataclass(frozen=True, slots=True)
-class Fault:
-    """One fault, the promise under it, and the function that injects it."""
-
-    name: str
-    what: str
-    promise: str
-    act: Callable[[FaultServer, Clients, Findings], Awaitable[None]]
-
-
-@dataclass(frozen=True, slots=True)
-class Group:
-    """Faults of one server in order; the last one may end the server.
-
-    `port_of_last`: use the port of the previous server.
-    """
-
-    faults: tuple[Fault, ...]
-    flags: tuple[str, ...] = ()
-    port_of_last: bool = False
 
 
 GROUPS = (
