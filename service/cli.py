@@ -23,7 +23,12 @@ from service.lifecycle import Lifecycle, Phase
 from service.logging_setup import configure_logging
 from service.server import DrainingServer
 from service.startup.configs import batch_sizes
-from service.startup.interpreter import give_memory_back, limit_malloc_arenas, settle_interpreter
+from service.startup.interpreter import (
+    give_memory_back,
+    limit_malloc_arenas,
+    settle_interpreter,
+    wait_for_threads,
+)
 from service.terminal.client import run_chat
 
 _EXIT_USAGE = 2
@@ -44,6 +49,7 @@ def serve(argv: list[str]) -> int:
             # Read when transformers is imported; its progress bar would garble the log.
             os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
         limit_malloc_arenas()
+        wait_for_threads(settings.thread_wait)
         app = create_app(settings)
     except ValidationError as error:
         for problem in error.errors():
@@ -141,10 +147,16 @@ def ready_message(services: Services, url: str, settings: Settings) -> str:
         lines += _sizes(info, settings.enable_prefix_caching)
         if info.engine == "torch":
             tokens = batch_sizes(settings).max_num_batched_tokens
-            lines.append(f"  steps     up to {tokens} tokens each")
+            lines.append(f"  steps     up to {tokens} tokens each{_on_threads(info)}")
     page = url if settings.ui else f"{url}/docs"
     lines.append(f"  open      {page}, or run: lamm chat --url {url}")
     return "\n".join(lines)
+
+
+def _on_threads(info: EngineInfo) -> str:
+    if info.num_threads is None:
+        return ""
+    return f", on {info.num_threads} CPU thread{'s' if info.num_threads > 1 else ''}"
 
 
 def _sizes(info: EngineInfo, keeps_prefixes: bool) -> tuple[str, str]:

@@ -198,7 +198,14 @@ class EngineSettings(BaseModel):
         default=100, description="highest `priority` of a request; higher values are lowered to it"
     )
     num_threads: PositiveInt | None = Field(
-        default=None, description="CPU threads of the engine (default: torch decides)"
+        default=None,
+        description="CPU threads of the engine (default: 1 for weights below 64 MiB, else one per "
+        "core within the cgroup's quota)",
+    )
+    thread_wait: Literal["passive", "active"] = Field(
+        default="passive",
+        description="what CPU threads do between two operations: sleep (passive), or spin (active: "
+        "faster on a machine of its own, several times slower beside any other busy process)",
     )
     chunk_interval_s: float = Field(
         default=0.02, ge=0, le=10,

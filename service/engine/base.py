@@ -196,7 +196,10 @@ class GenerationChunk:
 
 @dataclass(frozen=True, slots=True)
 class EngineInfo:
-    """Constants of a started engine, for the start-up message and `/v1/models`."""
+    """Constants of a started engine, for the start-up message and `/v1/models`.
+
+    `num_threads` is None where the CPU does not compute.
+    """
 
     engine: str
     device: str
@@ -206,6 +209,7 @@ class EngineInfo:
     kv_cache_tokens: int
     max_model_len: int
     max_num_seqs: int
+    num_threads: int | None = None
 
     @property
     def max_concurrent_full_length(self) -> int:

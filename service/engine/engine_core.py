@@ -90,6 +90,7 @@ class EngineCore:
             kv_cache_tokens=plan.num_blocks * BLOCK_SIZE,
             max_model_len=plan.max_model_len,
             max_num_seqs=max_num_seqs,
+            num_threads=self._runner.num_threads,
         )
 
     def step(self) -> None:

@@ -35,6 +35,7 @@ from service.engine.media_encoder import MediaEncoder
 from service.engine.readout import Readout
 from service.engine.scheduler_output import ScheduledChunk, SchedulerOutput
 from service.engine.sequence import Sequence
+from service.engine.threads import use_threads
 
 # The library's message is in the log; a client sees this one.
 _STEP_FAILED = "the engine failed in this request's step"
@@ -69,8 +70,6 @@ class ModelRunner:
                 them.
             EngineConfigError: the device is missing, or the memory budget is too small.
         """
-        if config.num_threads is not None:
-            torch.set_num_threads(config.num_threads)
         self.device = choose_device(config.device)
         self.dtype = choose_dtype(config.dtype, self.device)
         self._index: dict[str | None, int] = {m.name: i for i, m in enumerate(models)} | {None: 0}
@@ -92,6 +91,9 @@ class ModelRunner:
             layers, outputs = int(text.num_hidden_layers), self._decoder.out_features
             self._lora = LoraStack(adapters, layers, outputs, self.device, self.dtype)
             self.weights_bytes += self._lora.nbytes
+        self.num_threads: int | None = None
+        if self.device.type == "cpu":
+            self.num_threads = use_threads(config.num_threads, self.weights_bytes)
         self._readout = Readout(lambda sequence: self._specs[self._model_of(sequence)])
         self.kv = self._prepare(config, memory, max_len)
 

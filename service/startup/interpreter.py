@@ -8,8 +8,11 @@ from __future__ import annotations
 import asyncio
 import ctypes
 import gc
+import logging
 import os
 import sys
+
+_log = logging.getLogger(__name__)
 
 # The engine's thread, the event loop and the threads that parse large bodies share the GIL. A
 # thread that wants it waits this long before the holder is asked to release it. Python's default of
@@ -22,6 +25,9 @@ _SWITCH_INTERVAL_S = 0.001
 _M_ARENA_MAX = -8
 _ARENAS = 2
 _ARENAS_VARIABLE = "MALLOC_ARENA_MAX"
+
+# Read by libgomp and libiomp when they are loaded.
+_WAIT_VARIABLES = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME")
 
 # Freed chunks of a load peak lie between others that stay in use, about a tenth of the heap.
 # Trimming takes milliseconds, during which allocations of other threads wait.
@@ -47,6 +53,20 @@ async def give_memory_back(interval_s: float = _TRIM_INTERVAL_S) -> None:
     while trim is not None:
         await asyncio.sleep(interval_s)
         await asyncio.to_thread(trim, 0)
+
+
+def wait_for_threads(policy: str) -> None:
+    """Sets how OpenMP's threads wait for work: `passive` sleeps, `active` spins.
+
+    By default they spin: when another process takes one of their cores, the others burn theirs
+    until it returns. Variables that the operator set stay as they are.
+    """
+    if any(os.environ.get(name) for name in _WAIT_VARIABLES):
+        return
+    if "torch" in sys.modules:
+        _log.warning("threads do not wait as --thread-wait %s says: torch is loaded", policy)
+        return
+    os.environ[_WAIT_VARIABLES[0]] = policy.upper()
 
 
 def settle_interpreter() -> None:

@@ -14,6 +14,7 @@ from benchmark.cli import bench
 from benchmark.faults import report as faults_report
 from benchmark.faults import run as faults
 from benchmark.faults.clients import Reply, read_rest, told
+from benchmark.faults.fault import Fault
 from benchmark.faults.findings import Findings
 from benchmark.faults.report import Check
 from benchmark.faults.server import ServerSpec
@@ -48,7 +49,7 @@ async def test_a_fault_that_ends_otherwise_is_no_pass(monkeypatch: pytest.Monkey
         raise KeyError("id")
 
     for act, words in ((hang, "not finished within 0.2 s"), (err, "KeyError: 'id'")):
-        fault = faults.Fault("name", "what", "promise", act)
+        fault = Fault("name", "what", "promise", act)
         check = await faults._prove(fault, None, None, 0.05)  # type: ignore[arg-type]
         assert (check.kept, check.seen) == (False, f"NOT AS PROMISED: {words}")
 

@@ -22,6 +22,7 @@ from service.engine.device import choose_device, choose_dtype
 from service.engine.loading.model_loader import load_encoders
 from service.engine.loading.model_source import ModelSource
 from service.engine.media_encoder import EncoderOutput, MediaEncoder
+from service.engine.threads import use_threads
 from service.engine.vllm.features import EncodedFeatures, encode_features
 
 _FAILED = "a medium of this request could not be encoded"
@@ -95,11 +96,11 @@ class RequestEncoder:
         self._thread.shutdown(wait=False, cancel_futures=True)
 
     def _load(self) -> None:
-        if self._config.num_threads is not None:
-            torch.set_num_threads(self._config.num_threads)
         device = choose_device(self._config.device)
         dtype = choose_dtype(self._config.dtype, device)
         media, self.weights_bytes = load_encoders(self._models, device, dtype)
+        if device.type == "cpu":
+            use_threads(self._config.num_threads, self.weights_bytes)
         self._encoder = MediaEncoder(media, device, self._config.mm_cache_bytes)
         self.device, self.dtype = str(device), _name(dtype)
 
