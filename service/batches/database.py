@@ -20,7 +20,9 @@ from typing import Any, ParamSpec, TypeVar
 import sqlalchemy as sa
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
 
-from service.batches import postgres, tables
+from service.batches import postgres
+from service.batches.failures import DatabaseBusyError, DatabaseError
+from service.batches.migrations import set_up_tables
 from service.exceptions import BatchesUnavailableError
 
 logger = logging.getLogger(__name__)
@@ -31,17 +33,7 @@ T = TypeVar("T")
 SQLITE_FILE = "batches.sqlite3"
 _THREADS = 4
 _BUSY_S = 30
-# Any number that no other program uses on the same database.
-_SETUP_LOCK = 0x6C616D6D
 _CLOCKS = {"sqlite": "unixepoch()", "postgresql": "extract(epoch from clock_timestamp())"}
-
-
-class DatabaseError(ValueError):
-    """The database is misconfigured; the message says why and contains no secret."""
-
-
-class DatabaseBusyError(Exception):
-    """Another server holds the lock of the SQLite file."""
 
 
 class Database:
@@ -141,10 +133,10 @@ def database_url(given: str | None, directory: Path) -> sa.URL:
 
 
 def open_database(url: sa.URL) -> Database:
-    """Opens the database and creates missing tables. Blocks.
+    """Opens the database, and creates or migrates its tables. Blocks.
 
     Raises:
-        DatabaseError: the tables belong to another release, or the driver is not installed.
+        DatabaseError: as `set_up_tables`, or the driver is not installed.
         DatabaseBusyError: another server holds the SQLite file.
         BatchesUnavailableError: it cannot be reached or written.
     """
@@ -203,28 +195,11 @@ def _prepare_sqlite(connection: Any, _: Any) -> None:
 def _set_up(database: Database) -> Database:
     try:
         with database.writing() as connection:
-            _check_tables(connection)
+            set_up_tables(connection)
     except BaseException:
         database.close()
         raise
     return database
-
-
-def _check_tables(connection: sa.Connection) -> None:
-    if connection.dialect.name == "postgresql":
-        # Servers that start together must not create the tables twice.
-        connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_SETUP_LOCK)))
-    tables.versions.create(connection, checkfirst=True)
-    found = connection.execute(sa.select(tables.versions.c.version)).scalars().all()
-    if not found:
-        tables.metadata.create_all(connection)
-        connection.execute(sa.insert(tables.versions).values(version=tables.SCHEMA_VERSION))
-    elif found != [tables.SCHEMA_VERSION]:
-        raise DatabaseError(
-            f"the batch database has tables of version {', '.join(map(str, found))}; this "
-            f"release needs version {tables.SCHEMA_VERSION}. Finish its batches with the "
-            "release that created them, or set another --database-url"
-        )
 
 
 @contextlib.contextmanager

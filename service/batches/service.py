@@ -18,7 +18,8 @@ from pathlib import Path
 from starlette.types import ASGIApp
 
 from service.batches.batch import Batch, BatchLimits, NewBatch
-from service.batches.database import Database, DatabaseBusyError, database_url, open_database
+from service.batches.database import Database, database_url, open_database
+from service.batches.failures import DatabaseBusyError
 from service.batches.line_runner import LineRunner
 from service.batches.line_store import LineStore
 from service.batches.room import Room
@@ -87,7 +88,7 @@ class Batches:
         """Opens the database, and runs lines through `app` from now on.
 
         Raises:
-            DatabaseError: the tables belong to another release, or the driver is not installed.
+            DatabaseError: as `open_database`.
         """
         if not await self._open(app):
             logger.warning("/v1/batches answers 503 until the database is open")

@@ -1,7 +1,7 @@
 """The tables of the batch database, as SQLAlchemy defines them.
 
 All names begin with `lamm_batch`, since a PostgreSQL database may be shared with other programs.
-Any change here needs a new `SCHEMA_VERSION`.
+Any change here needs an entry in `migrations.MIGRATIONS`.
 """
 
 from __future__ import annotations
@@ -19,8 +19,6 @@ from sqlalchemy import (
     Text,
     UniqueConstraint,
 )
-
-SCHEMA_VERSION = 1
 
 metadata = MetaData()
 

@@ -29,13 +29,6 @@ from tests.service.batches.batch_jobs import (
     until,
     until_answered,
 )
-from tests.service.batches.postgres_server import postgres_server
-
-
-@pytest.fixture(scope="module")
-def postgres() -> Iterator[str]:
-    with postgres_server() as url:
-        yield url
 
 
 def server_processes(url: str) -> list[int]:

@@ -1,0 +1,11 @@
+"""Errors of the batch database, and a log that names each failure once."""
+
+from __future__ import annotations
+
+
+class DatabaseError(ValueError):
+    """The database is misconfigured; the message says why and contains no secret."""
+
+
+class DatabaseBusyError(Exception):
+    """Another server holds the lock of the SQLite file."""
