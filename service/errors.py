@@ -153,6 +153,8 @@ _ROWS: Mapping[type[Exception], ErrorReply] = {
     ),
     exceptions.PermissionDeniedError: ErrorReply(403, "permission_error"),
     exceptions.CrossSiteError: ErrorReply(403, "permission_error"),
+    exceptions.ForeignHostError: ErrorReply(403, "permission_error"),
+    exceptions.ForeignOriginError: ErrorReply(403, "permission_error"),
     exceptions.ModelNotFoundError: ErrorReply(404, _INVALID),
     exceptions.TaskNotFoundError: ErrorReply(404, _INVALID),
     exceptions.RequestNotFoundError: ErrorReply(404, _INVALID),

@@ -85,6 +85,28 @@ class CrossSiteError(RequestError):
         )
 
 
+class ForeignHostError(RequestError):
+    """`Host` is a name that the service does not know: a web page may have chosen it."""
+
+    def __init__(self, host: str) -> None:
+        super().__init__(
+            f"the Host {host[:128]!r} is not a name of this service, so a web page of another site "
+            "may have sent the request; the operator can allow a name with --allowed-host",
+            code="foreign_host",
+        )
+
+
+class ForeignOriginError(RequestError):
+    """`Origin` is another site, which the operator has not allowed."""
+
+    def __init__(self, origin: str) -> None:
+        super().__init__(
+            f"requests from pages of the Origin {origin[:128]!r} are refused; the operator can "
+            "allow an origin with --allowed-origin",
+            code="foreign_origin",
+        )
+
+
 class RateLimitedError(RequestError):
     """The key has reached its limit; `reason` is a label of the metric that counts refusals."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 
 from fastapi import FastAPI
 from starlette.middleware.cors import CORSMiddleware
@@ -17,6 +18,9 @@ from service.http.security_headers import SecurityHeadersMiddleware
 from service.http.trailing_slash import TrailingSlashMiddleware
 from service.keys.api_keys import ApiKeys, KeyLimits
 from service.keys.auth import AccessControl, AccessMiddleware
+from service.keys.sites import ANY, AllowedSites, is_loopback
+
+logger = logging.getLogger(__name__)
 
 _KEYS_READ_S = 2.0
 # Size of a multipart form besides its file.
@@ -64,7 +68,7 @@ def install_middleware(app: FastAPI, settings: Settings, services: Services) -> 
         AccessMiddleware,
         access=services.access,
         refused=refused,
-        allowed_origins=settings.allowed_origin,
+        sites=_allowed_sites(settings, services.access.keys.required),
     )
     if settings.allowed_origin:
         # Outside of the key check: a browser's preflight request has no key.
@@ -78,3 +82,17 @@ def install_middleware(app: FastAPI, settings: Settings, services: Services) -> 
     app.add_middleware(TrailingSlashMiddleware)
     app.add_middleware(RequestContextMiddleware)
     app.add_middleware(SecurityHeadersMiddleware)
+
+
+def _allowed_sites(settings: Settings, has_keys: bool) -> AllowedSites:
+    """`Host` is checked if hosts are given, or if nothing else keeps web pages out."""
+    hosts, local = settings.allowed_host, is_loopback(settings.host)
+    if not (has_keys or local or hosts):
+        logger.warning(
+            "anyone who reaches %s may call: there are no API keys, and names are not checked. "
+            "Set --api-keys-file, or the service's names with --allowed-host",
+            settings.host or "this machine",
+        )
+    if ANY in hosts or not (hosts or (local and not has_keys)):
+        return AllowedSites(settings.allowed_origin)
+    return AllowedSites(settings.allowed_origin, hosts, any_address=not local)

@@ -143,7 +143,7 @@ async def client(
     async with app.router.lifespan_context(app):
         await app.state.services.lifecycle.wait_loaded()
         transport = httpx.ASGITransport(app)
-        async with httpx.AsyncClient(transport=transport, base_url="http://lamm") as client:
+        async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
             yield client
 
 

@@ -8,6 +8,7 @@ from collections.abc import Callable, Collection, Sequence
 from contextlib import AsyncExitStack
 
 from benchmark.errors import BenchmarkError
+from benchmark.faults import edge as faults_edge
 from benchmark.faults import engine as faults_engine
 from benchmark.faults import media as faults_media
 from benchmark.faults import process as faults_process
@@ -91,6 +92,7 @@ GROUPS = (
             faults_process.second_sigterm,
         ),
     ), port_of_last=True),
+    faults_edge.GROUP,
 )  # fmt: skip
 NAMES = tuple(fault.name for group in GROUPS for fault in group.faults)
 

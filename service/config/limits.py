@@ -45,6 +45,13 @@ class LimitSettings(BaseModel):
         "allows all; repeat for each (LAMM_ALLOWED_ORIGIN: separated by commas)",
     )
 
+    allowed_host: Annotated[tuple[str, ...], NoDecode] = Field(
+        default=(),
+        description="name in the Host header of requests, besides localhost and this machine's "
+        "loopback addresses, when no API keys are set or names are given; * switches the check "
+        "off; repeat for each (LAMM_ALLOWED_HOST: separated by commas)",
+    )
+
     default_max_tokens: PositiveInt = Field(
         default=256, description="maximum answer tokens if the request sets no max_tokens"
     )

@@ -19,6 +19,7 @@ from service.config.serving import EngineSettings, ServingSettings, VllmSettings
 from service.config.storage import StorageSettings
 
 _ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://[^/?#@\s]+")
+_HOST = re.compile(r"[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*|\[[0-9A-Fa-f:.]+\]")
 # RFC 3986's unreserved characters: no encoding of them differs from another.
 _ROOT_PATH = re.compile(r"(/[A-Za-z0-9_~-][A-Za-z0-9._~-]*)*")
 
@@ -31,7 +32,9 @@ class Settings(
 
     model_config = SettingsConfigDict(env_prefix="LAMM_", frozen=True, extra="ignore")
 
-    @field_validator("checkpoint", "allowed_origin", "allowed_media_hosts", mode="before")
+    @field_validator(
+        "checkpoint", "allowed_origin", "allowed_host", "allowed_media_hosts", mode="before"
+    )
     @classmethod
     def _split_list(cls, value: Any) -> Any:
         """Accepts one entry, a comma-separated list, or a sequence."""
@@ -61,6 +64,17 @@ class Settings(
                     f"{origin!r} is not a valid origin; expected https://host or http://host:port"
                 )
         return value
+
+    @field_validator("allowed_host")
+    @classmethod
+    def _check_hosts(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        """Names as browsers send them, in lower case; refuses ports and URLs."""
+        for host in value:
+            if host != "*" and not _HOST.fullmatch(host):
+                raise ValueError(
+                    f"{host!r} is not a host name; expected lamm.example.com, without a port"
+                )
+        return tuple(host.lower() for host in value)
 
     @field_validator("root_path")
     @classmethod

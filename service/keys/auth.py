@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -23,21 +23,19 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from service.errors import translate
 from service.exceptions import (
     AuthenticationError,
-    CrossSiteError,
     PermissionDeniedError,
     RequestError,
 )
 from service.keys.api_keys import ApiKeys, Role
 from service.keys.rate_limit import KeyAccount, KeyAccounts
 from service.keys.request_registry import RunningRequests
+from service.keys.sites import AllowedSites
 
 logger = logging.getLogger(__name__)
 
 CALLER = "lamm.caller"
 REQUEST_ID = "lamm.request_id"
 
-_SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
-_OTHER_SITES = frozenset({"cross-site", "same-site"})
 _POLICY_VIOLATION = 1008  # RFC 6455
 _BEARER = HTTPBearer(auto_error=False, scheme_name="API key", description="an API key")
 
@@ -175,16 +173,15 @@ class AccessMiddleware:
         app: ASGIApp,
         access: AccessControl,
         refused: Callable[[str], None],
-        allowed_origins: Collection[str] = (),
+        sites: AllowedSites,
     ) -> None:
         """
         Args:
             access: the keys and what they may do.
             refused: called with the reason when a key's limit refuses a request.
-            allowed_origins: sites whose pages may call; `*` for all.
+            sites: which web pages may call.
         """
-        self._app, self._access, self._refused = app, access, refused
-        self._allowed_origins = allowed_origins
+        self._app, self._access, self._refused, self._sites = app, access, refused, sites
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "websocket":
@@ -197,11 +194,11 @@ class AccessMiddleware:
         with contextlib.ExitStack() as running:
             try:
                 headers = Headers(scope=scope)
-                self._check_site(scope["method"], headers)
                 # Clients cannot set it: the service itself calls (`batches`).
-                caller = scope.get(CALLER) or self._access.admit(
-                    needs, headers.get("authorization", "")
-                )
+                caller: Caller | None = scope.get(CALLER)
+                if caller is None:
+                    self._sites.check(scope["method"], headers)
+                    caller = self._access.admit(needs, headers.get("authorization", ""))
                 scope[CALLER] = caller
                 if needs.works and caller.account is not None:
                     running.enter_context(self._counted(caller.account))
@@ -215,17 +212,6 @@ class AccessMiddleware:
                 self._app, scope, receive, send,
                 request_id=scope.get(REQUEST_ID, ""), owner=caller.owner,
             )  # fmt: skip
-
-    def _check_site(self, method: str, headers: Headers) -> None:
-        """Refuses requests that other sites' pages send without a preflight, as forms do.
-
-        Without keys they would reach a service on the user's own machine. Header: W3C Fetch
-        Metadata, which pages cannot set.
-        """
-        if method in _SAFE_METHODS or headers.get("sec-fetch-site") not in _OTHER_SITES:
-            return
-        if not {"*", headers.get("origin")} & set(self._allowed_origins):
-            raise CrossSiteError
 
     @contextlib.contextmanager
     def _counted(self, account: KeyAccount) -> Iterator[None]:

@@ -24,6 +24,7 @@ from service.engine.echo_engine import EchoEngine
 from service.media.process import MediaJob, MediaProcess
 from service.startup.configs import engine_config
 from tests.service.chat_requests import CONTEXT, IMAGE_TOKENS, POINT_TOKENS, REPLY
+from tests.service.local import BASE_URL
 
 
 @pytest.fixture(autouse=True)
@@ -118,7 +119,7 @@ async def app(settings: Settings, engine: EchoEngine) -> AsyncIterator[FastAPI]:
 async def client(app: FastAPI) -> AsyncIterator[httpx.AsyncClient]:
     """Straight into the app, without a socket."""
     transport = httpx.ASGITransport(app)
-    async with httpx.AsyncClient(transport=transport, base_url="http://lamm") as client:
+    async with httpx.AsyncClient(transport=transport, base_url=BASE_URL) as client:
         yield client
 
 

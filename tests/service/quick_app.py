@@ -16,6 +16,7 @@ from service.engine.base import Engine
 from service.engine.echo_engine import EchoEngine
 from service.startup.configs import engine_config
 from tests.service.chat_requests import REPLY
+from tests.service.local import BASE_URL
 
 
 @contextlib.asynccontextmanager
@@ -32,7 +33,7 @@ async def quick_app(
     app.state.services.lifecycle.loaded(await engine.start())
     transport = httpx.ASGITransport(app, raise_app_exceptions=False)
     try:
-        async with httpx.AsyncClient(transport=transport, base_url="http://lamm") as client:
+        async with httpx.AsyncClient(transport=transport, base_url=BASE_URL) as client:
             yield app, client
     finally:
         await engine.stop()

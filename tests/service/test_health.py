@@ -23,6 +23,7 @@ from service.lifecycle import Lifecycle, Phase
 from service.startup.configs import engine_config
 from service.watchdog import Watchdog
 from tests.service.chat_requests import chat_body
+from tests.service.local import BASE_URL
 
 URL = "/v1/chat/completions"
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -49,7 +50,7 @@ async def running(
     transport = httpx.ASGITransport(app)
     async with (
         app.router.lifespan_context(app),
-        httpx.AsyncClient(transport=transport, base_url="http://lamm") as client,
+        httpx.AsyncClient(transport=transport, base_url=BASE_URL) as client,
     ):
         assert await app.state.services.lifecycle.wait_loaded() is Phase.READY
         yield app, client

@@ -20,6 +20,7 @@ from service.engine.base import Engine
 from service.engine.echo_engine import EchoEngine
 from service.tracing import Tracing
 from tests.service.chat_requests import chat_body, image
+from tests.service.local import BASE_URL
 
 TRACE_ID, CALLER_SPAN = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
 TRACEPARENT = {"traceparent": f"00-{TRACE_ID}-{CALLER_SPAN}-01"}
@@ -44,7 +45,7 @@ async def client(
     async with app.router.lifespan_context(app):
         await app.state.services.lifecycle.wait_loaded()
         transport = httpx.ASGITransport(app)
-        async with httpx.AsyncClient(transport=transport, base_url="http://lamm") as client:
+        async with httpx.AsyncClient(transport=transport, base_url=BASE_URL) as client:
             yield client
 
 

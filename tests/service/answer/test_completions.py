@@ -16,6 +16,7 @@ from fastapi import FastAPI
 from service.config.settings import Settings
 from service.engine.base import GenerationRequest
 from tests.service.chat_requests import CONTEXT, REPLY
+from tests.service.local import BASE_URL
 from tests.service.quick_app import quick_app, until_engine
 
 URL = "/v1/completions"
@@ -195,7 +196,7 @@ async def test_a_client_that_leaves_ends_it(settings: Settings) -> None:
 
 async def test_the_openai_sdk(client: httpx.AsyncClient) -> None:
     sdk = openai.AsyncOpenAI(
-        base_url="http://lamm/v1",
+        base_url=f"{BASE_URL}/v1",
         api_key="none",
         http_client=client,  # type: ignore[arg-type] # of httpx2 in its types
         max_retries=0,

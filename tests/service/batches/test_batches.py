@@ -34,6 +34,7 @@ from tests.service.batches.batch_jobs import (
     upload,
 )
 from tests.service.chat_requests import chat_body, data_url, png
+from tests.service.local import BASE_URL
 from tests.service.quick_app import bearer
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -58,7 +59,7 @@ async def test_openais_client_works_unchanged(served: tuple[FastAPI, httpx.Async
     http = httpx.AsyncClient(transport=httpx.ASGITransport(served[0]))
     async with openai.AsyncOpenAI(
         api_key="any",
-        base_url="http://lamm/v1",
+        base_url=f"{BASE_URL}/v1",
         http_client=http,  # type: ignore[arg-type] # of httpx2 in its types
     ) as client:
         lines = [*(request_line(number) for number in range(12)), request_line(12, temperature=9)]
@@ -147,7 +148,7 @@ async def test_tasks_with_stored_pictures(settings: Settings, tmp_path: Path) ->
     async with app.router.lifespan_context(app):
         await app.state.services.lifecycle.wait_loaded()
         transport = httpx.ASGITransport(app)
-        async with httpx.AsyncClient(transport=transport, base_url="http://lamm") as client:
+        async with httpx.AsyncClient(transport=transport, base_url=BASE_URL) as client:
             files: Any = {"file": ("a.png", png()), "purpose": (None, "vision")}
             picture = (await client.post("/v1/files", files=files)).json()["id"]
             sources = [{"file_id": picture}, {"url": data_url(png(), "image/png")}]

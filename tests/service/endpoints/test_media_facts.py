@@ -14,6 +14,7 @@ from PIL import Image
 
 from tests.service import responses_requests
 from tests.service.chat_requests import REPLY, chat_body, cloud, data_url, image, npy, png
+from tests.service.local import BASE_URL
 
 URL = "/v1/chat/completions"
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -124,7 +125,7 @@ async def test_a_moved_cloud_is_told_as_a_task_tells_it(client: httpx.AsyncClien
 async def test_the_sdk_keeps_the_facts(client: httpx.AsyncClient) -> None:
     sdk = AsyncOpenAI(
         api_key="any",  # pragma: allowlist secret
-        base_url="http://test/v1",
+        base_url=f"{BASE_URL}/v1",
         http_client=client,  # type: ignore[arg-type] # of httpx2 in its types
     )
     messages = chat_body(*MEDIA)["messages"]

@@ -18,6 +18,7 @@ from service.engine.echo_engine import EchoEngine
 from service.lifecycle import Phase
 from service.startup.configs import engine_config
 from tests.service.chat_requests import CONTEXT, chat_body, image
+from tests.service.local import BASE_URL
 
 URL = "/v1/chat/completions"
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -88,7 +89,7 @@ async def test_probes_answer_while_the_engine_loads(settings: Settings) -> None:
     transport = httpx.ASGITransport(app)
     async with (
         app.router.lifespan_context(app),
-        httpx.AsyncClient(transport=transport, base_url="http://lamm") as client,
+        httpx.AsyncClient(transport=transport, base_url=BASE_URL) as client,
     ):
         assert (await client.get("/livez")).status_code == 200
         ready = (await client.get("/readyz")).json()
@@ -108,7 +109,7 @@ async def test_an_engine_that_cannot_load(settings: Settings) -> None:
     transport = httpx.ASGITransport(app)
     async with (
         app.router.lifespan_context(app),
-        httpx.AsyncClient(transport=transport, base_url="http://lamm") as client,
+        httpx.AsyncClient(transport=transport, base_url=BASE_URL) as client,
     ):
         assert await app.state.services.lifecycle.wait_loaded() is Phase.FAILED
         assert app.state.services.lifecycle.failure is engine.failure
@@ -198,7 +199,7 @@ async def test_keys_guard_everything_but_probes(settings: Settings, tmp_path: Pa
     transport = httpx.ASGITransport(app)
     async with (
         app.router.lifespan_context(app),
-        httpx.AsyncClient(transport=transport, base_url="http://lamm") as client,
+        httpx.AsyncClient(transport=transport, base_url=BASE_URL) as client,
     ):
         await app.state.services.lifecycle.wait_loaded()
         for path in ("/livez", "/readyz", "/health", "/metrics"):

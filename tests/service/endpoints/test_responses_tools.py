@@ -17,6 +17,7 @@ from service.engine.echo_engine import EchoEngine
 from service.plan.responses import LOGPROBS
 from service.startup.configs import engine_config
 from tests.service.chat_requests import REPLY, chat_body
+from tests.service.local import BASE_URL
 from tests.service.quick_app import quick_app
 from tests.service.responses_requests import URL, asked, events
 
@@ -176,7 +177,7 @@ async def test_a_stream_tells_what_the_body_has(
 
 async def test_a_call_is_sent_back_with_its_result(one: httpx.AsyncClient) -> None:
     transport: Any = one
-    sdk = openai.AsyncOpenAI(base_url="http://lamm/v1", api_key="any", http_client=transport)
+    sdk = openai.AsyncOpenAI(base_url=f"{BASE_URL}/v1", api_key="any", http_client=transport)
     options: Any = {"model": "tiny-lamm", "tools": [tool()], "tool_choice": "required"}
     async with sdk.responses.stream(input="a", **options) as stream:
         first = await stream.get_final_response()

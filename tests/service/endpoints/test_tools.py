@@ -24,6 +24,7 @@ from tests.service.batches.batch_jobs import (
     until,
 )
 from tests.service.chat_requests import REPLY, chat_body
+from tests.service.local import BASE_URL
 from tests.service.quick_app import quick_app
 
 URL = "/v1/chat/completions"
@@ -74,7 +75,7 @@ async def answer(client: httpx.AsyncClient, body: dict[str, Any]) -> Any:
 
 def sdk(client: Any) -> openai.AsyncOpenAI:
     return openai.AsyncOpenAI(
-        base_url="http://lamm/v1", api_key="any", max_retries=0, http_client=client
+        base_url=f"{BASE_URL}/v1", api_key="any", max_retries=0, http_client=client
     )
 
 

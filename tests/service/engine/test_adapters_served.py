@@ -16,6 +16,7 @@ from service.schemas.openai import ChatCompletionRequest
 from tests.service.chat_requests import chat_body, image, png
 from tests.service.engine.adapters import REST, make_adapter, merged_oracle
 from tests.service.engine.harness import Oracle
+from tests.service.local import BASE_URL
 
 URL = "/v1/chat/completions"
 
@@ -39,7 +40,7 @@ async def test_each_name_answers_as_its_merged_checkpoint(checkpoint: Path, tmp_
     transport = httpx.ASGITransport(app)
     async with (
         app.router.lifespan_context(app),
-        httpx.AsyncClient(transport=transport, base_url="http://lamm", timeout=60) as client,
+        httpx.AsyncClient(transport=transport, base_url=BASE_URL, timeout=60) as client,
     ):
         services = app.state.services
         await services.lifecycle.wait_loaded()

@@ -34,6 +34,7 @@ from service.files.multipart import read_file_form
 from service.files.store import FileLimits, FileStore, Purpose
 from service.startup.configs import engine_config
 from tests.service.chat_requests import REPLY, chat_body, npy, png
+from tests.service.local import BASE_URL
 from tests.service.quick_app import quick_app
 
 URL = "/v1/files"
@@ -131,7 +132,7 @@ async def test_openais_client_works_unchanged(app: FastAPI) -> None:
     http = httpx.AsyncClient(transport=transport)
     async with openai.AsyncOpenAI(
         api_key="alice",
-        base_url="http://lamm/v1",
+        base_url=f"{BASE_URL}/v1",
         http_client=http,  # type: ignore[arg-type] # of httpx2 in its types
     ) as client:
         file = await client.files.create(

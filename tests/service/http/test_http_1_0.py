@@ -57,7 +57,10 @@ def request(
 ) -> bytes:
     """A request's bytes; underscores of header names are dashes."""
     method = method or ("GET" if body is None else "POST")
-    fields = {"Host": "x", **{name.replace("_", "-"): value for name, value in headers.items()}}
+    fields = {
+        "Host": "localhost",
+        **{name.replace("_", "-"): value for name, value in headers.items()},
+    }
     if body is not None:
         fields = {"Content-Type": "application/json", "Content-Length": str(len(body))} | fields
     lines = "".join(f"{name}: {value}\r\n" for name, value in fields.items())

@@ -26,6 +26,7 @@ from service.schemas.openai import ChatCompletionRequest
 from service.server import DrainingServer
 from service.startup.configs import engine_config
 from tests.service.chat_requests import REPLY, chat_body, image, png
+from tests.service.local import BASE_URL
 
 URL = "/v1/chat/completions"
 JSON = {"Content-Type": "application/json"}
@@ -192,7 +193,7 @@ async def test_a_running_answer_holds_no_body(settings: Settings) -> None:
     transport = httpx.ASGITransport(app)
     async with (
         app.router.lifespan_context(app),
-        httpx.AsyncClient(transport=transport, base_url="http://lamm") as client,
+        httpx.AsyncClient(transport=transport, base_url=BASE_URL) as client,
     ):
         await app.state.services.lifecycle.wait_loaded()
         body = chat_body(padded_picture(4_000_000))
@@ -209,7 +210,7 @@ def limited(app: ASGIApp, **more: Any) -> tuple[httpx.AsyncClient, list[str]]:
     values = {"max_bytes": 100, "max_total_bytes": 150, "silence_s": 5.0, **more}
     middleware = BodyLimitMiddleware(app, refused=reasons.append, **values)
     transport = httpx.ASGITransport(middleware)
-    return httpx.AsyncClient(transport=transport, base_url="http://lamm"), reasons
+    return httpx.AsyncClient(transport=transport, base_url=BASE_URL), reasons
 
 
 async def counting(scope: Scope, receive: Receive, send: Send) -> None:

@@ -19,7 +19,7 @@ from tests.service.listening import listening_here
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 SHORT_S = 0.8
-LIVEZ = b"GET /livez HTTP/1.1\r\nHost: x\r\n"
+LIVEZ = b"GET /livez HTTP/1.1\r\nHost: localhost\r\n"
 # More than is read at once, and what may come beyond that.
 LARGE = 2 * (MAX_HEAD_BYTES + (1 << 18))
 
@@ -79,7 +79,8 @@ async def test_customary_heads_and_bodies_are_taken(port: int) -> None:
     fields = b"".join(b"X-%d: %s\r\n" % (n, b"v" * 900) for n in range(60))
     assert b'"alive"' in await sent(port, LIVEZ + fields + b"Connection: close\r\n\r\n")
     body = json.dumps(chat_body(text="x" * 2000)).encode()
-    head = b"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+    head = b"POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\n"
+    head += b"Content-Type: application/json\r\n"
     head += b"Connection: close\r\nContent-Length: %d\r\n\r\n" % (len(body) + LARGE)
     answer = await sent(port, head + body, b" " * LARGE)
     assert answer.startswith(b"HTTP/1.1 "), "a body may be larger than a head"
@@ -102,7 +103,9 @@ async def test_a_head_that_does_not_come_is_not_waited_for(port: int, parts: lis
     started = loop.time()
     answer = await sent(port, *parts)
     assert loop.time() - started < 4.5, "sooner than uvicorn closes an idle connection"
-    assert answer.count(b"HTTP/1.1 200") == sum(part.endswith(b"x\r\n\r\n") for part in parts)
+    assert answer.count(b"HTTP/1.1 200") == sum(
+        part.endswith(b"localhost\r\n\r\n") for part in parts
+    )
 
 
 async def test_an_answer_may_take_longer_than_a_head(port: int, app: FastAPI) -> None:
@@ -110,9 +113,8 @@ async def test_an_answer_may_take_longer_than_a_head(port: int, app: FastAPI) ->
     engine.delay = 2 * SHORT_S
     try:
         body = json.dumps(chat_body(max_tokens=2)).encode()
-        head = (
-            b"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
-        )
+        head = b"POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\n"
+        head += b"Content-Type: application/json\r\n"
         head += b"Connection: close\r\nContent-Length: %d\r\n\r\n" % len(body)
         assert b"HTTP/1.1 200" in await sent(port, head, body)
     finally:
@@ -131,7 +133,9 @@ async def test_a_refused_body_may_come_to_its_end_but_not_trickle(
     port: int, size: int, ends: bool
 ) -> None:
     times = 12
-    head = b"POST /v1/nothing HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % (times * size)
+    head = b"POST /v1/nothing HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n" % (
+        times * size
+    )
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     writer.write(head)
     assert b"404" in await reader.readline()
@@ -150,9 +154,8 @@ async def test_a_refused_body_may_come_to_its_end_but_not_trickle(
 async def test_an_offer_of_http_2_costs_no_request_its_body(port: int, at_once: bool) -> None:
     """As Java's own client makes it."""
     body = json.dumps(chat_body()).encode()
-    head = (
-        b"POST /v1/chat/completions HTTP/1.1\r\nConnection: Upgrade, HTTP2-Settings\r\nHost: x\r\n"
-    )
+    head = b"POST /v1/chat/completions HTTP/1.1\r\nConnection: Upgrade, HTTP2-Settings\r\n"
+    head += b"Host: localhost\r\n"
     head += b"HTTP2-Settings: AAEAAEAA\r\nUpgrade: h2c\r\nContent-Type: application/json\r\n"
     head += b"Content-Length: %d\r\n\r\n" % len(body)
     last = LIVEZ + b"Connection: close\r\n\r\n"

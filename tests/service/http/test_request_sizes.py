@@ -20,6 +20,7 @@ from service.engine.echo_engine import EchoEngine
 from service.media.pool import MediaPool
 from service.media.process import MediaJob
 from tests.service.chat_requests import chat_body, cloud, image, png
+from tests.service.local import BASE_URL
 
 URL = "/v1/chat/completions"
 
@@ -41,7 +42,7 @@ async def small(settings: Settings, engine: EchoEngine) -> AsyncIterator[FastAPI
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def client(small: FastAPI) -> AsyncIterator[httpx.AsyncClient]:
     transport = httpx.ASGITransport(small)
-    async with httpx.AsyncClient(transport=transport, base_url="http://lamm") as client:
+    async with httpx.AsyncClient(transport=transport, base_url=BASE_URL) as client:
         yield client
 
 

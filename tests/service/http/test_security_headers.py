@@ -128,10 +128,10 @@ def test_what_is_no_origin_is_refused_at_the_start(origin: str) -> None:
     ("site", "origin", "status"),
     [
         ("cross-site", "https://evil.example", 403),
-        ("same-site", "http://lamm:9999", 403),
+        ("same-site", "http://localhost:9999", 403),
         ("cross-site", None, 403),
         ("cross-site", "https://app.example", 200),
-        ("same-origin", "http://lamm", 200),
+        ("same-origin", "http://localhost", 200),
         ("none", None, 200),
         (None, None, 200),
     ],
@@ -146,4 +146,5 @@ async def test_a_page_of_another_site_cannot_send_forms(
         assert answer.status_code == status
         if status == 403:
             assert answer.json()["error"]["code"] == "cross_site"
-        assert (await client.get("/livez", headers=sent)).status_code == 200
+        read = await client.get("/livez", headers=sent)
+        assert read.status_code == (403 if origin == "https://evil.example" else 200)

@@ -46,7 +46,9 @@ async def test_a_client_that_never_reads_is_cut_off(
 
     monkeypatch.setattr(engine, "generate", generate)
     body = json.dumps(chat_body(stream=True)).encode()
-    head = f"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n"
+    head = (
+        f"POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(body)}\r\n"
+    )
     with socket.socket() as deaf:
         deaf.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         deaf.setblocking(False)
@@ -62,7 +64,9 @@ async def test_a_client_that_never_reads_is_cut_off(
 async def test_a_slow_reader_is_served(port: int) -> None:
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     body = json.dumps(chat_body(stream=True)).encode()
-    head = f"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n"
+    head = (
+        f"POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(body)}\r\n"
+    )
     writer.write(f"{head}Content-Type: application/json\r\n\r\n".encode() + body)
     await asyncio.sleep(1.0)
     text = await reader.readuntil(b"[DONE]")

@@ -16,6 +16,7 @@ from service.exceptions import RateLimitedError
 from service.keys.api_keys import ApiKey, KeyLimits, Role
 from service.keys.rate_limit import KeyAccount, KeyAccounts, LeakyBucket
 from tests.service.chat_requests import REPLY, chat_body
+from tests.service.local import BASE_URL
 from tests.service.quick_app import bearer, quick_app, until_engine
 
 URL = "/v1/chat/completions"
@@ -186,7 +187,7 @@ async def test_the_openai_sdk_waits_and_asks_again(settings: Settings) -> None:
 
         async def ask(retries: int) -> str | None:
             sdk = openai.AsyncOpenAI(
-                base_url="http://lamm/v1",
+                base_url=f"{BASE_URL}/v1",
                 api_key="k-one",
                 http_client=client,  # type: ignore[arg-type] # of httpx2 in its types
                 max_retries=retries,

@@ -20,6 +20,7 @@ from service.config.settings import Settings
 from service.ray.gateway import GatewayConfig, create_gateway
 from service.ray.replica import ACCEPTED
 from tests.service.chat_requests import chat_body, image, png
+from tests.service.local import BASE_URL
 from tests.service.quick_app import bearer, until_engine
 from tests.service.ray.ray_replicas import EchoReplica, Replicas, SlowReplica, start_replica
 from tests.service.responses_requests import URL as RESPONSES
@@ -53,7 +54,7 @@ async def gateway(
     app = create_gateway(GatewayConfig(changed, replica_wait_s=5.0), lambda: replicas)
     transport = httpx.ASGITransport(app, raise_app_exceptions=False)
     try:
-        async with httpx.AsyncClient(transport=transport, base_url="http://lamm") as client:
+        async with httpx.AsyncClient(transport=transport, base_url=BASE_URL) as client:
             yield client, replicas
     finally:
         for replica in started:
