@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -69,7 +70,10 @@ async def test_a_foreign_origin_is_refused(settings: Settings) -> None:
 
 
 async def test_names_and_origins_that_the_operator_allows(settings: Settings) -> None:
-    allowed = {"allowed_host": "Lamm.example, lamm", "allowed_origin": "https://app.example"}
+    allowed: dict[str, Any] = {
+        "allowed_host": "Lamm.example, lamm",
+        "allowed_origin": "https://app.example",
+    }
     async with quick_app(settings, **allowed) as (_, client):
         for host in ("lamm.example", "LAMM.example:8443", "lamm:8000", "localhost"):
             assert (await ask(client, Host=host)).status_code == 200, host
@@ -84,7 +88,7 @@ async def test_names_and_origins_that_the_operator_allows(settings: Settings) ->
     "changes",
     [{"allowed_host": "*"}, {"host": "0.0.0.0"}, {"api_keys": "k"}],  # noqa: S104
 )
-async def test_where_names_are_not_checked(settings: Settings, changes: dict[str, str]) -> None:
+async def test_where_names_are_not_checked(settings: Settings, changes: dict[str, Any]) -> None:
     async with quick_app(settings, **changes) as (_, client):
         answer = await ask(client, Host="gpubox.lan", Origin="http://gpubox.lan", **bearer("k"))
         assert answer.status_code == 200
@@ -92,7 +96,7 @@ async def test_where_names_are_not_checked(settings: Settings, changes: dict[str
 
 async def test_on_a_network_names_are_checked_and_addresses_are_not(settings: Settings) -> None:
     """A probe's or scraper's Host is the address of a pod."""
-    changes = {"host": "0.0.0.0", "allowed_host": "lamm", "api_keys": "k"}  # noqa: S104
+    changes: dict[str, Any] = {"host": "0.0.0.0", "allowed_host": "lamm", "api_keys": "k"}  # noqa: S104
     async with quick_app(settings, **changes) as (_, client):
         for host in ("10.1.2.3:8000", "[fd00::1]:8000", "lamm:8000"):
             assert (await client.get("/livez", headers={"Host": host})).status_code == 200
@@ -105,7 +109,7 @@ async def test_on_a_network_names_are_checked_and_addresses_are_not(settings: Se
 
 @pytest.mark.parametrize("changes", [{}, {"api_keys": "k"}, {"allowed_host": "lamm"}])
 async def test_an_open_service_is_told_at_the_start(
-    settings: Settings, caplog: pytest.LogCaptureFixture, changes: dict[str, str]
+    settings: Settings, caplog: pytest.LogCaptureFixture, changes: dict[str, Any]
 ) -> None:
     with caplog.at_level(logging.WARNING, "service.guards"):
         async with quick_app(settings, host="0.0.0.0", **changes):  # noqa: S104
