@@ -202,10 +202,11 @@ class EngineSettings(BaseModel):
         description="CPU threads of the engine (default: 1 for weights below 64 MiB, else one per "
         "core within the cgroup's quota)",
     )
-    thread_wait: Literal["passive", "active"] = Field(
-        default="passive",
+    thread_wait: Literal["auto", "passive", "active"] = Field(
+        default="auto",
         description="what CPU threads do between two operations: sleep (passive), or spin (active: "
-        "faster on a machine of its own, several times slower beside any other busy process)",
+        "faster on a machine of its own, up to four times slower beside a busy process); auto: "
+        "sleep if other processes are busy at the start",
     )
     chunk_interval_s: float = Field(
         default=0.02, ge=0, le=10,

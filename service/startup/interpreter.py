@@ -29,6 +29,9 @@ _ARENAS_VARIABLE = "MALLOC_ARENA_MAX"
 # Read by libgomp and libiomp when they are loaded.
 _WAIT_VARIABLES = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME")
 
+# Busy processes from which on threads sleep. A start by itself adds about a tenth.
+_BUSY_LOAD = 0.5
+
 # Freed chunks of a load peak lie between others that stay in use, about a tenth of the heap.
 # Trimming takes milliseconds, during which allocations of other threads wait.
 _TRIM_INTERVAL_S = 10.0
@@ -55,12 +58,19 @@ async def give_memory_back(interval_s: float = _TRIM_INTERVAL_S) -> None:
         await asyncio.to_thread(trim, 0)
 
 
-def wait_for_threads(policy: str) -> None:
+def wait_for_threads(policy: str, load: float | None = None) -> None:
     """Sets how OpenMP's threads wait for work: `passive` sleeps, `active` spins.
 
-    By default they spin: when another process takes one of their cores, the others burn theirs
-    until it returns. Variables that the operator set stay as they are.
+    `auto` spins on a quiet machine. When another process takes one of their cores, threads that
+    spin burn the others until it returns. Variables that the operator set stay as they are.
+
+    Args:
+        policy: `auto`, `passive` or `active`.
+        load: processes that are busy at present; None: the average of the last minute.
     """
+    if policy == "auto":
+        busy = os.getloadavg()[0] if load is None else load
+        policy = "passive" if busy >= _BUSY_LOAD else "active"
     if any(os.environ.get(name) for name in _WAIT_VARIABLES):
         return
     if "torch" in sys.modules:

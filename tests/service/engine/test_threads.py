@@ -57,9 +57,9 @@ def test_a_number_in_the_environment_is_kept(monkeypatch: pytest.MonkeyPatch) ->
 _PRINT_POLICY = """
 import os, sys
 from service.startup.interpreter import wait_for_threads
-for name in sys.argv[2:]:
+for name in sys.argv[3:]:
     __import__(name)
-wait_for_threads(sys.argv[1])
+wait_for_threads(sys.argv[1], float(sys.argv[2]))
 print(os.environ.get("OMP_WAIT_POLICY"))
 """
 
@@ -68,6 +68,7 @@ print(os.environ.get("OMP_WAIT_POLICY"))
     ("policy", "before", "after"),
     [
         ("passive", {}, "PASSIVE"), ("active", {}, "ACTIVE"),
+        ("auto", {}, "ACTIVE"), ("auto 0.5", {}, "PASSIVE"), ("active 2", {}, "ACTIVE"),
         ("passive", {"OMP_WAIT_POLICY": "ACTIVE"}, "ACTIVE"),
         ("passive", {"GOMP_SPINCOUNT": "1000"}, "None"),
     ],
@@ -95,6 +96,7 @@ def test_serving_imports_no_torch_before_the_policy_is_set() -> None:
 def _policy(policy: str, before: dict[str, str], *imported: str) -> tuple[str, str]:
     names = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME")
     kept = {name: value for name, value in os.environ.items() if name not in names}
-    command = [sys.executable, "-c", _PRINT_POLICY, policy, *imported]
+    name, _, load = policy.partition(" ")
+    command = [sys.executable, "-c", _PRINT_POLICY, name, load or "0.1", *imported]
     done = subprocess.run(command, env=kept | before, capture_output=True, text=True, check=True)
     return done.stdout.strip(), done.stderr.strip()
