@@ -61,7 +61,7 @@ class AllowedSites:
             return
         hosts = headers.getlist("host")
         for host in hosts:
-            if not self._is_ours(host, self._any_address):
+            if not (_is_dotless(host) or self._is_ours(host, self._any_address)):
                 raise ForeignHostError(host)
         if origin is None or allowed:
             return
@@ -82,6 +82,15 @@ class AllowedSites:
         except ValueError:
             return False
         return any_address or address.is_loopback
+
+
+def _is_dotless(authority: str) -> bool:
+    """Whether it is a name of one label, such as a container's: nobody can register it.
+
+    ICANN forbids addresses at top-level domains (SAC 053), so no foreign page has such a name.
+    """
+    found = _AUTHORITY.fullmatch(authority)
+    return found is not None and not {".", ":"} & set(found[1])
 
 
 def is_loopback(host: str) -> bool:
