@@ -44,7 +44,11 @@ class Server:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Prints a table; returns 0, or 1 if a server does not start."""
+    """Prints a table; returns 0.
+
+    Raises:
+        SystemExit: 1, a server does not start; 2, an invalid option.
+    """
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--checkpoint", type=Path, default=Path("checkpoints/lamm-mini"))
     parser.add_argument("--ways", nargs="+", choices=WAYS, default=list(WAYS), metavar="WAY",
