@@ -26,8 +26,8 @@ from service.startup.configs import batch_sizes
 from service.startup.interpreter import (
     give_memory_back,
     limit_malloc_arenas,
+    set_thread_wait,
     settle_interpreter,
-    wait_for_threads,
 )
 from service.terminal.client import run_chat
 
@@ -49,7 +49,7 @@ def serve(argv: list[str]) -> int:
             # Read when transformers is imported; its progress bar would garble the log.
             os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
         limit_malloc_arenas()
-        wait_for_threads(settings.thread_wait)
+        set_thread_wait(settings.thread_wait)
         app = create_app(settings)
     except ValidationError as error:
         for problem in error.errors():

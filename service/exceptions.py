@@ -101,7 +101,7 @@ class ForeignOriginError(RequestError):
 
     def __init__(self, origin: str) -> None:
         super().__init__(
-            f"requests from pages of the Origin {origin[:128]!r} are refused; the operator can "
+            f"requests from pages of the origin {origin[:128]!r} are refused; the operator can "
             "allow an origin with --allowed-origin",
             code="foreign_origin",
         )

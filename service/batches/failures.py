@@ -1,4 +1,4 @@
-"""Errors of the batch database, and a log that names each failure once."""
+"""Errors of the batch database."""
 
 from __future__ import annotations
 

@@ -47,9 +47,9 @@ class LimitSettings(BaseModel):
 
     allowed_host: Annotated[tuple[str, ...], NoDecode] = Field(
         default=(),
-        description="name in the Host header of requests, besides localhost, loopback addresses "
-        "and names without a dot, when no API keys are set or names are given; * switches the "
-        "check off; repeat for each (LAMM_ALLOWED_HOST: separated by commas)",
+        description="host name that requests may use, besides localhost, loopback addresses and "
+        "names without a dot; checked if one is given, and on a loopback address without API "
+        "keys; * switches the check off; repeat for each (LAMM_ALLOWED_HOST: separated by commas)",
     )
 
     default_max_tokens: PositiveInt = Field(

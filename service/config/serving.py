@@ -204,9 +204,9 @@ class EngineSettings(BaseModel):
     )
     thread_wait: Literal["auto", "passive", "active"] = Field(
         default="auto",
-        description="what CPU threads do between two operations: sleep (passive), or spin (active: "
-        "faster on a machine of its own, up to four times slower beside a busy process); auto: "
-        "sleep if other processes are busy at the start",
+        description="how CPU threads wait for work: passive (they sleep) suits shared machines, "
+        "active (they spin) is faster on a quiet one; auto: passive if the load is at least 0.5 "
+        "at the start",
     )
     chunk_interval_s: float = Field(
         default=0.02, ge=0, le=10,

@@ -1,6 +1,6 @@
 """CPU threads of an engine: what the machine offers, and what the model can use.
 
-Torch starts one thread per core that it sees. A container's quota is lower than that, and a small
+Torch starts one thread per core that it sees. A container's quota may be lower, and a small
 model's products are too short for a second thread: waking it takes as long as it saves.
 """
 
@@ -15,7 +15,7 @@ _CGROUP_V2 = Path("/sys/fs/cgroup/cpu.max")
 _CGROUP_V1 = Path("/sys/fs/cgroup/cpu")
 # Set by whoever starts the process: a container's manifest, Ray, a test.
 _THREADS_VARIABLE = "OMP_NUM_THREADS"
-# Below this, one thread is about as fast as two, and other processes do not slow it down: see
+# Below this, one thread is about as fast as two, and faster beside other processes: see
 # `benchmark.baselines.neighbour`.
 ONE_THREAD_BYTES = 64 << 20
 
@@ -34,14 +34,12 @@ def available_cpus(
 
 
 def choose_num_threads(asked: int | None, weights_bytes: int, default: int) -> int:
-    """The threads of an engine on CPUs.
+    """The threads of an engine on CPUs. A number in `OMP_NUM_THREADS` is kept.
 
     Args:
         asked: the operator's number, which is used as it is.
         weights_bytes: size of the weights in memory.
-        default: torch's number, one per core.
-
-    A number in `OMP_NUM_THREADS` is torch's default already, and is kept.
+        default: torch's number: that of `OMP_NUM_THREADS`, or one per core.
     """
     if asked is not None:
         return asked

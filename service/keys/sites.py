@@ -61,41 +61,53 @@ class AllowedSites:
             return
         hosts = headers.getlist("host")
         for host in hosts:
-            if not (_is_dotless(host) or self._is_ours(host, self._any_address)):
+            if not self._may_be_host(host):
                 raise ForeignHostError(host)
         if origin is None or allowed:
             return
         authority = urlsplit(origin).netloc
         # Behind a tunnel or proxy, the page's address is what the browser sends as Host.
-        if authority not in hosts and not self._is_ours(authority, any_address=False):
+        if authority not in hosts and not self._is_ours(_host_name(authority)):
             raise ForeignOriginError(origin)
 
-    def _is_ours(self, authority: str, any_address: bool) -> bool:
-        found = _AUTHORITY.fullmatch(authority)
-        if found is None:
+    def _may_be_host(self, authority: str) -> bool:
+        """Whether no foreign page has that `Host`.
+
+        Nobody can register a name without a dot, such as a container's: ICANN forbids addresses at
+        top-level domains (SAC 053).
+        """
+        name = _host_name(authority)
+        if name is None:
             return False
-        name = found[1].lower()
+        if self._is_ours(name) or not {".", ":"} & set(name):
+            return True
+        return self._any_address and _address(name) is not None
+
+    def _is_ours(self, name: str | None) -> bool:
+        """Whether it is a local name or address, or one that the operator gave."""
+        if name is None:
+            return False
         if name == "localhost" or name.endswith(".localhost") or name in (self._hosts or ()):
             return True
-        try:
-            address = ipaddress.ip_address(name.strip("[]"))
-        except ValueError:
-            return False
-        return any_address or address.is_loopback
-
-
-def _is_dotless(authority: str) -> bool:
-    """Whether it is a name of one label, such as a container's: nobody can register it.
-
-    ICANN forbids addresses at top-level domains (SAC 053), so no foreign page has such a name.
-    """
-    found = _AUTHORITY.fullmatch(authority)
-    return found is not None and not {".", ":"} & set(found[1])
+        address = _address(name)
+        return address is not None and address.is_loopback
 
 
 def is_loopback(host: str) -> bool:
     """Whether a server that listens on `host` is reached from its own machine alone."""
+    address = _address(host)
+    return host == "localhost" if address is None else address.is_loopback
+
+
+def _host_name(authority: str) -> str | None:
+    """The lower-case host of `host:port`; None for what no browser sends."""
+    found = _AUTHORITY.fullmatch(authority)
+    return None if found is None else found[1].lower()
+
+
+def _address(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    """The IP address, with or without brackets; None for a name."""
     try:
-        return ipaddress.ip_address(host).is_loopback
+        return ipaddress.ip_address(host.strip("[]"))
     except ValueError:
-        return host == "localhost"
+        return None

@@ -1,4 +1,4 @@
-"""Process-wide tuning for serving: malloc before the engines load, the interpreter after it.
+"""Process-wide tuning: malloc and OpenMP before the engines load, the interpreter after it.
 
 Only the command line calls it, never an app: all of it affects the whole process.
 """
@@ -29,7 +29,7 @@ _ARENAS_VARIABLE = "MALLOC_ARENA_MAX"
 # Read by libgomp and libiomp when they are loaded.
 _WAIT_VARIABLES = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME")
 
-# Busy processes from which on threads sleep. A start by itself adds about a tenth.
+# With so many busy processes, `auto` lets threads sleep.
 _BUSY_LOAD = 0.5
 
 # Freed chunks of a load peak lie between others that stay in use, about a tenth of the heap.
@@ -58,24 +58,24 @@ async def give_memory_back(interval_s: float = _TRIM_INTERVAL_S) -> None:
         await asyncio.to_thread(trim, 0)
 
 
-def wait_for_threads(policy: str, load: float | None = None) -> None:
-    """Sets how OpenMP's threads wait for work: `passive` sleeps, `active` spins.
+def set_thread_wait(policy: str, load: float | None = None) -> None:
+    """Sets whether OpenMP's threads sleep (`passive`) or spin (`active`) while they wait for work.
 
-    `auto` spins on a quiet machine. When another process takes one of their cores, threads that
-    spin burn the others until it returns. Variables that the operator set stay as they are.
+    Spinning is faster on a quiet machine. When another process takes one of their cores, threads
+    that spin burn the others until it returns. Has no effect if the operator set a variable for it.
 
     Args:
-        policy: `auto`, `passive` or `active`.
-        load: processes that are busy at present; None: the average of the last minute.
+        policy: `passive`, `active`, or `auto`: by the load.
+        load: number of busy processes; None: the average of the last minute.
     """
-    if policy == "auto":
-        busy = os.getloadavg()[0] if load is None else load
-        policy = "passive" if busy >= _BUSY_LOAD else "active"
     if any(os.environ.get(name) for name in _WAIT_VARIABLES):
         return
     if "torch" in sys.modules:
-        _log.warning("threads do not wait as --thread-wait %s says: torch is loaded", policy)
+        _log.warning("--thread-wait %s has no effect: torch is loaded already", policy)
         return
+    if policy == "auto":
+        busy = os.getloadavg()[0] if load is None else load
+        policy = "passive" if busy >= _BUSY_LOAD else "active"
     os.environ[_WAIT_VARIABLES[0]] = policy.upper()
 
 

@@ -56,10 +56,10 @@ def test_a_number_in_the_environment_is_kept(monkeypatch: pytest.MonkeyPatch) ->
 
 _PRINT_POLICY = """
 import os, sys
-from service.startup.interpreter import wait_for_threads
+from service.startup.interpreter import set_thread_wait
 for name in sys.argv[3:]:
     __import__(name)
-wait_for_threads(sys.argv[1], float(sys.argv[2]))
+set_thread_wait(sys.argv[1], float(sys.argv[2]))
 print(os.environ.get("OMP_WAIT_POLICY"))
 """
 
